@@ -1,0 +1,87 @@
+"""What can go wrong, as plain classes; `avocet_grpc.edge.status` gives each its code, reason and sentence."""
+
+from __future__ import annotations
+
+
+class CorrectionsError(Exception):
+    """Root of every error that a caller may see."""
+
+
+class InvalidField(CorrectionsError):
+    """A request field is missing, too long, or not of its form.
+
+    `field` is the wire's path of the field; `problem` says in plain words what it must be.
+    """
+
+    def __init__(self, field: str, problem: str) -> None:
+        super().__init__(f"{field}: {problem}")
+        self.field = field
+        self.problem = problem
+
+
+class CandidateNotFound(CorrectionsError):
+    """No record of the candidates file has this id."""
+
+    def __init__(self, id: str) -> None:
+        super().__init__("no such candidate")
+        self.id = id
+
+
+class RunNotFound(CorrectionsError):
+    """The benchmark results directory has no such run."""
+
+    def __init__(self, run_id: str) -> None:
+        super().__init__("no such run")
+        self.run_id = run_id
+
+
+class NotInReview(CorrectionsError):
+    """A decision on a candidate that is not in review."""
+
+    def __init__(self, current_status: str) -> None:
+        super().__init__("not in review")
+        self.current_status = current_status
+
+
+class AlreadyInReview(CorrectionsError):
+    """An undo of a candidate that is in review."""
+
+
+class RevisionMismatch(CorrectionsError):
+    """`expected_revision` is not the candidate's."""
+
+    def __init__(self, current_revision: int) -> None:
+        super().__init__("the candidate has changed")
+        self.current_revision = current_revision
+
+
+class RevisionExpired(CorrectionsError):
+    """A resume token or a revision that the ledger no longer keeps."""
+
+
+class IngestionNotConfigured(CorrectionsError):
+    """The server has no ingestion secret."""
+
+
+class TokenMissing(CorrectionsError):
+    """No `authorization` metadata, or not `Bearer ...`."""
+
+
+class TokenRefused(CorrectionsError):
+    """A wrong token."""
+
+
+class StorageFull(CorrectionsError):
+    """The disk is full: nothing was stored, reads go on."""
+
+
+class Overloaded(CorrectionsError):
+    """Too many calls wait: nothing was stored."""
+
+
+class StorageFailed(CorrectionsError):
+    """The ledger failed with an I/O error: what waited is unknown, the server stops."""
+
+
+class ConfigUnreadable(CorrectionsError):
+    """The config file is no valid YAML mapping."""

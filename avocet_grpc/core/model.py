@@ -1,0 +1,244 @@
+"""The nouns of the service as frozen dataclasses; shapes and limits come from the contract."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+Record = dict[str, Any]
+"""One JSON object of a shared file, as Python's `json` reads it."""
+
+
+class File(enum.IntEnum):
+    """Which of the two shared files a line stands in."""
+
+    CANDIDATES = 0
+    APPROVED = 1
+
+
+class Status(enum.StrEnum):
+    """The status words that the service knows; other words are kept, counted, and not queued."""
+
+    NEEDS_REVIEW = "needs_review"
+    APPROVED = "approved"
+    DISCARDED = "discarded"
+    MODEL_REJECTED = "model_rejected"
+
+
+class FailureCategory(enum.StrEnum):
+    """Why an output failed."""
+
+    SCORING_ARTIFACT = "scoring_artifact"
+    STYLE_VIOLATION = "style_violation"
+    PARTIAL_ANSWER = "partial_answer"
+    WRONG_ANSWER = "wrong_answer"
+    FORMAT_ERROR = "format_error"
+    HALLUCINATION = "hallucination"
+
+
+class Action(enum.StrEnum):
+    """What a reviewer decides."""
+
+    CORRECT = "correct"
+    DISCARD = "discard"
+    FLAG = "flag"
+
+
+class Order(enum.StrEnum):
+    """Order of the queue; records without the key come last."""
+
+    FILE = "file"
+    TIMESTAMP = "timestamp"
+    TIMESTAMP_DESC = "timestamp_desc"
+    QUALITY = "quality"
+    QUALITY_DESC = "quality_desc"
+
+
+@dataclass(frozen=True, slots=True)
+class CandidateFilter:
+    """Lists are ORed inside and ANDed together; empty lists and None ask for nothing."""
+
+    task_types: tuple[str, ...] = ()
+    model_names: tuple[str, ...] = ()
+    sources: tuple[str, ...] = ()
+    benchmark_run_ids: tuple[str, ...] = ()
+    failure_categories: tuple[str, ...] = ()
+    labels: tuple[str, ...] = ()
+    min_quality_score: float | None = None
+    max_quality_score: float | None = None
+
+    def __bool__(self) -> bool:
+        return self != CandidateFilter()
+
+
+@dataclass(frozen=True, slots=True)
+class Columns:
+    """What is queried of a record: None where the key is absent or its value is not of the type."""
+
+    id: str
+    status: str | None
+    task_type: str | None
+    model_name: str | None
+    model_id: str | None
+    source: str | None
+    benchmark_run_id: str | None
+    failure_category: str | None
+    label: str | None
+    timestamp: str | None
+    quality_score: float | None
+
+
+class LineKind(enum.IntEnum):
+    """What a line counts as. Only a RECORD is served."""
+
+    RECORD = 0
+    DUPLICATE = 1
+    MALFORMED = 2
+
+
+class Sync(enum.IntEnum):
+    """What the shared file still lacks of a line."""
+
+    CLEAN = 0
+    APPEND = 1
+    CHANGE = 2
+    REMOVE = 3
+
+
+@dataclass(frozen=True, slots=True)
+class ParsedLine:
+    """A line of a shared file, read: `raw` without its newline, `columns` None where it is malformed.
+
+    `digest` is 16 bytes: of the canonical content for a record, of the bytes for a malformed line.
+    """
+
+    raw: bytes
+    digest: bytes
+    columns: Columns | None
+    record: Record | None
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """The first line of an id in the candidates file, with the revision that last changed it."""
+
+    key: int
+    raw: bytes
+    revision: int
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """Where a queue page ended: the order's value (None: the records without it) and the line's key."""
+
+    value: str | float | None
+    key: int
+
+
+@dataclass(frozen=True, slots=True)
+class QueueItem:
+    """One candidate of a queue page and its position."""
+
+    candidate: Candidate
+    position: Position
+
+
+@dataclass(frozen=True, slots=True)
+class Stats:
+    """Counts over the candidates file; `malformed` and `duplicate_ids` over both files."""
+
+    total: int
+    by_status: Mapping[str, int]
+    by_model: Mapping[str, int]
+    by_task_type: Mapping[str, int]
+    by_source: Mapping[str, int]
+    by_failure_category: Mapping[str, int]
+    export_ready: int
+    malformed: int
+    duplicate_ids: int
+    revision: int
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """A reviewer's decision on one candidate; empty strings are absent."""
+
+    id: str
+    action: Action
+    corrected_response: str = ""
+    failure_category: FailureCategory | None = None
+    reviewer: str = ""
+    request_id: str = ""
+    expected_revision: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class UndoRequest:
+    """The wish to put one candidate back in review."""
+
+    id: str
+    reviewer: str = ""
+    request_id: str = ""
+    expected_revision: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Correction:
+    """A correction that a sibling service's own user made."""
+
+    source: str
+    task_type: str
+    prompt: str
+    response: str
+    correction: str
+    label: str | None = None
+    request_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Ingested:
+    """The stored correction's id; `created` is False where its request_id was stored before."""
+
+    id: str
+    created: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Imported:
+    """What one import brought."""
+
+    imported: int
+    skipped: int
+    malformed: int
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """A stable part of the examples: `validation` or its complement, by a seeded hash of the id."""
+
+    validation: bool
+    validation_fraction: float
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ExportSelection:
+    """Which examples an export sends. `revision` is resolved (never 0); `since_revision` 0 means all."""
+
+    revision: int
+    filter: CandidateFilter = field(default_factory=CandidateFilter)
+    since_revision: int = 0
+    shard_index: int = 0
+    shard_count: int = 1
+    split: Split | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ExportRow:
+    """One exportable example: its place in the order of approval and its encoded TrainingExample."""
+
+    key: int
+    id: str
+    encoded: bytes

@@ -1,0 +1,259 @@
+"""What the core asks of its surroundings: the ledger, the benchmark runs, the config file.
+
+Whoever implements the ledger MUST pass `tests/store_suite.py`. A new engine is written against this page alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import Protocol, TypeVar
+
+from avocet_grpc.core.model import (
+    Candidate,
+    CandidateFilter,
+    ExportRow,
+    ExportSelection,
+    File,
+    LineKind,
+    Order,
+    ParsedLine,
+    Position,
+    QueueItem,
+    Stats,
+    Sync,
+)
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class FileState:
+    """A shared file as the ledger last took it in: its signature, and up to which byte it was read."""
+
+    device: int
+    inode: int
+    size: int
+    mtime_ns: int
+    ctime_ns: int
+    scanned: int
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerLine:
+    """A line as the ledger has it.
+
+    `raw` is what the file shall hold. `offset` and `length` (bytes, without the newline) are where the file holds the
+    line now, both None while it is not there; `file_digest` is the digest of what stands there. `synced_at` is the
+    Unix time in seconds at which a write of ours last reached the file; 0 for a line that others wrote.
+    """
+
+    key: int
+    file: File
+    kind: LineKind
+    id: str | None
+    digest: bytes
+    sync: Sync
+    offset: int | None
+    length: int | None
+    file_digest: bytes | None
+    synced_at: float
+    revision: int
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryEntry:
+    """One change of one record. `previous` is JSON text of the keys that it set, as they were; absent keys are absent.
+
+    `action` is correct, discard, flag, undo, ingest, import, edit or delete; `actor` is the reviewer, or `external`
+    for what others did to the files. `status` is the record's status word after the change.
+    """
+
+    revision: int
+    file: File
+    id: str
+    action: str
+    actor: str
+    at: str
+    status: str | None
+    previous: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Remembered:
+    """A request_id that was answered: `digest` of the method and content, `answer` as JSON text."""
+
+    digest: bytes
+    answer: str
+
+
+class Reader(Protocol):
+    """One consistent view of the ledger. Every method raises StorageFailed where the storage does."""
+
+    def revision(self) -> int:
+        """The newest committed revision."""
+
+    def first_revision(self) -> int:
+        """The oldest revision at which exports are still kept."""
+
+    def candidate(self, id: str) -> Candidate | None:
+        """The record of this id in the candidates file (its first line there)."""
+
+    def queue(
+        self, filter: CandidateFilter, order: Order, after: Position | None, offset: int, limit: int
+    ) -> list[QueueItem]:
+        """At most `limit` candidates in review after `after`, `offset` of them skipped.
+
+        MUST cost the same at every `after` without a filter.
+        """
+
+    def queue_total(self, filter: CandidateFilter) -> int:
+        """How many candidates in review pass the filter; without one it MUST NOT grow with the store."""
+
+    def stats(self, filter: CandidateFilter) -> Stats:
+        """The counts; without a filter the cost MUST NOT grow with the store."""
+
+    def known_run_ids(self, run_ids: Collection[str]) -> set[str]:
+        """Those of `run_ids` that some candidate has as its benchmark_run_id."""
+
+    def export_rows(self, selection: ExportSelection, after_key: int, limit: int) -> list[ExportRow]:
+        """At most `limit` examples of the selection after `after_key`, in the order of approval.
+
+        MUST answer alike for the same selection, whatever is committed later.
+        """
+
+    def export_total(self, selection: ExportSelection, after_key: int) -> int:
+        """How many examples `export_rows` yields in all after `after_key`."""
+
+    def history(self, id: str) -> list[HistoryEntry]:
+        """All changes of this id, newest first."""
+
+    def file_state(self, file: File) -> FileState | None:
+        """The shared file as last taken in; None before the first time."""
+
+    def pending(self, file: File, limit: int) -> list[LedgerLine]:
+        """At most `limit` lines of the file that are not CLEAN, in key order."""
+
+    def pending_count(self, file: File) -> int:
+        """How many lines of the file are not CLEAN."""
+
+    def lines(self, file: File) -> Iterator[LedgerLine]:
+        """Every line of the file in key order."""
+
+    def line_of(self, file: File, id: str) -> LedgerLine | None:
+        """The RECORD line of this id in the file."""
+
+    def raw(self, key: int) -> bytes:
+        """The bytes that the file shall hold for this line, without the newline."""
+
+    def was_ours(self, file: File, id: str, digest: bytes) -> bool:
+        """True where the record of this id was of this content at an older revision, or was removed by us so."""
+
+
+class Transaction(Reader, Protocol):
+    """One change. All of it is committed, or nothing; all that it writes shares one new revision."""
+
+    def new_revision(self) -> int:
+        """The revision of this change; MUST be larger than every one before."""
+
+    def add(self, file: File, line: ParsedLine) -> int:
+        """A new record of ours, to be appended to the file (Sync.APPEND). Gives its key."""
+
+    def replace(self, key: int, line: ParsedLine) -> None:
+        """New content for a record, of the same id, to be changed in the file; the old digest is kept for was_ours."""
+
+    def remove(self, file: File, id: str) -> int:
+        """Every line of this id leaves the file (Sync.REMOVE). Gives how many; they are no longer served at once."""
+
+    def note(self, entry: HistoryEntry) -> None:
+        """Add to the history."""
+
+    def remembered(self, request_id: str) -> Remembered | None:
+        """What this request_id was answered, if it is known."""
+
+    def remember(self, request_id: str, remembered: Remembered) -> None:
+        """Keep the answer for at least 7 days."""
+
+    def adopt(self, file: File, line: ParsedLine, offset: int, length: int) -> LineKind:
+        """A line that others wrote, at its place in the file (CLEAN).
+
+        Decides what it counts as: MALFORMED without columns; DUPLICATE where a record of that id is there already
+        (candidates: the first line is the record; approved: the last exportable line is what is exported).
+        """
+
+    def edit(self, key: int, line: ParsedLine, offset: int, length: int) -> None:
+        """Others changed this record: accept their content at its place (CLEAN)."""
+
+    def forget(self, key: int) -> None:
+        """Others deleted this line, or our removal reached the file: the ledger drops it; a duplicate of the id in
+        the candidates file becomes the record."""
+
+    def placed(self, key: int, digest: bytes, offset: int, length: int, ours: bool) -> None:
+        """The file holds content `digest` of this line at this place; CLEAN if that is what it shall hold.
+
+        `ours`: we wrote it just now (sets synced_at).
+        """
+
+    def unplaced(self, key: int) -> None:
+        """The file no longer holds the line: it waits to be appended."""
+
+    def set_file_state(self, file: File, state: FileState) -> None:
+        """The shared file as taken in now."""
+
+
+class Store(Protocol):
+    """The ledger. An acknowledged change MUST survive a power cut."""
+
+    def read(self, work: Callable[[Reader], T]) -> T:
+        """Run `work` on one consistent view, in the calling thread. Raises what `work` raises, or StorageFailed."""
+
+    def write(self, work: Callable[[Transaction], T]) -> Future[T]:
+        """Queue `work` for the writer; the future resolves once the change is durable.
+
+        Works that wait are committed together; each is all or nothing for itself. The future raises what `work`
+        raises (its change is then undone), StorageFull (nothing was stored), Overloaded (too many wait) or
+        StorageFailed (unknown; the ledger refuses everything from then on).
+        """
+
+    def on_commit(self, listener: Callable[[], None]) -> None:
+        """Call `listener` after each commit, in the writer's thread; it MUST return at once."""
+
+    def on_failure(self, listener: Callable[[], None]) -> None:
+        """Call `listener` once when the storage has failed, from any thread."""
+
+    def close(self) -> None:
+        """Finish what waits and close."""
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A benchmark run as the directory shows it."""
+
+    run_id: str
+    timestamp: str
+    candidate_count: int
+    malformed_count: int
+
+
+class Runs(Protocol):
+    """The benchmark runs below `bench_results_dir`."""
+
+    def names(self) -> list[str]:
+        """Names of all runs that hold a candidates file, newest name first; empty without a directory."""
+
+    def describe(self, run_id: str) -> Run:
+        """Count the lines of a run. Raises RunNotFound."""
+
+    def lines(self, run_id: str) -> list[ParsedLine]:
+        """All lines of a run, blank ones left out. Raises RunNotFound."""
+
+
+class ConfigFile(Protocol):
+    """`<config-dir>/label_tool.yaml`, shared with the legacy app."""
+
+    def bench_results_dir(self) -> str:
+        """The key `sft.bench_results_dir`; empty where it, or a readable file, is absent."""
+
+    def set_bench_results_dir(self, value: str) -> None:
+        """Change that key alone, atomically. Raises ConfigUnreadable where the file is no YAML mapping."""

@@ -1,0 +1,126 @@
+"""A line of a shared file and the record in it, in the dialect of Python's `json`."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any
+
+from avocet_grpc.core.model import Columns, ParsedLine, Record
+
+MAX_ID_CHARACTERS = 512
+MAX_NESTING = 500
+
+
+def is_valid_id(value: object) -> bool:
+    """True for a string of 1 to 512 characters of valid Unicode without NUL (the contract's rule for an id)."""
+    return (
+        isinstance(value, str)
+        and 1 <= len(value) <= MAX_ID_CHARACTERS
+        and "\0" not in value
+        and not has_surrogate(value)
+    )
+
+
+def has_surrogate(text: str) -> bool:
+    """True where the text holds a lone surrogate, which UTF-8 cannot carry."""
+    return not text.isascii() and any("\ud800" <= c <= "\udfff" for c in text)
+
+
+def parse(raw: bytes) -> ParsedLine:
+    """Read one line (no newline in it). What is no JSON object with a valid id comes back without columns."""
+    record = _load(raw)
+    if record is None or not is_valid_id(record.get("id")):
+        return ParsedLine(raw, hashlib.blake2b(b"\0" + raw, digest_size=16).digest(), None, None)
+    return ParsedLine(raw, digest_of(record), columns_of(record), record)
+
+
+def render(record: Record) -> ParsedLine:
+    """A record of ours as the line that we write: ASCII-only JSON, keys in the record's own order."""
+    return ParsedLine(json.dumps(record).encode("ascii"), digest_of(record), columns_of(record), record)
+
+
+def digest_of(record: Record) -> bytes:
+    """16 bytes that are equal for equal content, whatever the order of keys or the spelling of the line."""
+    canonical = json.dumps(record, sort_keys=True, separators=(",", ":"))
+    return hashlib.blake2b(canonical.encode("ascii"), digest_size=16).digest()
+
+
+def load(raw: bytes) -> Record:
+    """The record of a line that is known to hold one."""
+    record = _load(raw)
+    if record is None:
+        raise ValueError("the line holds no JSON object")
+    return record
+
+
+def columns_of(record: Record) -> Columns:
+    """What is queried of a record; a value of another type than the column's counts as absent."""
+    quality = record.get("quality_score")
+    return Columns(
+        id=record["id"],
+        status=_text(record, "status"),
+        task_type=_text(record, "task_type"),
+        model_name=_text(record, "model_name"),
+        model_id=_text(record, "model_id"),
+        source=_text(record, "source"),
+        benchmark_run_id=_text(record, "benchmark_run_id"),
+        failure_category=_text(record, "failure_category"),
+        label=_text(record, "label"),
+        timestamp=_text(record, "timestamp"),
+        quality_score=_finite(quality),
+    )
+
+
+def replace_surrogates(text: str) -> str:
+    """The text with each lone surrogate as U+FFFD, so that UTF-8 can carry it."""
+    if not has_surrogate(text):
+        return text
+    return "".join("\ufffd" if "\ud800" <= c <= "\udfff" else c for c in text)
+
+
+def _load(raw: bytes) -> Record | None:
+    if raw.count(b"[") + raw.count(b"{") > MAX_NESTING and _nesting(raw) > MAX_NESTING:
+        return None
+    try:
+        value: Any = json.loads(raw.decode("utf-8"))
+    except (ValueError, RecursionError):
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def _nesting(raw: bytes) -> int:
+    """The deepest nesting of brackets outside of strings."""
+    depth = deepest = 0
+    in_string = escaped = False
+    for byte in raw:
+        if in_string:
+            if escaped:
+                escaped = False
+            elif byte == 0x5C:
+                escaped = True
+            elif byte == 0x22:
+                in_string = False
+        elif byte == 0x22:
+            in_string = True
+        elif byte in b"[{":
+            depth += 1
+            deepest = max(deepest, depth)
+        elif byte in b"]}":
+            depth -= 1
+    return deepest
+
+
+def _text(record: Record, key: str) -> str | None:
+    value = record.get(key)
+    return replace_surrogates(value) if isinstance(value, str) else None
+
+
+def _finite(value: object) -> float | None:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    try:
+        number = float(value)
+    except OverflowError:
+        return None
+    return number if number - number == 0 else None

@@ -1,0 +1,1 @@
+"""gRPC and the wire messages."""

@@ -1,0 +1,1 @@
+"""Interceptors, outermost first in `avocet_grpc.server`."""
