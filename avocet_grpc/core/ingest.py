@@ -1,0 +1,53 @@
+"""A correction that a sibling's own user made becomes an approved record."""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import asdict
+
+from avocet_grpc.core import requests
+from avocet_grpc.core.clock import now_iso
+from avocet_grpc.core.model import Correction, File, Ingested, Record, Status
+from avocet_grpc.core.ports import HistoryEntry, Transaction
+from avocet_grpc.core.record import render
+
+
+def ingest(tx: Transaction, correction: Correction) -> Ingested:
+    """Store the correction in both files. Raises InvalidField for a request_id of other content."""
+    digest = requests.digest("Ingest", asdict(correction))
+    if (answer := requests.recall(tx, correction.request_id, digest)) is not None:
+        return Ingested(answer["id"], created=False)
+    record = new_record(correction)
+    line = render(record)
+    tx.add(File.CANDIDATES, line)
+    tx.add(File.APPROVED, line)
+    tx.note(
+        HistoryEntry(
+            revision=tx.new_revision(),
+            file=File.CANDIDATES,
+            id=record["id"],
+            action="ingest",
+            actor=correction.source,
+            at=record["timestamp"],
+            status=Status.APPROVED,
+            previous=None,
+        )
+    )
+    requests.keep(tx, correction.request_id, digest, {"id": record["id"]})
+    return Ingested(record["id"], created=True)
+
+
+def new_record(correction: Correction) -> Record:
+    """The record as the contract lays it out; its id is a new UUID4."""
+    return {
+        "id": str(uuid.uuid4()),
+        "source": correction.source,
+        "task_type": correction.task_type,
+        "status": Status.APPROVED.value,
+        "prompt_messages": [{"role": "user", "content": correction.prompt}],
+        "model_response": correction.response,
+        "corrected_response": correction.correction,
+        "label": correction.label,
+        "timestamp": now_iso(),
+        "benchmark_run_id": None,
+    }

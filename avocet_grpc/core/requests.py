@@ -1,0 +1,35 @@
+"""Request ids: the same id for the same call with the same content gets the first answer."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any
+
+from avocet_grpc.core.errors import InvalidField
+from avocet_grpc.core.ports import Remembered, Transaction
+
+
+def digest(method: str, content: dict[str, Any]) -> bytes:
+    """16 bytes of the method and all that its caller sent."""
+    text = json.dumps([method, content], sort_keys=True)
+    return hashlib.blake2b(text.encode("ascii"), digest_size=16).digest()
+
+
+def recall(tx: Transaction, request_id: str, content: bytes) -> dict[str, Any] | None:
+    """The first answer to this request_id, None where it is new. Raises InvalidField for other content."""
+    if not request_id:
+        return None
+    remembered = tx.remembered(request_id)
+    if remembered is None:
+        return None
+    if remembered.digest != content:
+        raise InvalidField("request_id", "was used before with another call or other content; use a new one")
+    answer: dict[str, Any] = json.loads(remembered.answer)
+    return answer
+
+
+def keep(tx: Transaction, request_id: str, content: bytes, answer: dict[str, Any]) -> None:
+    """Remember the answer, where the caller gave a request_id."""
+    if request_id:
+        tx.remember(request_id, Remembered(content, json.dumps(answer)))

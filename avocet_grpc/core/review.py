@@ -1,0 +1,142 @@
+"""What a decision and its undo write into the record and the two files (the contract's table of decisions)."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+
+from avocet_grpc.core import requests
+from avocet_grpc.core.clock import now_iso
+from avocet_grpc.core.errors import AlreadyInReview, CandidateNotFound, NotInReview, RevisionMismatch
+from avocet_grpc.core.model import Action, Candidate, Decision, File, Record, Status, UndoRequest
+from avocet_grpc.core.ports import HistoryEntry, Transaction
+from avocet_grpc.core.record import load, render
+
+DECISIONS = frozenset(action.value for action in Action)
+STATUS_AFTER = {
+    Action.CORRECT: Status.APPROVED,
+    Action.DISCARD: Status.DISCARDED,
+    Action.FLAG: Status.MODEL_REJECTED,
+}
+
+
+def submit(tx: Transaction, decision: Decision) -> Candidate:
+    """Decide on a candidate in review.
+
+    Raises CandidateNotFound, RevisionMismatch, NotInReview, or InvalidField for a request_id of other content.
+    """
+    digest = requests.digest("Submit", asdict(decision))
+    if (answer := requests.recall(tx, decision.request_id, digest)) is not None:
+        return _as_candidate(answer)
+    candidate = _find(tx, decision.id, decision.expected_revision)
+    record = load(candidate.raw)
+    if record.get("status") != Status.NEEDS_REVIEW:
+        raise NotInReview(status_word(record))
+    changes = _changes(decision)
+    after = _write(tx, candidate, record, record | changes, decision.action, decision.reviewer, changes)
+    if decision.action is Action.CORRECT:
+        _approve(tx, load(after.raw))
+    requests.keep(tx, decision.request_id, digest, _as_answer(after))
+    return after
+
+
+def undo(tx: Transaction, request: UndoRequest) -> Candidate:
+    """Put a candidate back in review, as it was before its decision.
+
+    Raises CandidateNotFound, RevisionMismatch, AlreadyInReview, or InvalidField for a request_id of other content.
+    """
+    digest = requests.digest("Undo", asdict(request))
+    if (answer := requests.recall(tx, request.request_id, digest)) is not None:
+        return _as_candidate(answer)
+    candidate = _find(tx, request.id, request.expected_revision)
+    record = load(candidate.raw)
+    if record.get("status") == Status.NEEDS_REVIEW:
+        raise AlreadyInReview("in review already")
+    before = _before_decision(tx, record)
+    after = _write(tx, candidate, record, before, "undo", request.reviewer, record)
+    tx.remove(File.APPROVED, request.id)
+    requests.keep(tx, request.request_id, digest, _as_answer(after))
+    return after
+
+
+def status_word(record: Record) -> str:
+    """The record's status word; `unknown` where it has none."""
+    status = record.get("status")
+    return status if isinstance(status, str) else "unknown"
+
+
+def _find(tx: Transaction, id: str, expected_revision: int | None) -> Candidate:
+    candidate = tx.candidate(id)
+    if candidate is None:
+        raise CandidateNotFound(id)
+    if expected_revision is not None and candidate.revision != expected_revision:
+        raise RevisionMismatch(candidate.revision)
+    return candidate
+
+
+def _changes(decision: Decision) -> Record:
+    category = decision.failure_category.value if decision.failure_category else None
+    changes: Record = {"status": STATUS_AFTER[decision.action].value}
+    if decision.action is Action.CORRECT:
+        changes["corrected_response"] = decision.corrected_response
+    if decision.action is Action.CORRECT or category:
+        changes["failure_category"] = category
+    changes["reviewed_at"] = now_iso()
+    if decision.reviewer:
+        changes["reviewed_by"] = decision.reviewer
+    return changes
+
+
+def _before_decision(tx: Transaction, record: Record) -> Record:
+    """The record without what its decision set, as the history knows it, else by the contract's defaults."""
+    entry = next((e for e in tx.history(record["id"]) if e.file is File.CANDIDATES and e.action != "edit"), None)
+    before = dict(record)
+    if entry and entry.action in DECISIONS and entry.previous and entry.status == record.get("status"):
+        change = json.loads(entry.previous)
+        for key in change["set"]:
+            before.pop(key, None) if key not in change["was"] else before.__setitem__(key, change["was"][key])
+        return before
+    before["status"] = Status.NEEDS_REVIEW.value
+    before["corrected_response"] = None
+    if "failure_category" in before:
+        before["failure_category"] = None
+    return before
+
+
+def _write(
+    tx: Transaction, old: Candidate, was: Record, record: Record, action: str, actor: str, changed: Record
+) -> Candidate:
+    line = render(record)
+    tx.replace(old.key, line)
+    previous = {"set": list(changed), "was": {key: was[key] for key in changed if key in was}}
+    tx.note(
+        HistoryEntry(
+            revision=tx.new_revision(),
+            file=File.CANDIDATES,
+            id=record["id"],
+            action=str(action),
+            actor=actor,
+            at=now_iso(),
+            status=status_word(record),
+            previous=json.dumps(previous),
+        )
+    )
+    return Candidate(old.key, line.raw, tx.new_revision())
+
+
+def _approve(tx: Transaction, record: Record) -> None:
+    """Append the record to the approved file, in place of the last line of its id if one is there."""
+    line = render(record)
+    standing = tx.line_of(File.APPROVED, record["id"])
+    if standing is None:
+        tx.add(File.APPROVED, line)
+    else:
+        tx.replace(standing.key, line)
+
+
+def _as_answer(candidate: Candidate) -> Record:
+    return {"key": candidate.key, "raw": candidate.raw.decode("ascii"), "revision": candidate.revision}
+
+
+def _as_candidate(answer: Record) -> Candidate:
+    return Candidate(answer["key"], answer["raw"].encode("ascii"), answer["revision"])

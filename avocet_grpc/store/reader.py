@@ -1,0 +1,267 @@
+"""The queries of the ledger, over one connection."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Collection, Iterator
+from typing import Any
+
+from avocet_grpc.core.export import in_split
+from avocet_grpc.core.model import (
+    Candidate,
+    CandidateFilter,
+    ExportRow,
+    ExportSelection,
+    File,
+    LineKind,
+    Order,
+    Position,
+    QueueItem,
+    Stats,
+    Sync,
+)
+from avocet_grpc.core.ports import FileState, HistoryEntry, LedgerLine
+from avocet_grpc.store.schema import NEVER
+
+LINE = "l.key, l.file, l.kind, l.id, l.digest, l.sync, l.position, l.length, l.file_digest, l.synced_at, l.revision"
+SORT_COLUMN = {
+    Order.TIMESTAMP: ("l.recorded_at", ">", ""),
+    Order.TIMESTAMP_DESC: ("l.recorded_at", "<", " DESC"),
+    Order.QUALITY: ("l.quality_score", ">", ""),
+    Order.QUALITY_DESC: ("l.quality_score", "<", " DESC"),
+}
+COUNTED = {
+    "by_status": "status",
+    "by_model": "model_name",
+    "by_task_type": "task_type",
+    "by_source": "source",
+    "by_failure_category": "failure_category",
+}
+LEFT_OUT_IF_UNKNOWN = frozenset({"by_source", "by_failure_category"})
+SCAN_ROWS = 1024
+
+
+class SqlReader:
+    """Implements `core.ports.Reader`."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._db = connection
+
+    def revision(self) -> int:
+        return self._meta("revision")
+
+    def first_revision(self) -> int:
+        return self._meta("first_revision")
+
+    def candidate(self, id: str) -> Candidate | None:
+        row = self._db.execute(
+            "SELECT l.key, b.raw, l.revision FROM lines l JOIN bodies b ON b.key = l.key"
+            " WHERE l.file = 0 AND l.id = ? AND l.kind = 0 AND l.sync <> 3",
+            (id,),
+        ).fetchone()
+        return Candidate(*row) if row else None
+
+    def queue(
+        self, filter: CandidateFilter, order: Order, after: Position | None, offset: int, limit: int
+    ) -> list[QueueItem]:
+        where, values = where_of(filter, "l.")
+        if order is Order.FILE:
+            rows = self._queue_rows(f"l.key > ?{where}", [after.key if after else 0, *values], "l.key", offset, limit)
+            return [_item(row, None) for row in rows]
+        column, beyond, direction = SORT_COLUMN[order]
+        items: list[QueueItem] = []
+        if after is None or after.value is not None:
+            start, start_values = f"{column} IS NOT NULL", []
+            if after is not None:
+                start = f"({column} {beyond} ? OR ({column} = ? AND l.key > ?)) AND {column} {beyond}= ?"
+                start_values = [after.value, after.value, after.key, after.value]
+            rows = self._queue_rows(
+                f"{start}{where}", [*start_values, *values], f"{column}{direction}, l.key", offset, limit
+            )
+            items = [_item(row, row[3 if column == "l.recorded_at" else 4]) for row in rows]
+            if len(items) == limit:
+                return items
+            if offset and not items:
+                offset -= self._queue_count(f" AND {column} IS NOT NULL{where}", values)
+            else:
+                offset = 0
+            after = None
+        nulls = f"{column} IS NULL AND l.key > ?{where}"
+        rows = self._queue_rows(nulls, [after.key if after else 0, *values], "l.key", offset, limit - len(items))
+        return items + [_item(row, None) for row in rows]
+
+    def queue_total(self, filter: CandidateFilter) -> int:
+        if not filter:
+            return self._counter("queued")
+        where, values = where_of(filter, "l.")
+        return self._queue_count(where, values)
+
+    def stats(self, filter: CandidateFilter) -> Stats:
+        counts = self._counted(filter)
+        return Stats(
+            total=sum(counts["by_status"].values()),
+            **counts,
+            export_ready=self._export_ready(filter),
+            malformed=self._counter("malformed"),
+            duplicate_ids=self._counter("duplicate"),
+            revision=self.revision(),
+        )
+
+    def known_run_ids(self, run_ids: Collection[str]) -> set[str]:
+        query = "SELECT 1 FROM lines WHERE file = 0 AND benchmark_run_id = ? AND kind = 0 LIMIT 1"
+        return {run_id for run_id in run_ids if self._db.execute(query, (run_id,)).fetchone()}
+
+    def export_rows(self, selection: ExportSelection, after_key: int, limit: int) -> list[ExportRow]:
+        rows: list[ExportRow] = []
+        where, values = self._export_where(selection)
+        query = f"SELECT key, id, encoded FROM examples WHERE key > ?{where} ORDER BY key, approved_revision LIMIT ?"
+        while len(rows) < limit:
+            found = self._db.execute(query, (after_key, *values, limit)).fetchall()
+            split = selection.split
+            rows += [ExportRow(*row) for row in found if split is None or in_split(row[1], split)]
+            if len(found) < limit:
+                break
+            after_key = found[-1][0]
+        return rows[:limit]
+
+    def export_total(self, selection: ExportSelection, after_key: int) -> int:
+        where, values = self._export_where(selection)
+        if (split := selection.split) is None:
+            return self._number(f"SELECT count(*) FROM examples WHERE key > ?{where}", (after_key, *values))
+        ids = self._db.execute(f"SELECT id FROM examples WHERE key > ?{where}", (after_key, *values))
+        return sum(in_split(id, split) for (id,) in ids)
+
+    def history(self, id: str) -> list[HistoryEntry]:
+        rows = self._db.execute(
+            "SELECT revision, file, id, action, actor, at, status, previous FROM history"
+            " WHERE id = ? ORDER BY revision DESC",
+            (id,),
+        )
+        return [HistoryEntry(row[0], File(row[1]), *row[2:]) for row in rows]
+
+    def file_state(self, file: File) -> FileState | None:
+        row = self._db.execute(
+            "SELECT device, inode, size, mtime_ns, ctime_ns, scanned FROM files WHERE file = ?", (file,)
+        ).fetchone()
+        return FileState(*row) if row else None
+
+    def pending(self, file: File, limit: int) -> list[LedgerLine]:
+        query = f"SELECT {LINE} FROM lines l WHERE l.file = ? AND l.sync <> 0 ORDER BY l.key LIMIT ?"
+        return [_line(row) for row in self._db.execute(query, (file, limit))]
+
+    def pending_count(self, file: File) -> int:
+        return self._number("SELECT count(*) FROM lines WHERE file = ? AND sync <> 0", (file,))
+
+    def lines(self, file: File) -> Iterator[LedgerLine]:
+        query = f"SELECT {LINE} FROM lines l WHERE l.key > ? AND l.file = ? ORDER BY l.key LIMIT {SCAN_ROWS}"
+        after = 0
+        while rows := self._db.execute(query, (after, file)).fetchall():
+            yield from map(_line, rows)
+            after = rows[-1][0]
+
+    def line_of(self, file: File, id: str) -> LedgerLine | None:
+        query = f"SELECT {LINE} FROM lines l WHERE l.file = ? AND l.id = ? AND l.kind = 0 AND l.sync <> 3"
+        row = self._db.execute(query, (file, id)).fetchone()
+        return _line(row) if row else None
+
+    def raw(self, key: int) -> bytes:
+        raw: bytes = self._db.execute("SELECT raw FROM bodies WHERE key = ?", (key,)).fetchone()[0]
+        return raw
+
+    def was_ours(self, file: File, id: str, digest: bytes) -> bool:
+        query = "SELECT 1 FROM past WHERE file = ? AND id = ? AND digest = ?"
+        return self._db.execute(query, (file, id, digest)).fetchone() is not None
+
+    def _meta(self, name: str) -> int:
+        return self._number("SELECT value FROM meta WHERE name = ?", (name,))
+
+    def _counter(self, name: str) -> int:
+        row = self._db.execute("SELECT n FROM counters WHERE name = ? AND value = ''", (name,)).fetchone()
+        return row[0] if row else 0
+
+    def _number(self, query: str, values: tuple[Any, ...]) -> int:
+        number: int = self._db.execute(query, values).fetchone()[0]
+        return number
+
+    def _queue_rows(self, where: str, values: list[Any], order: str, offset: int, limit: int) -> list[Any]:
+        return self._db.execute(
+            "SELECT l.key, b.raw, l.revision, l.recorded_at, l.quality_score FROM lines l"
+            f" JOIN bodies b ON b.key = l.key WHERE l.queued = 1 AND {where} ORDER BY {order} LIMIT ? OFFSET ?",
+            (*values, limit, offset),
+        ).fetchall()
+
+    def _queue_count(self, where: str, values: list[Any]) -> int:
+        return self._number(f"SELECT count(*) FROM lines l WHERE l.queued = 1{where}", tuple(values))
+
+    def _counted(self, filter: CandidateFilter) -> dict[str, dict[str, int]]:
+        counts: dict[str, dict[str, int]] = {name: {} for name in COUNTED}
+        if not filter:
+            for name, value, n in self._db.execute("SELECT name, value, n FROM counters WHERE n <> 0"):
+                if name in counts:
+                    counts[name][value] = n
+            return counts
+        where, values = where_of(filter, "l.")
+        for name, column in COUNTED.items():
+            query = (
+                f"SELECT coalesce(l.{column}, 'unknown'), count(*), count(l.{column}) FROM lines l"
+                f" WHERE l.file = 0 AND l.kind = 0 AND l.sync <> 3{where} GROUP BY 1"
+            )
+            for value, n, known in self._db.execute(query, values):
+                if n := known if name in LEFT_OUT_IF_UNKNOWN else n:
+                    counts[name][value] = n
+        return counts
+
+    def _export_ready(self, filter: CandidateFilter) -> int:
+        if not filter:
+            return self._counter("export_ready")
+        where, values = where_of(filter, "")
+        query = f"SELECT count(*) FROM examples WHERE removed_revision = ?{where}"
+        return self._number(query, (NEVER, *values))
+
+    @staticmethod
+    def _export_where(selection: ExportSelection) -> tuple[str, list[Any]]:
+        where = " AND approved_revision <= ? AND removed_revision > ?"
+        values: list[Any] = [selection.revision, selection.revision]
+        if selection.since_revision:
+            where += " AND approved_revision > ?"
+            values.append(selection.since_revision)
+        if selection.shard_count > 1:
+            where += " AND shard_hash % ? = ?"
+            values += [selection.shard_count, selection.shard_index]
+        more, more_values = where_of(selection.filter, "")
+        return where + more, values + more_values
+
+
+def where_of(filter: CandidateFilter, prefix: str) -> tuple[str, list[Any]]:
+    """The filter as SQL that continues a WHERE, and its values."""
+    lists = {
+        "task_type": filter.task_types,
+        "model_name": filter.model_names,
+        "source": filter.sources,
+        "benchmark_run_id": filter.benchmark_run_ids,
+        "failure_category": filter.failure_categories,
+        "label": filter.labels,
+    }
+    where, values = "", list[Any]()
+    for column, wanted in lists.items():
+        if wanted:
+            where += f" AND {prefix}{column} IN ({', '.join('?' * len(wanted))})"
+            values += wanted
+    if filter.min_quality_score is not None:
+        where += f" AND {prefix}quality_score >= ?"
+        values.append(filter.min_quality_score)
+    if filter.max_quality_score is not None:
+        where += f" AND {prefix}quality_score <= ?"
+        values.append(filter.max_quality_score)
+    return where, values
+
+
+def _item(row: Any, value: str | float | None) -> QueueItem:
+    return QueueItem(Candidate(row[0], row[1], row[2]), Position(value, row[0]))
+
+
+def _line(row: Any) -> LedgerLine:
+    key, file, kind, id, digest, sync, position, length, file_digest, synced_at, revision = row
+    return LedgerLine(
+        key, File(file), LineKind(kind), id, digest, Sync(sync), position, length, file_digest, synced_at, revision
+    )

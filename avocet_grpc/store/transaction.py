@@ -1,0 +1,272 @@
+"""The changes of the ledger: one transaction's statements, its revision and its counters."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+from avocet_grpc.core.export import is_exportable, shard_hash
+from avocet_grpc.core.model import File, LineKind, ParsedLine, Record, Status, Sync
+from avocet_grpc.core.ports import FileState, HistoryEntry, Remembered
+from avocet_grpc.core.record import parse
+from avocet_grpc.store.reader import COUNTED, LEFT_OUT_IF_UNKNOWN, SqlReader
+from avocet_grpc.store.schema import NEVER, SELECTED
+
+Encode = Callable[[Record, int], bytes]
+"""A record and the revision of its approval as the bytes of a training example."""
+
+INSERT_LINE = (
+    f"INSERT INTO lines (key, file, kind, id, status, {SELECTED}, recorded_at, queued, revision, digest, sync,"
+    " position, length, file_digest, synced_at) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,0)"
+)
+UPDATE_LINE = (
+    "UPDATE lines SET status=?, task_type=?, model_name=?, source=?, benchmark_run_id=?, failure_category=?, label=?,"
+    " quality_score=?, recorded_at=?, queued=?, revision=?, digest=?, sync=?, position=?, length=?, file_digest=?"
+    " WHERE key=?"
+)
+INSERT_EXAMPLE = (
+    f"INSERT INTO examples (key, approved_revision, removed_revision, id, shard_hash, {SELECTED}, encoded)"
+    " VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?) ON CONFLICT (key, approved_revision) DO UPDATE SET"
+    " removed_revision = excluded.removed_revision, encoded = excluded.encoded"
+)
+
+
+class SqlTransaction(SqlReader):
+    """Implements `core.ports.Transaction`."""
+
+    def __init__(self, connection: sqlite3.Connection, revision: int, next_key: int, encode: Encode) -> None:
+        super().__init__(connection)
+        self._last_revision = revision
+        self._encode = encode
+        self.changed = False
+        self.next_key = next_key
+        self.counts: Counter[tuple[str, str]] = Counter()
+
+    def new_revision(self) -> int:
+        self.changed = True
+        return self._last_revision + 1
+
+    def revision(self) -> int:
+        return self._last_revision
+
+    def add(self, file: File, line: ParsedLine) -> int:
+        return self._insert(file, line, LineKind.RECORD, Sync.APPEND, None, None)
+
+    def replace(self, key: int, line: ParsedLine) -> None:
+        old = self._row(key)
+        self._remember_past(old["file"], old["id"], old["digest"])
+        sync = Sync.APPEND if old["sync"] == Sync.APPEND else Sync.CHANGE
+        self._update(old, line, sync, old["position"], old["length"], old["file_digest"])
+
+    def remove(self, file: File, id: str) -> int:
+        rows = self._db.execute(
+            "SELECT key FROM lines WHERE file = ? AND id = ? AND sync <> 3", (file, id)
+        ).fetchall()
+        for (key,) in rows:
+            old = self._row(key)
+            self._remember_past(file, id, old["digest"])
+            self._withdraw(old)
+            self._db.execute("UPDATE lines SET sync = 3, queued = 0 WHERE key = ?", (key,))
+        return len(rows)
+
+    def note(self, entry: HistoryEntry) -> None:
+        e = entry
+        self._db.execute(
+            "INSERT INTO history (revision, file, id, action, actor, at, status, previous) VALUES (?,?,?,?,?,?,?,?)",
+            (e.revision, e.file, e.id, e.action, e.actor, e.at, e.status, e.previous),
+        )
+
+    def remembered(self, request_id: str) -> Remembered | None:
+        row = self._db.execute("SELECT digest, answer FROM requests WHERE request_id = ?", (request_id,)).fetchone()
+        return Remembered(*row) if row else None
+
+    def remember(self, request_id: str, remembered: Remembered) -> None:
+        self._db.execute(
+            "INSERT INTO requests (request_id, digest, answer, at) VALUES (?,?,?,?)",
+            (request_id, remembered.digest, remembered.answer, int(time.time())),
+        )
+
+    def adopt(self, file: File, line: ParsedLine, offset: int, length: int) -> LineKind:
+        kind = self._kind_of(file, line)
+        self._insert(file, line, kind, Sync.CLEAN, offset, length)
+        return kind
+
+    def edit(self, key: int, line: ParsedLine, offset: int, length: int) -> None:
+        old = self._row(key)
+        self._remember_past(old["file"], old["id"], old["digest"])
+        self._update(old, line, Sync.CLEAN, offset, length, line.digest)
+
+    def forget(self, key: int) -> None:
+        old = self._row(key)
+        if old["sync"] != Sync.REMOVE:
+            self.new_revision()
+            self._withdraw(old)
+        self._db.execute("DELETE FROM lines WHERE key = ?", (key,))
+        self._db.execute("DELETE FROM bodies WHERE key = ?", (key,))
+        if old["kind"] == LineKind.RECORD and old["sync"] != Sync.REMOVE:
+            self._promote(File(old["file"]), old["id"])
+
+    def placed(self, key: int, digest: bytes, offset: int, length: int, ours: bool) -> None:
+        self._db.execute(
+            "UPDATE lines SET position = ?, length = ?, file_digest = ?,"
+            " synced_at = CASE WHEN ? THEN ? ELSE synced_at END,"
+            " sync = CASE WHEN sync = 3 THEN 3 WHEN digest = ? THEN 0 ELSE 2 END WHERE key = ?",
+            (offset, length, digest, ours, time.time(), digest, key),
+        )
+
+    def unplaced(self, key: int) -> None:
+        self._db.execute(
+            "UPDATE lines SET position = NULL, length = NULL, file_digest = NULL,"
+            " sync = CASE WHEN sync = 3 THEN 3 ELSE 1 END WHERE key = ?",
+            (key,),
+        )
+
+    def set_file_state(self, file: File, state: FileState) -> None:
+        self._db.execute("DELETE FROM files WHERE file = ?", (file,))
+        self._db.execute(
+            "INSERT INTO files (file, device, inode, size, mtime_ns, ctime_ns, scanned) VALUES (?,?,?,?,?,?,?)",
+            (file, state.device, state.inode, state.size, state.mtime_ns, state.ctime_ns, state.scanned),
+        )
+
+    def _insert(
+        self, file: File, line: ParsedLine, kind: LineKind, sync: Sync, offset: int | None, length: int | None
+    ) -> int:
+        key, self.next_key = self.next_key, self.next_key + 1
+        revision = self.new_revision()
+        columns = _stored_columns(line)
+        queued = _is_queued(file, kind, columns[0])
+        id = line.columns.id if line.columns else None
+        file_digest = line.digest if sync == Sync.CLEAN else None
+        place = (queued, revision, line.digest, sync, offset, length, file_digest)
+        self._db.execute(INSERT_LINE, (key, file, kind, id, *columns, *place))
+        self._db.execute("INSERT INTO bodies (key, raw) VALUES (?, ?)", (key, line.raw))
+        self._count(file, kind, columns, +1)
+        if file == File.APPROVED and kind == LineKind.RECORD and line.record is not None:
+            self._open_example(key, line.record, columns)
+        return key
+
+    def _update(
+        self, old: sqlite3.Row, line: ParsedLine, sync: Sync, offset: int | None, length: int | None, there: Any
+    ) -> None:
+        file, kind, key = File(old["file"]), LineKind(old["kind"]), old["key"]
+        self._withdraw(old)
+        columns = _stored_columns(line)
+        queued = _is_queued(file, kind, columns[0])
+        place = (queued, self.new_revision(), line.digest, sync, offset, length, there)
+        self._db.execute(UPDATE_LINE, (*columns, *place, key))
+        self._db.execute("UPDATE bodies SET raw = ? WHERE key = ?", (line.raw, key))
+        self._count(file, kind, columns, +1)
+        if file == File.APPROVED and kind == LineKind.RECORD and line.record is not None:
+            self._open_example(key, line.record, columns)
+
+    def _withdraw(self, old: sqlite3.Row) -> None:
+        """The line as it was no longer counts, and is no longer exported from this revision on."""
+        self._count(File(old["file"]), LineKind(old["kind"]), tuple(old)[4:13], -1)
+        if old["file"] == File.APPROVED:
+            self._close_example(old["key"])
+
+    def _kind_of(self, file: File, line: ParsedLine) -> LineKind:
+        if line.columns is None or line.record is None:
+            return LineKind.MALFORMED
+        standing = self.line_of(file, line.columns.id)
+        if standing is None:
+            return LineKind.RECORD
+        if file == File.CANDIDATES:
+            return LineKind.DUPLICATE
+        if self._is_open(standing.key) and not is_exportable(line.record):
+            return LineKind.DUPLICATE
+        self._close_example(standing.key)
+        self._set_kind(standing.key, LineKind.DUPLICATE)
+        return LineKind.RECORD
+
+    def _promote(self, file: File, id: str) -> None:
+        """A duplicate takes the place of a record that is gone: the first in candidates, the last in approved."""
+        order = "key" if file == File.CANDIDATES else "key DESC"
+        rows = self._db.execute(
+            f"SELECT key FROM lines WHERE file = ? AND id = ? AND kind = 1 AND sync <> 3 ORDER BY {order}", (file, id)
+        ).fetchall()
+        if not rows:
+            return
+        lines = {key: parse(self.raw(key)) for (key,) in rows[: None if file == File.APPROVED else 1]}
+        chosen = next((k for k, line in lines.items() if line.record and is_exportable(line.record)), rows[0][0])
+        self._set_kind(chosen, LineKind.RECORD)
+        if file == File.APPROVED and (record := lines[chosen].record) is not None:
+            self._open_example(chosen, record, _stored_columns(lines[chosen]))
+
+    def _set_kind(self, key: int, kind: LineKind) -> None:
+        old = self._row(key)
+        columns = tuple(old)[4:13]
+        self._count(File(old["file"]), LineKind(old["kind"]), columns, -1)
+        self._count(File(old["file"]), kind, columns, +1)
+        queued = _is_queued(File(old["file"]), kind, columns[0])
+        self._db.execute(
+            "UPDATE lines SET kind = ?, queued = ?, revision = ? WHERE key = ?",
+            (kind, queued, self.new_revision(), key),
+        )
+
+    def _open_example(self, key: int, record: Record, columns: tuple[Any, ...]) -> None:
+        if not is_exportable(record):
+            return
+        revision, id = self.new_revision(), record["id"]
+        encoded = self._encode(record, revision)
+        self._db.execute(
+            INSERT_EXAMPLE, (key, revision, NEVER, id, shard_hash(id), *columns[1:8], encoded)
+        )
+        self.counts["export_ready", ""] += 1
+
+    def _close_example(self, key: int) -> None:
+        closed = self._db.execute(
+            "UPDATE examples SET removed_revision = ? WHERE key = ? AND removed_revision = ?",
+            (self.new_revision(), key, NEVER),
+        )
+        self.counts["export_ready", ""] -= closed.rowcount
+
+    def _is_open(self, key: int) -> bool:
+        query = "SELECT 1 FROM examples WHERE key = ? AND removed_revision = ?"
+        return self._db.execute(query, (key, NEVER)).fetchone() is not None
+
+    def _remember_past(self, file: int, id: str | None, digest: bytes) -> None:
+        if id is not None:
+            self._db.execute(
+                "INSERT INTO past (file, id, digest) VALUES (?,?,?) ON CONFLICT (file, id, digest) DO NOTHING",
+                (file, id, digest),
+            )
+
+    def _row(self, key: int) -> sqlite3.Row:
+        cursor = self._db.cursor()
+        cursor.row_factory = sqlite3.Row  # type: ignore[assignment]
+        row: sqlite3.Row = cursor.execute(
+            f"SELECT key, file, kind, id, status, {SELECTED}, recorded_at, digest, sync, position, length, file_digest"
+            " FROM lines WHERE key = ?",
+            (key,),
+        ).fetchone()
+        return row
+
+    def _count(self, file: File, kind: LineKind, columns: tuple[Any, ...], by: int) -> None:
+        if kind != LineKind.RECORD:
+            self.counts["malformed" if kind == LineKind.MALFORMED else "duplicate", ""] += by
+            return
+        if file != File.CANDIDATES:
+            return
+        status, task_type, model_name, source, _run, failure_category = columns[:6]
+        self.counts["queued", ""] += by * (status == Status.NEEDS_REVIEW)
+        values = (status, model_name, task_type, source, failure_category)
+        for name, value in zip(COUNTED, values, strict=True):
+            if value is not None or name not in LEFT_OUT_IF_UNKNOWN:
+                self.counts[name, "unknown" if value is None else value] += by
+
+
+def _stored_columns(line: ParsedLine) -> tuple[Any, ...]:
+    """status, the columns of SELECTED, recorded_at."""
+    c = line.columns
+    if c is None:
+        return (None,) * 9
+    selected = (c.task_type, c.model_name, c.source, c.benchmark_run_id, c.failure_category, c.label, c.quality_score)
+    return (c.status, *selected, c.timestamp)
+
+
+def _is_queued(file: File, kind: LineKind, status: str | None) -> int:
+    return int(file == File.CANDIDATES and kind == LineKind.RECORD and status == Status.NEEDS_REVIEW)
