@@ -25,7 +25,8 @@ class ExportCursor:
 def is_exportable(record: Record) -> bool:
     """True for an approved record whose correction is not blank."""
     correction = record.get("corrected_response")
-    return record.get("status") == Status.APPROVED and isinstance(correction, str) and bool(correction.strip())
+    approved = bool(record.get("status") == Status.APPROVED)
+    return approved and isinstance(correction, str) and bool(correction.strip())
 
 
 def shard_hash(id: str) -> int:

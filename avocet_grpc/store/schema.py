@@ -41,7 +41,9 @@ TABLES = (
     "CREATE INDEX lines_by_run ON lines (file, benchmark_run_id)",
     "CREATE INDEX queue_by_key ON lines (key) WHERE queued = 1",
     "CREATE INDEX queue_by_time ON lines (recorded_at, key) WHERE queued = 1",
+    "CREATE INDEX queue_by_time_desc ON lines (recorded_at DESC, key) WHERE queued = 1",
     "CREATE INDEX queue_by_quality ON lines (quality_score, key) WHERE queued = 1",
+    "CREATE INDEX queue_by_quality_desc ON lines (quality_score DESC, key) WHERE queued = 1",
     "CREATE INDEX lines_pending ON lines (file, key) WHERE sync <> 0",
     "CREATE INDEX history_by_id ON history (id, revision)",
 )

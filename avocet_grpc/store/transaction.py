@@ -237,7 +237,7 @@ class SqlTransaction(SqlReader):
 
     def _row(self, key: int) -> sqlite3.Row:
         cursor = self._db.cursor()
-        cursor.row_factory = sqlite3.Row  # type: ignore[assignment]
+        cursor.row_factory = sqlite3.Row
         row: sqlite3.Row = cursor.execute(
             f"SELECT key, file, kind, id, status, {SELECTED}, recorded_at, digest, sync, position, length, file_digest"
             " FROM lines WHERE key = ?",

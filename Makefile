@@ -1,0 +1,71 @@
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+BUF_VERSION := 1.75.0
+BUF := $(VENV)/npm/node_modules/.bin/buf
+STUBS := clients/python/avocet_client/v1
+
+.DEFAULT_GOAL := help
+.PHONY: help setup run test lint generate demo
+
+help: ## show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "%-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(VENV)/.stamp ## make .venv with everything that running and testing need
+
+$(VENV)/.stamp: pyproject.toml clients/python/pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; set PYTHON=")'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e clients/python -e '.[dev]'
+	touch $@
+
+# buf alone comes from npm, and only lint needs it.
+$(VENV)/npm/.stamp-$(BUF_VERSION): | $(VENV)/.stamp
+	npm install --silent --no-audit --no-fund --prefix $(VENV)/npm @bufbuild/buf@$(BUF_VERSION)
+	touch $@
+
+run: setup ## serve on 127.0.0.1:50051 with ./data and ./config
+	$(BIN)/python -m avocet_grpc serve --listen 127.0.0.1:50051 --data-dir ./data --config-dir ./config
+
+test: setup ## run the tests
+	$(BIN)/python -m pytest tests
+
+lint: setup $(VENV)/npm/.stamp-$(BUF_VERSION) ## check style, types, layers, protos and the generated code
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BUF) lint protos
+	@$(MAKE) --no-print-directory lint-breaking lint-fresh
+
+# Against the last commit of main; where there is none yet, or it has no protos, nothing can break.
+.PHONY: lint-breaking
+lint-breaking:
+	@set -eu; base=; \
+	for ref in refs/remotes/origin/main refs/heads/main HEAD; do \
+	  if git cat-file -e "$$ref:protos/buf.yaml" 2>/dev/null; then base=$$ref; break; fi; \
+	done; \
+	if [ -z "$$base" ]; then echo 'no earlier protos: nothing to break'; exit 0; fi; \
+	old=$$(mktemp -d); trap 'rm -rf "$$old"' EXIT; \
+	git archive "$$base" protos | tar -x -C "$$old"; \
+	$(BUF) breaking protos --against "$$old/protos"; \
+	echo "protos break nothing since $$base"
+
+# By git status, since a diff misses files that are new; by content too, since the files may be changed already.
+.PHONY: lint-fresh
+lint-fresh:
+	@set -eu; \
+	state() { git status --porcelain -- $(STUBS); cat $(STUBS)/*_pb2*.py* 2>/dev/null | cksum; }; \
+	before=$$(state); rm -f $(STUBS)/*_pb2*.py*; \
+	$(BIN)/python protos/generate.py; \
+	after=$$(state); \
+	if [ "$$before" != "$$after" ]; then \
+	  echo 'the generated code was not fresh; it is now: commit it'; git status --short -- $(STUBS); exit 1; \
+	fi; \
+	echo 'generated code is fresh'
+
+generate: setup ## generate the Python stubs from the protos
+	$(BIN)/python protos/generate.py
+
+demo: setup ## run a server and show a session with it
+	$(BIN)/python -m tests.demo

@@ -1,0 +1,75 @@
+"""Lines are read and written in the dialect of Python's `json`."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from avocet_grpc.core.record import parse, render
+
+READ = {
+    "NaN": b'{"id": "a", "x": NaN}',
+    "Infinity": b'{"id": "a", "x": -Infinity}',
+    "a lone surrogate": b'{"id": "a", "x": "\\ud800"}',
+    "4,300 digits": b'{"id": "a", "x": ' + b"9" * 4300 + b"}",
+    "duplicate keys": b'{"id": "b", "id": "a"}',
+    "CRLF": b'{"id": "a"}\r',
+    "nesting to 500": b'{"id": "a", "x": ' + b"[" * 499 + b"]" * 499 + b"}",
+    "brackets in a string": b'{"id": "a", "x": "' + b"[" * 2000 + b'"}',
+}
+MALFORMED = {
+    "a torn line": b'{"id": "a", "x',
+    "a list": b"[1]",
+    "no id": b'{"x": 1}',
+    "an id that is no string": b'{"id": 1}',
+    "an empty id": b'{"id": ""}',
+    "an id of 513 characters": b'{"id": "' + b"x" * 513 + b'"}',
+    "an id with a surrogate": b'{"id": "\\ud800"}',
+    "an id with NUL": b'{"id": "a\\u0000"}',
+    "a raw NUL": b'{"id": "a\0"}',
+    "a BOM": b'\xef\xbb\xbf{"id": "a"}',
+    "invalid UTF-8": b'{"id": "\xff"}',
+    "4,301 digits": b'{"id": "a", "x": ' + b"9" * 4301 + b"}",
+    "nesting of 501": b'{"id": "a", "x": ' + b"[" * 500 + b"]" * 500 + b"}",
+    "nesting of 100,000": b"[" * 100_000,
+}
+
+
+@pytest.mark.parametrize("what", READ)
+def test_what_python_reads_is_a_record(what: str) -> None:
+    line = parse(READ[what])
+    assert line.columns is not None
+    assert line.columns.id == "a"
+
+
+@pytest.mark.parametrize("what", MALFORMED)
+def test_what_is_no_object_with_a_valid_id_is_malformed(what: str) -> None:
+    line = parse(MALFORMED[what])
+    assert line.columns is None
+    assert line.raw == MALFORMED[what]
+
+
+def test_the_digest_is_of_the_content_not_of_the_bytes() -> None:
+    assert parse(b'{"id":"a","x":1}').digest == parse(b'{"x": 1, "id": "\\u0061"}').digest
+    assert parse(b'{"id":"a","x":1}').digest != parse(b'{"id":"a","x":1.0}').digest
+
+
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=10,
+)
+
+
+@given(st.dictionaries(st.text(), VALUES, max_size=5))
+def test_what_we_write_is_one_ascii_line_with_the_same_content_in_the_same_order(record: dict) -> None:
+    line = render({"id": "a"} | record | {"id": "a"})
+    assert line.raw.isascii()
+    assert b"\n" not in line.raw
+    read = json.loads(line.raw)
+    assert read == line.record
+    assert list(read) == list(line.record)
+    assert parse(line.raw).digest == line.digest

@@ -1,0 +1,230 @@
+"""What every ledger engine must do: a subclass gives `open_store`, and each test gets a fresh store."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from avocet_grpc.core import export, ingest, paging, review, runs
+from avocet_grpc.core.errors import AlreadyInReview, CandidateNotFound, InvalidField, NotInReview, RevisionMismatch
+from avocet_grpc.core.model import (
+    Action,
+    CandidateFilter,
+    Correction,
+    Decision,
+    ExportSelection,
+    File,
+    Order,
+    Sync,
+    UndoRequest,
+)
+from avocet_grpc.core.ports import FileState, Store
+from avocet_grpc.core.record import parse
+
+ALL = CandidateFilter()
+
+
+def encode(record: dict[str, Any], revision: int) -> bytes:
+    """A stand-in for the wire's encoding: the id and the revision are enough to check the ledger."""
+    return f"{record['id']}@{revision}".encode()
+
+
+def candidate_line(number: int, **more: Any) -> Any:
+    record = {"id": f"c{number}", "status": "needs_review", "model_name": f"m{number % 3}", "task_type": "qa"}
+    return parse(json.dumps(record | more).encode())
+
+
+def import_candidates(store: Store, count: int) -> None:
+    lines = [
+        candidate_line(n, timestamp=f"2026-01-{n % 28 + 1:02}", quality_score=n % 5 / 4 if n % 3 else None)
+        for n in range(count)
+    ]
+    store.write(lambda tx: runs.import_run(tx, "run", lines)).result()
+
+
+def correct(store: Store, id: str, text: str = "better", **more: Any) -> Any:
+    decision = Decision(id, Action.CORRECT, text, **more)
+    return store.write(lambda tx: review.submit(tx, decision)).result()
+
+
+def exported(store: Store, **asked: Any) -> list[str]:
+    defaults: dict[str, Any] = {
+        "filter": ALL, "shard_index": 0, "shard_count": 1, "split": None,
+        "at_revision": 0, "since_revision": 0, "resume_token": "",
+    }  # fmt: skip
+
+    def read(reader: Any) -> list[str]:
+        cursor = export.open_export(reader, **(defaults | asked))
+        rows = reader.export_rows(cursor.selection, cursor.after_key, 1000)
+        assert len(rows) == cursor.total
+        return [row.id for row in rows]
+
+    return store.read(read)
+
+
+class StoreSuite:
+    """Every rule of `core.ports` that a caller can see."""
+
+    @pytest.fixture
+    def store(self, tmp_path: Any) -> Iterator[Store]:
+        store = self.open_store(tmp_path)
+        yield store
+        store.close()
+
+    def open_store(self, tmp_path: Any) -> Store:
+        raise NotImplementedError
+
+    def test_a_revision_counts_each_change_and_an_import_shares_one(self, store: Store) -> None:
+        before = store.read(lambda r: r.revision())
+        import_candidates(store, 5)
+        assert store.read(lambda r: r.revision()) == before + 1
+        assert {store.read(lambda r, n=n: r.candidate(f"c{n}").revision) for n in range(5)} == {before + 1}
+        assert correct(store, "c1").revision == before + 2
+
+    def test_a_refused_change_leaves_nothing_behind(self, store: Store) -> None:
+        import_candidates(store, 2)
+        before = store.read(lambda r: r.stats(ALL))
+
+        def half(tx: Any) -> None:
+            tx.add(File.CANDIDATES, candidate_line(99))
+            raise InvalidField("x", "half-way")
+
+        with pytest.raises(InvalidField):
+            store.write(half).result()
+        assert store.read(lambda r: r.stats(ALL)) == before
+
+    def test_decisions_are_refused_as_the_contract_says(self, store: Store) -> None:
+        import_candidates(store, 2)
+        with pytest.raises(CandidateNotFound):
+            correct(store, "nobody")
+        with pytest.raises(RevisionMismatch):
+            correct(store, "c0", expected_revision=1)
+        with pytest.raises(AlreadyInReview):
+            store.write(lambda tx: review.undo(tx, UndoRequest("c0"))).result()
+        correct(store, "c0")
+        with pytest.raises(NotInReview) as refused:
+            correct(store, "c0")
+        assert refused.value.current_status == "approved"
+
+    def test_an_undo_restores_exactly_what_the_decision_set(self, store: Store) -> None:
+        line = candidate_line(0, failure_category="hallucination", corrected_response=None, zebra=[1])
+        store.write(lambda tx: runs.import_run(tx, "run", [line])).result()
+        correct(store, "c0", reviewer="ann")
+        undone = store.write(lambda tx: review.undo(tx, UndoRequest("c0"))).result()
+        assert json.loads(undone.raw) == line.record
+        assert list(json.loads(undone.raw)) == list(line.record)
+        assert exported(store) == []
+
+    def test_a_request_id_gets_its_first_answer_and_refuses_other_content(self, store: Store) -> None:
+        import_candidates(store, 2)
+        first = correct(store, "c0", request_id="r1")
+        correct(store, "c1")
+        assert correct(store, "c0", request_id="r1") == first
+        with pytest.raises(InvalidField):
+            correct(store, "c0", "other", request_id="r1")
+        correction = Correction("kiwi", "qa", "p", "r", "c", request_id="r2")
+        stored = [store.write(lambda tx: ingest.ingest(tx, correction)).result() for _ in range(2)]
+        assert stored[0].id == stored[1].id
+        assert [one.created for one in stored] == [True, False]
+
+    @pytest.mark.parametrize("order", list(Order))
+    def test_following_tokens_and_counting_pages_visit_the_same_items(self, store: Store, order: Order) -> None:
+        import_candidates(store, 40)
+        by_token: list[int] = []
+        token, more = "", True
+        while more:
+            page = store.read(lambda r, t=token: paging.queue_page(r, ALL, order, 1, 7, t))
+            by_token += [item.candidate.key for item in page.items]
+            token, more = paging.queue_token(ALL, order, page.items[-1].position), page.more
+        by_page = [
+            item.candidate.key
+            for number in range(1, 8)
+            for item in store.read(lambda r, n=number: paging.queue_page(r, ALL, order, n, 7, "")).items
+        ]
+        assert len(set(by_token)) == 40
+        assert by_token == by_page
+
+    def test_counters_are_what_counting_gives(self, store: Store) -> None:
+        import_candidates(store, 30)
+        for n in range(0, 30, 2):
+            correct(store, f"c{n}")
+        for n in range(0, 30, 4):
+            store.write(lambda tx, n=n: review.undo(tx, UndoRequest(f"c{n}"))).result()
+        counted = CandidateFilter(task_types=("qa",))
+        assert store.read(lambda r: r.stats(ALL)) == store.read(lambda r: r.stats(counted))
+        assert store.read(lambda r: r.queue_total(ALL)) == store.read(lambda r: r.queue_total(counted)) == 23
+
+    def test_an_export_is_the_same_at_its_revision_whatever_comes_later(self, store: Store) -> None:
+        import_candidates(store, 10)
+        for n in range(5):
+            correct(store, f"c{n}")
+        revision = store.read(lambda r: r.revision())
+        store.write(lambda tx: review.undo(tx, UndoRequest("c1"))).result()
+        correct(store, "c7")
+        assert exported(store, at_revision=revision) == ["c0", "c1", "c2", "c3", "c4"]
+        assert exported(store) == ["c0", "c2", "c3", "c4", "c7"]
+        assert exported(store, since_revision=revision) == ["c7"]
+
+    @pytest.mark.parametrize("count", [1, 2, 3, 7])
+    def test_shards_are_disjoint_and_complete(self, store: Store, count: int) -> None:
+        import_candidates(store, 30)
+        for n in range(30):
+            correct(store, f"c{n}")
+        parts = [exported(store, shard_index=i, shard_count=count) for i in range(count)]
+        assert sorted(sum(parts, [])) == sorted(exported(store))
+
+    def test_of_one_id_the_first_candidate_line_and_the_last_exportable_approved_line_count(self, store: Store) -> None:
+        first, second = candidate_line(1, note="first"), candidate_line(1, note="second")
+        approved = [
+            candidate_line(1, status="approved", corrected_response=text) for text in ("one", "two", "  ")
+        ]
+
+        def adopt(tx: Any) -> None:
+            for line in (first, second, parse(b"{torn")):
+                tx.adopt(File.CANDIDATES, line, 0, len(line.raw))
+            for line in approved:
+                tx.adopt(File.APPROVED, line, 0, len(line.raw))
+
+        store.write(adopt).result()
+        stats = store.read(lambda r: r.stats(ALL))
+        assert (stats.total, stats.malformed, stats.duplicate_ids, stats.export_ready) == (1, 1, 3, 1)
+        assert store.read(lambda r: r.candidate("c1")).raw == first.raw
+        record_key = store.read(lambda r: r.candidate("c1")).key
+        store.write(lambda tx: tx.forget(record_key)).result()
+        assert store.read(lambda r: r.candidate("c1")).raw == second.raw
+        exported_key = store.read(lambda r: r.line_of(File.APPROVED, "c1")).key
+        store.write(lambda tx: tx.forget(exported_key)).result()
+        selection = ExportSelection(store.read(lambda r: r.revision()))
+        remaining = store.read(lambda r: r.raw(r.export_rows(selection, 0, 9)[0].key))
+        assert json.loads(remaining)["corrected_response"] == "one"
+
+    def test_a_line_stays_pending_until_the_file_holds_its_newest_content(self, store: Store) -> None:
+        import_candidates(store, 1)
+        line = store.read(lambda r: r.pending(File.CANDIDATES, 9))[0]
+        assert line.sync is Sync.APPEND
+        after = correct(store, "c0")
+        store.write(lambda tx: tx.placed(line.key, line.digest, 0, 10, True)).result()
+        pending = store.read(lambda r: r.pending(File.CANDIDATES, 9))[0]
+        assert (pending.sync, pending.offset, pending.file_digest) == (Sync.CHANGE, 0, line.digest)
+        store.write(lambda tx: tx.placed(line.key, parse(after.raw).digest, 10, 20, True)).result()
+        assert store.read(lambda r: r.pending_count(File.CANDIDATES)) == 0
+        assert store.read(lambda r: r.was_ours(File.CANDIDATES, "c0", line.digest))
+
+    def test_a_removed_line_waits_for_the_file_and_is_not_served(self, store: Store) -> None:
+        import_candidates(store, 1)
+        correct(store, "c0")
+        store.write(lambda tx: review.undo(tx, UndoRequest("c0"))).result()
+        [line] = store.read(lambda r: r.pending(File.APPROVED, 9))
+        assert line.sync is Sync.REMOVE
+        assert store.read(lambda r: r.line_of(File.APPROVED, "c0")) is None
+        store.write(lambda tx: tx.forget(line.key)).result()
+        assert store.read(lambda r: list(r.lines(File.APPROVED))) == []
+
+    def test_a_file_state_is_kept(self, store: Store) -> None:
+        state = FileState(1, 2, 3, 4, 5, 6)
+        assert store.read(lambda r: r.file_state(File.APPROVED)) is None
+        store.write(lambda tx: tx.set_file_state(File.APPROVED, state)).result()
+        assert store.read(lambda r: r.file_state(File.APPROVED)) == state
