@@ -24,9 +24,10 @@ class ExportCursor:
 
 def is_exportable(record: Record) -> bool:
     """True for an approved record whose correction is not blank."""
-    correction = record.get("corrected_response")
-    approved = bool(record.get("status") == Status.APPROVED)
-    return approved and isinstance(correction, str) and bool(correction.strip())
+    status, correction = record.get("status"), record.get("corrected_response")
+    if not isinstance(status, str) or not isinstance(correction, str):
+        return False
+    return status == Status.APPROVED and bool(correction.strip())
 
 
 def shard_hash(id: str) -> int:
@@ -36,7 +37,7 @@ def shard_hash(id: str) -> int:
 
 def in_split(id: str, split: Split) -> bool:
     """True where the example belongs to the split's part, by another stable hash than the shards'."""
-    point = _hash(f"split\0{split.seed}\0{id}") / 2**HASH_BITS
+    point = _hash(f"split\0{split.seed}\0{id}") / float(1 << HASH_BITS)
     return (point < split.validation_fraction) == split.validation
 
 
