@@ -178,9 +178,7 @@ class StoreSuite:
 
     def test_of_one_id_the_first_candidate_line_and_the_last_exportable_approved_line_count(self, store: Store) -> None:
         first, second = candidate_line(1, note="first"), candidate_line(1, note="second")
-        approved = [
-            candidate_line(1, status="approved", corrected_response=text) for text in ("one", "two", "  ")
-        ]
+        approved = [candidate_line(1, status="approved", corrected_response=text) for text in ("one", "two", "  ")]
 
         def adopt(tx: Any) -> None:
             for line in (first, second, parse(b"{torn")):

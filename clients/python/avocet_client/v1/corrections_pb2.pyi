@@ -665,7 +665,7 @@ class QueueResponse(_message.Message):
     total: _builtins.int
     """Output only. How many candidates in review match the filter, on all pages."""
     page: _builtins.int
-    """Output only. This page's number. 0 where a `page_token` was followed."""
+    """Output only. This page's number."""
     per_page: _builtins.int
     """Output only. The `per_page` that was used."""
     next_page_token: _builtins.str
@@ -748,8 +748,8 @@ class SubmitRequest(_message.Message):
     action: Global___Action.ValueType
     """Required. What to do with it."""
     corrected_response: _builtins.str
-    """Required with `ACTION_CORRECT`, and then not blank; refused unless empty with
-    the others. At most 4,000,000 characters.
+    """Required with `ACTION_CORRECT`, and then not blank; not written by the
+    others. At most 4,000,000 characters.
     """
     failure_category: Global___FailureCategory.ValueType
     """Optional. What was wrong with the model's response."""

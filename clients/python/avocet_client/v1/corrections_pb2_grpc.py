@@ -53,8 +53,8 @@ class CorrectionsServiceStub(object):
     the same call with the same content, returns the first answer, also after the
     server's restart, for at least 7 days; with other content it is refused with
     `INVALID_ARGUMENT`. Refusals are not remembered. `service_config.json`, beside
-    this file, has timeouts and retries for every client: whoever uses it sets a
-    `request_id` on `Submit`, `Undo` and `Ingest`.
+    this file, has timeouts and retries for every client. It repeats reads alone,
+    since it cannot tell whether a write has a `request_id`.
 
     **Sizes.** A request is at most 16 MB. A text (`prompt`, `response`,
     `correction`, `corrected_response`) is at most 4,000,000 characters, any other
@@ -171,8 +171,8 @@ class CorrectionsServiceServicer(object):
     the same call with the same content, returns the first answer, also after the
     server's restart, for at least 7 days; with other content it is refused with
     `INVALID_ARGUMENT`. Refusals are not remembered. `service_config.json`, beside
-    this file, has timeouts and retries for every client: whoever uses it sets a
-    `request_id` on `Submit`, `Undo` and `Ingest`.
+    this file, has timeouts and retries for every client. It repeats reads alone,
+    since it cannot tell whether a write has a `request_id`.
 
     **Sizes.** A request is at most 16 MB. A text (`prompt`, `response`,
     `correction`, `corrected_response`) is at most 4,000,000 characters, any other
@@ -432,8 +432,8 @@ class CorrectionsService(object):
     the same call with the same content, returns the first answer, also after the
     server's restart, for at least 7 days; with other content it is refused with
     `INVALID_ARGUMENT`. Refusals are not remembered. `service_config.json`, beside
-    this file, has timeouts and retries for every client: whoever uses it sets a
-    `request_id` on `Submit`, `Undo` and `Ingest`.
+    this file, has timeouts and retries for every client. It repeats reads alone,
+    since it cannot tell whether a write has a `request_id`.
 
     **Sizes.** A request is at most 16 MB. A text (`prompt`, `response`,
     `correction`, `corrected_response`) is at most 4,000,000 characters, any other

@@ -54,8 +54,8 @@ class CorrectionsServiceStub:
     the same call with the same content, returns the first answer, also after the
     server's restart, for at least 7 days; with other content it is refused with
     `INVALID_ARGUMENT`. Refusals are not remembered. `service_config.json`, beside
-    this file, has timeouts and retries for every client: whoever uses it sets a
-    `request_id` on `Submit`, `Undo` and `Ingest`.
+    this file, has timeouts and retries for every client. It repeats reads alone,
+    since it cannot tell whether a write has a `request_id`.
 
     **Sizes.** A request is at most 16 MB. A text (`prompt`, `response`,
     `correction`, `corrected_response`) is at most 4,000,000 characters, any other
@@ -202,8 +202,8 @@ class CorrectionsServiceAsyncStub(CorrectionsServiceStub):
     the same call with the same content, returns the first answer, also after the
     server's restart, for at least 7 days; with other content it is refused with
     `INVALID_ARGUMENT`. Refusals are not remembered. `service_config.json`, beside
-    this file, has timeouts and retries for every client: whoever uses it sets a
-    `request_id` on `Submit`, `Undo` and `Ingest`.
+    this file, has timeouts and retries for every client. It repeats reads alone,
+    since it cannot tell whether a write has a `request_id`.
 
     **Sizes.** A request is at most 16 MB. A text (`prompt`, `response`,
     `correction`, `corrected_response`) is at most 4,000,000 characters, any other
@@ -346,8 +346,8 @@ class CorrectionsServiceServicer(metaclass=_abc_1.ABCMeta):
     the same call with the same content, returns the first answer, also after the
     server's restart, for at least 7 days; with other content it is refused with
     `INVALID_ARGUMENT`. Refusals are not remembered. `service_config.json`, beside
-    this file, has timeouts and retries for every client: whoever uses it sets a
-    `request_id` on `Submit`, `Undo` and `Ingest`.
+    this file, has timeouts and retries for every client. It repeats reads alone,
+    since it cannot tell whether a write has a `request_id`.
 
     **Sizes.** A request is at most 16 MB. A text (`prompt`, `response`,
     `correction`, `corrected_response`) is at most 4,000,000 characters, any other

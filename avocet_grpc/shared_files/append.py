@@ -1,0 +1,58 @@
+"""Appending whole lines to a shared file."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from avocet_grpc.shared_files.watch import Signature, of_stat
+
+MAX_BYTES = 8 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Appended:
+    """Where the first line begins, and the file's signature after the write."""
+
+    offset: int
+    signature: Signature
+
+
+def append_lines(path: Path, lines: Sequence[bytes], newline_first: bool) -> Appended:
+    """Append the lines in one write, each ended by a newline; a missing file is created.
+
+    `newline_first` ends somebody's torn line before ours. Raises OSError; what was written of the lines is then taken
+    back if nobody else has the file open.
+    """
+    blob = (b"\n" if newline_first else b"") + b"".join(line + b"\n" for line in lines)
+    descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        written = 0
+        try:
+            while written < len(blob):
+                written += os.write(descriptor, memoryview(blob)[written:])
+        except OSError:
+            if written:
+                _take_back(descriptor, written)
+            raise
+        end = os.lseek(descriptor, 0, os.SEEK_CUR)
+        return Appended(end - len(blob) + newline_first, of_stat(os.fstat(descriptor)))
+    finally:
+        os.close(descriptor)
+
+
+def _take_back(descriptor: int, written: int) -> None:
+    """Cut our half of a write off, under a lease: without one, somebody's line behind it could go too."""
+    end = os.lseek(descriptor, 0, os.SEEK_CUR)
+    try:
+        fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_WRLCK)
+    except OSError:
+        return
+    try:
+        if os.fstat(descriptor).st_size == end:
+            os.ftruncate(descriptor, end - written)
+    finally:
+        fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_UNLCK)

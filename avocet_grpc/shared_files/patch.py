@@ -1,0 +1,127 @@
+"""Changing single lines in place, so that no plain reader ever sees half of it."""
+
+from __future__ import annotations
+
+import enum
+import errno
+import fcntl
+import os
+import signal
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from avocet_grpc.core.record import parse
+from avocet_grpc.shared_files.watch import NO_LEASE_NOW, Signature, of_stat
+
+MAX_CHANGES = 64
+LEASE_TRIES_S = 0.1
+LEASE_PAUSE_S = 0.001
+NO_LEASES = frozenset({errno.EINVAL, errno.EACCES, errno.EPERM, errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS})
+
+
+class Outcome(enum.Enum):
+    """What became of a patch."""
+
+    DONE = enum.auto()
+    CHANGED = enum.auto()
+    """The file is not as noted; look at it again first."""
+    MISPLACED = enum.auto()
+    """The file is as noted, and a line is not where it should be."""
+    REFUSED = enum.auto()
+    """Somebody has the file open."""
+    UNSUPPORTED = enum.auto()
+    """No leases on this file."""
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One line to blank: its place in bytes and the digest that must stand there; `new` is written at the end."""
+
+    offset: int
+    length: int
+    digest: bytes
+    new: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class Patched:
+    """The outcome; where DONE, the offset of each change's new line (None without one) and the new signature."""
+
+    outcome: Outcome
+    offsets: tuple[int | None, ...] = ()
+    signature: Signature | None = None
+
+
+def ignore_sigio() -> None:
+    """Ignore the signal of a broken lease, whose default action ends the process. Only in the main thread."""
+    signal.signal(signal.SIGIO, signal.SIG_IGN)
+
+
+def patch(path: Path, noted: Signature, changes: Sequence[Change], newline_first: bool) -> Patched:
+    """Write the new lines at the end and blank the old ones, while nobody has the file open.
+
+    `newline_first` ends a torn last line before. Raises OSError; nothing is changed then.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return Patched(Outcome.CHANGED)
+    try:
+        refusal = _lease(descriptor)
+        if refusal is not None:
+            return Patched(refusal)
+        try:
+            # A plain stat: opening the path would wait for our own lease.
+            if of_stat(os.fstat(descriptor)) != noted or of_stat(os.stat(path)) != noted:
+                return Patched(Outcome.CHANGED)
+            return _apply(descriptor, noted.size, changes, newline_first)
+        finally:
+            fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_UNLCK)
+    finally:
+        os.close(descriptor)
+
+
+def _lease(descriptor: int) -> Outcome | None:
+    deadline = time.monotonic() + LEASE_TRIES_S
+    while True:
+        try:
+            fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_WRLCK)
+            return None
+        except OSError as error:
+            if error.errno in NO_LEASES:
+                return Outcome.UNSUPPORTED
+            if error.errno not in NO_LEASE_NOW:
+                raise
+        if time.monotonic() > deadline:
+            return Outcome.REFUSED
+        time.sleep(LEASE_PAUSE_S)
+
+
+def _apply(descriptor: int, size: int, changes: Sequence[Change], newline_first: bool) -> Patched:
+    for change in changes:
+        found = os.pread(descriptor, change.length + 1, change.offset)
+        if found[change.length :] not in (b"\n", b"") or parse(found[: change.length]).digest != change.digest:
+            return Patched(Outcome.MISPLACED)
+    blob = bytearray(b"\n" if newline_first else b"")
+    offsets: list[int | None] = []
+    for change in changes:
+        offsets.append(None if change.new is None else size + len(blob))
+        if change.new is not None:
+            blob += change.new + b"\n"
+    if any(offset is not None for offset in offsets):
+        try:
+            _write_at(descriptor, bytes(blob), size)
+        except OSError:
+            os.ftruncate(descriptor, size)
+            raise
+    for change in changes:
+        _write_at(descriptor, b" " * change.length, change.offset)
+    return Patched(Outcome.DONE, tuple(offsets), of_stat(os.fstat(descriptor)))
+
+
+def _write_at(descriptor: int, data: bytes, offset: int) -> None:
+    written = 0
+    while written < len(data):
+        written += os.pwrite(descriptor, memoryview(data)[written:], offset + written)

@@ -1,0 +1,191 @@
+"""Other programs share the two files: they read without a lock, append, and must never notice."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import threading
+from collections import Counter
+
+import pytest
+
+from avocet_client.v1 import corrections_pb2 as pb
+from tests.support import Server, eventually, lines, record, records, write_records
+
+COUNT = 1_500
+DECISIONS = 200
+PADDING = "x" * 1_500
+
+
+@pytest.fixture
+def megabytes(stopped_server: Server) -> Server:
+    """A running server with a candidates file of some 3 MB."""
+    write_records(stopped_server.candidates, [record(f"c{n:04d}", model_response=PADDING) for n in range(COUNT)])
+    return stopped_server.start()
+
+
+class PlainReader(threading.Thread):
+    """Reads the candidates file in a loop; keeps what was wrong, and how often it looked."""
+
+    def __init__(self, server: Server) -> None:
+        super().__init__(daemon=True)
+        self.path = server.candidates
+        self.wanted = {f"c{n:04d}" for n in range(COUNT)}
+        self.wrong: list[str] = []
+        self.looks = 0
+        self.done = threading.Event()
+
+    def run(self) -> None:
+        while not self.done.is_set():
+            text = self.path.read_text()
+            self.looks += 1
+            ids: Counter[str] = Counter()
+            *whole, last = text.split("\n")
+            for line in whole:
+                try:
+                    if line.strip():
+                        ids[json.loads(line)["id"]] += 1
+                except ValueError:
+                    self.wrong.append(f"unparsable: {line[:80]!r}")
+            if last.strip():
+                self.wrong.append(f"torn end: {last[:80]!r}")
+            self.wrong += [f"missing: {id}" for id in self.wanted - ids.keys()]
+            self.wrong += [f"twice: {id}" for id, times in ids.items() if times > 1]
+
+
+def append(server: Server, id: str) -> None:
+    """Add a line as other programs do: open, one write, close."""
+    with server.candidates.open("ab", buffering=0) as file:
+        file.write(json.dumps(record(id, source="dashboard")).encode() + b"\n")
+
+
+def decide(server: Server, number: int) -> None:
+    """One of all kinds of decisions on the number-th candidate."""
+    id = f"c{number * 7 % COUNT:04d}"
+    if number % 3 == 0:
+        server.correct(id, f"better {number}")
+    else:
+        server.stub.Submit(pb.SubmitRequest(id=id, action=pb.ACTION_DISCARD if number % 3 == 1 else pb.ACTION_FLAG))
+    if number % 10 == 0:
+        server.stub.Undo(pb.UndoRequest(id=id))
+
+
+def test_a_plain_reader_beside_decisions_and_foreign_appends_sees_whole_records_once(megabytes: Server) -> None:
+    readers = [PlainReader(megabytes) for _ in range(2)]
+    for reader in readers:
+        reader.start()
+    foreign = []
+    for number in range(DECISIONS):
+        decide(megabytes, number)
+        if number % 5 == 0:
+            foreign.append(f"foreign-{number}")
+            append(megabytes, foreign[-1])
+    eventually(lambda: statuses(megabytes) == counted(megabytes), within=10)
+    for reader in readers:
+        reader.done.set()
+    for reader in readers:
+        reader.join(timeout=10)
+        assert reader.looks > 5
+        assert reader.wrong == []
+    assert set(foreign) <= {r["id"] for r in records(megabytes.candidates)}
+    assert megabytes.stats().total == COUNT + len(foreign)
+    assert {r["id"] for r in records(megabytes.approved)} == {
+        f"c{n * 7 % COUNT:04d}" for n in range(0, DECISIONS, 3) if n % 10
+    }
+
+
+def statuses(server: Server) -> Counter[str]:
+    """The statuses as a plain reader counts them."""
+    return Counter(r["status"] for r in records(server.candidates))
+
+
+def counted(server: Server) -> Counter[str]:
+    """The statuses as the service counts them."""
+    return Counter(dict(server.stats().by_status))
+
+
+def test_a_line_that_another_program_appends_is_served_soon(megabytes: Server) -> None:
+    append(megabytes, "new")
+    eventually(lambda: megabytes.stats().total == COUNT + 1, within=2)
+    assert megabytes.stub.GetCandidate(pb.GetCandidateRequest(id="new")).candidate.source == "dashboard"
+    megabytes.correct("new")
+    eventually(lambda: [r["id"] for r in records(megabytes.approved)] == ["new"])
+
+
+def test_an_edit_by_a_whole_rewrite_is_served_and_no_acknowledged_change_is_lost(megabytes: Server) -> None:
+    megabytes.correct("c0001")
+    eventually(lambda: b'"approved"' in megabytes.candidates.read_bytes())
+    contents = records(megabytes.candidates)
+    for content in contents:
+        if content["id"] == "c0002":
+            content["task_name"] = "edited"
+    megabytes.correct("c0003")
+    temporary = megabytes.candidates.with_suffix(".tmp")
+    write_records(temporary, contents)
+    temporary.replace(megabytes.candidates)
+
+    def served() -> str:
+        return megabytes.stub.GetCandidate(pb.GetCandidateRequest(id="c0002")).candidate.task_name
+
+    eventually(lambda: served() == "edited", within=4)
+    for id in ("c0001", "c0003"):
+        candidate = megabytes.stub.GetCandidate(pb.GetCandidateRequest(id=id)).candidate
+        assert candidate.status == pb.CANDIDATE_STATUS_APPROVED
+    eventually(lambda: statuses(megabytes) == {"approved": 2, "needs_review": COUNT - 2}, within=4)
+
+
+@pytest.mark.parametrize("damage", ["missing", "empty", "cut"])
+def test_a_damaged_file_is_put_back_and_nothing_is_deleted(megabytes: Server, damage: str) -> None:
+    megabytes.correct("c0001")
+    if damage == "missing":
+        megabytes.candidates.unlink()
+    elif damage == "empty":
+        megabytes.candidates.write_bytes(b"")
+    else:
+        content = megabytes.candidates.read_bytes()
+        megabytes.candidates.write_bytes(content[: len(content) // 2])
+    # As for any rewrite: up to 5 s where the file ends inside a line.
+    eventually(
+        lambda: (
+            statuses(megabytes) == {"approved": 1, "needs_review": COUNT - 1}
+            if megabytes.candidates.exists() and parsable(megabytes)
+            else None
+        ),
+        within=10,
+    )
+    assert megabytes.stats().total == COUNT
+
+
+def parsable(server: Server) -> bool:
+    try:
+        return bool(records(server.candidates))
+    except ValueError:
+        return False
+
+
+def test_after_a_stop_the_two_files_alone_are_the_truth(megabytes: Server) -> None:
+    for number in range(20):
+        decide(megabytes, number)
+    append(megabytes, "foreign")
+    eventually(lambda: megabytes.stats().total == COUNT + 1, within=2)
+    before = megabytes.stats()
+    assert megabytes.stop() == 0
+    assert len(records(megabytes.candidates)) == COUNT + 1
+    shutil.rmtree(megabytes.data / ".avocet")
+    bytes_before = lines(megabytes.candidates), lines(megabytes.approved)
+    after = megabytes.start().stats()
+    assert after.revision > before.revision
+    after.revision = before.revision
+    assert after == before
+    assert (lines(megabytes.candidates), lines(megabytes.approved)) == bytes_before
+
+
+def test_edits_and_deletions_made_while_it_was_stopped_are_accepted(megabytes: Server) -> None:
+    megabytes.correct("c0001")
+    assert megabytes.stop() == 0
+    contents = [content for content in records(megabytes.candidates) if content["id"] != "c0005"]
+    contents[0]["task_name"] = "edited"
+    write_records(megabytes.candidates, contents)
+    megabytes.start()
+    assert megabytes.stats().total == COUNT - 1
+    assert megabytes.stub.GetCandidate(pb.GetCandidateRequest(id=contents[0]["id"])).candidate.task_name == "edited"

@@ -1,0 +1,68 @@
+"""The config file that the service shares with the legacy application."""
+
+from __future__ import annotations
+
+import os
+import stat
+
+import grpc
+import pytest
+
+from avocet_client.v1 import corrections_pb2 as pb
+from tests.support import Server, failure_of
+
+SHARED = """\
+# who may log in
+users:
+  zoe: "s3cret"   # an old one
+  abe: 'x'
+sft:
+  other: [1, 2]  # of the legacy app
+  bench_results_dir: /old
+  last: yes
+backup: {keep: 3}
+"""
+
+
+def set_directory(server: Server, value: str) -> str:
+    answer = server.stub.SetConfig(pb.SetConfigRequest(config=pb.Config(bench_results_dir=value)))
+    return answer.config.bench_results_dir
+
+
+def get_directory(server: Server) -> str:
+    return server.stub.GetConfig(pb.GetConfigRequest()).config.bench_results_dir
+
+
+def test_a_new_config_file_is_readable_by_its_owner_only(server: Server) -> None:
+    path = server.config / "label_tool.yaml"
+    assert get_directory(server) == ""
+    assert set_directory(server, "/some/where") == "/some/where"
+    assert get_directory(server) == "/some/where"
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+def test_setting_the_directory_changes_that_key_alone(server: Server) -> None:
+    path = server.config / "label_tool.yaml"
+    path.write_text(SHARED)
+    path.chmod(0o640)
+    assert get_directory(server) == "/old"
+    set_directory(server, "/new dir: with # signs")
+    text = path.read_text()
+    kept = [line for line in SHARED.splitlines() if "bench_results_dir" not in line]
+    assert [line for line in text.splitlines() if "bench_results_dir" not in line] == kept
+    assert get_directory(server) == "/new dir: with # signs"
+    assert stat.S_IMODE(path.stat().st_mode) == 0o640
+    assert os.listdir(server.config) == ["label_tool.yaml"]
+    set_directory(server, "")
+    assert get_directory(server) == ""
+
+
+@pytest.mark.parametrize("broken", ["a: [1\nb: }", "- a list\n", "just a word\n", "a: 1\n\tb: 2\n"])
+def test_a_file_that_is_no_yaml_mapping_is_left_alone(server: Server, broken: str) -> None:
+    path = server.config / "label_tool.yaml"
+    path.write_text(broken)
+    assert get_directory(server) == ""
+    failure = failure_of(lambda: set_directory(server, "/new"))
+    assert (failure.code, failure.reason) == (grpc.StatusCode.FAILED_PRECONDITION, "CONFIG_UNREADABLE")
+    assert str(server.config) not in failure.message
+    assert path.read_text() == broken
