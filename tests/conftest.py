@@ -10,7 +10,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from tests.support import Server, record, write_records  # noqa: E402
+from tests.support import Server, record, write_records
 
 
 @pytest.fixture

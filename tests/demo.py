@@ -64,9 +64,9 @@ def main() -> None:
             correction = pb.IngestRequest(
                 source="peregrine",
                 task_type="summary",
-                prompt="Sum it up.",
+                prompt="Sum up.",
                 response="No.",
-                correction="In short: yes.",
+                correction="In short, yes",
             )
             say("ingest from peregrine", server.stub.Ingest(correction, metadata=bearer()).id)
             say("export")

@@ -138,8 +138,8 @@ class Server:
             self._channel = None
 
 
-def bearer(token: str = SECRET) -> list[tuple[str, str]]:
-    return [("authorization", f"Bearer {token}")]
+def bearer(token: str = SECRET) -> tuple[tuple[str, str], ...]:
+    return (("authorization", f"Bearer {token}"),)
 
 
 def eventually(look: Callable[[], T | None], within: float = SHARED_WITHIN) -> T:
@@ -183,7 +183,7 @@ def record(id: str, **changes: Any) -> Json:
             {"role": "system", "content": "You answer in one sentence."},
             {"role": "user", "content": f"Why is the sky blue, in case {id}?"},
         ],
-        "model_response": "Because of the sea – it reflects.",
+        "model_response": "Because of the sea \u2014 it reflects.",
         "corrected_response": None,
         "quality_score": number / 100,
         "failure_reason": "keywords missing: scattering",
@@ -241,7 +241,7 @@ def failure_of(call: Callable[[], Any]) -> Failure:
     """The error that `call` ends with."""
     with pytest.raises(grpc.RpcError) as caught:
         call()
-    error = caught.value
+    error: Any = caught.value
     status = rpc_status.from_call(error)
     failure = Failure(error.code(), error.details() or "")
     return failure if status is None else take_apart(status, failure)

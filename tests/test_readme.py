@@ -19,7 +19,7 @@ RUN = "2025-03-01-120000"
 
 def block(language: str) -> str:
     (text,) = [text for kind, text in BLOCKS if kind == language]
-    return text
+    return str(text)
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import grpc
 import pytest
@@ -17,8 +18,8 @@ INGEST = {"source": "s", "task_type": "t", "prompt": "p", "correction": "c"}
 Call = Callable[[Server], object]
 
 
-def submit(**fields) -> Call:
-    given = {"id": "a", "action": pb.ACTION_DISCARD} | fields
+def submit(**fields: Any) -> Call:
+    given: dict[str, Any] = {"id": "a", "action": pb.ACTION_DISCARD} | fields
     return lambda server: server.stub.Submit(pb.SubmitRequest(**given))
 
 
@@ -152,7 +153,7 @@ def test_a_request_of_17_megabytes_is_refused_and_the_next_one_is_served(quiet_s
 def test_bytes_that_are_no_message_and_methods_that_are_not_there_do_no_harm(quiet_server: Server) -> None:
     before = quiet_server.stats()
     for method, code in (("Submit", None), ("Nothing", grpc.StatusCode.UNIMPLEMENTED)):
-        call = quiet_server.open_channel.unary_unary(f"/avocet.corrections.v1.CorrectionsService/{method}")
+        call: Any = quiet_server.open_channel.unary_unary(f"/avocet.corrections.v1.CorrectionsService/{method}")
         failure = failure_of(lambda c=call: c(b"\xff\xff\xff"))
         assert failure.code == code or code is None
         assert "Traceback" not in failure.message

@@ -141,13 +141,11 @@ def test_ingest_writes_a_new_approved_record_into_both_files(server: Server) -> 
         "benchmark_run_id": None,
     }
     server.stub.Ingest(pb.IngestRequest(source="kiwi", task_type="code", prompt="p", correction="c"), metadata=bearer())
-    eventually(
-        lambda: records(server.approved)[-1]["source"] == "kiwi" and records(server.approved)[-1]["label"] is None
-    )
+    eventually(lambda: [(r["source"], r["label"]) for r in records(server.approved)[1:]] == [("kiwi", None)])
 
 
 def test_what_is_not_changed_keeps_its_bytes(stopped_server: Server) -> None:
-    odd = b'{ "id":"odd",  "status":"pending", "x":NaN, "n":123456789012345678901234567890, "s":"\\ud800", "x":Infinity}\r'
+    odd = b'{ "id":"odd",  "status":"pending", "x":NaN, "n":12345678901234567890123, "s":"\\ud800", "x":Infinity}\r'
     first = json.dumps(record("twice", task_name="first")).encode()
     second = json.dumps(record("twice", task_name="second")).encode()
     decided = json.dumps(record("a")).encode()
@@ -159,7 +157,7 @@ def test_what_is_not_changed_keeps_its_bytes(stopped_server: Server) -> None:
     assert stats.by_status["pending"] == 1
     assert list(queue_of(server)) == [("a", "Blue sky"), ("twice", "first")]
     extra = server.stub.GetCandidate(pb.GetCandidateRequest(id="odd")).candidate.extra_json
-    assert json.loads(extra)["n"] == 123456789012345678901234567890
+    assert json.loads(extra)["n"] == 12345678901234567890123
     assert "Infinity" in extra and "pending" in extra
 
     server.correct("a")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, field
+from typing import Any, cast
 
 import grpc
 import pytest
@@ -127,7 +128,7 @@ def test_a_new_example_moves_no_old_one_to_another_shard_or_split(sixty: Server)
 
 
 def test_a_split_holds_out_a_stable_share(sixty: Server) -> None:
-    def side(name: int, fraction: float, seed: int = 0) -> list[str]:
+    def side(name: pb.SplitName.ValueType, fraction: float, seed: int = 0) -> list[str]:
         return export(sixty, split=pb.Split(name=name, validation_fraction=fraction, seed=seed)).ids
 
     train, held_out = side(pb.SPLIT_NAME_TRAIN, 0.3), side(pb.SPLIT_NAME_VALIDATION, 0.3)
@@ -187,11 +188,11 @@ def test_only_approved_records_with_a_correction_are_sent_and_the_last_line_of_a
         ({"at_revision": -1}, "at_revision"),
         ({"since_revision": -1}, "since_revision"),
         ({"split": pb.Split(validation_fraction=0.5)}, "split.name"),
-        ({"split": pb.Split(name=9, validation_fraction=0.5)}, "split.name"),
-        ({"split": pb.Split(name=1, validation_fraction=1.5)}, "split.validation_fraction"),
-        ({"split": pb.Split(name=1, validation_fraction=float("nan"))}, "split.validation_fraction"),
+        ({"split": pb.Split(name=cast(Any, 9), validation_fraction=0.5)}, "split.name"),
+        ({"split": pb.Split(name=pb.SPLIT_NAME_TRAIN, validation_fraction=1.5)}, "split.validation_fraction"),
+        ({"split": pb.Split(name=pb.SPLIT_NAME_TRAIN, validation_fraction=float("nan"))}, "split.validation_fraction"),
         ({"resume_token": "nonsense"}, "resume_token"),
-        ({"filter": pb.CandidateFilter(failure_categories=[99])}, "filter.failure_categories"),
+        ({"filter": pb.CandidateFilter(failure_categories=cast(Any, [99]))}, "filter.failure_categories"),
     ],
 )
 def test_a_wrong_export_request_names_its_field(quiet_server: Server, fields, field: str) -> None:

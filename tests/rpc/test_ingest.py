@@ -29,9 +29,9 @@ def both(server: Server, metadata) -> list[Failure]:
 @pytest.mark.parametrize(
     ("metadata", "code", "reason"),
     [
-        ([], grpc.StatusCode.UNAUTHENTICATED, "TOKEN_MISSING"),
-        ([("authorization", SECRET)], grpc.StatusCode.UNAUTHENTICATED, "TOKEN_MISSING"),
-        ([("authorization", "Basic " + SECRET)], grpc.StatusCode.UNAUTHENTICATED, "TOKEN_MISSING"),
+        ((), grpc.StatusCode.UNAUTHENTICATED, "TOKEN_MISSING"),
+        ((("authorization", SECRET),), grpc.StatusCode.UNAUTHENTICATED, "TOKEN_MISSING"),
+        ((("authorization", "Basic " + SECRET),), grpc.StatusCode.UNAUTHENTICATED, "TOKEN_MISSING"),
         (bearer("wrong"), grpc.StatusCode.PERMISSION_DENIED, "TOKEN_REFUSED"),
         (bearer(SECRET + "x"), grpc.StatusCode.PERMISSION_DENIED, "TOKEN_REFUSED"),
         (bearer(SECRET[:-1]), grpc.StatusCode.PERMISSION_DENIED, "TOKEN_REFUSED"),
@@ -46,7 +46,7 @@ def test_a_missing_or_wrong_token_stores_nothing(quiet_server: Server, metadata,
 
 
 def test_a_bearer_with_nothing_after_it_is_refused(quiet_server: Server) -> None:
-    for failure in both(quiet_server, [("authorization", "Bearer ")]):
+    for failure in both(quiet_server, (("authorization", "Bearer "),)):
         assert failure.code in (grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED)
         assert failure.reason in ("TOKEN_MISSING", "TOKEN_REFUSED")
 
@@ -55,7 +55,7 @@ def test_a_bearer_with_nothing_after_it_is_refused(quiet_server: Server) -> None
 def test_without_a_secret_ingestion_is_unavailable_whatever_the_token(tmp_path: Path, secret: str | None) -> None:
     server = Server(tmp_path, secret=secret).start()
     try:
-        for metadata in ([], bearer(), [("authorization", "Bearer ")]):
+        for metadata in ((), bearer(), (("authorization", "Bearer "),)):
             for failure in both(server, metadata):
                 assert (failure.code, failure.reason) == (grpc.StatusCode.UNAVAILABLE, "INGESTION_NOT_CONFIGURED")
         assert server.stats().total == 0

@@ -1,0 +1,91 @@
+"""StreamExport: batches of examples that the ledger holds encoded, handed to gRPC as bytes."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import AsyncIterator
+
+from avocet_client.v1 import corrections_pb2 as pb
+from avocet_grpc.core.export import ExportCursor, open_export, resume_token
+from avocet_grpc.core.model import ExportRow
+from avocet_grpc.core.ports import Reader
+from avocet_grpc.edge.backend import Backend
+from avocet_grpc.edge.validate import MAX_BATCH, ExportQuery
+
+AIM_BYTES = 256 * 1024
+MAX_BYTES = 3_000_000
+FIRST_GUESS_BYTES = 2_048
+
+
+class Export:
+    """One export under way: where it stands, and what it has sent."""
+
+    def __init__(self, cursor: ExportCursor, batch_size: int) -> None:
+        self.total = cursor.total
+        self._selection = cursor.selection
+        self._after_key = cursor.after_key
+        self._most = batch_size or MAX_BATCH
+        self._aim = MAX_BYTES if batch_size else AIM_BYTES
+        self._sent = 0
+        self._bytes = 0
+        self._ids = hashlib.sha256()
+
+    def next_batch(self, reader: Reader) -> bytes | None:
+        """The examples of the next response, joined; None at the end."""
+        parts: list[bytes] = []
+        size, ended = 0, False
+        while len(parts) < self._most and size < self._aim and not ended:
+            wanted = self._wanted(self._most - len(parts), self._aim - size)
+            rows = reader.export_rows(self._selection, self._after_key, wanted)
+            ended = len(rows) < wanted
+            for row in rows:
+                if parts and size + len(row.encoded) > (MAX_BYTES if size < self._aim else self._aim):
+                    return b"".join(parts)
+                self._take(row)
+                parts.append(row.encoded)
+                size += len(row.encoded)
+        return b"".join(parts) if parts else None
+
+    def frame(self, examples: bytes, *, first: bool = False, last: bool = False) -> bytes:
+        """One response: the joined examples and the fields beside them."""
+        response = pb.StreamExportResponse(
+            resume_token=resume_token(self._selection, self._after_key),
+            revision=self._selection.revision,
+            total=self.total if first else 0,
+        )
+        if last:
+            response.summary.example_count = self._sent
+            response.summary.ids_sha256 = self._ids.hexdigest()
+        return examples + response.SerializeToString()
+
+    def _wanted(self, most: int, room: int) -> int:
+        """How many rows to read for the room that is left, by the examples' mean size so far."""
+        mean = self._bytes // self._sent if self._sent else FIRST_GUESS_BYTES
+        return max(1, min(most, room // max(1, mean) + 1))
+
+    def _take(self, row: ExportRow) -> None:
+        self._after_key = row.key
+        self._sent += 1
+        self._bytes += len(row.encoded)
+        self._ids.update(row.id.encode() + b"\n")
+
+
+async def stream_export(backend: Backend, query: ExportQuery) -> AsyncIterator[bytes]:
+    """The responses of one export, serialized; the last one has the summary."""
+    cursor = await backend.read(
+        lambda reader: open_export(
+            reader,
+            filter=query.filter,
+            shard_index=query.shard_index,
+            shard_count=query.shard_count,
+            split=query.split,
+            at_revision=query.at_revision,
+            since_revision=query.since_revision,
+            resume_token=query.resume_token,
+        )
+    )
+    export, first = Export(cursor, query.batch_size), True
+    while (examples := await backend.read(export.next_batch)) is not None:
+        yield export.frame(examples, first=first)
+        first = False
+    yield export.frame(b"", first=first, last=True)

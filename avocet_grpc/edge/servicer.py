@@ -1,0 +1,118 @@
+"""The RPCs: each checks its request, calls one command, and converts the answer."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from functools import partial
+from typing import Any
+
+import grpc
+
+from avocet_client.v1 import corrections_pb2 as pb
+from avocet_client.v1 import corrections_pb2_grpc
+from avocet_grpc.core import review
+from avocet_grpc.core.errors import CandidateNotFound
+from avocet_grpc.core.ingest import ingest
+from avocet_grpc.core.model import Candidate
+from avocet_grpc.core.ports import Reader
+from avocet_grpc.core.runs import import_run
+from avocet_grpc.edge import convert, validate
+from avocet_grpc.edge.backend import Backend
+from avocet_grpc.edge.exporting import stream_export
+from avocet_grpc.edge.ingesting import stream_ingest
+from avocet_grpc.edge.paging import described_runs, queue_response
+
+SERVICE: str = pb.DESCRIPTOR.services_by_name["CorrectionsService"].full_name
+Context = grpc.aio.ServicerContext[Any, Any]
+
+
+class CorrectionsServicer(corrections_pb2_grpc.CorrectionsServiceServicer):
+    """`avocet.corrections.v1.CorrectionsService`; its domain errors are raised for the interceptor to map."""
+
+    def __init__(self, backend: Backend) -> None:
+        self._backend = backend
+
+    async def ListRuns(self, request: pb.ListRunsRequest, context: Context) -> pb.ListRunsResponse:
+        size = validate.page_size("page_size", request.page_size, validate.RUNS_PAGE)
+        runs, token = await self._backend.run(lambda: described_runs(self._backend.runs, size, request.page_token))
+        known = await self._backend.read(lambda reader: reader.known_run_ids([run.run_id for run in runs]))
+        return pb.ListRunsResponse(
+            runs=[convert.run_message(run, run.run_id in known) for run in runs], next_page_token=token
+        )
+
+    async def Import(self, request: pb.ImportRequest, context: Context) -> pb.ImportResponse:
+        run_id = validate.run_id(request.run_id)
+        lines = await self._backend.run(lambda: self._backend.runs.lines(run_id))
+        return convert.imported_message(await self._backend.write(partial(import_run, run_id=run_id, lines=lines)))
+
+    async def Queue(self, request: pb.QueueRequest, context: Context) -> pb.QueueResponse:
+        return await self._backend.read(partial(queue_response, query=validate.queue_query(request)))
+
+    async def GetCandidate(self, request: pb.GetCandidateRequest, context: Context) -> pb.GetCandidateResponse:
+        find = partial(_find, id=validate.candidate_id(request.id))
+        return pb.GetCandidateResponse(candidate=convert.candidate_message(await self._backend.read(find)))
+
+    async def Submit(self, request: pb.SubmitRequest, context: Context) -> pb.SubmitResponse:
+        decide = partial(review.submit, decision=validate.decision(request))
+        return pb.SubmitResponse(candidate=convert.candidate_message(await self._backend.write(decide)))
+
+    async def Undo(self, request: pb.UndoRequest, context: Context) -> pb.UndoResponse:
+        undo = partial(review.undo, request=validate.undo_request(request))
+        return pb.UndoResponse(candidate=convert.candidate_message(await self._backend.write(undo)))
+
+    async def StreamExport(self, request: pb.StreamExportRequest, context: Context) -> AsyncIterator[Any]:
+        async for response in stream_export(self._backend, validate.export_query(request)):
+            yield response
+
+    async def Stats(self, request: pb.StatsRequest, context: Context) -> pb.StatsResponse:
+        filter = validate.candidate_filter(request.filter)
+        return convert.stats_message(await self._backend.read(lambda reader: reader.stats(filter)))
+
+    async def GetConfig(self, request: pb.GetConfigRequest, context: Context) -> pb.GetConfigResponse:
+        directory = await self._backend.run(self._backend.config.bench_results_dir)
+        return pb.GetConfigResponse(config=pb.Config(bench_results_dir=directory))
+
+    async def SetConfig(self, request: pb.SetConfigRequest, context: Context) -> pb.SetConfigResponse:
+        directory = validate.bench_results_dir(request)
+        await self._backend.run(lambda: self._backend.config.set_bench_results_dir(directory))
+        return pb.SetConfigResponse(config=pb.Config(bench_results_dir=directory))
+
+    async def Ingest(self, request: pb.IngestRequest, context: Context) -> pb.IngestResponse:
+        store = partial(ingest, correction=validate.correction(request))
+        ingested = await self._backend.write(store)
+        return pb.IngestResponse(id=ingested.id, created=ingested.created)
+
+    async def StreamIngest(self, request_iterator: Any, context: Context) -> AsyncIterator[pb.StreamIngestResponse]:
+        async for response in stream_ingest(self._backend, request_iterator):
+            yield response
+
+
+def method_handlers(servicer: CorrectionsServicer) -> grpc.GenericRpcHandler:
+    """The service as gRPC takes it; StreamExport's responses are bytes already."""
+    catcher = _Catcher()
+    corrections_pb2_grpc.add_CorrectionsServiceServicer_to_server(servicer, catcher)  # type: ignore[arg-type]
+    handlers = dict(catcher.handlers)
+    generated = handlers["StreamExport"]
+    export: Any = servicer.StreamExport
+    handlers["StreamExport"] = grpc.unary_stream_rpc_method_handler(export, generated.request_deserializer, None)
+    return grpc.method_handlers_generic_handler(SERVICE, handlers)
+
+
+class _Catcher:
+    """Stands in for a server, to get at the generated table of methods."""
+
+    def __init__(self) -> None:
+        self.handlers: Mapping[str, Any] = {}
+
+    def add_generic_rpc_handlers(self, handlers: Any) -> None:
+        pass
+
+    def add_registered_method_handlers(self, service: str, handlers: Mapping[str, Any]) -> None:
+        self.handlers = handlers
+
+
+def _find(reader: Reader, id: str) -> Candidate:
+    candidate = reader.candidate(id)
+    if candidate is None:
+        raise CandidateNotFound(id)
+    return candidate

@@ -1,0 +1,258 @@
+"""Requests as core nouns. Whatever a request can be refused for without the store is refused here, as InvalidField."""
+
+from __future__ import annotations
+
+import math
+import os.path
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import TypeVar
+
+from avocet_client.v1 import corrections_pb2 as pb
+from avocet_grpc.core.errors import InvalidField
+from avocet_grpc.core.model import (
+    Action,
+    CandidateFilter,
+    Correction,
+    Decision,
+    FailureCategory,
+    Order,
+    Split,
+    UndoRequest,
+)
+from avocet_grpc.core.record import MAX_ID_CHARACTERS, is_valid_id
+from avocet_grpc.edge.words import ACTIONS, CATEGORIES, ORDERS
+
+MAX_TEXT = 4_000_000
+MAX_STRING = 1_000
+MAX_REQUEST_ID = 128
+MAX_LIST = 1_000
+MAX_PAGE = 500
+QUEUE_PAGE = 20
+RUNS_PAGE = 50
+MAX_BATCH = 1_000
+MAX_ITEMS = 1_000
+
+W = TypeVar("W")
+
+
+@dataclass(frozen=True, slots=True)
+class QueueQuery:
+    """A page of the queue that is asked for."""
+
+    filter: CandidateFilter
+    order: Order
+    page: int
+    per_page: int
+    page_token: str
+
+
+@dataclass(frozen=True, slots=True)
+class ExportQuery:
+    """An export that is asked for; `batch_size` 0 leaves it to the server."""
+
+    filter: CandidateFilter
+    shard_index: int
+    shard_count: int
+    split: Split | None
+    batch_size: int
+    at_revision: int
+    since_revision: int
+    resume_token: str
+
+
+def queue_query(request: pb.QueueRequest) -> QueueQuery:
+    """The page that is asked for; `page` 0 is 1."""
+    _not_negative("page", request.page)
+    if request.page and request.page_token:
+        raise InvalidField("page", "must be left out together with page_token")
+    per_page = page_size("per_page", request.per_page, QUEUE_PAGE)
+    order = ORDERS.get(request.order or pb.ORDER_FILE)
+    if order is None:
+        raise InvalidField("order", "must be a value of Order")
+    return QueueQuery(candidate_filter(request.filter), order, request.page or 1, per_page, request.page_token)
+
+
+def export_query(request: pb.StreamExportRequest) -> ExportQuery:
+    """The export that is asked for; `shard_count` 0 is 1."""
+    if not 0 <= request.batch_size <= MAX_BATCH:
+        raise InvalidField("batch_size", f"must be from 0 to {MAX_BATCH:,}")
+    for field in ("shard_count", "at_revision", "since_revision"):
+        _not_negative(field, getattr(request, field))
+    shard_count = request.shard_count or 1
+    if not 0 <= request.shard_index < shard_count:
+        raise InvalidField("shard_index", f"must be from 0 to shard_count - 1, which is {shard_count - 1}")
+    return ExportQuery(
+        filter=candidate_filter(request.filter),
+        shard_index=request.shard_index,
+        shard_count=shard_count,
+        split=_split(request.split) if request.HasField("split") else None,
+        batch_size=request.batch_size,
+        at_revision=request.at_revision,
+        since_revision=request.since_revision,
+        resume_token=request.resume_token,
+    )
+
+
+def decision(request: pb.SubmitRequest) -> Decision:
+    """A reviewer's decision."""
+    action = ACTIONS.get(request.action)
+    if action is None:
+        raise InvalidField("action", "must be ACTION_CORRECT, ACTION_DISCARD or ACTION_FLAG")
+    _at_most("corrected_response", request.corrected_response, MAX_TEXT)
+    if action is Action.CORRECT:
+        _not_blank("corrected_response", request.corrected_response)
+    elif request.corrected_response:
+        raise InvalidField("corrected_response", "must be empty unless the action is ACTION_CORRECT")
+    _at_most("reviewer", request.reviewer, MAX_STRING)
+    category = request.failure_category
+    return Decision(
+        id=candidate_id(request.id),
+        action=action,
+        corrected_response=request.corrected_response,
+        failure_category=_category("failure_category", category) if category else None,
+        reviewer=request.reviewer,
+        request_id=_request_id(request.request_id),
+        expected_revision=request.expected_revision if request.HasField("expected_revision") else None,
+    )
+
+
+def undo_request(request: pb.UndoRequest) -> UndoRequest:
+    """The wish to take a decision back."""
+    _at_most("reviewer", request.reviewer, MAX_STRING)
+    return UndoRequest(
+        id=candidate_id(request.id),
+        reviewer=request.reviewer,
+        request_id=_request_id(request.request_id),
+        expected_revision=request.expected_revision if request.HasField("expected_revision") else None,
+    )
+
+
+def correction(request: pb.IngestRequest, prefix: str = "") -> Correction:
+    """A sibling's correction; `prefix` is the path of the item in the request."""
+    limits = {"source": MAX_STRING, "task_type": MAX_STRING, "prompt": MAX_TEXT, "correction": MAX_TEXT}
+    for field, limit in limits.items():
+        _at_most(prefix + field, getattr(request, field), limit)
+        _not_blank(prefix + field, getattr(request, field))
+    _at_most(prefix + "response", request.response, MAX_TEXT)
+    _at_most(prefix + "label", request.label, MAX_STRING)
+    return Correction(
+        source=request.source,
+        task_type=request.task_type,
+        prompt=request.prompt,
+        response=request.response,
+        correction=request.correction,
+        label=request.label if request.HasField("label") else None,
+        request_id=_request_id(request.request_id, prefix),
+    )
+
+
+def candidate_filter(request: pb.CandidateFilter) -> CandidateFilter:
+    """The filter, wherever it stands; its field is always called `filter`."""
+    for bound in ("min_quality_score", "max_quality_score"):
+        if math.isnan(getattr(request, bound)):
+            raise InvalidField(f"filter.{bound}", "must be a number")
+    categories = _short_list("failure_categories", request.failure_categories)
+    return CandidateFilter(
+        task_types=_strings("task_types", request.task_types),
+        model_names=_strings("model_names", request.model_names),
+        sources=_strings("sources", request.sources),
+        benchmark_run_ids=_strings("benchmark_run_ids", request.benchmark_run_ids),
+        failure_categories=tuple(
+            _category(f"filter.failure_categories[{i}]", number).value for i, number in enumerate(categories)
+        ),
+        labels=_strings("labels", request.labels),
+        min_quality_score=request.min_quality_score if request.HasField("min_quality_score") else None,
+        max_quality_score=request.max_quality_score if request.HasField("max_quality_score") else None,
+    )
+
+
+def candidate_id(id: str) -> str:
+    """An id as every record has it."""
+    if not is_valid_id(id):
+        raise InvalidField("id", f"must have 1 to {MAX_ID_CHARACTERS} characters, none of them NUL")
+    return id
+
+
+def run_id(run_id: str) -> str:
+    """A run's directory name, which cannot lead out of the results directory."""
+    _at_most("run_id", run_id, MAX_STRING)
+    if not run_id or run_id == "." or ".." in run_id or any(c in run_id for c in "/\\\0"):
+        raise InvalidField("run_id", "must be the name of a run, without path separators, '..' or NUL")
+    return run_id
+
+
+def page_size(field: str, size: int, default: int) -> int:
+    """How many items a page has; 0 is the default, and what is too many is the most."""
+    _not_negative(field, size)
+    return min(size, MAX_PAGE) or default
+
+
+def bench_results_dir(request: pb.SetConfigRequest) -> str:
+    """The configured directory of runs: absolute, or empty for none."""
+    if not request.HasField("config"):
+        raise InvalidField("config", "is required")
+    field, directory = "config.bench_results_dir", request.config.bench_results_dir
+    _at_most(field, directory, MAX_STRING)
+    if directory and (not os.path.isabs(directory) or not directory.isprintable()):
+        raise InvalidField(field, "must be an absolute path of printable characters, or empty for none")
+    return directory
+
+
+def item_count(request: pb.StreamIngestRequest) -> None:
+    """Refuse a message that has too many items."""
+    if len(request.items) > MAX_ITEMS:
+        raise InvalidField("items", f"must be at most {MAX_ITEMS:,} a message; send the rest in the next one")
+
+
+def _split(request: pb.Split) -> Split:
+    if request.name not in (pb.SPLIT_NAME_TRAIN, pb.SPLIT_NAME_VALIDATION):
+        raise InvalidField("split.name", "must be SPLIT_NAME_TRAIN or SPLIT_NAME_VALIDATION")
+    if not 0 <= request.validation_fraction <= 1:
+        raise InvalidField("split.validation_fraction", "must be from 0 to 1")
+    return Split(request.name == pb.SPLIT_NAME_VALIDATION, request.validation_fraction, request.seed)
+
+
+def _category(field: str, number: int) -> FailureCategory:
+    return _known(field, CATEGORIES, number, "must be a value of FailureCategory other than unspecified")
+
+
+def _known(field: str, words: Mapping[int, W], number: int, problem: str) -> W:
+    if number not in words:
+        raise InvalidField(field, problem)
+    return words[number]
+
+
+def _strings(field: str, values: Iterable[str]) -> tuple[str, ...]:
+    strings = _short_list(field, values)
+    for i, value in enumerate(strings):
+        _at_most(f"filter.{field}[{i}]", value, MAX_STRING)
+    return strings
+
+
+def _short_list(field: str, values: Iterable[W]) -> tuple[W, ...]:
+    # Each value becomes a parameter of a statement, and engines bound their number.
+    items = tuple(values)
+    if len(items) > MAX_LIST:
+        raise InvalidField(f"filter.{field}", f"must have at most {MAX_LIST:,} values")
+    return items
+
+
+def _request_id(value: str, prefix: str = "") -> str:
+    _at_most(f"{prefix}request_id", value, MAX_REQUEST_ID)
+    return value
+
+
+def _at_most(field: str, value: str, limit: int) -> None:
+    if len(value) > limit:
+        raise InvalidField(field, f"must have at most {limit:,} characters; it has {len(value):,}")
+
+
+def _not_blank(field: str, value: str) -> None:
+    if not value.strip():
+        raise InvalidField(field, "must not be blank")
+
+
+def _not_negative(field: str, value: int) -> None:
+    if value < 0:
+        raise InvalidField(field, "must not be negative")

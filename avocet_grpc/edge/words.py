@@ -1,0 +1,24 @@
+"""Wire enums to core enums and back: both carry the same words."""
+
+from __future__ import annotations
+
+import enum
+from typing import Any, TypeVar
+
+from avocet_client.v1 import corrections_pb2 as pb
+from avocet_grpc.core.model import Action, FailureCategory, Order, Status
+
+E = TypeVar("E", bound=enum.StrEnum)
+
+
+def _by_number(wire: Any, prefix: str, words: type[E]) -> dict[int, E]:
+    return {wire.Value(f"{prefix}_{word.name}"): word for word in words}
+
+
+ACTIONS = _by_number(pb.Action, "ACTION", Action)
+CATEGORIES = _by_number(pb.FailureCategory, "FAILURE_CATEGORY", FailureCategory)
+ORDERS = _by_number(pb.Order, "ORDER", Order)
+STATUSES = _by_number(pb.CandidateStatus, "CANDIDATE_STATUS", Status)
+
+CATEGORY_NUMBERS: dict[str, int] = {word.value: number for number, word in CATEGORIES.items()}
+STATUS_NUMBERS: dict[str, int] = {word.value: number for number, word in STATUSES.items()}
