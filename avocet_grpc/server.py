@@ -84,7 +84,7 @@ class Parts:
         self.store = SqliteStore(settings.data_dir / ".avocet" / "ledger.db", encode=encode_example)
         stack.callback(self.store.close)
         config = YamlConfigFile(settings.config_dir)
-        self.backend = Backend(self.store, BenchRuns(config), config)
+        self.backend = Backend(self.store, BenchRuns(config.bench_results_dir), config)
         stack.callback(self.backend.close)
         self.syncer = Syncer(self.store, settings.data_dir)
 

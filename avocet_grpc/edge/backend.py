@@ -35,7 +35,7 @@ class Backend:
         return await self.queue_write(work)
 
     def queue_write(self, work: Callable[[Transaction], T]) -> asyncio.Future[T]:
-        """Queue a change at once, and await it later. A call that is cancelled leaves its change done or undone, never half."""
+        """Queue a change at once, and await it later. A call that is cancelled may have made its change or not."""
         return asyncio.wrap_future(self._store.write(work))
 
     async def run(self, work: Callable[[], T]) -> T:

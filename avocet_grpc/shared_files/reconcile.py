@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from avocet_grpc.core.clock import now_iso
 from avocet_grpc.core.model import File, LineKind, ParsedLine, Record, Sync
 from avocet_grpc.core.ports import HistoryEntry, LedgerLine, Reader, Transaction
+from avocet_grpc.core.record import load
 
 ACTOR = "external"
 FRESH_S = 60.0
@@ -171,7 +172,7 @@ class _Planner:
         assert line.id is not None
         known = self._reader.was_ours(self._file, line.id, one.line.digest)
         if line.sync is Sync.CLEAN and (self._rules.stopped or not known):
-            old = json.loads(self._reader.raw(line.key))
+            old = load(self._reader.raw(line.key))
             self._plan.edited.append((line, one, difference(old, one.line.record or {})))
             return
         self._plan.placed.append((line.key, one.line.digest, one.offset, len(one.line.raw), False))
@@ -214,7 +215,7 @@ class _Planner:
 
     def _last_words(self, line: LedgerLine) -> str:
         raw = self._reader.raw(line.key)
-        return json.dumps({"set": [], "was": json.loads(raw)}) if line.kind is not LineKind.MALFORMED else "{}"
+        return json.dumps({"set": [], "was": load(raw)}) if line.kind is not LineKind.MALFORMED else "{}"
 
     def _is_damage(self, lines: list[LedgerLine], gone: list[LedgerLine], found: list[Found]) -> bool:
         if not found or self._rules.torn:

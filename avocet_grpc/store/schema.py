@@ -32,7 +32,8 @@ TABLES = (
     """CREATE TABLE history (
         revision BIGINT NOT NULL, file INTEGER NOT NULL, id TEXT NOT NULL, action TEXT NOT NULL, actor TEXT NOT NULL,
         at TEXT NOT NULL, status TEXT, previous TEXT)""",
-    "CREATE TABLE requests (request_id TEXT PRIMARY KEY, digest BLOB NOT NULL, answer TEXT NOT NULL, at BIGINT NOT NULL)",
+    """CREATE TABLE requests (request_id TEXT PRIMARY KEY, digest BLOB NOT NULL, answer TEXT NOT NULL,
+        at BIGINT NOT NULL)""",
     """CREATE TABLE counters (name TEXT NOT NULL, value TEXT NOT NULL, n BIGINT NOT NULL,
         PRIMARY KEY (name, value))""",
     """CREATE TABLE files (file INTEGER PRIMARY KEY, device BIGINT NOT NULL, inode BIGINT NOT NULL,

@@ -70,6 +70,7 @@ def test_what_we_write_is_one_ascii_line_with_the_same_content_in_the_same_order
     assert line.raw.isascii()
     assert b"\n" not in line.raw
     read = json.loads(line.raw)
+    assert line.record is not None
     assert read == line.record
     assert list(read) == list(line.record)
     assert parse(line.raw).digest == line.digest

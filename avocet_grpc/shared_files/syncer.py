@@ -1,0 +1,126 @@
+"""The thread that keeps both shared files and the ledger level."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+import time
+from pathlib import Path
+
+import structlog
+
+from avocet_grpc.core.errors import CorrectionsError
+from avocet_grpc.core.model import File
+from avocet_grpc.core.ports import Store
+from avocet_grpc.shared_files.mirror import Mirror
+
+log = structlog.get_logger(__name__)
+
+NAMES = {File.CANDIDATES: "sft_candidates.jsonl", File.APPROVED: "sft_approved.jsonl"}
+LOOK_EVERY_S = 0.25
+GATHER_S = 0.03
+"""Commits that come within this time go out together."""
+BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+PRIVATE = ".avocet"
+RUNNING = "running"
+
+
+class Syncer:
+    """Owns the two files below `data_dir`. `failures` counts rounds that failed; they are tried again."""
+
+    def __init__(self, store: Store, data_dir: Path) -> None:
+        self._store = store
+        self._running = data_dir / PRIVATE / RUNNING
+        self._mirrors = [Mirror(store, file, Path(os.path.realpath(data_dir / name))) for file, name in NAMES.items()]
+        self._wake = threading.Event()
+        self._end = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._said: dict[int, str] = {}
+        self.failures = 0
+        store.on_commit(self._wake.set)
+
+    def adopt(self) -> None:
+        """Take both files in before serving.
+
+        They are the truth, except after a power cut: then the disk may lack what we wrote last. Raises OSError or
+        StorageFailed.
+        """
+        boot = _boot_id()
+        trusted = True
+        with contextlib.suppress(OSError):
+            trusted = self._running.read_text().strip() == boot
+        self._running.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for mirror in self._mirrors:
+            mirror.adopt(trusted)
+        _write_durably(self._running, boot)
+
+    def start(self) -> None:
+        """Begin to look at the files and to write them."""
+        self._thread = threading.Thread(target=self._run, name="shared-files", daemon=True)
+        self._thread.start()
+
+    def stop(self, timeout: float) -> bool:
+        """Bring both files up to date and compact them, within `timeout` seconds. True if it worked."""
+        deadline = time.monotonic() + timeout
+        self._end.set()
+        self._wake.set()
+        if self._thread is not None:
+            self._thread.join(timeout)
+            if self._thread.is_alive():
+                return False
+        done = all([self._finish(mirror, deadline) for mirror in self._mirrors])
+        if done:
+            with contextlib.suppress(OSError):
+                self._running.unlink(missing_ok=True)
+        return done
+
+    def _run(self) -> None:
+        while not self._end.is_set():
+            self._wake.wait(LOOK_EVERY_S)
+            self._end.wait(GATHER_S)
+            self._wake.clear()
+            for number, mirror in enumerate(self._mirrors):
+                if not self._end.is_set():
+                    self._try(number, mirror)
+
+    def _try(self, number: int, mirror: Mirror) -> None:
+        try:
+            mirror.round()
+            self._said.pop(number, None)
+        except Exception as error:
+            self._failed(number, error)
+
+    def _finish(self, mirror: Mirror, deadline: float) -> bool:
+        number = self._mirrors.index(mirror)
+        while True:
+            try:
+                return mirror.finish(deadline)
+            except Exception as error:
+                self._failed(number, error)
+            if time.monotonic() + LOOK_EVERY_S > deadline:
+                return False
+            time.sleep(LOOK_EVERY_S)
+
+    def _failed(self, number: int, error: Exception) -> None:
+        """Say it once until it changes or works again; a full disk would fill the log."""
+        self.failures += 1
+        text = f"{type(error).__name__}: {error}"
+        if self._said.get(number) != text:
+            self._said[number] = text
+            expected = isinstance(error, OSError | CorrectionsError)
+            log.error("shared file not brought up to date", error=text, exc_info=not expected)
+
+
+def _boot_id() -> str:
+    try:
+        return BOOT_ID.read_text().strip()
+    except OSError:
+        return "unknown"
+
+
+def _write_durably(path: Path, text: str) -> None:
+    with open(path, "w") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
