@@ -18,6 +18,7 @@ from grpc_health.v1._async import HealthServicer
 from grpc_reflection.v1alpha import reflection
 
 from avocet_grpc import logs
+from avocet_grpc.core.errors import StorageFailed, StorageFull
 from avocet_grpc.edge.backend import Backend
 from avocet_grpc.edge.convert import encode_example
 from avocet_grpc.edge.interceptors import interceptors
@@ -63,8 +64,10 @@ def run(settings: Settings) -> int:
                 return runner.run(_serve(settings, parts))
     except DataDirectoryTaken as error:
         return _complain(str(error), EXIT_TAKEN)
-    except (CannotStart, LedgerUnusable) as error:
+    except CannotStart as error:
         return _complain(str(error), EXIT_CANNOT_START)
+    except (LedgerUnusable, StorageFailed, StorageFull) as error:
+        return _complain(f"{error} (in {settings.data_dir / '.avocet'})", EXIT_CANNOT_START)
     except KeyboardInterrupt:
         return _complain("interrupted before it served", EXIT_CANNOT_START)
 

@@ -162,6 +162,8 @@ def eventually(look: Callable[[], T | None], within: float = SHARED_WITHIN) -> T
 
 def records(path: Path) -> list[Any]:
     """The file as other programs on the machine read it: without a lock, without a retry."""
+    if not path.exists():
+        return []
     return [json.loads(line) for line in path.read_text().split("\n") if line.strip()]
 
 

@@ -8,9 +8,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from avocet_grpc.shared_files.patch import take_lease
 from avocet_grpc.shared_files.watch import Signature, of_stat
 
 MAX_BYTES = 8 * 1024 * 1024
+LEASE_PATIENCE_S = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,12 +26,14 @@ class Appended:
 def append_lines(path: Path, lines: Sequence[bytes], newline_first: bool) -> Appended:
     """Append the lines in one write, each ended by a newline; a missing file is created.
 
+    Under a lease where one is granted in time, since the kernel shows a reader a write page by page; else without.
     `newline_first` ends somebody's torn line before ours. Raises OSError; what was written of the lines is then taken
     back if nobody else has the file open.
     """
     blob = (b"\n" if newline_first else b"") + b"".join(line + b"\n" for line in lines)
     descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
     try:
+        take_lease(descriptor, LEASE_PATIENCE_S)
         written = 0
         try:
             while written < len(blob):

@@ -41,23 +41,8 @@ class YamlConfigFile:
         """Change the key, and nothing else, in one rename. Raises ConfigUnreadable or OSError."""
         # A symlink stays one: the file that it names is replaced.
         path = Path(os.path.realpath(self._path))
-        editor = YAML(typ="rt")
-        editor.preserve_quotes = True
-        editor.width = 2**20
         text = self._text(path)
-        content = _load(editor, text)
-        section = content.get(SECTION)
-        if section is None:
-            section = content[SECTION] = CommentedMap()
-        elif not isinstance(section, dict):
-            raise ConfigUnreadable(f"the key {SECTION} is no mapping")
-        section[KEY] = value
-        out = io.StringIO()
-        editor.dump(content, out)
-        result = out.getvalue()
-        if not content_is_new(text) and text is not None and not _mapping_in(text):
-            result = text.rstrip("\n") + "\n" + result
-        _replace(path, result.encode())
+        _replace(path, _changed(text or "", value).encode())
 
     @staticmethod
     def _text(path: Path) -> str | None:
@@ -69,27 +54,63 @@ class YamlConfigFile:
             raise ConfigUnreadable("the config file is no UTF-8 text") from error
 
 
-def content_is_new(text: str | None) -> bool:
-    """True where there is no file, or nothing but white space in it."""
-    return text is None or not text.strip()
+def _changed(text: str, value: str) -> str:
+    """The text with the key set: by the few characters that differ, where that does it, else by writing it anew."""
+    editor = YAML(typ="rt")
+    editor.preserve_quotes = True
+    editor.width = 2**20
+    content, plain = _load(editor, text)
+    section = content.get(SECTION)
+    if section is None:
+        section = content[SECTION] = CommentedMap()
+        plain[SECTION] = {}
+    elif not isinstance(section, dict):
+        raise ConfigUnreadable(f"the key {SECTION} is no mapping")
+    section[KEY] = plain[SECTION][KEY] = value
+    with contextlib.suppress(yaml.YAMLError, IndexError, ValueError):
+        spliced = _spliced(text, value)
+        if yaml.safe_load(spliced) == plain:
+            return spliced
+    out = io.StringIO()
+    editor.dump(content, out)
+    return out.getvalue()
 
 
-def _mapping_in(text: str) -> bool:
-    return yaml.safe_load(text) is not None
+def _spliced(text: str, value: str) -> str:
+    """The value put where the parser saw the old one; the caller checks what came of it."""
+    quoted = "'" + value.replace("'", "''") + "'"
+    root = yaml.compose(text, Loader=yaml.SafeLoader)
+    section = _value_of(root, SECTION) if root is not None else None
+    ending = "\r\n" if "\r\n" in text else "\n"
+    if section is None:
+        start = text if not text or text.endswith("\n") else text + ending
+        return f"{start}{SECTION}:{ending}  {KEY}: {quoted}{ending}"
+    if (old := _value_of(section, KEY)) is not None:
+        begin, end = old.start_mark.index, old.end_mark.index
+        gap = "" if text[begin - 1].isspace() else " "
+        return text[:begin] + gap + quoted + text[end:]
+    first = section.value[0][0].start_mark
+    return f"{text[: first.index]}{KEY}: {quoted}{ending}{' ' * first.column}{text[first.index :]}"
 
 
-def _load(editor: YAML, text: str | None) -> Any:
+def _value_of(node: Any, key: str) -> Any:
+    if not isinstance(node, yaml.MappingNode):
+        raise ValueError(f"no mapping to look up {key} in")
+    return next((value for name, value in node.value if name.value == key), None)
+
+
+def _load(editor: YAML, text: str) -> tuple[Any, Any]:
+    """The content for the editor, and as PyYAML reads it: both must take the file."""
     try:
-        # safe_load too: both parsers must take the file, or GetConfig could not read what SetConfig wrote.
-        plain = yaml.safe_load(text or "")
-        content = editor.load(text or "")
+        plain = yaml.safe_load(text)
+        content = editor.load(text)
     except (YAMLError, yaml.YAMLError, ValueError, RecursionError) as error:
         raise ConfigUnreadable("the config file is no valid YAML") from error
     if plain is None:
-        return CommentedMap()
+        return CommentedMap(), {}
     if not isinstance(content, CommentedMap):
         raise ConfigUnreadable("the config file is no mapping")
-    return content
+    return content, plain
 
 
 def _replace(path: Path, data: bytes) -> None:

@@ -34,10 +34,11 @@ PROGRESS_S = 1.0
 
 
 class Intake:
-    """One shared file as the ledger knows it. `noted` is its signature then, `scanned` the byte up to which it was read.
+    """One shared file as the ledger knows it.
 
-    `junk` are places that shall be blanked and that no line of the ledger has; `misplaced` asks for a look at the
-    whole file; `blank` counts the bytes that hold no line.
+    `noted` is its signature then, `scanned` the byte up to which it was read. `junk` are places that shall be blanked
+    and that no line of the ledger has; `misplaced` asks for a look at the whole file; `blank` counts the bytes that
+    hold no line.
     """
 
     def __init__(self, store: Store, file: File, path: Path) -> None:
@@ -92,6 +93,11 @@ class Intake:
         self.noted = self._seen = now
         self.scanned = now.size
         self._remember_end()
+
+    def is_certain(self) -> bool:
+        """True where the whole file may be written from the ledger; else the whole is compared first."""
+        self.misplaced = self.misplaced or self._grew
+        return not self.misplaced and not self._doubtful
 
     def ends_torn(self) -> bool:
         """True where the last line has no newline."""

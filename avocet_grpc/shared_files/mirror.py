@@ -20,12 +20,14 @@ from avocet_grpc.shared_files.watch import signature
 log = structlog.get_logger(__name__)
 
 PENDING_AT_ONCE = 5_000
-LEASE_PATIENCE_S = 0.7
+LEASE_PATIENCE_S = 0.6
 SWAP_PAUSE = 9
 """Between two swaps for want of a lease lie at least this many times the duration of the last one."""
 BLANK_BYTES = 8 * 1024 * 1024
 DRAIN_S = 60.0
 DRAIN_AT_STOP_S = 1.0
+REST_S = 1.0
+"""How long a displaced file that is not as noted must be still before it is read."""
 
 
 class Mirror:
@@ -43,6 +45,10 @@ class Mirror:
         """At start: take the file in, and find what an interrupted swap left. Raises OSError or StorageFailed."""
         self.intake.adopt(trusted)
         self._displaced = [swap.Displaced(path, 0, exact=False) for path in swap.left_over(self._path)]
+
+    def make_sure_it_exists(self) -> None:
+        """An empty file rather than none, so that a plain reader can open it. Raises OSError."""
+        os.close(os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644))
 
     def round(self) -> bool:
         """Foreign changes in, then ours out. True where nothing is left to do."""
@@ -73,7 +79,7 @@ class Mirror:
             self._compact_if_worth()
             return True
         if lost := [line.key for line, _ in pending if line.sync is Sync.REMOVE and line.offset is None]:
-            self._store.write(lambda tx: [tx.forget(key) for key in lost]).result()
+            self._store.write(lambda tx: _forget(tx, lost)).result()
         appends = [(line, raw) for line, raw in pending if line.sync is not Sync.REMOVE and line.offset is None]
         if appends and not self._append(appends):
             return False
@@ -175,6 +181,8 @@ class Mirror:
         return self._store.read(in_order)
 
     def _swap(self) -> bool:
+        if not self.intake.is_certain():
+            return False
         started = time.monotonic()
         noted, scanned = self.intake.noted, self.intake.scanned
         built = self._store.read(lambda reader: swap.build(reader, self._file, self._path))
@@ -186,8 +194,11 @@ class Mirror:
         if displaced:
             old = signature(built.path)
             exact = old is not None and noted is not None and old.same_file(noted) and old.size >= noted.size
-            exact = exact and old is not None and noted is not None and (
-                old.size > noted.size or old.mtime_ns == noted.mtime_ns
+            exact = (
+                exact
+                and old is not None
+                and noted is not None
+                and (old.size > noted.size or old.mtime_ns == noted.mtime_ns)
             )
             self._displaced.append(swap.Displaced(built.path, scanned if exact else 0, exact))
         if now is None or now.size != built.size:
@@ -197,8 +208,7 @@ class Mirror:
         def work(tx: Transaction) -> None:
             for key, digest, offset, length, pending in built.places:
                 tx.placed(key, digest, offset, length, pending)
-            for key in built.removed:
-                tx.forget(key)
+            _forget(tx, built.removed)
             tx.set_file_state(self._file, now.state(now.size))
 
         self._store.write(work).result()
@@ -274,7 +284,9 @@ class Mirror:
         return signature(self._path) == self.intake.noted
 
 
-REST_S = 1.0
+def _forget(tx: Transaction, keys: list[int]) -> None:
+    for key in keys:
+        tx.forget(key)
 
 
 def _change(line: LedgerLine, raw: bytes) -> Change:

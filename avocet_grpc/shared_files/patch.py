@@ -69,7 +69,7 @@ def patch(path: Path, noted: Signature, changes: Sequence[Change], newline_first
     except FileNotFoundError:
         return Patched(Outcome.CHANGED)
     try:
-        refusal = _lease(descriptor)
+        refusal = take_lease(descriptor, LEASE_TRIES_S)
         if refusal is not None:
             return Patched(refusal)
         try:
@@ -83,8 +83,12 @@ def patch(path: Path, noted: Signature, changes: Sequence[Change], newline_first
         os.close(descriptor)
 
 
-def _lease(descriptor: int) -> Outcome | None:
-    deadline = time.monotonic() + LEASE_TRIES_S
+def take_lease(descriptor: int, patience_s: float) -> Outcome | None:
+    """Take the write lease, under which whoever opens the file waits; None where it is granted, else why not.
+
+    It ends with the descriptor. Raises OSError.
+    """
+    deadline = time.monotonic() + patience_s
     while True:
         try:
             fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_WRLCK)

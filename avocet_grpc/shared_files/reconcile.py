@@ -120,9 +120,7 @@ class _Planner:
         self._missing(lines, missing, found)
         return self._plan
 
-    def _match(
-        self, lines: list[LedgerLine], digest_of: Callable[[LedgerLine], bytes | None]
-    ) -> list[LedgerLine]:
+    def _match(self, lines: list[LedgerLine], digest_of: Callable[[LedgerLine], bytes | None]) -> list[LedgerLine]:
         """Place the lines whose content stands in the file; gives the others."""
         others: list[LedgerLine] = []
         for line in lines:

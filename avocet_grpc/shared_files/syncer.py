@@ -19,6 +19,7 @@ log = structlog.get_logger(__name__)
 
 NAMES = {File.CANDIDATES: "sft_candidates.jsonl", File.APPROVED: "sft_approved.jsonl"}
 LOOK_EVERY_S = 0.25
+NOT_LEVEL_S = 0.05
 GATHER_S = 0.03
 """Commits that come within this time go out together."""
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
@@ -53,6 +54,7 @@ class Syncer:
         self._running.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         for mirror in self._mirrors:
             mirror.adopt(trusted)
+            mirror.make_sure_it_exists()
         _write_durably(self._running, boot)
 
     def start(self) -> None:
@@ -76,20 +78,24 @@ class Syncer:
         return done
 
     def _run(self) -> None:
+        level = True
         while not self._end.is_set():
-            self._wake.wait(LOOK_EVERY_S)
+            self._wake.wait(LOOK_EVERY_S if level else NOT_LEVEL_S)
             self._end.wait(GATHER_S)
             self._wake.clear()
-            for number, mirror in enumerate(self._mirrors):
-                if not self._end.is_set():
-                    self._try(number, mirror)
+            level = all([self._try(number, mirror) for number, mirror in enumerate(self._mirrors)])
 
-    def _try(self, number: int, mirror: Mirror) -> None:
+    def _try(self, number: int, mirror: Mirror) -> bool:
+        """One round; False where it shall be tried again soon. What fails is left for the next regular look."""
+        if self._end.is_set():
+            return True
         try:
-            mirror.round()
-            self._said.pop(number, None)
+            level = mirror.round()
         except Exception as error:
             self._failed(number, error)
+            return True
+        self._said.pop(number, None)
+        return level
 
     def _finish(self, mirror: Mirror, deadline: float) -> bool:
         number = self._mirrors.index(mirror)

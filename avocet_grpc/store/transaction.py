@@ -62,9 +62,7 @@ class SqlTransaction(SqlReader):
         self._update(old, line, sync, old["position"], old["length"], old["file_digest"])
 
     def remove(self, file: File, id: str) -> int:
-        rows = self._db.execute(
-            "SELECT key FROM lines WHERE file = ? AND id = ? AND sync <> 3", (file, id)
-        ).fetchall()
+        rows = self._db.execute("SELECT key FROM lines WHERE file = ? AND id = ? AND sync <> 3", (file, id)).fetchall()
         for (key,) in rows:
             old = self._row(key)
             self._remember_past(file, id, old["digest"])
@@ -212,9 +210,7 @@ class SqlTransaction(SqlReader):
             return
         revision, id = self.new_revision(), record["id"]
         encoded = self._encode(record, revision)
-        self._db.execute(
-            INSERT_EXAMPLE, (key, revision, NEVER, id, shard_hash(id), *columns[1:8], encoded)
-        )
+        self._db.execute(INSERT_EXAMPLE, (key, revision, NEVER, id, shard_hash(id), *columns[1:8], encoded))
         self.counts["export_ready", ""] += 1
 
     def _close_example(self, key: int) -> None:

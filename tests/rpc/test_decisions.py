@@ -126,7 +126,7 @@ def test_ingest_writes_a_new_approved_record_into_both_files(server: Server) -> 
         pb.IngestRequest(source="peregrine", task_type="code", prompt="p", response="", correction="c", label="gold")
     )
     assert answer.created
-    (seen,) = eventually(lambda: records(server.approved) if server.approved.exists() else None)
+    (seen,) = eventually(lambda: records(server.approved) or None)
     eventually(lambda: records(server.candidates) == [seen])
     assert seen == {
         "id": answer.id,

@@ -40,7 +40,6 @@ POLICIES: Mapping[str, Policy] = MappingProxyType(
         f"{_OURS}/Ingest": Policy.INGEST,
         f"{_OURS}/StreamIngest": Policy.INGEST,
         f"{_HEALTH}/Check": Policy.OPEN,
-        f"{_HEALTH}/List": Policy.OPEN,
         f"{_HEALTH}/Watch": Policy.OPEN,
         f"{_REFLECTION}/ServerReflectionInfo": Policy.OPEN,
     }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import traceback
 import uuid
 from collections.abc import AsyncIterator
@@ -14,7 +15,7 @@ from google.protobuf.message import DecodeError
 from google.rpc import status_pb2
 from grpc_status import rpc_status
 
-from avocet_grpc.core.errors import CorrectionsError, InvalidField
+from avocet_grpc.core.errors import CorrectionsError, InvalidField, StorageFull
 from avocet_grpc.edge.interceptors.wrap import (
     Call,
     Context,
@@ -53,7 +54,8 @@ class ErrorInterceptor(grpc.aio.ServerInterceptor):
             except NotImplementedError:
                 await context.abort(grpc.StatusCode.UNIMPLEMENTED, "The server does not implement this method.")
             except Exception as error:
-                await _abort(context, _unforeseen(error, method))
+                full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+                await _abort(context, status_of(StorageFull()) if full else _unforeseen(error, method))
 
         return wrap(_parsing_inside(handler), around)
 
