@@ -3,6 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 BUF_VERSION := 1.75.0
 BUF := $(VENV)/npm/node_modules/.bin/buf
+GOOGLE_STATUS := protos/third_party/google/rpc/status.proto
 STUBS := clients/python/avocet_client/v1
 
 .DEFAULT_GOAL := help
@@ -17,6 +18,12 @@ $(VENV)/.stamp: pyproject.toml clients/python/pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; set PYTHON=")'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e clients/python -e '.[dev]'
+	touch $@
+
+# buf reads imports from a schema registry or from beside the protos; the Python package has this one.
+$(GOOGLE_STATUS): $(VENV)/.stamp
+	mkdir -p $(@D)
+	cp "$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_paths()["purelib"])')/google/rpc/status.proto" $@
 	touch $@
 
 # buf alone comes from npm, and only lint needs it.
@@ -35,6 +42,7 @@ lint: setup $(VENV)/npm/.stamp-$(BUF_VERSION) ## check style, types, layers, pro
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	@$(MAKE) --no-print-directory $(GOOGLE_STATUS)
 	$(BUF) lint protos
 	@$(MAKE) --no-print-directory lint-breaking lint-fresh
 
@@ -48,6 +56,7 @@ lint-breaking:
 	if [ -z "$$base" ]; then echo 'no earlier protos: nothing to break'; exit 0; fi; \
 	old=$$(mktemp -d); trap 'rm -rf "$$old"' EXIT; \
 	git archive "$$base" protos | tar -x -C "$$old"; \
+	mkdir -p "$$old/$(dir $(GOOGLE_STATUS))"; cp $(GOOGLE_STATUS) "$$old/$(GOOGLE_STATUS)"; \
 	$(BUF) breaking protos --against "$$old/protos"; \
 	echo "protos break nothing since $$base"
 

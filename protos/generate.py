@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import sys
+import sysconfig
 import tempfile
 from importlib.resources import files
 from pathlib import Path
@@ -31,7 +32,8 @@ def generate(out: Path) -> None:
         [
             "protoc",
             f"--proto_path={PROTOS}",
-            f"--proto_path={PROTOS / 'third_party'}",
+            # Where googleapis-common-protos keeps google/rpc/status.proto.
+            f"--proto_path={sysconfig.get_paths()['purelib']}",
             f"--proto_path={files('grpc_tools') / '_proto'}",
             f"--python_out={out}",
             f"--grpc_python_out={out}",

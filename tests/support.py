@@ -143,7 +143,7 @@ def bearer(token: str = SECRET) -> tuple[tuple[str, str], ...]:
 
 
 def eventually(look: Callable[[], T | None], within: float = SHARED_WITHIN) -> T:
-    """What `look` gives as soon as it is neither None nor False nor an AssertionError; fails after `within` seconds."""
+    """What `look` gives as soon as it is true, and no AssertionError; fails after `within` seconds."""
     deadline = time.monotonic() + within
     while True:
         late = time.monotonic() > deadline
@@ -153,7 +153,7 @@ def eventually(look: Callable[[], T | None], within: float = SHARED_WITHIN) -> T
             if late:
                 raise
         else:
-            if value is not None and value is not False:
+            if value:
                 return value
             if late:
                 raise AssertionError(f"it did not come about within {within} s")

@@ -25,16 +25,16 @@ async def stream_ingest(
     async for request in requests:
         validate.item_count(request)
         # All are queued before the first is awaited, so that they share commits.
-        outcomes = [_queue(backend, item, f"items[{i}].") for i, item in enumerate(request.items)]
+        outcomes = [_queue(backend, item) for item in request.items]
         settled = await _settle(outcomes)
         results = [_result(index + i, outcome) for i, outcome in enumerate(settled)]
         index += len(results)
         yield pb.StreamIngestResponse(results=results)
 
 
-def _queue(backend: Backend, item: pb.IngestRequest, prefix: str) -> Outcome:
+def _queue(backend: Backend, item: pb.IngestRequest) -> Outcome:
     try:
-        correction: Correction = validate.correction(item, prefix)
+        correction: Correction = validate.correction(item)
     except CorrectionsError as error:
         return error
     return backend.queue_write(partial(ingest, correction=correction))

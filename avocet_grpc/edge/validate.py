@@ -102,8 +102,6 @@ def decision(request: pb.SubmitRequest) -> Decision:
     _at_most("corrected_response", request.corrected_response, MAX_TEXT)
     if action is Action.CORRECT:
         _not_blank("corrected_response", request.corrected_response)
-    elif request.corrected_response:
-        raise InvalidField("corrected_response", "must be empty unless the action is ACTION_CORRECT")
     _at_most("reviewer", request.reviewer, MAX_STRING)
     category = request.failure_category
     return Decision(
@@ -128,14 +126,14 @@ def undo_request(request: pb.UndoRequest) -> UndoRequest:
     )
 
 
-def correction(request: pb.IngestRequest, prefix: str = "") -> Correction:
-    """A sibling's correction; `prefix` is the path of the item in the request."""
+def correction(request: pb.IngestRequest) -> Correction:
+    """A sibling's correction."""
     limits = {"source": MAX_STRING, "task_type": MAX_STRING, "prompt": MAX_TEXT, "correction": MAX_TEXT}
     for field, limit in limits.items():
-        _at_most(prefix + field, getattr(request, field), limit)
-        _not_blank(prefix + field, getattr(request, field))
-    _at_most(prefix + "response", request.response, MAX_TEXT)
-    _at_most(prefix + "label", request.label, MAX_STRING)
+        _at_most(field, getattr(request, field), limit)
+        _not_blank(field, getattr(request, field))
+    _at_most("response", request.response, MAX_TEXT)
+    _at_most("label", request.label, MAX_STRING)
     return Correction(
         source=request.source,
         task_type=request.task_type,
@@ -143,7 +141,7 @@ def correction(request: pb.IngestRequest, prefix: str = "") -> Correction:
         response=request.response,
         correction=request.correction,
         label=request.label if request.HasField("label") else None,
-        request_id=_request_id(request.request_id, prefix),
+        request_id=_request_id(request.request_id),
     )
 
 
@@ -238,8 +236,8 @@ def _short_list(field: str, values: Iterable[W]) -> tuple[W, ...]:
     return items
 
 
-def _request_id(value: str, prefix: str = "") -> str:
-    _at_most(f"{prefix}request_id", value, MAX_REQUEST_ID)
+def _request_id(value: str) -> str:
+    _at_most("request_id", value, MAX_REQUEST_ID)
     return value
 
 

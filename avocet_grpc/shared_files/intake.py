@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict, deque
+from hashlib import blake2b
 from pathlib import Path
 
 import structlog
@@ -54,6 +55,8 @@ class Intake:
         self._changed_at = time.monotonic()
         self._doubtful = 0
         self._grew = False
+        # Digests by bytes, from the last look at the whole file: reading JSON is most of what a look costs.
+        self._met: dict[bytes, bytes] = {}
 
     def adopt(self, trusted: bool) -> None:
         """At start: take the whole file in. `trusted`: it is the truth where nothing of ours is pending."""
@@ -173,7 +176,7 @@ class Intake:
             torn = last.columns is None
             if torn and not stopped and time.monotonic() - self._changed_at < TORN_S:
                 return False
-            parsed.append(reconcile.Found(lines.end, last))
+            parsed.append(reconcile.Found(lines.end, lines.rest, last.digest, last))
         if signature(self.path) != found or (found is not None and len(data) != found.size):
             return False
         still = time.monotonic() - self._changed_at
@@ -193,8 +196,8 @@ class Intake:
 
         self.store.write(work).result()
         self._report(plan)
-        self.junk = [Change(one.offset, len(one.line.raw), one.line.digest, None) for one in plan.junk]
-        self.blank = max(0, size - sum(len(one.line.raw) + 1 for one in parsed))
+        self.junk = [Change(one.offset, len(one.raw), one.digest, None) for one in plan.junk]
+        self.blank = max(0, size - sum(len(one.raw) + 1 for one in parsed))
         self._doubtful, self._grew, self.misplaced = plan.doubtful, False, False
         self.noted, self.scanned = found, size
         self._tail = data[-64 * 1024 :]
@@ -203,11 +206,19 @@ class Intake:
     def _parse_all(self, lines: list[tuple[int, bytes]]) -> list[reconcile.Found]:
         parsed: list[reconcile.Found] = []
         logged = time.monotonic()
+        met: dict[bytes, bytes] = {}
         for offset, raw in lines:
-            parsed.append(reconcile.Found(offset, parse(raw)))
+            mark = blake2b(raw, digest_size=16).digest()
+            if (digest := self._met.get(mark)) is not None:
+                parsed.append(reconcile.Found(offset, raw, digest))
+            else:
+                line = parse(raw)
+                parsed.append(reconcile.Found(offset, raw, line.digest, line))
+            met[mark] = parsed[-1].digest
             if len(parsed) % PROGRESS_LINES == 0 or (len(parsed) % 256 == 0 and time.monotonic() - logged > PROGRESS_S):
                 logged = time.monotonic()
                 log.info("reading", file=self.path.name, lines=len(parsed), of=len(lines))
+        self._met = met
         return parsed
 
     def _report(self, plan: reconcile.Plan) -> None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from avocet_grpc.core.clock import now_iso
 from avocet_grpc.core.model import File, LineKind, ParsedLine, Record, Sync
 from avocet_grpc.core.ports import HistoryEntry, LedgerLine, Reader, Transaction
-from avocet_grpc.core.record import load
+from avocet_grpc.core.record import load, parse
 
 ACTOR = "external"
 FRESH_S = 60.0
@@ -21,10 +21,17 @@ DAMAGE_SHARE = 0.1
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A line that stands in the file, at `offset` bytes."""
+    """A line that stands in the file, at `offset` bytes; `parsed` is None where its content was met before."""
 
     offset: int
-    line: ParsedLine
+    raw: bytes
+    digest: bytes
+    parsed: ParsedLine | None = None
+
+    @property
+    def line(self) -> ParsedLine:
+        """The line, read; costly where it was not read yet."""
+        return self.parsed or parse(self.raw)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,14 +73,14 @@ def apply(tx: Transaction, file: File, plan: Plan, note_imports: bool) -> None:
     for key, digest, offset, length, ours in plan.placed:
         tx.placed(key, digest, offset, length, ours)
     for line, found, previous in plan.edited:
-        tx.edit(line.key, found.line, found.offset, len(found.line.raw))
+        tx.edit(line.key, found.line, found.offset, len(found.raw))
         if previous is not None and line.id is not None:
             note(tx, file, line.id, "edit", found.line.record, previous)
     for line, found in plan.overruled:
         if line.id is not None:
             note(tx, file, line.id, "edit", None, json.dumps({"overruled": found.line.record}))
     for found in plan.adopted:
-        kind = tx.adopt(file, found.line, found.offset, len(found.line.raw))
+        kind = tx.adopt(file, found.line, found.offset, len(found.raw))
         if note_imports and kind is LineKind.RECORD and found.line.columns:
             note(tx, file, found.line.columns.id, "import", found.line.record, None)
     for key in plan.unplaced:
@@ -110,7 +117,7 @@ class _Planner:
 
     def run(self, found: list[Found]) -> Plan:
         for one in found:
-            self._by_digest[one.line.digest].append(one)
+            self._by_digest[one.digest].append(one)
         lines = list(self._reader.lines(self._file))
         open_lines = self._match(lines, lambda line: None if line.sync is Sync.REMOVE else line.digest)
         open_lines = self._match(open_lines, lambda line: line.file_digest)
@@ -137,15 +144,15 @@ class _Planner:
         return others
 
     def _place(self, line: LedgerLine, one: Found) -> None:
-        length = len(one.line.raw)
+        length = len(one.raw)
         if line.sync is Sync.CLEAN and line.offset == one.offset and line.length == length:
             return
-        if line.sync is Sync.CLEAN and self._reader.raw(line.key) != one.line.raw:
+        if line.sync is Sync.CLEAN and self._reader.raw(line.key) != one.raw:
             # The same content in another spelling: the file's bytes are the ones to keep.
             self._plan.edited.append((line, one, None))
             return
-        ours = line.sync in (Sync.APPEND, Sync.CHANGE) and one.line.digest == line.digest
-        self._plan.placed.append((line.key, one.line.digest, one.offset, length, ours))
+        ours = line.sync in (Sync.APPEND, Sync.CHANGE) and one.digest == line.digest
+        self._plan.placed.append((line.key, one.digest, one.offset, length, ours))
 
     def _pair(self, lines: list[LedgerLine], left: list[Found]) -> list[LedgerLine]:
         """Another content under a known id: an edit, or an older state of ours. Gives the lines not in the file."""
@@ -168,12 +175,12 @@ class _Planner:
 
     def _judge(self, line: LedgerLine, one: Found) -> None:
         assert line.id is not None
-        known = self._reader.was_ours(self._file, line.id, one.line.digest)
+        known = self._reader.was_ours(self._file, line.id, one.digest)
         if line.sync is Sync.CLEAN and (self._rules.stopped or not known):
             old = load(self._reader.raw(line.key))
             self._plan.edited.append((line, one, difference(old, one.line.record or {})))
             return
-        self._plan.placed.append((line.key, one.line.digest, one.offset, len(one.line.raw), False))
+        self._plan.placed.append((line.key, one.digest, one.offset, len(one.raw), False))
         if not known:
             self._plan.overruled.append((line, one))
 
@@ -186,7 +193,7 @@ class _Planner:
                 continue
             id = one.line.columns.id
             standing = self._standing.get(id)
-            known = self._reader.was_ours(self._file, id, one.line.digest)
+            known = self._reader.was_ours(self._file, id, one.digest)
             # Beside the record of its id an older state of ours is what a crash left of a patch.
             if known and (standing is not None or not self._rules.stopped):
                 self._plan.junk.append(one)

@@ -64,7 +64,6 @@ REFUSED: dict[str, tuple[Call, str]] = {
     "no correction": (correct(""), "corrected_response"),
     "whitespace correction": (correct(" \t\r\n\u3000"), "corrected_response"),
     "correction of 4,000,001 characters": (correct("x" * (MOST + 1)), "corrected_response"),
-    "correction with a discard": (submit(corrected_response="x"), "corrected_response"),
     "unknown failure category": (submit(failure_category=99), "failure_category"),
     "long reviewer": (submit(reviewer=TOO_LONG), "reviewer"),
     "long request_id": (submit(request_id="x" * 129), "request_id"),

@@ -83,7 +83,7 @@ def _bearer(details: grpc.HandlerCallDetails) -> bytes:
     header = next((value for key, value in metadata if key.lower() == "authorization"), "")
     raw = header if isinstance(header, bytes) else header.encode("utf-8", "surrogateescape")
     scheme, _, token = raw.partition(b" ")
-    return token.strip() if scheme.lower() == b"bearer" else b""
+    return token if scheme.lower() == b"bearer" and token.strip() else b""
 
 
 def _refusing(handler: Handler, refusal: CorrectionsError) -> Handler:

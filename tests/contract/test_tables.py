@@ -1,0 +1,75 @@
+"""The tables are complete: every error has its entry, every method its policy, every limit its word in the proto."""
+
+from __future__ import annotations
+
+import inspect
+import json
+from pathlib import Path
+
+import grpc
+from google.rpc import error_details_pb2
+from grpc_health.v1 import health_pb2
+from grpc_reflection.v1alpha import reflection_pb2
+
+from avocet_client.v1 import corrections_pb2 as pb
+from avocet_client.v1 import error_reason_pb2
+from avocet_grpc.core import errors, model
+from avocet_grpc.edge.interceptors.auth import POLICIES, Policy
+from avocet_grpc.edge.status import INTERNAL, TABLE, internal_status
+
+SERVICES = [
+    descriptor.services_by_name[name]
+    for descriptor, name in (
+        (pb.DESCRIPTOR, "CorrectionsService"),
+        (health_pb2.DESCRIPTOR, "Health"),
+        (reflection_pb2.DESCRIPTOR, "ServerReflection"),
+    )
+]
+SERVICE_CONFIG = Path(__file__).parents[2] / "protos/avocet/corrections/v1/service_config.json"
+
+
+def test_the_policy_table_has_exactly_the_methods_that_are_served() -> None:
+    served = {f"/{service.full_name}/{method.name}" for service in SERVICES for method in service.methods}
+    assert set(POLICIES) == served
+
+
+def test_only_the_two_ingest_methods_ask_for_the_secret() -> None:
+    asking = {name.rpartition("/")[2] for name, policy in POLICIES.items() if policy is Policy.INGEST}
+    assert asking == {"Ingest", "StreamIngest"}
+
+
+def test_every_error_of_the_core_has_its_entry_and_every_reason_its_error() -> None:
+    kinds = {
+        kind
+        for _, kind in inspect.getmembers(errors, inspect.isclass)
+        if issubclass(kind, errors.CorrectionsError) and kind is not errors.CorrectionsError
+    }
+    assert set(TABLE) == kinds
+    reasons = [entry.reason for entry in TABLE.values()] + [INTERNAL.reason]
+    assert sorted(reasons) == sorted(error_reason_pb2.ErrorReason.values()[1:])
+    assert all(entry.code is not grpc.StatusCode.OK and entry.sentence for entry in TABLE.values())
+
+
+def test_the_words_of_the_wire_and_of_the_core_are_the_same() -> None:
+    for wire, words, prefix in (
+        (pb.CandidateStatus, model.Status, "CANDIDATE_STATUS_"),
+        (pb.FailureCategory, model.FailureCategory, "FAILURE_CATEGORY_"),
+        (pb.Action, model.Action, "ACTION_"),
+        (pb.Order, model.Order, "ORDER_"),
+    ):
+        assert [name.removeprefix(prefix).lower() for name in wire.keys()[1:]] == [word.value for word in words]
+
+
+def test_an_internal_error_tells_its_correlation_id_and_nothing_else() -> None:
+    status = internal_status("abc")
+    info = error_details_pb2.ErrorInfo()
+    assert status.details[0].Unpack(info)
+    assert (info.reason, dict(info.metadata)) == ("INTERNAL", {"correlation_id": "abc"})
+
+
+def test_the_service_config_names_each_method_once_and_retries_reads_alone() -> None:
+    entries = json.loads(SERVICE_CONFIG.read_text())["methodConfig"]
+    named = [(name["service"], name["method"]) for entry in entries for name in entry["name"]]
+    assert sorted(named) == sorted((SERVICES[0].full_name, method.name) for method in SERVICES[0].methods)
+    retried = {name["method"] for entry in entries if "retryPolicy" in entry for name in entry["name"]}
+    assert retried == {"ListRuns", "Queue", "GetCandidate", "Stats", "GetConfig"}
