@@ -5,7 +5,7 @@ Whoever implements the ledger MUST pass `tests/store_suite.py`. A new engine is 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
@@ -26,6 +26,9 @@ from avocet_grpc.core.model import (
 )
 
 T = TypeVar("T")
+
+Place = tuple[int, bytes, int, int, bool]
+"""The arguments of `Transaction.placed`: key, digest, offset, length, ours."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,6 +197,9 @@ class Transaction(Reader, Protocol):
 
         `ours`: we wrote it just now (sets synced_at).
         """
+
+    def placed_all(self, places: Iterable[Place]) -> None:
+        """`placed` for many lines at once."""
 
     def unplaced(self, key: int) -> None:
         """The file no longer holds the line: it waits to be appended."""

@@ -206,8 +206,7 @@ class Mirror:
             return False
 
         def work(tx: Transaction) -> None:
-            for key, digest, offset, length, pending in built.places:
-                tx.placed(key, digest, offset, length, pending)
+            tx.placed_all(built.places)
             _forget(tx, built.removed)
             tx.set_file_state(self._file, now.state(now.size))
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from avocet_grpc.core.clock import now_iso
 from avocet_grpc.core.model import File, LineKind, ParsedLine, Record, Sync
-from avocet_grpc.core.ports import HistoryEntry, LedgerLine, Reader, Transaction
+from avocet_grpc.core.ports import HistoryEntry, LedgerLine, Place, Reader, Transaction
 from avocet_grpc.core.record import load, parse
 
 ACTOR = "external"
@@ -52,7 +52,7 @@ class Rules:
 class Plan:
     """The differences. `junk` are lines of the file that shall go; `doubtful` are lines that may be deleted later."""
 
-    placed: list[tuple[int, bytes, int, int, bool]] = field(default_factory=list)
+    placed: list[Place] = field(default_factory=list)
     edited: list[tuple[LedgerLine, Found, str | None]] = field(default_factory=list)
     overruled: list[tuple[LedgerLine, Found]] = field(default_factory=list)
     adopted: list[Found] = field(default_factory=list)
@@ -70,8 +70,7 @@ def plan(reader: Reader, file: File, size: int, found: Iterable[Found], rules: R
 
 def apply(tx: Transaction, file: File, plan: Plan, note_imports: bool) -> None:
     """Make the ledger say what the plan found. `note_imports`: each new record gets a history entry."""
-    for key, digest, offset, length, ours in plan.placed:
-        tx.placed(key, digest, offset, length, ours)
+    tx.placed_all(plan.placed)
     for line, found, previous in plan.edited:
         tx.edit(line.key, found.line, found.offset, len(found.raw))
         if previous is not None and line.id is not None:

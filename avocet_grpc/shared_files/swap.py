@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from avocet_grpc.core.model import File, Sync
-from avocet_grpc.core.ports import Reader
+from avocet_grpc.core.ports import Place, Reader
 from avocet_grpc.shared_files.watch import Signature, has_writer, read_range, signature, split_lines
 
 AT_FDCWD = -100
@@ -23,10 +23,10 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 @dataclass(frozen=True, slots=True)
 class Built:
-    """A new file beside the old one. `places` are (key, digest, offset, length, whether the line was pending)."""
+    """A new file beside the old one. A place is `ours` where the line was pending."""
 
     path: Path
-    places: list[tuple[int, bytes, int, int, bool]]
+    places: list[Place]
     removed: list[int]
     size: int
 
@@ -47,7 +47,7 @@ def build(reader: Reader, file: File, path: Path) -> Built:
     Raises OSError, and leaves nothing behind then.
     """
     target = hidden_name(path)
-    places: list[tuple[int, bytes, int, int, bool]] = []
+    places: list[Place] = []
     removed: list[int] = []
     offset = 0
     descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)

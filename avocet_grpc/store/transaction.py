@@ -5,12 +5,12 @@ from __future__ import annotations
 import sqlite3
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from avocet_grpc.core.export import is_exportable, shard_hash
 from avocet_grpc.core.model import File, LineKind, ParsedLine, Record, Status, Sync
-from avocet_grpc.core.ports import FileState, HistoryEntry, Remembered
+from avocet_grpc.core.ports import FileState, HistoryEntry, Place, Remembered
 from avocet_grpc.core.record import parse
 from avocet_grpc.store.reader import COUNTED, LEFT_OUT_IF_UNKNOWN, SqlReader
 from avocet_grpc.store.schema import NEVER, SELECTED
@@ -26,6 +26,10 @@ UPDATE_LINE = (
     "UPDATE lines SET status=?, task_type=?, model_name=?, source=?, benchmark_run_id=?, failure_category=?, label=?,"
     " quality_score=?, recorded_at=?, queued=?, revision=?, digest=?, sync=?, position=?, length=?, file_digest=?"
     " WHERE key=?"
+)
+PLACE_LINE = (
+    "UPDATE lines SET position = ?, length = ?, file_digest = ?, synced_at = CASE WHEN ? THEN ? ELSE synced_at END,"
+    " sync = CASE WHEN sync = 3 THEN 3 WHEN digest = ? THEN 0 ELSE 2 END WHERE key = ?"
 )
 INSERT_EXAMPLE = (
     f"INSERT INTO examples (key, approved_revision, removed_revision, id, shard_hash, {SELECTED}, encoded)"
@@ -108,12 +112,12 @@ class SqlTransaction(SqlReader):
             self._promote(File(old["file"]), old["id"])
 
     def placed(self, key: int, digest: bytes, offset: int, length: int, ours: bool) -> None:
-        self._db.execute(
-            "UPDATE lines SET position = ?, length = ?, file_digest = ?,"
-            " synced_at = CASE WHEN ? THEN ? ELSE synced_at END,"
-            " sync = CASE WHEN sync = 3 THEN 3 WHEN digest = ? THEN 0 ELSE 2 END WHERE key = ?",
-            (offset, length, digest, ours, time.time(), digest, key),
-        )
+        self.placed_all([(key, digest, offset, length, ours)])
+
+    def placed_all(self, places: Iterable[Place]) -> None:
+        now = time.time()
+        rows = ((at, length, digest, ours, now, digest, key) for key, digest, at, length, ours in places)
+        self._db.executemany(PLACE_LINE, rows)
 
     def unplaced(self, key: int) -> None:
         self._db.execute(
