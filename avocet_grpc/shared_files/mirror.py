@@ -80,7 +80,13 @@ class Mirror:
             return True
         if lost := [line.key for line, _ in pending if line.sync is Sync.REMOVE and line.offset is None]:
             self._store.write(lambda tx: _forget(tx, lost)).result()
-        appends = [(line, raw) for line, raw in pending if line.sync is not Sync.REMOVE and line.offset is None]
+        # An id that was undone and approved again waits for its old line to go, or readers would see it twice.
+        leaving = {line.id for line, _ in pending if line.sync is Sync.REMOVE and line.offset is not None}
+        appends = [
+            (line, raw)
+            for line, raw in pending
+            if line.sync is not Sync.REMOVE and line.offset is None and (line.id is None or line.id not in leaving)
+        ]
         if appends and not self._append(appends):
             return False
         changes = [(line, raw) for line, raw in pending if line.offset is not None]
