@@ -81,7 +81,6 @@ class Columns:
     status: str | None
     task_type: str | None
     model_name: str | None
-    model_id: str | None
     source: str | None
     benchmark_run_id: str | None
     failure_category: str | None

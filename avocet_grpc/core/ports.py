@@ -67,7 +67,7 @@ class LedgerLine:
 
 @dataclass(frozen=True, slots=True)
 class HistoryEntry:
-    """One change of one record. `previous` is JSON text of the keys that it set, as they were; absent keys are absent.
+    """One change of one record. `previous` is `core.record.difference` of before and after.
 
     `action` is correct, discard, flag, undo, ingest, import, edit or delete; `actor` is the reviewer, or `external`
     for what others did to the files. `status` is the record's status word after the change.

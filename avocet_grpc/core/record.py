@@ -54,6 +54,12 @@ def load(raw: bytes) -> Record:
     return record
 
 
+def difference(old: Record, new: Record) -> str:
+    """JSON text of the keys in which `new` differs (`set`) and of their values in `old` (`was`, absent ones left out)."""
+    changed = [key for key in {**old, **new} if key not in old or key not in new or old[key] != new[key]]
+    return json.dumps({"set": changed, "was": {key: old[key] for key in changed if key in old}})
+
+
 def columns_of(record: Record) -> Columns:
     """What is queried of a record; a value of another type than the column's counts as absent."""
     quality = record.get("quality_score")
@@ -62,7 +68,6 @@ def columns_of(record: Record) -> Columns:
         status=_text(record, "status"),
         task_type=_text(record, "task_type"),
         model_name=_text(record, "model_name"),
-        model_id=_text(record, "model_id"),
         source=_text(record, "source"),
         benchmark_run_id=_text(record, "benchmark_run_id"),
         failure_category=_text(record, "failure_category"),

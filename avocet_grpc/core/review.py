@@ -10,7 +10,7 @@ from avocet_grpc.core.clock import now_iso
 from avocet_grpc.core.errors import AlreadyInReview, CandidateNotFound, NotInReview, RevisionMismatch
 from avocet_grpc.core.model import Action, Candidate, Decision, File, Record, Status, UndoRequest
 from avocet_grpc.core.ports import HistoryEntry, Transaction
-from avocet_grpc.core.record import load, render
+from avocet_grpc.core.record import difference, load, render
 
 DECISIONS = frozenset(action.value for action in Action)
 STATUS_AFTER = {
@@ -33,7 +33,7 @@ def submit(tx: Transaction, decision: Decision) -> Candidate:
     if record.get("status") != Status.NEEDS_REVIEW:
         raise NotInReview(status_word(record))
     changes = _changes(decision)
-    after = _write(tx, candidate, record, record | changes, decision.action, decision.reviewer, changes)
+    after = _write(tx, candidate, record, record | changes, decision.action, decision.reviewer)
     if decision.action is Action.CORRECT:
         _approve(tx, load(after.raw))
     requests.keep(tx, decision.request_id, digest, _as_answer(after))
@@ -53,7 +53,7 @@ def undo(tx: Transaction, request: UndoRequest) -> Candidate:
     if record.get("status") == Status.NEEDS_REVIEW:
         raise AlreadyInReview("in review already")
     before = _before_decision(tx, record)
-    after = _write(tx, candidate, record, before, "undo", request.reviewer, record)
+    after = _write(tx, candidate, record, before, "undo", request.reviewer)
     tx.remove(File.APPROVED, request.id)
     requests.keep(tx, request.request_id, digest, _as_answer(after))
     return after
@@ -103,12 +103,9 @@ def _before_decision(tx: Transaction, record: Record) -> Record:
     return before
 
 
-def _write(
-    tx: Transaction, old: Candidate, was: Record, record: Record, action: str, actor: str, changed: Record
-) -> Candidate:
+def _write(tx: Transaction, old: Candidate, was: Record, record: Record, action: str, actor: str) -> Candidate:
     line = render(record)
     tx.replace(old.key, line)
-    previous = {"set": list(changed), "was": {key: was[key] for key in changed if key in was}}
     tx.note(
         HistoryEntry(
             revision=tx.new_revision(),
@@ -118,7 +115,7 @@ def _write(
             actor=actor,
             at=now_iso(),
             status=status_word(record),
-            previous=json.dumps(previous),
+            previous=difference(was, record),
         )
     )
     return Candidate(old.key, line.raw, tx.new_revision())

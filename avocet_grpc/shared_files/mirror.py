@@ -10,7 +10,7 @@ import structlog
 
 from avocet_grpc.core.model import File, LineKind, ParsedLine, Sync
 from avocet_grpc.core.ports import LedgerLine, Reader, Store, Transaction
-from avocet_grpc.core.record import load, parse
+from avocet_grpc.core.record import difference, load, parse
 from avocet_grpc.shared_files import reconcile, swap
 from avocet_grpc.shared_files.append import MAX_BYTES, append_lines
 from avocet_grpc.shared_files.intake import Intake
@@ -271,7 +271,7 @@ class Mirror:
                 if standing is None:
                     raws.append(line.raw)
                 elif standing.sync is Sync.CLEAN and standing.kind is LineKind.RECORD:
-                    previous = reconcile.difference(load(tx.raw(standing.key)), line.record or {})
+                    previous = difference(load(tx.raw(standing.key)), line.record or {})
                     tx.replace(standing.key, line)
                     reconcile.note(tx, self._file, id, "edit", line.record, previous)
 

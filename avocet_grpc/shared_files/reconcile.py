@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from avocet_grpc.core.clock import now_iso
 from avocet_grpc.core.model import File, LineKind, ParsedLine, Record, Sync
 from avocet_grpc.core.ports import HistoryEntry, LedgerLine, Place, Reader, Transaction
-from avocet_grpc.core.record import load, parse
+from avocet_grpc.core.record import difference, load, parse
 
 ACTOR = "external"
 FRESH_S = 60.0
@@ -95,12 +95,6 @@ def note(tx: Transaction, file: File, id: str, action: str, record: Record | Non
     status = record.get("status") if record else None
     status = status if isinstance(status, str) else None
     tx.note(HistoryEntry(tx.new_revision(), file, id, action, ACTOR, now_iso(), status, previous))
-
-
-def difference(old: Record, new: Record) -> str:
-    """JSON text of the keys that an edit set, and what they were before."""
-    changed = [key for key in {**old, **new} if key not in old or key not in new or old[key] != new[key]]
-    return json.dumps({"set": changed, "was": {key: old[key] for key in changed if key in old}})
 
 
 class _Planner:
