@@ -55,7 +55,7 @@ def load(raw: bytes) -> Record:
 
 
 def difference(old: Record, new: Record) -> str:
-    """JSON text of the keys in which `new` differs (`set`) and of their values in `old` (`was`, absent ones left out)."""
+    """JSON text of the keys in which `new` differs (`set`) and of what `old` has for those it has (`was`)."""
     changed = [key for key in {**old, **new} if key not in old or key not in new or old[key] != new[key]]
     return json.dumps({"set": changed, "was": {key: old[key] for key in changed if key in old}})
 
