@@ -22,7 +22,7 @@ from avocet_grpc.core.model import (
     UndoRequest,
 )
 from avocet_grpc.core.ports import FileState, Store
-from avocet_grpc.core.record import parse
+from avocet_grpc.core.record import content_digest, parse
 
 ALL = CandidateFilter()
 
@@ -203,13 +203,14 @@ class StoreSuite:
         import_candidates(store, 1)
         line = store.read(lambda r: r.pending(File.CANDIDATES, 9))[0]
         assert line.sync is Sync.APPEND
+        original = parse(store.read(lambda r: r.raw(line.key))).record
         after = correct(store, "c0")
         store.write(lambda tx: tx.placed(line.key, line.digest, 0, 10, True)).result()
         pending = store.read(lambda r: r.pending(File.CANDIDATES, 9))[0]
         assert (pending.sync, pending.offset, pending.file_digest) == (Sync.CHANGE, 0, line.digest)
         store.write(lambda tx: tx.placed(line.key, parse(after.raw).digest, 10, 20, True)).result()
         assert store.read(lambda r: r.pending_count(File.CANDIDATES)) == 0
-        assert store.read(lambda r: r.was_ours(File.CANDIDATES, "c0", line.digest))
+        assert store.read(lambda r: r.was_ours(File.CANDIDATES, "c0", content_digest(original or {})))
 
     def test_a_removed_line_waits_for_the_file_and_is_not_served(self, store: Store) -> None:
         import_candidates(store, 1)

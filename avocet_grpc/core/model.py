@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -110,13 +111,21 @@ class Sync(enum.IntEnum):
 class ParsedLine:
     """A line of a shared file, read: `raw` without its newline, `columns` None where it is malformed.
 
-    `digest` is 16 bytes: of the canonical content for a record, of the bytes for a malformed line.
+    `digest` is `core.record.digest_of(raw)`; `loaded` is the record where somebody has it at hand already.
     """
 
     raw: bytes
     digest: bytes
     columns: Columns | None
-    record: Record | None
+    loaded: Record | None = None
+
+    @property
+    def record(self) -> Record | None:
+        """The record, read now where it was not at hand; None where the line is malformed."""
+        if self.columns is None or self.loaded is not None:
+            return self.loaded
+        record: Record = json.loads(self.raw)
+        return record
 
 
 @dataclass(frozen=True, slots=True)

@@ -151,7 +151,10 @@ class Reader(Protocol):
         """The bytes that the file shall hold for this line, without the newline."""
 
     def was_ours(self, file: File, id: str, digest: bytes) -> bool:
-        """True where the record of this id was of this content at an older revision, or was removed by us so."""
+        """True where the record of this id was of this content at an older revision, or was removed by us so.
+
+        `digest` is `core.record.content_digest`.
+        """
 
 
 class Transaction(Reader, Protocol):
@@ -164,7 +167,7 @@ class Transaction(Reader, Protocol):
         """A new record of ours, to be appended to the file (Sync.APPEND). Gives its key."""
 
     def replace(self, key: int, line: ParsedLine) -> None:
-        """New content for a record, of the same id, to be changed in the file; the old digest is kept for was_ours."""
+        """New content for a record, of the same id, to be changed in the file; the old content is kept for was_ours."""
 
     def remove(self, file: File, id: str) -> int:
         """Every line of this id leaves the file (Sync.REMOVE). Gives how many; they are no longer served at once."""

@@ -4,12 +4,34 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from typing import Any
+
+import msgspec
 
 from avocet_grpc.core.model import Columns, ParsedLine, Record
 
 MAX_ID_CHARACTERS = 512
 MAX_NESTING = 500
+_TOO_MANY_DIGITS = re.compile(rb"[0-9]{4301}")
+
+
+class _Typical(msgspec.Struct):
+    """The queried keys where each has the usual type; `json` reads whatever is refused here."""
+
+    id: str
+    status: str | None = None
+    task_type: str | None = None
+    model_name: str | None = None
+    source: str | None = None
+    benchmark_run_id: str | None = None
+    failure_category: str | None = None
+    label: str | None = None
+    timestamp: str | None = None
+    quality_score: float | None = None
+
+
+_typical = msgspec.json.Decoder(_Typical)
 
 
 def is_valid_id(value: object) -> bool:
@@ -29,18 +51,27 @@ def has_surrogate(text: str) -> bool:
 
 def parse(raw: bytes) -> ParsedLine:
     """Read one line (no newline in it). What is no JSON object with a valid id comes back without columns."""
+    digest = digest_of(raw)
+    if (columns := _typical_columns(raw)) is not None:
+        return ParsedLine(raw, digest, columns)
     record = _load(raw)
     if record is None or not is_valid_id(record.get("id")):
-        return ParsedLine(raw, hashlib.blake2b(b"\0" + raw, digest_size=16).digest(), None, None)
-    return ParsedLine(raw, digest_of(record), columns_of(record), record)
+        return ParsedLine(raw, digest, None)
+    return ParsedLine(raw, digest, columns_of(record), record)
 
 
 def render(record: Record) -> ParsedLine:
     """A record of ours as the line that we write: ASCII-only JSON, keys in the record's own order."""
-    return ParsedLine(json.dumps(record).encode("ascii"), digest_of(record), columns_of(record), record)
+    raw = json.dumps(record).encode("ascii")
+    return ParsedLine(raw, digest_of(raw), columns_of(record), record)
 
 
-def digest_of(record: Record) -> bytes:
+def digest_of(raw: bytes) -> bytes:
+    """16 bytes that tell lines apart by their bytes."""
+    return hashlib.blake2b(raw, digest_size=16).digest()
+
+
+def content_digest(record: Record) -> bytes:
     """16 bytes that are equal for equal content, whatever the order of keys or the spelling of the line."""
     canonical = json.dumps(record, sort_keys=True, separators=(",", ":"))
     return hashlib.blake2b(canonical.encode("ascii"), digest_size=16).digest()
@@ -84,8 +115,23 @@ def replace_surrogates(text: str) -> str:
     return "".join("\ufffd" if "\ud800" <= c <= "\udfff" else c for c in text)
 
 
+def _typical_columns(raw: bytes) -> Columns | None:
+    """The columns of a usual line, at a quarter of what `json` costs; None where `json` has to look."""
+    if not raw.isascii() or _is_too_deep(raw) or (len(raw) > 4300 and _TOO_MANY_DIGITS.search(raw)):
+        return None
+    try:
+        found = _typical.decode(raw)
+    except (msgspec.MsgspecError, RecursionError):
+        return None
+    return Columns(*msgspec.structs.astuple(found)) if is_valid_id(found.id) else None
+
+
+def _is_too_deep(raw: bytes) -> bool:
+    return raw.count(b"[") + raw.count(b"{") > MAX_NESTING and _nesting(raw) > MAX_NESTING
+
+
 def _load(raw: bytes) -> Record | None:
-    if raw.count(b"[") + raw.count(b"{") > MAX_NESTING and _nesting(raw) > MAX_NESTING:
+    if _is_too_deep(raw):
         return None
     try:
         value: Any = json.loads(raw.decode("utf-8"))

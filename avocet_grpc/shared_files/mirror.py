@@ -10,7 +10,7 @@ import structlog
 
 from avocet_grpc.core.model import File, LineKind, ParsedLine, Sync
 from avocet_grpc.core.ports import LedgerLine, Reader, Store, Transaction
-from avocet_grpc.core.record import difference, load, parse
+from avocet_grpc.core.record import content_digest, difference, load, parse
 from avocet_grpc.shared_files import reconcile, swap
 from avocet_grpc.shared_files.append import MAX_BYTES, append_lines
 from avocet_grpc.shared_files.intake import Intake
@@ -266,7 +266,7 @@ class Mirror:
                     continue
                 id = line.columns.id
                 standing = tx.line_of(self._file, id)
-                if tx.was_ours(self._file, id, line.digest):
+                if tx.was_ours(self._file, id, content_digest(line.record or {})):
                     continue
                 if standing is None:
                     raws.append(line.raw)

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from avocet_grpc.core.record import parse
+from avocet_grpc.core.record import digest_of
 from avocet_grpc.shared_files.watch import NO_LEASE_NOW, Signature, of_stat
 
 MAX_CHANGES = 64
@@ -106,7 +106,7 @@ def take_lease(descriptor: int, patience_s: float) -> Outcome | None:
 def _apply(descriptor: int, size: int, changes: Sequence[Change], newline_first: bool) -> Patched:
     for change in changes:
         found = os.pread(descriptor, change.length + 1, change.offset)
-        if found[change.length :] not in (b"\n", b"") or parse(found[: change.length]).digest != change.digest:
+        if found[change.length :] not in (b"\n", b"") or digest_of(found[: change.length]) != change.digest:
             return Patched(Outcome.MISPLACED)
     blob = bytearray(b"\n" if newline_first else b"")
     offsets: list[int | None] = []

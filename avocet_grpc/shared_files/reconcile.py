@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from avocet_grpc.core.clock import now_iso
 from avocet_grpc.core.model import File, LineKind, ParsedLine, Record, Sync
 from avocet_grpc.core.ports import HistoryEntry, LedgerLine, Place, Reader, Transaction
-from avocet_grpc.core.record import difference, load, parse
+from avocet_grpc.core.record import content_digest, difference, load, parse
 
 ACTOR = "external"
 FRESH_S = 60.0
@@ -140,10 +140,6 @@ class _Planner:
         length = len(one.raw)
         if line.sync is Sync.CLEAN and line.offset == one.offset and line.length == length:
             return
-        if line.sync is Sync.CLEAN and self._reader.raw(line.key) != one.raw:
-            # The same content in another spelling: the file's bytes are the ones to keep.
-            self._plan.edited.append((line, one, None))
-            return
         ours = line.sync in (Sync.APPEND, Sync.CHANGE) and one.digest == line.digest
         self._plan.placed.append((line.key, one.digest, one.offset, length, ours))
 
@@ -168,10 +164,13 @@ class _Planner:
 
     def _judge(self, line: LedgerLine, one: Found) -> None:
         assert line.id is not None
-        known = self._reader.was_ours(self._file, line.id, one.digest)
+        record = one.line.record or {}
+        known = self._reader.was_ours(self._file, line.id, content_digest(record))
         if line.sync is Sync.CLEAN and (self._rules.stopped or not known):
             old = load(self._reader.raw(line.key))
-            self._plan.edited.append((line, one, difference(old, one.line.record or {})))
+            # The same content in another spelling is no edit, but the file's bytes are the ones to keep.
+            same = content_digest(old) == content_digest(record)
+            self._plan.edited.append((line, one, None if same else difference(old, record)))
             return
         self._plan.placed.append((line.key, one.digest, one.offset, len(one.raw), False))
         if not known:
@@ -186,7 +185,7 @@ class _Planner:
                 continue
             id = one.line.columns.id
             standing = self._standing.get(id)
-            known = self._reader.was_ours(self._file, id, one.digest)
+            known = self._reader.was_ours(self._file, id, content_digest(one.line.record or {}))
             # Beside the record of its id an older state of ours is what a crash left of a patch.
             if known and (standing is not None or not self._rules.stopped):
                 self._plan.junk.append(one)

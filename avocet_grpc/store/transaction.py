@@ -11,7 +11,7 @@ from typing import Any
 from avocet_grpc.core.export import is_exportable, shard_hash
 from avocet_grpc.core.model import File, LineKind, ParsedLine, Record, Status, Sync
 from avocet_grpc.core.ports import FileState, HistoryEntry, Place, Remembered
-from avocet_grpc.core.record import parse
+from avocet_grpc.core.record import content_digest, load, parse
 from avocet_grpc.store.reader import COUNTED, LEFT_OUT_IF_UNKNOWN, SqlReader
 from avocet_grpc.store.schema import NEVER, SELECTED
 
@@ -61,7 +61,7 @@ class SqlTransaction(SqlReader):
 
     def replace(self, key: int, line: ParsedLine) -> None:
         old = self._row(key)
-        self._remember_past(old["file"], old["id"], old["digest"])
+        self._remember_past(old)
         sync = Sync.APPEND if old["sync"] == Sync.APPEND else Sync.CHANGE
         self._update(old, line, sync, old["position"], old["length"], old["file_digest"])
 
@@ -69,7 +69,7 @@ class SqlTransaction(SqlReader):
         rows = self._db.execute("SELECT key FROM lines WHERE file = ? AND id = ? AND sync <> 3", (file, id)).fetchall()
         for (key,) in rows:
             old = self._row(key)
-            self._remember_past(file, id, old["digest"])
+            self._remember_past(old)
             self._withdraw(old)
             self._db.execute("UPDATE lines SET sync = 3, queued = 0 WHERE key = ?", (key,))
         return len(rows)
@@ -98,7 +98,7 @@ class SqlTransaction(SqlReader):
 
     def edit(self, key: int, line: ParsedLine, offset: int, length: int) -> None:
         old = self._row(key)
-        self._remember_past(old["file"], old["id"], old["digest"])
+        self._remember_past(old)
         self._update(old, line, Sync.CLEAN, offset, length, line.digest)
 
     def forget(self, key: int) -> None:
@@ -228,11 +228,11 @@ class SqlTransaction(SqlReader):
         query = "SELECT 1 FROM examples WHERE key = ? AND removed_revision = ?"
         return self._db.execute(query, (key, NEVER)).fetchone() is not None
 
-    def _remember_past(self, file: int, id: str | None, digest: bytes) -> None:
-        if id is not None:
+    def _remember_past(self, old: sqlite3.Row) -> None:
+        if old["kind"] != LineKind.MALFORMED:
             self._db.execute(
                 "INSERT INTO past (file, id, digest) VALUES (?,?,?) ON CONFLICT (file, id, digest) DO NOTHING",
-                (file, id, digest),
+                (old["file"], old["id"], content_digest(load(self.raw(old["key"])))),
             )
 
     def _row(self, key: int) -> sqlite3.Row:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from avocet_grpc.core.record import parse, render
+from avocet_grpc.core.model import Columns
+from avocet_grpc.core.record import columns_of, content_digest, load, parse, render
 
 READ = {
     "NaN": b'{"id": "a", "x": NaN}',
@@ -52,9 +54,18 @@ def test_what_is_no_object_with_a_valid_id_is_malformed(what: str) -> None:
     assert line.raw == MALFORMED[what]
 
 
-def test_the_digest_is_of_the_content_not_of_the_bytes() -> None:
-    assert parse(b'{"id":"a","x":1}').digest == parse(b'{"x": 1, "id": "\\u0061"}').digest
-    assert parse(b'{"id":"a","x":1}').digest != parse(b'{"id":"a","x":1.0}').digest
+def test_the_content_digest_is_of_the_content_not_of_the_bytes() -> None:
+    assert content_digest(load(b'{"id":"a","x":1}')) == content_digest(load(b'{"x": 1, "id": "\\u0061"}'))
+    assert content_digest(load(b'{"id":"a","x":1}')) != content_digest(load(b'{"id":"a","x":1.0}'))
+
+
+TYPES: st.SearchStrategy[object] = st.none() | st.text(max_size=3) | st.integers() | st.floats() | st.just([])
+
+
+@given(st.dictionaries(st.sampled_from([f.name for f in dataclasses.fields(Columns)] + ["x"]), TYPES, max_size=4))
+def test_the_quick_way_to_the_columns_gives_what_reading_the_record_gives(record: dict) -> None:
+    raw = json.dumps(record | {"id": "a"}).encode()
+    assert parse(raw).columns == columns_of(json.loads(raw))
 
 
 VALUES = st.recursive(

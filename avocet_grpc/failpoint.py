@@ -1,0 +1,53 @@
+"""Named places at which a test may end the process, to see that nothing acknowledged is lost there.
+
+`AVOCET_FAILPOINT=NAME:kill[:N]`, several separated by commas: SIGKILL at the N-th time (default: the first) that the
+process comes by NAME. Unset, as in any service that is used, a place costs one look at an empty table.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+
+NAMES = (
+    "commit.before",  # the transaction is complete, its COMMIT is next
+    "commit.after",  # durable, nobody has been answered
+    "append.before",
+    "append.after",  # in the file, the ledger does not know
+    "patch.before",  # the lease is held
+    "patch.appended",  # the new lines stand at the end, the old ones still stand
+    "patch.blanked",  # one old line is gone
+    "patch.after",  # in the file, the ledger does not know
+    "swap.built",  # the new file is complete beside the old one
+    "swap.noted",  # the ledger knows of the exchange to come
+    "swap.exchanged",  # the ledger does not know
+    "swap.marked",  # the ledger knows the new places
+    "drain.read",  # the displaced file was read, its lines are not saved
+    "drain.rescued",  # they are
+    "drain.unlinked",  # the displaced file is gone, the ledger still has its name
+    "intake.before",  # read, and compared; the ledger does not know
+    "intake.after",  # it does
+)
+VARIABLE = "AVOCET_FAILPOINT"
+
+
+def _armed_by(text: str) -> dict[str, int]:
+    armed: dict[str, int] = {}
+    for part in filter(None, text.split(",")):
+        name, _, action = part.partition(":")
+        action, _, times = action.partition(":")
+        if name not in NAMES or action != "kill" or not (times or "1").isdigit():
+            raise SystemExit(f"avocet-grpc: {VARIABLE}: {part!r} is not NAME:kill[:N]; names: {', '.join(NAMES)}")
+        armed[name] = int(times or "1")
+    return armed
+
+
+_armed = _armed_by(os.environ.get(VARIABLE, ""))
+
+
+def hit(name: str) -> None:
+    """End the process here if `AVOCET_FAILPOINT` says so."""
+    if _armed and name in _armed:
+        _armed[name] -= 1
+        if _armed[name] <= 0:
+            os.kill(os.getpid(), signal.SIGKILL)
