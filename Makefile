@@ -7,10 +7,10 @@ GOOGLE_STATUS := protos/third_party/google/rpc/status.proto
 STUBS := clients/python/avocet_client/v1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test lint generate demo
+.PHONY: help setup run test setup-faults test-faults lint generate demo
 
 help: ## show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "%-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(VENV)/.stamp ## make .venv with everything that running and testing need
 
@@ -36,6 +36,19 @@ run: setup ## serve on 127.0.0.1:50051 with ./data and ./config
 
 test: setup ## run the tests
 	$(BIN)/python -m pytest tests
+
+setup-faults: ## install what the fault tests need beside .venv (as root, on Debian)
+	@set -eu; missing=; \
+	for tool in strace prlimit unshare mount losetup mkfs.ext4 chattr; do \
+	  PATH="$$PATH:/sbin:/usr/sbin" command -v $$tool >/dev/null || missing="$$missing $$tool"; \
+	done; \
+	if [ -n "$$missing" ]; then \
+	  echo "installing$$missing"; \
+	  apt-get update -qq; apt-get install -qq -y --no-install-recommends strace util-linux mount e2fsprogs; \
+	fi
+
+test-faults: setup setup-faults ## run every fault test whole (long; ROUNDS=n sets the rounds of each)
+	FAULTS=full FAULT_ROUNDS=$(ROUNDS) $(BIN)/python -m pytest tests/faults -rs --timeout 3600
 
 lint: setup $(VENV)/npm/.stamp-$(BUF_VERSION) ## check style, types, layers, protos and the generated code
 	$(BIN)/ruff check .

@@ -34,9 +34,15 @@ T = TypeVar("T")
 
 
 class Server:
-    """`avocet-grpc serve` as a process, on a free port; `directory` holds its data, config and log."""
+    """`avocet-grpc serve` as a process, on a free port; `directory` holds its data, config and log.
+
+    `prefix` is a command that runs it (strace, prlimit, ...) and must leave it its own process id; `environment` is
+    added to its environment. Both hold from the next start on.
+    """
 
     def __init__(self, directory: Path, secret: str | None = SECRET) -> None:
+        self.prefix: list[str] = []
+        self.environment: dict[str, str] = {}
         self.directory = directory
         self.data = directory / "data"
         self.config = directory / "config"
@@ -83,11 +89,24 @@ class Server:
         environment = {key: value for key, value in os.environ.items() if not key.startswith("AVOCET_")}
         if self.secret is not None:
             environment["AVOCET_INGESTION_SECRET"] = self.secret
+        environment |= self.environment
         flags = ["--listen", "127.0.0.1:0", "--data-dir", str(self.data), "--config-dir", str(self.config)]
         with log.open("ab") as output:
-            return subprocess.Popen(
-                [str(BIN / "avocet-grpc"), "serve", *flags], env=environment, stdout=output, stderr=output, cwd=ROOT
-            )
+            command = [*self.prefix, str(BIN / "avocet-grpc"), "serve", *flags]
+            return subprocess.Popen(command, env=environment, stdout=output, stderr=output, cwd=ROOT)
+
+    @property
+    def process(self) -> subprocess.Popen[bytes]:
+        """The running server's process."""
+        assert self._process is not None
+        return self._process
+
+    def ended(self, within: float = 20) -> int:
+        """Wait for it to end by itself; gives the exit code, -9 after SIGKILL."""
+        code = self.process.wait(timeout=within)
+        self._close_channel()
+        self._process = None
+        return code
 
     def channel(self) -> grpc.Channel:
         """The channel of `stub`; it sends requests of any size."""
