@@ -7,7 +7,7 @@ GOOGLE_STATUS := protos/third_party/google/rpc/status.proto
 STUBS := clients/python/avocet_client/v1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test setup-faults test-faults lint generate demo
+.PHONY: help setup run test setup-faults test-faults lint generate demo bench
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -91,3 +91,7 @@ generate: setup ## generate the Python stubs from the protos
 
 demo: setup ## run a server and show a session with it
 	$(BIN)/python -m tests.demo
+
+BENCH ?=
+bench: setup ## measure it beside its floors and the legacy algorithm; BENCH='--size 1000000 --only submit' and so on
+	$(BIN)/python -m tests.bench run $(BENCH)

@@ -1,0 +1,98 @@
+"""The benchmark's command line: `python -m tests.bench run` and `compare`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from tests.bench import reads, today, whole, writes
+from tests.bench.results import Ratio, Results, this_machine
+from tests.bench.sides import ROOT
+from tests.bench.stage import Stage, staged
+
+WORKS: dict[str, Callable[[Stage], writes.Found]] = {
+    "start": whole.start,
+    "memory": whole.memory,
+    "stats": reads.stats,
+    "queue": reads.queue,
+    "export": reads.export,
+    "export-curve": reads.export_curve,
+    "submit": writes.submit_one,
+    "submit-many": writes.submit_many,
+    "submit-curve": writes.submit_curve,
+    "shared-file": whole.shared_file,
+    "legacy": today.against_today,
+    "ingest": writes.ingest_many,
+    "stream-ingest": writes.stream_ingest,
+}
+"""In this order: the last ones add records."""
+SIZES = [1_000, 100_000]
+ONCE = frozenset({"submit-many", "submit-curve", "export-curve", "ingest", "stream-ingest"})
+ONCE_AT = 100_000
+"""Of several sizes, what hardly depends on the size is measured at this one."""
+
+app = typer.Typer(no_args_is_help=True, help=__doc__, pretty_exceptions_enable=False)
+console = Console(width=150)
+
+
+@app.callback()
+def root() -> None:
+    """Measures this service, what its users have today, and the floors, in turn in the same run."""
+
+
+@app.command()
+def run(
+    size: Annotated[list[int], typer.Option(help="Candidates of 2 KB; may be given again.")] = SIZES,
+    callers: Annotated[int, typer.Option(help="How many call at once.")] = 32,
+    seconds: Annotated[float, typer.Option(help="Of one round of one side.")] = 3.0,
+    rounds: Annotated[int, typer.Option(help="Both sides are measured in turn so many times.")] = 3,
+    only: Annotated[str, typer.Option(help=f"Comma-separated, of: {', '.join(WORKS)}.")] = "",
+    out: Annotated[Path | None, typer.Option(help="JSON file that the results are added to.")] = None,
+    source: Annotated[Path, typer.Option(help="The source tree whose service is measured.")] = ROOT,
+) -> None:
+    """Measure, and print one table."""
+    results = Results.load(out) if out else Results()
+    results.machine = this_machine()
+    if unknown := set(only.split(",") if only else ()) - WORKS.keys():
+        raise typer.BadParameter(f"no such work: {', '.join(sorted(unknown))}")
+    for one in size:
+        with staged(one, callers, seconds, rounds, source) as stage:
+            for name in _works(only, one, size):
+                console.print(f"[dim]{one:,} candidates: {name}[/dim]")
+                results.take(WORKS[name](stage))
+                if out:
+                    results.save(out)
+    show(results)
+
+
+def _works(only: str, size: int, sizes: list[int]) -> list[str]:
+    if only:
+        return [name for name in WORKS if name in only.split(",")]
+    return [name for name in WORKS if name not in ONCE or size == ONCE_AT or len(sizes) == 1]
+
+
+def show(results: Results) -> None:
+    """The tables of figures and of targets."""
+    table = Table("work", "candidates", "side", "at", "median", "p99", "unit", "values", title=results.machine)
+    for f in results.figures:
+        table.add_row(
+            f.work, f"{f.size:,}", f.side, str(f.at or ""), f"{f.median:,.3f}", f"{f.p99:,.3f}", f.unit, str(f.count)
+        )
+    console.print(table)
+    table = Table("target", "candidates", "measured", "wanted", "met")
+    for r in results.ratios:
+        table.add_row(r.name, f"{r.size:,}", f"{r.value:,.2f} {r.unit}", _wanted(r), "yes" if r.met else "NO")
+    console.print(table)
+
+
+def _wanted(ratio: Ratio) -> str:
+    return f"{'at most' if ratio.at_most else 'at least'} {ratio.target:,g} {ratio.unit}"
+
+
+if __name__ == "__main__":
+    app()

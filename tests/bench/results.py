@@ -1,0 +1,102 @@
+"""What a run gives: figures, and the ratios that the targets are about; kept as JSON between runs."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import statistics
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One measured thing of one side. `median` and `p99` are in `unit`; 0 where only one value was taken."""
+
+    work: str
+    side: str
+    size: int
+    unit: str
+    median: float
+    p99: float = 0.0
+    count: int = 0
+    at: int = 0
+    """The point of a curve: callers, or examples a batch."""
+
+
+@dataclass(frozen=True)
+class Ratio:
+    """One line of the table of targets: `value` against `target`, at most or at least."""
+
+    name: str
+    size: int
+    value: float
+    target: float
+    at_most: bool
+    unit: str = "x"
+
+    @property
+    def met(self) -> bool:
+        return self.value <= self.target if self.at_most else self.value >= self.target
+
+
+@dataclass
+class Results:
+    """All figures and ratios, the newest of each, and the machine that they are of."""
+
+    machine: str = ""
+    figures: list[Figure] = field(default_factory=list)
+    ratios: list[Ratio] = field(default_factory=list)
+
+    def take(self, found: Iterable[Figure | Ratio]) -> None:
+        """Add what a run found, in place of what an earlier one found for the same."""
+        for one in found:
+            kept: list[Any] = self.figures if isinstance(one, Figure) else self.ratios
+            kept[:] = [other for other in kept if _key(other) != _key(one)] + [one]
+
+    def save(self, path: Path) -> None:
+        ordered = Results(self.machine, sorted(self.figures, key=_key), sorted(self.ratios, key=_key))
+        path.write_text(json.dumps(asdict(ordered), indent=1) + "\n")
+
+    @staticmethod
+    def load(path: Path) -> Results:
+        """The results of an earlier run, or none."""
+        if not path.exists():
+            return Results()
+        kept = json.loads(path.read_text())
+        return Results(kept["machine"], [Figure(**f) for f in kept["figures"]], [Ratio(**r) for r in kept["ratios"]])
+
+
+def _key(one: Figure | Ratio) -> tuple[Any, ...]:
+    if isinstance(one, Figure):
+        return (one.work, one.size, one.at, one.side, one.unit)
+    return (one.name, one.size)
+
+
+def figure(work: str, side: str, size: int, unit: str, values: Sequence[float], at: int = 0) -> Figure:
+    """Median and p99 of the values."""
+    ordered = sorted(values)
+    p99 = ordered[min(len(ordered) - 1, int(len(ordered) * 0.99))] if len(ordered) > 1 else 0.0
+    return Figure(work, side, size, unit, statistics.median(ordered), p99, len(ordered), at)
+
+
+def ratio_of_rounds(ours: Sequence[float], theirs: Sequence[float]) -> float:
+    """The median over the rounds of ours to theirs, taken in the same round."""
+    return statistics.median(a / b for a, b in zip(ours, theirs, strict=True))
+
+
+def this_machine() -> str:
+    """The machine in one line."""
+    model = next(
+        (line.partition(":")[2].strip() for line in _lines("/proc/cpuinfo") if line.startswith("model name")), "unknown"
+    )
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    python = platform.python_version()
+    return f"{os.cpu_count()} x {model}, {memory:.0f} GiB, Linux {platform.release()}, Python {python}"
+
+
+def _lines(path: str) -> list[str]:
+    return Path(path).read_text().splitlines() if Path(path).exists() else []

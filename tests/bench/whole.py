@@ -1,0 +1,117 @@
+"""What is measured of the service as a whole: its start, its memory, its way into the shared files."""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Event, Thread
+from typing import Any
+
+from avocet_client.v1 import corrections_pb2 as pb
+from tests.bench.results import Ratio, figure
+from tests.bench.stage import Stage, submissions
+from tests.bench.writes import Found
+
+A_SECOND = 50
+"""Decisions a second that the shared file is watched under."""
+WATCHED_S = 8
+LOOK_EVERY_S = 0.002
+
+
+def start(stage: Stage) -> Found:
+    """Seconds to `listening on`: of a first start with these files, if this run made it, and of a later one."""
+    if stage.first_start_s:
+        yield figure("first start", "ours", stage.size, "s", [stage.first_start_s])
+        yield Ratio("first start", stage.size, stage.first_start_s, 60, at_most=True, unit="s")
+    yield figure("later start", "ours", stage.size, "s", [stage.later_start_s])
+    yield Ratio("later start", stage.size, stage.later_start_s, 2, at_most=True, unit="s")
+
+
+def memory(stage: Stage) -> Found:
+    """Resident memory, idle and at its highest up to the end of an export."""
+    stage.service.settle()
+    idle, _ = stage.service.memory()
+    for _ in stage.service.stub().StreamExport(pb.StreamExportRequest()):
+        pass
+    during, highest = stage.service.memory()
+    for name, value in (("idle", idle), ("at the end of an export", during), ("highest since start", highest)):
+        yield figure(f"memory, {name}", "ours", stage.size, "MB", [value])
+    yield Ratio("resident memory, idle and during an export", stage.size, max(idle, during), 300, True, "MB")
+
+
+def shared_file(stage: Stage) -> Found:
+    """From an answered decision to the moment when a plain reader can see it; and what was written for it."""
+    ids = stage.queued_ids(A_SECOND * WATCHED_S)
+    watch = Watch(stage.directory / "data" / "sft_candidates.jsonl")
+    answered: dict[str, float] = {}
+    call: Any = stage.service.stub().Submit
+    began = time.perf_counter()
+    with watch:
+        for number, message in enumerate(submissions(ids)):
+            time.sleep(max(0.0, began + number / A_SECOND - time.perf_counter()))
+            call(pb.SubmitRequest.FromString(message))
+            answered[ids[number]] = time.perf_counter()
+        watch.wait_for(set(ids))
+    stage.undo(ids)
+    late = [1000 * max(0.0, watch.seen[id] - at) for id, at in answered.items()]
+    seen = figure("a decision's way into the shared file", "ours", stage.size, "ms", late)
+    # A patch blanks the old line, which is shorter than the new one, once for each line that it adds.
+    written = (watch.grown + watch.grown) / watch.grown if not watch.swaps else watch.written / watch.grown
+    yield seen
+    yield Ratio("a plain reader sees a decision", stage.size, seen.median, 100, at_most=True, unit="ms")
+    yield Ratio("bytes written to the file to the changed lines'", stage.size, written, 4, at_most=True)
+
+
+@dataclass
+class Watch:
+    """Reads what is added to the file, opening it only where it has grown: an open would hold up its writer."""
+
+    path: Path
+
+    def __post_init__(self) -> None:
+        self.seen: dict[str, float] = {}
+        self.grown = self.written = self.swaps = 0
+        self._end = Event()
+        self._thread = Thread(target=self._run, daemon=True)
+
+    def __enter__(self) -> Watch:
+        status = os.stat(self.path)
+        self._inode, self._size = status.st_ino, status.st_size
+        self._thread.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._end.set()
+        self._thread.join()
+
+    def wait_for(self, ids: set[str], within_s: float = 30) -> None:
+        """Until all are seen. Raises TimeoutError."""
+        deadline = time.monotonic() + within_s
+        while not ids <= self.seen.keys():
+            if time.monotonic() > deadline:
+                raise TimeoutError("a decision did not reach the shared file")
+            time.sleep(0.05)
+
+    def _run(self) -> None:
+        while not self._end.wait(LOOK_EVERY_S):
+            status = os.stat(self.path)
+            if status.st_ino != self._inode:
+                self.swaps += 1
+                self.written += status.st_size
+                self._inode, self._size = status.st_ino, max(0, status.st_size - (8 << 20))
+            if status.st_size > self._size:
+                self._read()
+
+    def _read(self) -> None:
+        with self.path.open("rb") as file:
+            file.seek(self._size)
+            tail = file.read()
+        now, whole = time.perf_counter(), tail[: tail.rfind(b"\n") + 1]
+        self._size += len(whole)
+        self.grown += len(whole)
+        self.written += 2 * len(whole)
+        for line in whole.splitlines():
+            id = line.partition(b'"id": "')[2].partition(b'"')[0].decode()
+            self.seen.setdefault(id, now)
