@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -227,3 +228,34 @@ class StoreSuite:
         assert store.read(lambda r: r.file_state(File.APPROVED)) is None
         store.write(lambda tx: tx.set_file_state(File.APPROVED, state)).result()
         assert store.read(lambda r: r.file_state(File.APPROVED)) == state
+
+    def test_works_of_one_commit_see_each_other_and_a_refused_one_leaves_nothing(self, store: Store) -> None:
+        import_candidates(store, 3)
+        hold = threading.Event()
+        held = store.write(lambda tx: hold.wait(10))
+
+        def half(tx: Any) -> None:
+            review.submit(tx, Decision("c1", Action.DISCARD))
+            assert tx.pending_count(File.CANDIDATES) == 3
+            assert tx.candidate("c1").record["status"] == "discarded"
+            raise InvalidField("x", "half-way")
+
+        works = [
+            lambda tx: review.submit(tx, Decision("c0", Action.CORRECT, "one", request_id="r")),
+            half,
+            lambda tx: review.submit(tx, Decision("c0", Action.CORRECT, "one", request_id="r")),
+            lambda tx: review.undo(tx, UndoRequest("c0")),
+            lambda tx: review.submit(tx, Decision("c0", Action.CORRECT, "two")),
+            lambda tx: review.submit(tx, Decision("c1", Action.FLAG)),
+        ]
+        futures = [store.write(work) for work in works]
+        hold.set()
+        assert held.result()
+        with pytest.raises(InvalidField):
+            futures[1].result()
+        first, again, undone, second, flagged = (future.result() for i, future in enumerate(futures) if i != 1)
+        assert first == again
+        assert [one.revision for one in (undone, second, flagged)] == [first.revision + n for n in (1, 2, 3)]
+        assert store.read(lambda r: r.stats(ALL)).by_status == {"approved": 1, "model_rejected": 1, "needs_review": 1}
+        assert exported(store) == ["c0"]
+        assert [entry.action for entry in store.read(lambda r: r.history("c1"))] == ["flag", "import"]

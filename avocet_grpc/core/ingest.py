@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import uuid
-from dataclasses import asdict
 
 from avocet_grpc.core import requests
 from avocet_grpc.core.clock import now_iso
@@ -14,7 +13,7 @@ from avocet_grpc.core.record import render
 
 def ingest(tx: Transaction, correction: Correction) -> Ingested:
     """Store the correction in both files. Raises InvalidField for a request_id of other content."""
-    digest = requests.digest("Ingest", asdict(correction))
+    digest = requests.digest("Ingest", correction)
     if (answer := requests.recall(tx, correction.request_id, digest)) is not None:
         return Ingested(answer["id"], created=False)
     record = new_record(correction)

@@ -130,11 +130,23 @@ class ParsedLine:
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """The first line of an id in the candidates file, with the revision that last changed it."""
+    """The first line of an id in the candidates file, with the revision that last changed it.
+
+    `loaded` is the record where somebody has it at hand already.
+    """
 
     key: int
     raw: bytes
     revision: int
+    loaded: Record | None = field(default=None, compare=False, repr=False)
+
+    @property
+    def record(self) -> Record:
+        """The record; whoever changes it copies it first."""
+        if self.loaded is not None:
+            return self.loaded
+        record: Record = json.loads(self.raw)
+        return record
 
 
 @dataclass(frozen=True, slots=True)

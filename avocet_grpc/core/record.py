@@ -63,7 +63,7 @@ def parse(raw: bytes) -> ParsedLine:
 def render(record: Record) -> ParsedLine:
     """A record of ours as the line that we write: ASCII-only JSON, keys in the record's own order."""
     raw = json.dumps(record).encode("ascii")
-    return ParsedLine(raw, digest_of(raw), columns_of(record), record)
+    return ParsedLine(raw, digest_of(raw), _typical_columns(raw) or columns_of(record), record)
 
 
 def digest_of(raw: bytes) -> bytes:

@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import asdict
 from typing import Any
 
 from avocet_grpc.core.errors import InvalidField
+from avocet_grpc.core.model import Correction, Decision, UndoRequest
 from avocet_grpc.core.ports import Remembered, Transaction
 
+Identified = Decision | UndoRequest | Correction
 
-def digest(method: str, content: dict[str, Any]) -> bytes:
-    """16 bytes of the method and all that its caller sent."""
-    text = json.dumps([method, content], sort_keys=True)
+
+def digest(method: str, request: Identified) -> bytes:
+    """16 bytes of the method and all that its caller sent; none for a call without a request_id."""
+    if not request.request_id:
+        return b""
+    text = json.dumps([method, asdict(request)], sort_keys=True)
     return hashlib.blake2b(text.encode("ascii"), digest_size=16).digest()
 
 

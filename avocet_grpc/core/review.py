@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
 
 from avocet_grpc.core import requests
 from avocet_grpc.core.clock import now_iso
 from avocet_grpc.core.errors import AlreadyInReview, CandidateNotFound, NotInReview, RevisionMismatch
-from avocet_grpc.core.model import Action, Candidate, Decision, File, Record, Status, UndoRequest
+from avocet_grpc.core.model import Action, Candidate, Decision, File, ParsedLine, Record, Status, UndoRequest
 from avocet_grpc.core.ports import HistoryEntry, Transaction
-from avocet_grpc.core.record import difference, load, render
+from avocet_grpc.core.record import difference, render
 
 DECISIONS = frozenset(action.value for action in Action)
 STATUS_AFTER = {
@@ -25,17 +24,18 @@ def submit(tx: Transaction, decision: Decision) -> Candidate:
 
     Raises CandidateNotFound, RevisionMismatch, NotInReview, or InvalidField for a request_id of other content.
     """
-    digest = requests.digest("Submit", asdict(decision))
+    digest = requests.digest("Submit", decision)
     if (answer := requests.recall(tx, decision.request_id, digest)) is not None:
         return _as_candidate(answer)
     candidate = _find(tx, decision.id, decision.expected_revision)
-    record = load(candidate.raw)
+    record = candidate.record
     if record.get("status") != Status.NEEDS_REVIEW:
         raise NotInReview(status_word(record))
     changes = _changes(decision)
-    after = _write(tx, candidate, record, record | changes, decision.action, decision.reviewer)
+    line = render(record | changes)
+    after = _write(tx, candidate, record, line, decision.action, decision.reviewer)
     if decision.action is Action.CORRECT:
-        _approve(tx, load(after.raw))
+        _approve(tx, line)
     requests.keep(tx, decision.request_id, digest, _as_answer(after))
     return after
 
@@ -45,15 +45,15 @@ def undo(tx: Transaction, request: UndoRequest) -> Candidate:
 
     Raises CandidateNotFound, RevisionMismatch, AlreadyInReview, or InvalidField for a request_id of other content.
     """
-    digest = requests.digest("Undo", asdict(request))
+    digest = requests.digest("Undo", request)
     if (answer := requests.recall(tx, request.request_id, digest)) is not None:
         return _as_candidate(answer)
     candidate = _find(tx, request.id, request.expected_revision)
-    record = load(candidate.raw)
+    record = candidate.record
     if record.get("status") == Status.NEEDS_REVIEW:
         raise AlreadyInReview("in review already")
     before = _before_decision(tx, record)
-    after = _write(tx, candidate, record, before, "undo", request.reviewer)
+    after = _write(tx, candidate, record, render(before), "undo", request.reviewer)
     tx.remove(File.APPROVED, request.id)
     requests.keep(tx, request.request_id, digest, _as_answer(after))
     return after
@@ -103,8 +103,8 @@ def _before_decision(tx: Transaction, record: Record) -> Record:
     return before
 
 
-def _write(tx: Transaction, old: Candidate, was: Record, record: Record, action: str, actor: str) -> Candidate:
-    line = render(record)
+def _write(tx: Transaction, old: Candidate, was: Record, line: ParsedLine, action: str, actor: str) -> Candidate:
+    record = line.record or {}
     tx.replace(old.key, line)
     tx.note(
         HistoryEntry(
@@ -118,13 +118,12 @@ def _write(tx: Transaction, old: Candidate, was: Record, record: Record, action:
             previous=difference(was, record),
         )
     )
-    return Candidate(old.key, line.raw, tx.new_revision())
+    return Candidate(old.key, line.raw, tx.new_revision(), record)
 
 
-def _approve(tx: Transaction, record: Record) -> None:
+def _approve(tx: Transaction, line: ParsedLine) -> None:
     """Append the record to the approved file, in place of the last line of its id if one is there."""
-    line = render(record)
-    standing = tx.line_of(File.APPROVED, record["id"])
+    standing = tx.line_of(File.APPROVED, line.columns.id) if line.columns else None
     if standing is None:
         tx.add(File.APPROVED, line)
     else:

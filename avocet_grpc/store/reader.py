@@ -45,7 +45,11 @@ class SqlReader:
     """Implements `core.ports.Reader`."""
 
     def __init__(self, connection: sqlite3.Connection) -> None:
-        self._db = connection
+        self._connection = connection
+
+    @property
+    def _db(self) -> sqlite3.Connection:
+        return self._connection
 
     def revision(self) -> int:
         return self._meta("revision")

@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 from avocet_grpc.core.errors import CorrectionsError, Overloaded, StorageFailed, StorageFull
 from avocet_grpc.core.ports import Reader, Transaction
 from avocet_grpc.store import schema
+from avocet_grpc.store.buffer import Buffer, add_counts
 from avocet_grpc.store.reader import SqlReader
 from avocet_grpc.store.transaction import Encode, SqlTransaction
 
@@ -150,25 +151,26 @@ class SqliteStore:
         answers: list[tuple[Future[Any], Any, Exception | None]] = []
         revision, next_key = self._revision, self._next_key
         counts: Counter[tuple[str, str]] = Counter()
+        waiting = Buffer()
         try:
             self._db.execute("BEGIN IMMEDIATE")
             for work, future in works:
-                tx = SqlTransaction(self._db, revision, next_key, self._encode)
-                self._db.execute("SAVEPOINT work")
+                tx = SqlTransaction(self._db, revision, next_key, self._encode, waiting)
                 try:
                     answers.append((future, work(tx), None))
                 except sqlite3.Error:
                     raise
                 except Exception as error:
-                    self._db.execute("ROLLBACK TO work")
+                    tx.undo()
                     answers.append((future, None, error))
                 else:
+                    tx.keep()
                     revision += tx.changed
                     next_key = tx.next_key
                     counts.update(tx.counts)
-                self._db.execute("RELEASE work")
+            waiting.flush(self._db)
             self._db.execute("UPDATE meta SET value = ? WHERE name = 'revision'", (revision,))
-            self._add_counts(counts)
+            add_counts(self._db, counts.items())
             self._db.execute("COMMIT")
         except sqlite3.Error as error:
             self._refuse(works, error)
@@ -181,13 +183,6 @@ class SqliteStore:
                 future.set_exception(failure)
         for listener in self._commit_listeners:
             listener()
-
-    def _add_counts(self, counts: Counter[tuple[str, str]]) -> None:
-        self._db.executemany(
-            "INSERT INTO counters (name, value, n) VALUES (?, ?, ?)"
-            " ON CONFLICT (name, value) DO UPDATE SET n = counters.n + excluded.n",
-            [(name, value, n) for (name, value), n in counts.items() if n],
-        )
 
     def _refuse(self, works: list[Work], error: sqlite3.Error) -> None:
         """Nothing of the batch is stored, or nobody knows: a full disk may go on, any other failure may not."""

@@ -9,19 +9,28 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from avocet_grpc.core.export import is_exportable, shard_hash
-from avocet_grpc.core.model import File, LineKind, ParsedLine, Record, Status, Sync
-from avocet_grpc.core.ports import FileState, HistoryEntry, Place, Remembered
+from avocet_grpc.core.model import Candidate, File, LineKind, ParsedLine, Record, Status, Sync
+from avocet_grpc.core.ports import FileState, HistoryEntry, LedgerLine, Place, Remembered
 from avocet_grpc.core.record import content_digest, load, parse
+from avocet_grpc.store.buffer import Buffer
 from avocet_grpc.store.reader import COUNTED, LEFT_OUT_IF_UNKNOWN, SqlReader
 from avocet_grpc.store.schema import NEVER, SELECTED
+
+MOST_WAITING = 1_000
+"""Lines that may wait to be written."""
 
 Encode = Callable[[Record, int], bytes]
 """A record and the revision of its approval as the bytes of a training example."""
 
-INSERT_LINE = (
-    f"INSERT INTO lines (key, file, kind, id, status, {SELECTED}, recorded_at, queued, revision, digest, sync,"
-    " position, length, file_digest, synced_at) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,0)"
+COLUMNS = f"key, file, kind, id, status, {SELECTED}, recorded_at, digest, sync, position, length, file_digest"
+CANDIDATE = (
+    f"SELECT {', '.join(f'l.{name}' for name in COLUMNS.split(', '))}, l.revision, b.raw, a.key AS approved_key"
+    " FROM lines l JOIN bodies b ON b.key = l.key"
+    " LEFT JOIN lines a ON a.file = 1 AND a.id = l.id AND a.kind = 0 AND a.sync <> 3"
+    " WHERE l.file = 0 AND l.id = ? AND l.kind = 0 AND l.sync <> 3"
 )
+DECIDED = frozenset({0, 5})
+"""Of what `_stored_columns` gives, that which a decision changes: status and failure_category."""
 UPDATE_LINE = (
     "UPDATE lines SET status=?, task_type=?, model_name=?, source=?, benchmark_run_id=?, failure_category=?, label=?,"
     " quality_score=?, recorded_at=?, queued=?, revision=?, digest=?, sync=?, position=?, length=?, file_digest=?"
@@ -31,23 +40,84 @@ PLACE_LINE = (
     "UPDATE lines SET position = ?, length = ?, file_digest = ?, synced_at = CASE WHEN ? THEN ? ELSE synced_at END,"
     " sync = CASE WHEN sync = 3 THEN 3 WHEN digest = ? THEN 0 ELSE 2 END WHERE key = ?"
 )
-INSERT_EXAMPLE = (
-    f"INSERT INTO examples (key, approved_revision, removed_revision, id, shard_hash, {SELECTED}, encoded)"
-    " VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?) ON CONFLICT (key, approved_revision) DO UPDATE SET"
-    " removed_revision = excluded.removed_revision, encoded = excluded.encoded"
-)
 
 
 class SqlTransaction(SqlReader):
-    """Implements `core.ports.Transaction`."""
+    """Implements `core.ports.Transaction`.
 
-    def __init__(self, connection: sqlite3.Connection, revision: int, next_key: int, encode: Encode) -> None:
+    What it writes waits in a buffer for the rows of other works (`earlier` holds those of the works before it in the
+    same commit). Whoever reads or writes the database directly, by `_db`, finds all of it written first, behind a
+    savepoint; the methods of the decisions only look whether the line they read is among what waits.
+    """
+
+    def __init__(
+        self, connection: sqlite3.Connection, revision: int, next_key: int, encode: Encode, earlier: Buffer
+    ) -> None:
         super().__init__(connection)
+        self._earlier = earlier
+        self._own = Buffer()
+        self._saved = False
+        self._seen: dict[int, tuple[sqlite3.Row, Record]] = {}
+        self._unapproved: set[str] = set()
         self._last_revision = revision
         self._encode = encode
         self.changed = False
         self.next_key = next_key
         self.counts: Counter[tuple[str, str]] = Counter()
+
+    def keep(self) -> None:
+        """The work is done: its rows go in with the others'."""
+        if self._saved:
+            self._connection.execute("RELEASE work")
+        self._earlier.take(self._own)
+
+    def undo(self) -> None:
+        """The work was refused: nothing of it stays."""
+        if self._saved:
+            self._connection.execute("ROLLBACK TO work")
+            self._connection.execute("RELEASE work")
+
+    @property
+    def _db(self) -> sqlite3.Connection:
+        if not self._saved:
+            self._earlier.flush(self._connection)
+            self._connection.execute("SAVEPOINT work")
+            self._saved = True
+        self._own.flush(self._connection)
+        self._seen.clear()
+        self._unapproved.clear()
+        return self._connection
+
+    def candidate(self, id: str) -> Candidate | None:
+        cursor = self._seeing(id).cursor()
+        cursor.row_factory = sqlite3.Row
+        row = cursor.execute(CANDIDATE, (id,)).fetchone()
+        if row is None:
+            return None
+        record = load(row["raw"])
+        self._seen[row["key"]] = (row, record)
+        if row["approved_key"] is None:
+            self._unapproved.add(id)
+        return Candidate(row["key"], row["raw"], row["revision"], record)
+
+    def line_of(self, file: File, id: str) -> LedgerLine | None:
+        if file == File.APPROVED and id in self._unapproved:
+            return None
+        return SqlReader(self._seeing(id)).line_of(file, id)
+
+    def raw(self, key: int) -> bytes:
+        return SqlReader(self._seeing(key)).raw(key)
+
+    def history(self, id: str) -> list[HistoryEntry]:
+        return SqlReader(self._seeing(id)).history(id)
+
+    def _seeing(self, line: str | int) -> sqlite3.Connection:
+        """The database with all that waits to be written for the lines of this id, or for the line of this key."""
+        if line in self._own.lines:
+            return self._db
+        if line in self._earlier.lines:
+            self._earlier.flush(self._connection)
+        return self._connection
 
     def new_revision(self) -> int:
         self.changed = True
@@ -61,8 +131,10 @@ class SqlTransaction(SqlReader):
 
     def replace(self, key: int, line: ParsedLine) -> None:
         old = self._row(key)
-        self._remember_past(old)
         sync = Sync.APPEND if old["sync"] == Sync.APPEND else Sync.CHANGE
+        if old["file"] == File.CANDIDATES and key in self._seen and self._decide(old, line, sync):
+            return
+        self._remember_past(old)
         self._update(old, line, sync, old["position"], old["length"], old["file_digest"])
 
     def remove(self, file: File, id: str) -> int:
@@ -75,21 +147,18 @@ class SqlTransaction(SqlReader):
         return len(rows)
 
     def note(self, entry: HistoryEntry) -> None:
-        e = entry
-        self._db.execute(
-            "INSERT INTO history (revision, file, id, action, actor, at, status, previous) VALUES (?,?,?,?,?,?,?,?)",
-            (e.revision, e.file, e.id, e.action, e.actor, e.at, e.status, e.previous),
-        )
+        self._own.add_history(entry)
 
     def remembered(self, request_id: str) -> Remembered | None:
-        row = self._db.execute("SELECT digest, answer FROM requests WHERE request_id = ?", (request_id,)).fetchone()
+        for buffer in (self._own, self._earlier):
+            if request_id in buffer.requests:
+                return buffer.requests[request_id][0]
+        query = "SELECT digest, answer FROM requests WHERE request_id = ?"
+        row = self._connection.execute(query, (request_id,)).fetchone()
         return Remembered(*row) if row else None
 
     def remember(self, request_id: str, remembered: Remembered) -> None:
-        self._db.execute(
-            "INSERT INTO requests (request_id, digest, answer, at) VALUES (?,?,?,?)",
-            (request_id, remembered.digest, remembered.answer, int(time.time())),
-        )
+        self._own.add_request(request_id, remembered, int(time.time()))
 
     def adopt(self, file: File, line: ParsedLine, offset: int, length: int) -> LineKind:
         kind = self._kind_of(file, line)
@@ -142,13 +211,29 @@ class SqlTransaction(SqlReader):
         queued = _is_queued(file, kind, columns[0])
         id = line.columns.id if line.columns else None
         file_digest = line.digest if sync == Sync.CLEAN else None
-        place = (queued, revision, line.digest, sync, offset, length, file_digest)
-        self._db.execute(INSERT_LINE, (key, file, kind, id, *columns, *place))
-        self._db.execute("INSERT INTO bodies (key, raw) VALUES (?, ?)", (key, line.raw))
+        place = (queued, revision, line.digest, sync, offset, length, file_digest, 0.0)
+        self._own.add_line(id, (key, file, kind, id, *columns, *place), line.raw)
         self._count(file, kind, columns, +1)
         if file == File.APPROVED and kind == LineKind.RECORD and line.record is not None:
             self._open_example(key, line.record, columns)
+        if len(self._own) >= MOST_WAITING:
+            self._db  # noqa: B018
         return key
+
+    def _decide(self, old: sqlite3.Row, line: ParsedLine, sync: Sync) -> bool:
+        """The quick way of `replace` for a line of which a decision's columns alone have changed; False for others."""
+        _, record = self._seen[old["key"]]
+        was, now = tuple(old)[4:13], _stored_columns(line)
+        if any(a != b for i, (a, b) in enumerate(zip(was, now, strict=True)) if i not in DECIDED):
+            return False
+        file, kind = File.CANDIDATES, LineKind(old["kind"])
+        self._count(file, kind, was, -1)
+        self._count(file, kind, now, +1)
+        self._own.add_past(file, old["id"], content_digest(record))
+        queued = _is_queued(file, kind, now[0])
+        row = (old["key"], file, kind, now[0], now[5], queued, self.new_revision(), line.digest, sync, 0.0)
+        self._own.decide_line(old["id"], row, line.raw)
+        return True
 
     def _update(
         self, old: sqlite3.Row, line: ParsedLine, sync: Sync, offset: int | None, length: int | None, there: Any
@@ -214,7 +299,7 @@ class SqlTransaction(SqlReader):
             return
         revision, id = self.new_revision(), record["id"]
         encoded = self._encode(record, revision)
-        self._db.execute(INSERT_EXAMPLE, (key, revision, NEVER, id, shard_hash(id), *columns[1:8], encoded))
+        self._own.add_example((key, revision, NEVER, id, shard_hash(id), *columns[1:8], encoded))
         self.counts["export_ready", ""] += 1
 
     def _close_example(self, key: int) -> None:
@@ -236,13 +321,11 @@ class SqlTransaction(SqlReader):
             )
 
     def _row(self, key: int) -> sqlite3.Row:
-        cursor = self._db.cursor()
+        if key in self._seen and key not in self._own.lines:
+            return self._seen[key][0]
+        cursor = self._seeing(key).cursor()
         cursor.row_factory = sqlite3.Row
-        row: sqlite3.Row = cursor.execute(
-            f"SELECT key, file, kind, id, status, {SELECTED}, recorded_at, digest, sync, position, length, file_digest"
-            " FROM lines WHERE key = ?",
-            (key,),
-        ).fetchone()
+        row: sqlite3.Row = cursor.execute(f"SELECT {COLUMNS} FROM lines WHERE key = ?", (key,)).fetchone()
         return row
 
     def _count(self, file: File, kind: LineKind, columns: tuple[Any, ...], by: int) -> None:
