@@ -14,6 +14,7 @@ import re
 import signal
 import time
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -47,14 +48,19 @@ def append(path: Path, prefix: str, hold_share: float, hold_s: float, pause_s: f
         with open(path, "a") as file:
             for _ in range(count):
                 id = f"{prefix}-{len(ids):06d}"
-                file.write(json.dumps({"id": id, "status": "needs_review", "source": prefix, "task_name": "x" * 80}))
-                file.write("\n")
+                file.write(json.dumps(appended_record(id)) + "\n")
                 file.flush()
                 ids.append(id)
                 if holds:
                     time.sleep(hold_s / count)
         time.sleep(random.uniform(0, 2 * pause_s))
     return {"ids": ids, "held": held}
+
+
+def appended_record(id: str) -> dict[str, Any]:
+    """What `append` writes under this id."""
+    prefix = id.rpartition("-")[0]
+    return {"id": id, "status": "needs_review", "source": prefix, "task_name": "x" * 80, "corrected_response": None}
 
 
 def read(paths: list[Path], growing: Path, pause_s: float, ended: Ended) -> dict[str, Any]:
@@ -80,11 +86,13 @@ def read(paths: list[Path], growing: Path, pause_s: float, ended: Ended) -> dict
     return {"reads": reads, "torn_ends": torn, "wrong": wrong, "seen": len(seen), "blanked": len(blanked)}
 
 
-def rewrite(path: Path, rounds: int, gap_s: float, cut: float, then: str, ended: Ended) -> dict[str, Any]:
+def rewrite(
+    path: Path, rounds: int, gap_s: float, cut: float, then: str, pause_s: float, ended: Ended
+) -> dict[str, Any]:
     """Read all, wait up to `gap_s`, truncate and write all anew, with the `own-N` record of the round edited.
 
     With `then`, only the share `cut` of the text is written at first: `die` ends the process there, `pause` goes on
-    after 10 s with the rest, through the same handle.
+    after `pause_s` with the rest, through the same handle.
     """
     edits: dict[str, str] = {}
     for number in range(rounds):
@@ -100,7 +108,7 @@ def rewrite(path: Path, rounds: int, gap_s: float, cut: float, then: str, ended:
                 file.flush()
                 if then == "die":
                     os.kill(os.getpid(), signal.SIGKILL)
-                time.sleep(10)
+                time.sleep(pause_s)
                 file.write(out[int(len(out) * cut) :])
             else:
                 file.write(out)
@@ -140,13 +148,15 @@ def main() -> None:
     rewriting.add_argument("--rounds", type=int, default=1)
     rewriting.add_argument("--gap-s", type=float, default=0.0)
     rewriting.add_argument("--cut", type=float, default=0.5)
+    rewriting.add_argument("--pause-s", type=float, default=10.0)
     rewriting.add_argument("--then", choices=("die", "pause"), default="")
     asked = vars(parser.parse_args())
     random.seed(asked.pop("seed"))
-    command = {"append": append, "read": read, "rewrite": rewrite}[asked.pop("command")]
+    programs: dict[str, Callable[..., dict[str, Any]]] = {"append": append, "read": read, "rewrite": rewrite}
+    program = programs[asked.pop("command")]
     ended = Ended()
     print("ready", flush=True)
-    print(json.dumps(command(**asked, ended=ended)), flush=True)
+    print(json.dumps(program(**asked, ended=ended)), flush=True)
 
 
 if __name__ == "__main__":
