@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from avocet_grpc.settings import Settings
+from avocet_grpc import cli_token
+from avocet_grpc.settings import LIMITS, Limits, Settings
+
+LIMITS_HELP = ", ".join(f"{name}={getattr(Limits(), name):g}" for name in LIMITS)
 
 app = typer.Typer(
     name="avocet-grpc",
@@ -17,6 +21,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     help="The Avocet corrections service: reviews what models answered, and serves the corrections as training data.",
 )
+app.add_typer(cli_token.app, name="token")
 
 
 @app.callback()
@@ -41,19 +46,70 @@ def serve(
         Path,
         typer.Option(envvar="AVOCET_CONFIG_DIR", metavar="DIR", help="Where label_tool.yaml lies. Made if missing."),
     ] = Path("config"),
+    tokens_file: Annotated[
+        Path | None,
+        typer.Option(
+            envvar="AVOCET_TOKENS_FILE",
+            metavar="FILE",
+            help="Who may call what (YAML; 'avocet-grpc token new' makes entries). Read again when it changes.",
+        ),
+    ] = None,
+    ingestion_secret_file: Annotated[
+        Path | None,
+        typer.Option(
+            envvar="AVOCET_INGESTION_SECRET_FILE",
+            metavar="FILE",
+            help="Holds the ingestion secret, in place of AVOCET_INGESTION_SECRET. Read again when it changes.",
+        ),
+    ] = None,
+    tls_cert: Annotated[
+        Path | None,
+        typer.Option(
+            envvar="AVOCET_TLS_CERT",
+            metavar="FILE",
+            help="The server's certificate chain (PEM). Read again when it changes.",
+        ),
+    ] = None,
+    tls_key: Annotated[
+        Path | None, typer.Option(envvar="AVOCET_TLS_KEY", metavar="FILE", help="The certificate's key (PEM).")
+    ] = None,
+    tls_client_ca: Annotated[
+        Path | None,
+        typer.Option(
+            envvar="AVOCET_TLS_CLIENT_CA",
+            metavar="FILE",
+            help="Ask every client for a certificate of one of these CAs (PEM).",
+        ),
+    ] = None,
+    insecure: Annotated[
+        bool,
+        typer.Option(
+            "--insecure", envvar="AVOCET_INSECURE", help="Serve beyond this machine without TLS or without tokens."
+        ),
+    ] = False,
+    limit: Annotated[
+        list[str] | None,
+        typer.Option(
+            envvar="AVOCET_LIMIT",
+            metavar="NAME=VALUE",
+            help=f"Change a limit; may be repeated. Names and defaults: {LIMITS_HELP}.",
+        ),
+    ] = None,
 ) -> None:
     """Serve until SIGTERM or SIGINT.
 
     A flag wins over its environment variable. AVOCET_INGESTION_SECRET is the token that Ingest and StreamIngest ask
     for (metadata 'authorization: Bearer SECRET'); without it both answer UNAVAILABLE. No other method asks for a
-    token, so serve beyond this machine only behind something that does.
+    token unless --tokens-file is given. Beyond this machine the server needs --tls-cert, --tls-key and --tokens-file.
 
     The line 'listening on HOST:PORT' goes to stderr when the server serves. Try then:
 
         grpcurl -plaintext 127.0.0.1:50051 avocet.corrections.v1.CorrectionsService/Stats
 
-    Exit codes: 0 after a clean stop; 1 if it cannot start; 3 if another server has the data directory; 4 if the shared
-    files could not be brought up to date at the stop; 5 if the storage failed.
+    SIGTERM and SIGINT stop it once the calls under way have ended; SIGHUP reads tokens and certificates again.
+
+    Exit codes: 0 after a clean stop; 1 if it cannot start; 2 for a wrong flag; 3 if another server has the data
+    directory; 4 if the shared files could not be brought up to date at the stop; 5 if the storage failed.
     """
     # gRPC's core writes its own lines to stderr where a port is taken; ours says it in one.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
@@ -64,8 +120,33 @@ def serve(
         data_dir=data_dir,
         config_dir=config_dir,
         ingestion_secret=os.environ.get("AVOCET_INGESTION_SECRET", ""),
+        ingestion_secret_file=ingestion_secret_file,
+        tokens_file=tokens_file,
+        tls_cert=tls_cert,
+        tls_key=tls_key,
+        tls_client_ca=tls_client_ca,
+        insecure=insecure,
+        limits=_limits(limit or []),
     )
     raise typer.Exit(run(settings))
+
+
+def _limits(given: list[str]) -> Limits:
+    """The defaults with what `--limit` changes."""
+    changed: dict[str, Any] = {}
+    for text in given:
+        name, _, value = text.partition("=")
+        if name not in LIMITS:
+            raise typer.BadParameter(f"'{text}': a limit is one of {', '.join(LIMITS)}", param_hint="--limit")
+        try:
+            number = float(value) if name in ("call_seconds", "stream_seconds") else int(value)
+        except ValueError:
+            number = 0
+        changed[name] = number
+        # gRPC takes milliseconds in 31 bits.
+        if not 0 < number < 2**31 / (1000 if name.endswith("_seconds") else 1):
+            raise typer.BadParameter(f"'{text}': must be {name}=NUMBER, larger than 0", param_hint="--limit")
+    return replace(Limits(), **changed)
 
 
 def main() -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import sys
+import time
+from typing import Any
 
 import structlog
 
@@ -21,3 +23,25 @@ def configure() -> None:
         logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
         cache_logger_on_first_use=True,
     )
+
+
+def log_call(method: str, code: str, principal: str, seconds: float, correlation_id: str) -> None:
+    """The line of one call, written directly: at thousands of calls a second the general way costs too much.
+
+    No value needs escaping: the methods are the served ones, and names and ids have no quotes.
+    """
+    sys.stderr.write(
+        f'{{"method": "{method}", "code": "{code}", "principal": "{principal}", "duration_ms": {seconds * 1000:.3f},'
+        f' "correlation_id": "{correlation_id}", "event": "call", "level": "info", "timestamp": "{_now()}"}}\n'
+    )
+
+
+def _now() -> str:
+    now = time.time()
+    seconds = int(now)
+    if _second[0] != seconds:
+        _second[:] = seconds, time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds))
+    return f"{_second[1]}.{int((now - seconds) * 1e6):06d}Z"
+
+
+_second: list[Any] = [0, ""]

@@ -11,18 +11,18 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from typing import Any
 
-import grpc
 import structlog
-from grpc_health.v1 import health_pb2, health_pb2_grpc
-from grpc_health.v1._async import HealthServicer
-from grpc_reflection.v1alpha import reflection
 
 from avocet_grpc import logs
-from avocet_grpc.core.errors import StorageFailed, StorageFull
+from avocet_grpc.core.errors import CorrectionsError, StorageFailed, StorageFull
+from avocet_grpc.edge.address import Address, CannotListen, bind
 from avocet_grpc.edge.backend import Backend
 from avocet_grpc.edge.convert import encode_example
-from avocet_grpc.edge.interceptors import interceptors
-from avocet_grpc.edge.servicer import SERVICE, CorrectionsServicer, method_handlers
+from avocet_grpc.edge.front import build_server
+from avocet_grpc.edge.health import Health
+from avocet_grpc.edge.identity import watch_credentials
+from avocet_grpc.edge.tls import server_credentials, watch_certificate
+from avocet_grpc.edge.watched import Unreadable, Watched
 from avocet_grpc.lock import DataDirectoryLock, DataDirectoryTaken
 from avocet_grpc.settings import Settings
 from avocet_grpc.shared_files.bench_runs import BenchRuns
@@ -37,15 +37,8 @@ EXIT_TAKEN = 3
 EXIT_FILES_BEHIND = 4
 EXIT_STORAGE_FAILED = 5
 
-OPTIONS = (
-    # Two servers on one port would share its calls without a word.
-    ("grpc.so_reuseport", 0),
-    ("grpc.max_receive_message_length", 16 * 1024 * 1024),
-    ("grpc.max_send_message_length", -1),
-)
-REFLECTED = (SERVICE, health_pb2.DESCRIPTOR.services_by_name["Health"].full_name, reflection.SERVICE_NAME)
-SERVING = health_pb2.HealthCheckResponse.SERVING
-NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
+REFRESH_S = 1.0
+"""How often the tokens, the certificate and the state of writes are looked at."""
 
 log = structlog.get_logger("avocet_grpc")
 
@@ -58,18 +51,46 @@ def run(settings: Settings) -> int:
     """Serve until a signal ends it. Gives the process's exit code."""
     logs.configure()
     try:
+        access = Access(settings)
         with ExitStack() as stack:
             parts = Parts(settings, stack)
             with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-                return runner.run(_serve(settings, parts))
+                return runner.run(_serve(settings, access, parts))
     except DataDirectoryTaken as error:
         return _complain(str(error), EXIT_TAKEN)
-    except CannotStart as error:
+    except (CannotStart, CannotListen, Unreadable) as error:
         return _complain(str(error), EXIT_CANNOT_START)
     except (LedgerUnusable, StorageFailed, StorageFull) as error:
         return _complain(f"{error} (in {settings.data_dir / '.avocet'})", EXIT_CANNOT_START)
     except KeyboardInterrupt:
         return _complain("interrupted before it served", EXIT_CANNOT_START)
+
+
+class Access:
+    """Where the server listens, and who may call it there. Raises CannotStart, CannotListen or Unreadable."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.address = Address.parse(settings.listen, "--listen")
+        self.credentials = watch_credentials(settings)
+        self.certificate = None
+        self.asks_clients = settings.tls_client_ca is not None
+        if settings.tls_cert and settings.tls_key:
+            self.certificate = watch_certificate(settings.tls_cert, settings.tls_key, settings.tls_client_ca)
+        elif settings.tls_cert or settings.tls_key or settings.tls_client_ca:
+            raise CannotStart("TLS needs both --tls-cert and --tls-key")
+        protected = self.certificate is not None and settings.tokens_file is not None
+        if not (protected or settings.insecure or self.address.is_local()):
+            raise CannotStart(
+                f"{settings.listen} can be reached from other machines: set --tls-cert, --tls-key and --tokens-file,"
+                " or listen on 127.0.0.1 or unix:PATH, or say --insecure"
+            )
+
+    def refresh(self, force: bool = False) -> None:
+        """Read again what has changed; with `force` in any case."""
+        watched: tuple[Watched[Any] | None, ...] = (self.credentials, self.certificate)
+        for one in watched:
+            if one is not None:
+                one.refresh(force)
 
 
 class Parts:
@@ -84,7 +105,9 @@ class Parts:
         with _clear("cannot use the config directory"):
             settings.config_dir.mkdir(parents=True, exist_ok=True)
         ignore_sigio()
-        self.store = SqliteStore(settings.data_dir / ".avocet" / "ledger.db", encode=encode_example)
+        self.store = SqliteStore(
+            settings.data_dir / ".avocet" / "ledger.db", encode=encode_example, waiting=settings.limits.waiting_writes
+        )
         stack.callback(self.store.close)
         config = YamlConfigFile(settings.config_dir)
         self.backend = Backend(self.store, BenchRuns(config.bench_results_dir), config)
@@ -92,62 +115,72 @@ class Parts:
         self.syncer = Syncer(self.store, settings.data_dir)
 
 
-async def _serve(settings: Settings, parts: Parts) -> int:
-    stop = asyncio.Event()
-    storage_failed = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    health = HealthServicer()
-    server = grpc.aio.server(interceptors=interceptors(settings.ingestion_secret), options=OPTIONS)
-    server.add_generic_rpc_handlers((method_handlers(CorrectionsServicer(parts.backend)),))
-    health_pb2_grpc.add_HealthServicer_to_server(health, server)
-    reflection.enable_server_reflection(REFLECTED, server)
-    address = _bind(server, settings.listen)
-
-    def on_failure() -> None:
-        loop.call_soon_threadsafe(storage_failed.set)
-        loop.call_soon_threadsafe(stop.set)
-
-    parts.store.on_failure(on_failure)
-    for name in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(name, stop.set)
+async def _serve(settings: Settings, access: Access, parts: Parts) -> int:
+    health = Health()
+    server = build_server(parts.backend, health, lambda: access.credentials.value, settings.limits)
+    certificate = access.certificate
+    tls = server_credentials(certificate, access.asks_clients) if certificate else None
+    address = bind(server, access.address, tls)
+    events = Events(parts.store)
     with _clear("cannot use the shared files"):
         await asyncio.to_thread(parts.syncer.adopt)
         parts.lock.name(address)
         parts.syncer.start()
-    await _set_health(health, SERVING)
+    health.set(True)
     await server.start()
     print(f"listening on {address}", file=sys.stderr, flush=True)
-    await stop.wait()
-    await _set_health(health, NOT_SERVING)
-    if storage_failed.is_set():
+    keeper = asyncio.create_task(_keep(events, access, parts.store, health))
+    await events.stop.wait()
+    keeper.cancel()
+    health.end()
+    if events.storage_failed.is_set():
         await server.stop(1)
         _end_at_once()
     await server.stop(settings.grace_seconds)
     clean = await asyncio.to_thread(parts.syncer.stop, settings.sync_seconds)
-    if storage_failed.is_set():
+    if events.storage_failed.is_set():
         _end_at_once()
     if not clean:
         return _complain("the shared files could not be brought up to date; start and stop again", EXIT_FILES_BEHIND)
     return EXIT_OK
 
 
-def _bind(server: grpc.aio.Server, listen: str) -> str:
-    """Take the port. Gives HOST:PORT as it is served."""
-    host, _, port = listen.rpartition(":")
-    if not host or not port.isascii() or not port.isdigit() or int(port) > 65535:
-        raise CannotStart("--listen must be HOST:PORT, for example 127.0.0.1:50051")
-    try:
-        bound = server.add_insecure_port(listen)
-    except RuntimeError:
-        bound = 0
-    if not bound:
-        raise CannotStart(f"cannot listen on {listen}: the port is taken, or the host is not this machine's")
-    return f"{host}:{bound}"
+class Events:
+    """What happens to the process, for the event loop: signals, and what the ledger reports from its own thread."""
+
+    def __init__(self, store: SqliteStore) -> None:
+        loop = asyncio.get_running_loop()
+        self.stop, self.reload = asyncio.Event(), asyncio.Event()
+        self.storage_failed, self.storage_full = asyncio.Event(), asyncio.Event()
+
+        def on_failure() -> None:
+            loop.call_soon_threadsafe(self.storage_failed.set)
+            loop.call_soon_threadsafe(self.stop.set)
+
+        def on_full() -> None:
+            loop.call_soon_threadsafe(self.storage_full.set)
+
+        store.on_failure(on_failure)
+        store.on_full(on_full)
+        for name in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(name, self.stop.set)
+        loop.add_signal_handler(signal.SIGHUP, self.reload.set)
 
 
-async def _set_health(health: HealthServicer, status: Any) -> None:
-    for service in ("", SERVICE):
-        await health.set(service, status)
+async def _keep(events: Events, access: Access, store: SqliteStore, health: Health) -> None:
+    """Look once a second: have tokens or certificates changed, can writes be stored again?"""
+    while True:
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(events.reload.wait(), REFRESH_S)
+        force = events.reload.is_set()
+        events.reload.clear()
+        await asyncio.to_thread(access.refresh, force)
+        if events.storage_full.is_set():
+            health.set_writes(False)
+            events.storage_full.clear()
+            with contextlib.suppress(CorrectionsError):
+                await asyncio.wrap_future(store.write(lambda tx: None))
+                health.set_writes(True)
 
 
 def _end_at_once() -> None:

@@ -2,8 +2,59 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one server takes on at most; the flag `--limit NAME=VALUE` changes one."""
+
+    calls: int = 1_000
+    """Calls at once, health checks apart; the next one gets OVERLOADED and a delay after which to try again."""
+
+    waiting_writes: int = 10_000
+    """Changes that wait for the writer; the next one gets OVERLOADED."""
+
+    connections: int = 1_000
+    """Connections at once; the next one is closed before anything is read from it."""
+
+    streams: int = 250
+    """Calls at once on one connection; the client keeps the next one until another has ended."""
+
+    message_bytes: int = 16 * 1024 * 1024
+    """One message from a caller; a larger one gets RESOURCE_EXHAUSTED."""
+
+    metadata_bytes: int = 16 * 1024
+    """The metadata of one call; more gets RESOURCE_EXHAUSTED."""
+
+    handshake_seconds: int = 10
+    """From a connection's first byte to the end of its HTTP/2 settings, TLS included; then it is closed."""
+
+    idle_seconds: int = 600
+    """A connection without a call for so long is asked to close; clients open another one when they need it."""
+
+    connection_seconds: int = 7_200
+    """A connection this old is asked to close, and its calls have `stream_seconds` more to end."""
+
+    ping_seconds: int = 60
+    """How often the server asks a silent connection whether its peer is still there."""
+
+    ping_timeout_seconds: int = 20
+    """A peer that does not answer such a ping for so long is gone, and what its calls held is freed."""
+
+    client_ping_seconds: int = 10
+    """Pings of a client closer together than this are too many; the connection is closed at the third."""
+
+    call_seconds: float = 300
+    """One call with one answer, whatever deadline its caller set; then it gets CALL_TOO_LONG."""
+
+    stream_seconds: float = 3_600
+    """One call that streams, health's Watch apart."""
+
+
+LIMITS = tuple(limit.name for limit in fields(Limits))
+"""The limits' names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -11,7 +62,7 @@ class Settings:
     """Everything that one server needs to know; `avocet_grpc.cli` fills it from flags and the environment."""
 
     listen: str = "127.0.0.1:50051"
-    """HOST:PORT to serve on; port 0 picks a free one."""
+    """HOST:PORT to serve on, port 0 picks a free one; or unix:PATH."""
 
     data_dir: Path = Path("data")
     """Where the two shared files lie, and the private directory `.avocet`."""
@@ -20,7 +71,31 @@ class Settings:
     """Where `label_tool.yaml` lies, shared with the legacy app."""
 
     ingestion_secret: str = field(default="", repr=False)
-    """The token that Ingest and StreamIngest ask for; empty: they are refused as not configured."""
+    """A token that opens Ingest and StreamIngest; empty: none."""
+
+    ingestion_secret_file: Path | None = None
+    """A file that holds that token, read again when it changes; it wins over `ingestion_secret`."""
+
+    tokens_file: Path | None = None
+    """Who may call what; None: everybody everything, but the ingest calls, which ask for the ingestion secret."""
+
+    tls_cert: Path | None = None
+    """The server's certificate chain, PEM; None: no TLS."""
+
+    tls_key: Path | None = None
+    """The certificate's private key, PEM."""
+
+    tls_client_ca: Path | None = None
+    """The CAs (PEM) of which every client must show a certificate; None: clients need none."""
+
+    insecure: bool = False
+    """Serve beyond this machine without TLS or without tokens."""
+
+    metrics_listen: str = ""
+    """HOST:PORT for Prometheus; empty: no metrics."""
+
+    limits: Limits = Limits()
+    """What the server takes on at most."""
 
     grace_seconds: float = 10.0
     """How long calls under way may go on at a stop."""

@@ -37,12 +37,13 @@ class Server:
     """`avocet-grpc serve` as a process, on a free port; `directory` holds its data, config and log.
 
     `prefix` is a command that runs it (strace, prlimit, ...) and must leave it its own process id; `environment` is
-    added to its environment. Both hold from the next start on.
+    added to its environment, `listen` is its address. All hold from the next start on.
     """
 
     def __init__(self, directory: Path, secret: str | None = SECRET) -> None:
         self.prefix: list[str] = []
         self.environment: dict[str, str] = {}
+        self.listen = "127.0.0.1:0"
         self.directory = directory
         self.data = directory / "data"
         self.config = directory / "config"
@@ -90,7 +91,7 @@ class Server:
         if self.secret is not None:
             environment["AVOCET_INGESTION_SECRET"] = self.secret
         environment |= self.environment
-        flags = ["--listen", "127.0.0.1:0", "--data-dir", str(self.data), "--config-dir", str(self.config)]
+        flags = ["--listen", self.listen, "--data-dir", str(self.data), "--config-dir", str(self.config)]
         with log.open("ab") as output:
             command = [*self.prefix, str(BIN / "avocet-grpc"), "serve", *flags]
             return subprocess.Popen(command, env=environment, stdout=output, stderr=output, cwd=ROOT)

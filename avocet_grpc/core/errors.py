@@ -68,7 +68,11 @@ class TokenMissing(CorrectionsError):
 
 
 class TokenRefused(CorrectionsError):
-    """A wrong token."""
+    """A wrong token, or one without the `role` that the method asks for; `role` is empty for the former."""
+
+    def __init__(self, role: str = "") -> None:
+        super().__init__("token refused")
+        self.role = role
 
 
 class StorageFull(CorrectionsError):
@@ -76,7 +80,11 @@ class StorageFull(CorrectionsError):
 
 
 class Overloaded(CorrectionsError):
-    """Too many calls wait: nothing was stored."""
+    """Too many calls at once, or too many that wait: nothing was stored."""
+
+
+class CallTooLong(CorrectionsError):
+    """The call took longer than the server lets one take."""
 
 
 class StorageFailed(CorrectionsError):

@@ -231,6 +231,9 @@ class Store(Protocol):
     def on_failure(self, listener: Callable[[], None]) -> None:
         """Call `listener` once when the storage has failed, from any thread."""
 
+    def on_full(self, listener: Callable[[], None]) -> None:
+        """Call `listener` whenever changes were refused because the disk is full, from any thread."""
+
     def close(self) -> None:
         """Finish what waits and close."""
 

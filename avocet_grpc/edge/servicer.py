@@ -4,26 +4,28 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import grpc
 
 from avocet_client.v1 import corrections_pb2 as pb
 from avocet_client.v1 import corrections_pb2_grpc
 from avocet_grpc.core import review
-from avocet_grpc.core.errors import CandidateNotFound
+from avocet_grpc.core.errors import CandidateNotFound, InvalidField
 from avocet_grpc.core.ingest import ingest
 from avocet_grpc.core.model import Candidate
 from avocet_grpc.core.ports import Reader
 from avocet_grpc.core.runs import import_run
 from avocet_grpc.edge import convert, validate
 from avocet_grpc.edge.backend import Backend
+from avocet_grpc.edge.call import principal
 from avocet_grpc.edge.exporting import stream_export
 from avocet_grpc.edge.ingesting import stream_ingest
 from avocet_grpc.edge.paging import described_runs, queue_response
 
 SERVICE: str = pb.DESCRIPTOR.services_by_name["CorrectionsService"].full_name
 Context = grpc.aio.ServicerContext[Any, Any]
+Request = TypeVar("Request", pb.SubmitRequest, pb.UndoRequest)
 
 
 class CorrectionsServicer(corrections_pb2_grpc.CorrectionsServiceServicer):
@@ -53,11 +55,11 @@ class CorrectionsServicer(corrections_pb2_grpc.CorrectionsServiceServicer):
         return pb.GetCandidateResponse(candidate=convert.candidate_message(await self._backend.read(find)))
 
     async def Submit(self, request: pb.SubmitRequest, context: Context) -> pb.SubmitResponse:
-        decide = partial(review.submit, decision=validate.decision(request))
+        decide = partial(review.submit, decision=validate.decision(_signed(request)))
         return pb.SubmitResponse(candidate=convert.candidate_message(await self._backend.write(decide)))
 
     async def Undo(self, request: pb.UndoRequest, context: Context) -> pb.UndoResponse:
-        undo = partial(review.undo, request=validate.undo_request(request))
+        undo = partial(review.undo, request=validate.undo_request(_signed(request)))
         return pb.UndoResponse(candidate=convert.candidate_message(await self._backend.write(undo)))
 
     async def StreamExport(self, request: pb.StreamExportRequest, context: Context) -> AsyncIterator[Any]:
@@ -109,6 +111,16 @@ class _Catcher:
 
     def add_registered_method_handlers(self, service: str, handlers: Mapping[str, Any]) -> None:
         self.handlers = handlers
+
+
+def _signed(request: Request) -> Request:
+    """The request with the token's name as its reviewer. Raises InvalidField where it names somebody else."""
+    name = principal()
+    if name:
+        if request.reviewer not in ("", name):
+            raise InvalidField("reviewer", "must be left out or be the token's name: nobody decides as somebody else")
+        request.reviewer = name
+    return request
 
 
 def _find(reader: Reader, id: str) -> Candidate:

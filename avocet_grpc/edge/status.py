@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from google.protobuf import any_pb2
+from google.protobuf import any_pb2, duration_pb2
 from google.protobuf.message import Message
 from google.rpc import error_details_pb2, status_pb2
 from grpc import StatusCode
@@ -22,6 +22,7 @@ DOMAIN = "avocet.corrections.v1"
 REASON_PREFIX = "ERROR_REASON_"
 # A client reads at most 8 KB of trailing metadata by default, and each value stands there up to twice, in base64.
 MAX_VALUE = 512
+RETRY_DELAY = duration_pb2.Duration(seconds=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +77,7 @@ TABLE: Mapping[type[errors.CorrectionsError], Entry] = MappingProxyType(
         errors.TokenMissing: _entry(
             StatusCode.UNAUTHENTICATED,
             "TOKEN_MISSING",
-            "The call has no token; send the metadata 'authorization: Bearer <secret>'.",
+            "The call has no token; send the metadata 'authorization: Bearer <token>'.",
         ),
         errors.TokenRefused: _entry(
             StatusCode.PERMISSION_DENIED, "TOKEN_REFUSED", "The token was refused; ask the server's operator for it."
@@ -90,6 +91,11 @@ TABLE: Mapping[type[errors.CorrectionsError], Entry] = MappingProxyType(
             StatusCode.RESOURCE_EXHAUSTED,
             "OVERLOADED",
             "Too many calls wait and nothing was stored; try again after a pause.",
+        ),
+        errors.CallTooLong: _entry(
+            StatusCode.DEADLINE_EXCEEDED,
+            "CALL_TOO_LONG",
+            "The call took longer than the server allows; ask for less, or continue an export with its resume_token.",
         ),
         errors.StorageFailed: _entry(
             StatusCode.UNAVAILABLE,
@@ -131,6 +137,13 @@ def status_of(error: errors.CorrectionsError) -> status_pb2.Status:
             details.append(_resource(f"{DOMAIN}.Run", error.run_id, sentence))
         case errors.NotInReview():
             metadata = {"current_status": error.current_status}
+        case errors.TokenRefused() if error.role:
+            sentence, metadata = (
+                f"The token has not the role '{error.role}', which this method asks for.",
+                {"role": error.role},
+            )
+        case errors.Overloaded():
+            details.append(error_details_pb2.RetryInfo(retry_delay=RETRY_DELAY))
         case errors.RevisionMismatch():
             metadata = {"current_revision": str(error.current_revision)}
     return _status(entry, sentence, metadata, details)

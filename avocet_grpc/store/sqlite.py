@@ -38,14 +38,16 @@ class SqliteStore:
     Raises LedgerUnusable where the file is damaged or of another version.
     """
 
-    def __init__(self, path: Path | None, encode: Encode) -> None:
+    def __init__(self, path: Path | None, encode: Encode, waiting: int = WAITING) -> None:
         self._path = path
+        self._waiting = waiting
         self._encode = encode
         self._works: queue.SimpleQueue[Work | None] = queue.SimpleQueue()
         self._readers: queue.LifoQueue[sqlite3.Connection] = queue.LifoQueue()
         self._memory_lock = threading.RLock() if path is None else None
         self._commit_listeners: list[Callable[[], None]] = []
         self._failure_listeners: list[Callable[[], None]] = []
+        self._full_listeners: list[Callable[[], None]] = []
         self._failed = self._closed = False
         try:
             self._db = self._connect()
@@ -70,7 +72,7 @@ class SqliteStore:
         future: Future[T] = Future()
         if self._failed or self._closed:
             future.set_exception(StorageFailed("the ledger has stopped"))
-        elif self._works.qsize() >= WAITING:
+        elif self._works.qsize() >= self._waiting:
             future.set_exception(Overloaded("too many changes wait"))
         else:
             self._works.put((work, future))
@@ -81,6 +83,9 @@ class SqliteStore:
 
     def on_failure(self, listener: Callable[[], None]) -> None:
         self._failure_listeners.append(listener)
+
+    def on_full(self, listener: Callable[[], None]) -> None:
+        self._full_listeners.append(listener)
 
     def close(self) -> None:
         self._closed = True
@@ -191,6 +196,8 @@ class SqliteStore:
                 self._db.execute("ROLLBACK")
         if getattr(error, "sqlite_errorcode", 0) & 0xFF in FULL:
             _fail(works, StorageFull("the disk is full"))
+            for listener in self._full_listeners:
+                listener()
             return
         self._failed = True
         _fail(works, StorageFailed("the ledger failed"))

@@ -8,13 +8,14 @@ from pathlib import Path
 
 import grpc
 from google.rpc import error_details_pb2
+from grpc_channelz.v1 import channelz_pb2
 from grpc_health.v1 import health_pb2
 from grpc_reflection.v1alpha import reflection_pb2
 
 from avocet_client.v1 import corrections_pb2 as pb
 from avocet_client.v1 import error_reason_pb2
 from avocet_grpc.core import errors, model
-from avocet_grpc.edge.interceptors.auth import POLICIES, Policy
+from avocet_grpc.edge.access import POLICIES, Role
 from avocet_grpc.edge.status import INTERNAL, TABLE, internal_status
 
 SERVICES = [
@@ -23,6 +24,7 @@ SERVICES = [
         (pb.DESCRIPTOR, "CorrectionsService"),
         (health_pb2.DESCRIPTOR, "Health"),
         (reflection_pb2.DESCRIPTOR, "ServerReflection"),
+        (channelz_pb2.DESCRIPTOR, "Channelz"),
     )
 ]
 SERVICE_CONFIG = Path(__file__).parents[2] / "protos/avocet/corrections/v1/service_config.json"
@@ -34,8 +36,15 @@ def test_the_policy_table_has_exactly_the_methods_that_are_served() -> None:
 
 
 def test_only_the_two_ingest_methods_ask_for_the_secret() -> None:
-    asking = {name.rpartition("/")[2] for name, policy in POLICIES.items() if policy is Policy.INGEST}
+    asking = {name.rpartition("/")[2] for name, role in POLICIES.items() if role is Role.INGEST}
     assert asking == {"Ingest", "StreamIngest"}
+
+
+def test_only_health_is_open_to_everybody_once_there_are_tokens() -> None:
+    assert {name for name, role in POLICIES.items() if role is None} == {
+        "/grpc.health.v1.Health/Check",
+        "/grpc.health.v1.Health/Watch",
+    }
 
 
 def test_every_error_of_the_core_has_its_entry_and_every_reason_its_error() -> None:

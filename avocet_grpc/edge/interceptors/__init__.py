@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import grpc
 
-from avocet_grpc.edge.interceptors.auth import AuthInterceptor
+from avocet_grpc.edge.interceptors.auth import AuthInterceptor, Credentials
 from avocet_grpc.edge.interceptors.errors import ErrorInterceptor
+from avocet_grpc.edge.interceptors.limits import LimitInterceptor
 from avocet_grpc.edge.interceptors.log import LogInterceptor
+from avocet_grpc.settings import Limits
 
 
-def interceptors(ingestion_secret: str) -> Sequence[grpc.aio.ServerInterceptor]:
-    """Errors outermost, so that whatever is raised inside gets its code; authentication before any validation."""
-    return (ErrorInterceptor(), LogInterceptor(), AuthInterceptor(ingestion_secret))
+def interceptors(credentials: Callable[[], Credentials], limits: Limits) -> Sequence[grpc.aio.ServerInterceptor]:
+    """Errors outermost, so that whatever is raised inside gets its code; authentication before any reading."""
+    return (
+        ErrorInterceptor(),
+        LogInterceptor(),
+        AuthInterceptor(credentials),
+        LimitInterceptor(limits.calls, limits.call_seconds, limits.stream_seconds),
+    )

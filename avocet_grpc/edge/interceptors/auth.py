@@ -1,56 +1,34 @@
-"""Who may call what: a table from each method's full name to its policy; what is not in it is refused."""
+"""Identity and roles: refuses a call before anything of its request is read."""
 
 from __future__ import annotations
 
-import enum
-import hmac
-from collections.abc import Mapping
-from types import MappingProxyType
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 import grpc
 
 from avocet_grpc.core.errors import CorrectionsError, IngestionNotConfigured, TokenMissing, TokenRefused
-from avocet_grpc.edge.interceptors.wrap import Continuation, Handler, with_behavior
+from avocet_grpc.edge.access import POLICIES, Role
+from avocet_grpc.edge.call import current
+from avocet_grpc.edge.interceptors.wrap import Continuation, Handler, refusing
+from avocet_grpc.edge.tokens import Token, find
 
 
-class Policy(enum.Enum):
-    """What a method asks of its caller."""
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """The tokens that are good now. Without a tokens file (`open`) only the ingest calls ask for one."""
 
-    OPEN = "open"
-    INGEST = "ingest"
-
-
-_OURS = "/avocet.corrections.v1.CorrectionsService"
-_HEALTH = "/grpc.health.v1.Health"
-_REFLECTION = "/grpc.reflection.v1alpha.ServerReflection"
-
-POLICIES: Mapping[str, Policy] = MappingProxyType(
-    {
-        f"{_OURS}/ListRuns": Policy.OPEN,
-        f"{_OURS}/Import": Policy.OPEN,
-        f"{_OURS}/Queue": Policy.OPEN,
-        f"{_OURS}/GetCandidate": Policy.OPEN,
-        f"{_OURS}/Submit": Policy.OPEN,
-        f"{_OURS}/Undo": Policy.OPEN,
-        f"{_OURS}/StreamExport": Policy.OPEN,
-        f"{_OURS}/Stats": Policy.OPEN,
-        f"{_OURS}/GetConfig": Policy.OPEN,
-        f"{_OURS}/SetConfig": Policy.OPEN,
-        f"{_OURS}/Ingest": Policy.INGEST,
-        f"{_OURS}/StreamIngest": Policy.INGEST,
-        f"{_HEALTH}/Check": Policy.OPEN,
-        f"{_HEALTH}/Watch": Policy.OPEN,
-        f"{_REFLECTION}/ServerReflectionInfo": Policy.OPEN,
-    }
-)
+    tokens: tuple[Token, ...] = ()
+    open: bool = True
 
 
 class AuthInterceptor(grpc.aio.ServerInterceptor):
-    """Refuses a call before its request is even parsed."""
+    """Holds each call against the policy table and the credentials of this moment."""
 
-    def __init__(self, ingestion_secret: str) -> None:
-        self._secret = ingestion_secret.encode("utf-8", "surrogateescape")
+    def __init__(self, credentials: Callable[[], Credentials]) -> None:
+        self._credentials = credentials
 
     async def intercept_service(
         self,
@@ -59,22 +37,27 @@ class AuthInterceptor(grpc.aio.ServerInterceptor):
     ) -> Handler | None:
         handler = await continuation(handler_call_details)
         if handler is None:
-            return handler
+            return None
         refusal = self._refusal(handler_call_details)
-        return handler if refusal is None else _refusing(handler, refusal)
+        return handler if refusal is None else refusing(handler, refusal)
 
     def _refusal(self, details: grpc.HandlerCallDetails) -> CorrectionsError | None:
-        policy = POLICIES.get(details.method)
-        if policy is Policy.OPEN:
+        credentials = self._credentials()
+        if details.method not in POLICIES:
+            return TokenRefused()
+        role = POLICIES[details.method]
+        if role is None or (credentials.open and role is not Role.INGEST):
             return None
-        if policy is None:
-            return TokenRefused("the method has no policy")
-        if not self._secret:
+        if not credentials.tokens and credentials.open:
             return IngestionNotConfigured("no secret")
-        token = _bearer(details)
-        if not token:
+        secret = _bearer(details)
+        if not secret:
             return TokenMissing("no bearer token")
-        return None if hmac.compare_digest(token, self._secret) else TokenRefused("wrong token")
+        token = find(credentials.tokens, secret, datetime.now(UTC))
+        if token is None:
+            return TokenRefused()
+        current.get().principal = token.name
+        return None if role in token.roles else TokenRefused(role)
 
 
 def _bearer(details: grpc.HandlerCallDetails) -> bytes:
@@ -84,10 +67,3 @@ def _bearer(details: grpc.HandlerCallDetails) -> bytes:
     raw = header if isinstance(header, bytes) else header.encode("utf-8", "surrogateescape")
     scheme, _, token = raw.partition(b" ")
     return token if scheme.lower() == b"bearer" and token.strip() else b""
-
-
-def _refusing(handler: Handler, refusal: CorrectionsError) -> Handler:
-    async def refuse(request: Any, context: Any) -> Any:
-        raise refusal
-
-    return with_behavior(handler, refuse, None)

@@ -1,4 +1,4 @@
-"""One line a call: the method, how it ended, and how long it took. Never what was in it."""
+"""One line a call: the method, how it ended, who called, and how long it took. Never what was in it."""
 
 from __future__ import annotations
 
@@ -7,44 +7,33 @@ import time
 from typing import Any
 
 import grpc
-import structlog
 
 from avocet_grpc.core.errors import CorrectionsError
-from avocet_grpc.edge.interceptors.wrap import Call, Context, Continuation, Handler, wrap
+from avocet_grpc.edge.call import current
+from avocet_grpc.edge.interceptors.wrap import Call, Context, Layer
 from avocet_grpc.edge.status import entry_of
+from avocet_grpc.logs import log_call
 
-log = structlog.get_logger("avocet_grpc")
 CODES: dict[Any, grpc.StatusCode] = {code.value[0]: code for code in grpc.StatusCode}
 
 
-class LogInterceptor(grpc.aio.ServerInterceptor):
+class LogInterceptor(Layer):
     """Logs each call once it has ended."""
 
-    async def intercept_service(
-        self,
-        continuation: Continuation,
-        handler_call_details: grpc.HandlerCallDetails,
-    ) -> Handler | None:
-        handler = await continuation(handler_call_details)
-        if handler is None:
-            return handler
-        method = handler_call_details.method
-
-        async def around(call: Call, context: Context) -> Any:
-            started, code = time.perf_counter(), "OK"
-            try:
-                return await call()
-            except BaseException as error:
-                code = _code(error, context)
-                raise
-            finally:
-                duration_ms = round((time.perf_counter() - started) * 1000, 3)
-                log.info("call", method=method, code=code, duration_ms=duration_ms)
-
-        return wrap(handler, around)
+    async def around(self, method: str, call: Call, context: Context) -> Any:
+        started, code = time.perf_counter(), "OK"
+        try:
+            return await call()
+        except BaseException as error:
+            code = code_of(error, context)
+            raise
+        finally:
+            info = current.get()
+            log_call(method, code, info.principal, time.perf_counter() - started, info.correlation_id)
 
 
-def _code(error: BaseException, context: Context) -> str:
+def code_of(error: BaseException, context: Context) -> str:
+    """The name of the status code that a call which raised `error` ends with."""
     if isinstance(error, CorrectionsError):
         return entry_of(error).code.name
     if isinstance(error, asyncio.CancelledError):

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import partial
 from typing import Any, TypeAlias
 
 import grpc
+from google.protobuf.message import DecodeError
+
+from avocet_grpc.core.errors import InvalidField
 
 # Quoted: in grpcio itself the class takes no parameters.
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
@@ -14,30 +18,41 @@ Continuation: TypeAlias = "Callable[[grpc.HandlerCallDetails], Awaitable[Handler
 Context = grpc.aio.ServicerContext[Any, Any]
 Call = Callable[[], Awaitable[Any]]
 Around = Callable[[Call, Context], Awaitable[Any]]
-Deserializer = Callable[[bytes], Any]
+Parse = Callable[[bytes], Any]
 
 
-def behavior_of(handler: Handler) -> Callable[[Any, Any], Any]:
-    """The method that the handler holds, whatever its shape."""
-    behavior: Any = handler.unary_unary or handler.unary_stream or handler.stream_unary or handler.stream_stream
-    return behavior  # type: ignore[no-any-return]
+class Layer(grpc.aio.ServerInterceptor):
+    """An interceptor that runs the whole call, all its responses included, inside `around`."""
 
+    def __init__(self) -> None:
+        # A method's handler is nearly always the same object: wrapped once, not at each call.
+        self._wrapped: dict[str, tuple[Handler, Handler]] = {}
 
-def with_behavior(handler: Handler, behavior: Any, deserializer: Deserializer | None) -> Handler:
-    """A handler of the same shape and response that runs `behavior`."""
-    makers: dict[tuple[bool, bool], Any] = {
-        (False, False): grpc.unary_unary_rpc_method_handler,
-        (False, True): grpc.unary_stream_rpc_method_handler,
-        (True, False): grpc.stream_unary_rpc_method_handler,
-        (True, True): grpc.stream_stream_rpc_method_handler,
-    }
-    make = makers[bool(handler.request_streaming), bool(handler.response_streaming)]
-    wrapped: Handler = make(behavior, deserializer, handler.response_serializer)
-    return wrapped
+    async def intercept_service(
+        self,
+        continuation: Continuation,
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> Handler | None:
+        handler = await continuation(handler_call_details)
+        if handler is None:
+            return None
+        method = handler_call_details.method
+        known = self._wrapped.get(method)
+        if known is None or known[0] is not handler:
+            known = self._wrapped[method] = (handler, self.wrapped(method, handler))
+        return known[1]
+
+    def wrapped(self, method: str, handler: Handler) -> Handler:
+        """The handler with this layer round it."""
+        return wrap(handler, partial(self.around, method))
+
+    async def around(self, method: str, call: Call, context: Context) -> Any:
+        """Run `call`, and give what it gives."""
+        raise NotImplementedError
 
 
 def wrap(handler: Handler, around: Around) -> Handler:
-    """A handler that runs the whole call, all its responses included, as `around(call, context)`."""
+    """A handler that runs the whole call as `around(call, context)`."""
     inner = behavior_of(handler)
 
     async def answer(request: Any, context: Context) -> Any:
@@ -48,18 +63,91 @@ def wrap(handler: Handler, around: Around) -> Handler:
         return await around(call, context)
 
     async def stream(request: Any, context: Context) -> None:
-        async def call() -> None:
-            result = inner(request, context)
-            # A streaming method either yields its responses or writes them to the context itself.
-            if inspect.isawaitable(result):
-                await result
-                return
-            try:
-                async for response in result:
-                    await context.write(response)
-            finally:
-                await result.aclose()
-
-        await around(call, context)
+        await around(lambda: _write_all(inner(request, context), context), context)
 
     return with_behavior(handler, stream if handler.response_streaming else answer, handler.request_deserializer)
+
+
+def reading_inside(handler: Handler) -> Handler:
+    """The same method, but what the caller sends is received and parsed by us, inside the call.
+
+    So a refused call costs no reading, a caller that sends nothing is under the same limits as any other, and bytes
+    that are no message of the method's type get an error of ours.
+    """
+    parse, behavior = handler.request_deserializer, behavior_of(handler)
+    if parse is None:
+        return handler
+
+    async def answer(requests: Any, context: Context) -> Any:
+        result = behavior(await _one(parse, context), context)
+        return await result if inspect.isawaitable(result) else result
+
+    async def stream(requests: Any, context: Context) -> None:
+        await _write_all(behavior(await _one(parse, context), context), context)
+
+    def both(requests: Any, context: Context) -> Any:
+        return behavior(_parsed(parse, requests), context)
+
+    if handler.request_streaming:
+        return with_behavior(handler, both, None)
+    return with_behavior(handler, stream if handler.response_streaming else answer, None, reads=True)
+
+
+def refusing(handler: Handler, refusal: Exception) -> Handler:
+    """A handler in place of this one that raises `refusal`, before anything of the request is read."""
+
+    async def refuse(requests: Any, context: Any) -> Any:
+        raise refusal
+
+    return with_behavior(handler, refuse, None, reads=True)
+
+
+def behavior_of(handler: Handler) -> Callable[[Any, Any], Any]:
+    """The method that the handler holds, whatever its shape."""
+    behavior: Any = handler.unary_unary or handler.unary_stream or handler.stream_unary or handler.stream_stream
+    return behavior  # type: ignore[no-any-return]
+
+
+def with_behavior(handler: Handler, behavior: Any, deserializer: Parse | None, *, reads: bool = False) -> Handler:
+    """A handler of the same shape and response that runs `behavior`; with `reads` it takes its request as a stream."""
+    makers: dict[tuple[bool, bool], Any] = {
+        (False, False): grpc.unary_unary_rpc_method_handler,
+        (False, True): grpc.unary_stream_rpc_method_handler,
+        (True, False): grpc.stream_unary_rpc_method_handler,
+        (True, True): grpc.stream_stream_rpc_method_handler,
+    }
+    make = makers[reads or bool(handler.request_streaming), bool(handler.response_streaming)]
+    wrapped: Handler = make(behavior, deserializer, handler.response_serializer)
+    return wrapped
+
+
+async def _write_all(result: Any, context: Context) -> None:
+    # A streaming method either yields its responses or writes them to the context itself.
+    if inspect.isawaitable(result):
+        await result
+        return
+    try:
+        async for response in result:
+            await context.write(response)
+    finally:
+        await result.aclose()
+
+
+async def _one(parse: Parse, context: Context) -> Any:
+    raw: Any = await context.read()
+    if raw is grpc.aio.EOF:
+        raise InvalidField("request", "is missing: the call ended before its message")
+    return _parse(parse, raw)
+
+
+async def _parsed(parse: Parse, requests: Any) -> AsyncIterator[Any]:
+    async for request in requests:
+        yield _parse(parse, request)
+
+
+def _parse(parse: Parse, request: bytes) -> Any:
+    try:
+        return parse(request)
+    except (DecodeError, ValueError) as error:
+        problem = "is no valid message of this method; check the stubs, and that every string is UTF-8"
+        raise InvalidField("request", problem) from error

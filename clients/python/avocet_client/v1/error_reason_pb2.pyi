@@ -95,18 +95,21 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     Metadata: none.
     """
     ERROR_REASON_TOKEN_MISSING: _ErrorReason.ValueType  # 9
-    """The call has no `authorization` metadata, or it is not `Bearer <secret>`.
+    """The call has no `authorization` metadata, or it is not `Bearer <token>`.
 
     Code: `UNAUTHENTICATED`.
 
     Metadata: none.
     """
     ERROR_REASON_TOKEN_REFUSED: _ErrorReason.ValueType  # 10
-    """The token is not the server's ingestion secret.
+    """The token is not one that the server knows, has expired, or has not the role
+    that the method asks for. Ask the server's operator for another.
 
     Code: `PERMISSION_DENIED`.
 
-    Metadata: none.
+    Metadata:
+    - `role`: the role that is missing, for example `reviewer`; absent where the
+      token itself was refused.
     """
     ERROR_REASON_STORAGE_FULL: _ErrorReason.ValueType  # 11
     """The server's disk is full. Nothing was stored; reads go on, and writes
@@ -119,7 +122,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_OVERLOADED: _ErrorReason.ValueType  # 12
     """Too many calls at once. Nothing was stored; try again after a pause.
 
-    Code: `RESOURCE_EXHAUSTED`.
+    Code: `RESOURCE_EXHAUSTED`. Also carries `google.rpc.RetryInfo`, which says
+    how long to pause.
 
     Metadata: none.
     """
@@ -147,6 +151,16 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
 
     Metadata:
     - `correlation_id`: what to look for in the server's log.
+    """
+    ERROR_REASON_CALL_TOO_LONG: _ErrorReason.ValueType  # 16
+    """The call took longer than the server lets any call take, whatever its own
+    deadline. Ask for less at once, or continue an export with its
+    `resume_token`. Whether a change was stored is unknown: repeat a write only
+    with the `request_id` that it had.
+
+    Code: `DEADLINE_EXCEEDED`.
+
+    Metadata: none.
     """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
@@ -233,18 +247,21 @@ Code: `UNAVAILABLE`.
 Metadata: none.
 """
 ERROR_REASON_TOKEN_MISSING: ErrorReason.ValueType  # 9
-"""The call has no `authorization` metadata, or it is not `Bearer <secret>`.
+"""The call has no `authorization` metadata, or it is not `Bearer <token>`.
 
 Code: `UNAUTHENTICATED`.
 
 Metadata: none.
 """
 ERROR_REASON_TOKEN_REFUSED: ErrorReason.ValueType  # 10
-"""The token is not the server's ingestion secret.
+"""The token is not one that the server knows, has expired, or has not the role
+that the method asks for. Ask the server's operator for another.
 
 Code: `PERMISSION_DENIED`.
 
-Metadata: none.
+Metadata:
+- `role`: the role that is missing, for example `reviewer`; absent where the
+  token itself was refused.
 """
 ERROR_REASON_STORAGE_FULL: ErrorReason.ValueType  # 11
 """The server's disk is full. Nothing was stored; reads go on, and writes
@@ -257,7 +274,8 @@ Metadata: none.
 ERROR_REASON_OVERLOADED: ErrorReason.ValueType  # 12
 """Too many calls at once. Nothing was stored; try again after a pause.
 
-Code: `RESOURCE_EXHAUSTED`.
+Code: `RESOURCE_EXHAUSTED`. Also carries `google.rpc.RetryInfo`, which says
+how long to pause.
 
 Metadata: none.
 """
@@ -285,5 +303,15 @@ Code: `INTERNAL`.
 
 Metadata:
 - `correlation_id`: what to look for in the server's log.
+"""
+ERROR_REASON_CALL_TOO_LONG: ErrorReason.ValueType  # 16
+"""The call took longer than the server lets any call take, whatever its own
+deadline. Ask for less at once, or continue an export with its
+`resume_token`. Whether a change was stored is unknown: repeat a write only
+with the `request_id` that it had.
+
+Code: `DEADLINE_EXCEEDED`.
+
+Metadata: none.
 """
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

@@ -1,0 +1,39 @@
+"""The gRPC server: all services that it has, behind the interceptors, within the limits."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import grpc
+from grpc_channelz.v1 import channelz, channelz_pb2
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from avocet_grpc.edge.backend import Backend
+from avocet_grpc.edge.health import Health
+from avocet_grpc.edge.interceptors import interceptors
+from avocet_grpc.edge.interceptors.auth import Credentials
+from avocet_grpc.edge.options import server_options
+from avocet_grpc.edge.servicer import SERVICE, CorrectionsServicer, method_handlers
+from avocet_grpc.settings import Limits
+
+HEALTH: str = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
+CHANNELZ: str = channelz_pb2.DESCRIPTOR.services_by_name["Channelz"].full_name
+
+
+def build_server(
+    backend: Backend, health: Health, credentials: Callable[[], Credentials], limits: Limits
+) -> grpc.aio.Server:
+    """A server that listens nowhere yet. Channelz, which shows every caller's address, needs somebody to ask for it."""
+    with_channelz = not credentials().open
+    server = grpc.aio.server(
+        interceptors=interceptors(credentials, limits), options=server_options(limits, with_channelz)
+    )
+    server.add_generic_rpc_handlers((method_handlers(CorrectionsServicer(backend)),))
+    health_pb2_grpc.add_HealthServicer_to_server(health, server)
+    reflected: Sequence[str] = (SERVICE, HEALTH, reflection.SERVICE_NAME)
+    if with_channelz:
+        channelz.add_channelz_servicer(server)
+        reflected = (*reflected, CHANNELZ)
+    reflection.enable_server_reflection(reflected, server)
+    return server

@@ -1,0 +1,36 @@
+"""Which tokens are good now: the tokens file and the ingestion secret, kept up to date."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from avocet_grpc.edge.interceptors.auth import Credentials
+from avocet_grpc.edge.tokens import Token, read_tokens, secret_token
+from avocet_grpc.edge.watched import Unreadable, Watched, read_text, refuse_if_open_to_others
+from avocet_grpc.settings import Settings
+
+
+def watch_credentials(settings: Settings) -> Watched[Credentials]:
+    """The credentials that the settings name. Raises Unreadable where a file of theirs cannot be used."""
+    paths = [path for path in (settings.tokens_file, settings.ingestion_secret_file) if path is not None]
+    return Watched("tokens", paths, lambda: _read(settings))
+
+
+def _read(settings: Settings) -> Credentials:
+    tokens = read_tokens(settings.tokens_file) if settings.tokens_file else ()
+    return Credentials(tokens + _secret(settings), open=settings.tokens_file is None)
+
+
+def _secret(settings: Settings) -> tuple[Token, ...]:
+    secret = settings.ingestion_secret
+    if settings.ingestion_secret_file:
+        secret = _first_line(settings.ingestion_secret_file)
+    return (secret_token(secret),) if secret else ()
+
+
+def _first_line(path: Path) -> str:
+    refuse_if_open_to_others(path)
+    secret = read_text(path).rstrip("\r\n")
+    if not secret.strip() or "\n" in secret:
+        raise Unreadable(f"{path} must hold one line, the ingestion secret")
+    return secret

@@ -1,0 +1,34 @@
+"""The limits as gRPC's core takes them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from avocet_grpc.settings import Limits
+
+PING_STRIKES = 2
+
+
+def server_options(limits: Limits, channelz: bool) -> list[tuple[str, Any]]:
+    """The options of the server. Each name is one of gRPC's `grpc/impl/channel_arg_names.h`."""
+    return [
+        # Two servers on one port would share its calls without a word.
+        ("grpc.so_reuseport", 0),
+        ("grpc.max_receive_message_length", limits.message_bytes),
+        ("grpc.max_send_message_length", -1),
+        # Between the two, calls would be refused at random.
+        ("grpc.max_metadata_size", limits.metadata_bytes),
+        ("grpc.absolute_max_metadata_size", limits.metadata_bytes),
+        ("grpc.max_concurrent_streams", limits.streams),
+        ("grpc.max_allowed_incoming_connections", limits.connections),
+        ("grpc.server_handshake_timeout_ms", limits.handshake_seconds * 1000),
+        ("grpc.max_connection_idle_ms", limits.idle_seconds * 1000),
+        ("grpc.max_connection_age_ms", limits.connection_seconds * 1000),
+        ("grpc.max_connection_age_grace_ms", int(limits.stream_seconds * 1000)),
+        ("grpc.keepalive_time_ms", limits.ping_seconds * 1000),
+        ("grpc.keepalive_timeout_ms", limits.ping_timeout_seconds * 1000),
+        ("grpc.keepalive_permit_without_calls", 1),
+        ("grpc.http2.min_ping_interval_without_data_ms", limits.client_ping_seconds * 1000),
+        ("grpc.http2.max_ping_strikes", PING_STRIKES),
+        ("grpc.enable_channelz", int(channelz)),
+    ]

@@ -1,0 +1,63 @@
+"""Servers with tokens, certificates and limits, and the callers of them."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import grpc
+
+from avocet_client.v1 import corrections_pb2 as pb
+from avocet_client.v1 import corrections_pb2_grpc
+from tests.support import BIN, Server, bearer
+
+SERVICE = "avocet.corrections.v1.CorrectionsService"
+REREAD_WITHIN = 4.0
+"""Seconds within which a changed file is in force (it is looked at each second; the rest is the machine's)."""
+
+
+def new_token(tokens_file: Path, name: str, *roles: str, expires: str = "") -> str:
+    """A token made by the command line, with its entry in the file."""
+    command = [str(BIN / "avocet-grpc"), "token", "new", name, "--tokens-file", str(tokens_file)]
+    command += [part for role in roles for part in ("--role", role)]
+    command += ["--expires", expires] if expires else []
+    return subprocess.run(command, capture_output=True, text=True, check=True, timeout=30).stdout.strip()
+
+
+class Bearer:
+    """A stub whose every call bears `token`."""
+
+    def __init__(self, channel: grpc.Channel, token: str) -> None:
+        self._stub: Any = corrections_pb2_grpc.CorrectionsServiceStub(channel)
+        self._metadata = bearer(token)
+
+    def __getattr__(self, method: str) -> Any:
+        return partial(getattr(self._stub, method), metadata=self._metadata, timeout=30)
+
+
+def refused_start(server: Server, within: float = 20) -> tuple[int, str]:
+    """Start a server that cannot start. Gives its exit code and what it said."""
+    log = server.directory / "refused.log"
+    log.unlink(missing_ok=True)
+    process = server.spawn(log)
+    try:
+        return process.wait(timeout=within), log.read_text()
+    finally:
+        process.kill()
+        process.wait()
+
+
+def resident_bytes(server: Server) -> int:
+    """The memory that the server's process holds now."""
+    status = Path(f"/proc/{server.process.pid}/status").read_text()
+    return int(status.partition("VmRSS:")[2].split()[0]) * 1024
+
+
+def answers_soon(server: Server) -> float:
+    """Seconds that a good call takes; fails where it does not come within one."""
+    started = time.monotonic()
+    server.stub.Stats(pb.StatsRequest(), timeout=1.0)
+    return time.monotonic() - started

@@ -1,0 +1,218 @@
+"""Who may call what: roles, expiry, rotation, and who a reviewer is."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+from grpc_channelz.v1 import channelz_pb2, channelz_pb2_grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
+
+from avocet_client.v1 import corrections_pb2 as pb
+from avocet_grpc.edge.access import POLICIES, Role
+from tests.operate.support import REREAD_WITHIN, Bearer, new_token, refused_start
+from tests.support import SECRET, Server, bearer, eventually, failure_of, record, write_records
+
+ROLES = [role.value for role in Role]
+ITEM = pb.IngestRequest(source="kiwi", task_type="qa", prompt="p", correction="c")
+
+
+class Guarded:
+    """A server with one token a role."""
+
+    def __init__(self, server: Server) -> None:
+        self.server = server
+        self.file = server.directory / "tokens.yaml"
+        self.tokens = {role: new_token(self.file, f"the-{role}", role) for role in ROLES}
+        server.environment = {"AVOCET_TOKENS_FILE": str(self.file)}
+        write_records(server.candidates, [record(f"c{n}") for n in range(9)])
+        server.start()
+
+    def stub(self, role: str) -> Bearer:
+        return Bearer(self.server.open_channel, self.tokens[role])
+
+
+@pytest.fixture(scope="module")
+def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guarded]:
+    server = Server(tmp_path_factory.mktemp("guarded"))
+    yield Guarded(server)
+    server.kill()
+
+
+def call(channel: grpc.Channel, method: str, metadata: Any) -> str:
+    """Call a method with an empty message; gives the reason of its refusal by identity, or nothing."""
+    multi: Any = channel.stream_stream(method)
+    call = multi(iter([b""]), metadata=metadata, timeout=5)
+    try:
+        next(call, None)
+    except grpc.RpcError:
+        trailing: Any = dict(call.trailing_metadata() or ())
+        known = re.search(rb"TOKEN_\w+|INGESTION_NOT_CONFIGURED", trailing.get("grpc-status-details-bin", b""))
+        return known.group().decode() if known else ""
+    finally:
+        call.cancel()
+    return ""
+
+
+@pytest.mark.parametrize("method", POLICIES)
+def test_each_method_asks_for_its_role_and_no_other_role_opens_it(guarded: Guarded, method: str) -> None:
+    asked = POLICIES[method]
+    opening = {asked, Role.ADMIN} | ({Role.REVIEWER} if asked is Role.READER else set())
+    channel = guarded.server.open_channel
+    for role in ROLES:
+        expected = "" if asked is None or role in opening else "TOKEN_REFUSED"
+        assert call(channel, method, bearer(guarded.tokens[role])) == expected, role
+    assert call(channel, method, ()) == ("" if asked is None else "TOKEN_MISSING")
+    assert call(channel, method, bearer("wrong")) == ("" if asked is None else "TOKEN_REFUSED")
+
+
+def test_a_missing_role_is_named_and_an_unknown_token_is_not_described(guarded: Guarded) -> None:
+    failure = failure_of(lambda: guarded.stub("reader").Undo(pb.UndoRequest(id="c0")))
+    assert (failure.code, failure.reason) == (grpc.StatusCode.PERMISSION_DENIED, "TOKEN_REFUSED")
+    assert failure.metadata == {"role": "reviewer"}
+    assert "'reviewer'" in failure.message
+    unknown = failure_of(lambda: Bearer(guarded.server.open_channel, "unknown").Undo(pb.UndoRequest(id="c0")))
+    assert (unknown.reason, unknown.metadata) == ("TOKEN_REFUSED", {})
+
+
+def test_the_ingestion_secret_goes_on_opening_the_two_ingest_calls_alone(guarded: Guarded) -> None:
+    stub = Bearer(guarded.server.open_channel, SECRET)
+    assert stub.Ingest(ITEM).created
+    assert [r.created for a in stub.StreamIngest(iter([pb.StreamIngestRequest(items=[ITEM])])) for r in a.results]
+    assert failure_of(lambda: stub.Stats(pb.StatsRequest())).metadata == {"role": "reader"}
+
+
+def test_a_decision_is_recorded_under_the_tokens_name_and_nobody_decides_as_somebody_else(guarded: Guarded) -> None:
+    stub = guarded.stub("reviewer")
+
+    def reviewer(**fields: Any) -> Any:
+        candidate = stub.Submit(pb.SubmitRequest(id="c1", action=pb.ACTION_FLAG, **fields)).candidate
+        return json.loads(candidate.extra_json)["reviewed_by"]
+
+    assert reviewer() == "the-reviewer"
+    stub.Undo(pb.UndoRequest(id="c1", reviewer="the-reviewer"))
+    assert reviewer(reviewer="the-reviewer") == "the-reviewer"
+    for refused in (
+        failure_of(lambda: stub.Undo(pb.UndoRequest(id="c1", reviewer="mallory"))),
+        failure_of(lambda: stub.Submit(pb.SubmitRequest(id="c2", action=pb.ACTION_FLAG, reviewer="mallory"))),
+    ):
+        assert (refused.code, refused.fields) == (grpc.StatusCode.INVALID_ARGUMENT, ["reviewer"])
+    assert stub.GetCandidate(pb.GetCandidateRequest(id="c2")).candidate.status == pb.CANDIDATE_STATUS_NEEDS_REVIEW
+
+
+def test_health_reflection_and_channelz_keep_to_the_table(guarded: Guarded) -> None:
+    channel = guarded.server.open_channel
+    health: Any = health_pb2_grpc.HealthStub(channel)
+    assert next(health.Watch(health_pb2.HealthCheckRequest())).status == health_pb2.HealthCheckResponse.SERVING
+    reflection: Any = reflection_pb2_grpc.ServerReflectionStub(channel)
+    asking = [reflection_pb2.ServerReflectionRequest(list_services="")]
+    answers = reflection.ServerReflectionInfo(iter(asking), metadata=bearer(guarded.tokens["reader"]))
+    listed = {service.name for answer in answers for service in answer.list_services_response.service}
+    assert "grpc.channelz.v1.Channelz" in listed
+    channelz: Any = channelz_pb2_grpc.ChannelzStub(channel)
+    request = channelz_pb2.GetServersRequest()
+    assert channelz.GetServers(request, metadata=bearer(guarded.tokens["admin"])).server
+    assert failure_of(lambda: channelz.GetServers(request, metadata=bearer(guarded.tokens["reader"]))).metadata
+
+
+def test_no_token_is_in_the_log(guarded: Guarded) -> None:
+    guarded.stub("reader").Stats(pb.StatsRequest())
+    failure_of(lambda: Bearer(guarded.server.open_channel, "a-wrong-token").Stats(pb.StatsRequest()))
+    lines = eventually(lambda: [line for line in guarded.server.log.splitlines() if '"PERMISSION_DENIED"' in line])
+    assert lines and '"principal": "the-reader"' in guarded.server.log
+    for secret in (*guarded.tokens.values(), SECRET, "a-wrong-token"):
+        assert secret not in guarded.server.log
+
+
+def test_channelz_is_not_served_where_nobody_is_asked_for_a_token(quiet_server: Server) -> None:
+    channelz: Any = channelz_pb2_grpc.ChannelzStub(quiet_server.open_channel)
+    failure = failure_of(lambda: channelz.GetServers(channelz_pb2.GetServersRequest()))
+    assert failure.code == grpc.StatusCode.UNIMPLEMENTED
+
+
+def reads(server: Server, token: str) -> Callable[[], bool]:
+    def look() -> bool:
+        try:
+            return bool(Bearer(server.open_channel, token).Stats(pb.StatsRequest()).revision)
+        except grpc.RpcError:
+            return False
+
+    return look
+
+
+def test_tokens_rotate_without_a_restart_and_a_bad_file_changes_nothing(stopped_server: Server) -> None:
+    server = stopped_server
+    file = server.directory / "tokens.yaml"
+    old = new_token(file, "alice", "reader")
+    server.environment = {"AVOCET_TOKENS_FILE": str(file)}
+    server.start()
+    only_old = file.read_text()
+    new = new_token(file, "alice", "reader", expires="2999-01-01")
+    eventually(reads(server, new), REREAD_WITHIN)
+    assert reads(server, old)()
+    file.write_text(file.read_text().removeprefix(only_old))
+    eventually(lambda: not reads(server, old)(), REREAD_WITHIN)
+    assert reads(server, new)()
+    good = file.read_text()
+    for bad in ("- name: [", "name: alice", "- {name: a, sha256: 12, roles: [reader]}", good + good):
+        before = server.log.count("kept what was read before")
+        file.write_text(bad)
+        eventually(lambda before=before: server.log.count("kept what was read before") > before, REREAD_WITHIN)
+        assert reads(server, new)()
+    file.write_text("")
+    eventually(lambda: not reads(server, new)(), REREAD_WITHIN)
+
+
+def test_an_expired_token_is_refused(stopped_server: Server) -> None:
+    file = stopped_server.directory / "tokens.yaml"
+    expired = new_token(file, "alice", "reader", expires="2001-01-01")
+    good = new_token(file, "alice", "reader", expires="2999-01-01")
+    stopped_server.environment = {"AVOCET_TOKENS_FILE": str(file)}
+    server = stopped_server.start()
+    assert reads(server, good)()
+    failure = failure_of(lambda: Bearer(server.open_channel, expired).Stats(pb.StatsRequest()))
+    assert failure.reason == "TOKEN_REFUSED"
+
+
+def test_the_ingestion_secret_may_be_a_file_and_rotates(stopped_server: Server) -> None:
+    secret = stopped_server.directory / "secret"
+    secret.write_text("first\n")
+    secret.chmod(0o600)
+    stopped_server.environment = {"AVOCET_INGESTION_SECRET_FILE": str(secret)}
+    server = stopped_server.start()
+
+    def takes(token: str) -> bool:
+        return call(server.open_channel, f"/{pb.DESCRIPTOR.package}.CorrectionsService/Ingest", bearer(token)) == ""
+
+    assert takes("first") and not takes(SECRET)
+    secret.write_text("second\n")
+    eventually(lambda: takes("second") and not takes("first"), REREAD_WITHIN)
+
+
+@pytest.mark.parametrize("mode", [0o604, 0o602, 0o620])
+def test_a_tokens_file_that_is_open_to_others_is_refused_at_start(stopped_server: Server, mode: int) -> None:
+    file = stopped_server.directory / "tokens.yaml"
+    new_token(file, "alice", "reader")
+    file.chmod(mode)
+    stopped_server.environment = {"AVOCET_TOKENS_FILE": str(file)}
+    code, said = refused_start(stopped_server)
+    assert code == 1
+    assert said.strip().splitlines()[-1].startswith("avocet-grpc: ") and "chmod 600" in said
+    assert "Traceback" not in said and len(said.strip().splitlines()) == 1
+
+
+def test_a_new_token_file_is_private_and_keeps_what_was_in_it(tmp_path: Path) -> None:
+    file = tmp_path / "tokens.yaml"
+    first = new_token(file, "a", "reader", "export")
+    assert file.stat().st_mode & 0o777 == 0o600
+    file.write_text("# ours\n" + file.read_text())
+    second = new_token(file, "b", "admin")
+    text = file.read_text()
+    assert text.startswith("# ours\n- name: a\n") and "- name: b\n" in text
+    assert first not in text and second not in text and first != second
