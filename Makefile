@@ -77,8 +77,8 @@ lint-breaking:
 .PHONY: lint-fresh
 lint-fresh:
 	@set -eu; \
-	state() { git status --porcelain -- $(STUBS); cat $(STUBS)/*_pb2*.py* 2>/dev/null | cksum; }; \
-	before=$$(state); rm -f $(STUBS)/*_pb2*.py*; \
+	state() { git status --porcelain -- $(STUBS); cat $(STUBS)/*_pb2*.py* $(STUBS)/*.json 2>/dev/null | cksum; }; \
+	before=$$(state); rm -f $(STUBS)/*_pb2*.py* $(STUBS)/*.json; \
 	$(BIN)/python protos/generate.py; \
 	after=$$(state); \
 	if [ "$$before" != "$$after" ]; then \
@@ -86,7 +86,7 @@ lint-fresh:
 	fi; \
 	echo 'generated code is fresh'
 
-generate: setup ## generate the Python stubs from the protos
+generate: setup ## generate the Python client's stubs and service config from protos/
 	$(BIN)/python protos/generate.py
 
 demo: setup ## run a server and show a session with it

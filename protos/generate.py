@@ -20,6 +20,7 @@ PROTOS = Path(__file__).resolve().parent
 WIRE = PROTOS / "avocet" / "corrections" / "v1"
 TARGET = PROTOS.parent / "clients" / "python" / "avocet_client" / "v1"
 NAMES = ("corrections", "error_reason")
+SERVICE_CONFIG = "service_config.json"
 WIRE_MODULE = "avocet.corrections.v1"
 CLIENT_MODULE = "avocet_client.v1"
 
@@ -55,7 +56,7 @@ def relocated(text: str) -> str:
 
 
 def main() -> None:
-    """Replace every generated module of the client's package."""
+    """Replace every generated module of the client's package, and its copy of the service config."""
     TARGET.mkdir(parents=True, exist_ok=True)
     for old in TARGET.glob("*_pb2*.py*"):
         old.unlink()
@@ -66,6 +67,7 @@ def main() -> None:
             if made.name.startswith("error_reason_pb2_grpc"):
                 continue
             (TARGET / made.name).write_text(relocated(made.read_text("utf-8")), "utf-8")
+    (TARGET / SERVICE_CONFIG).write_bytes((WIRE / SERVICE_CONFIG).read_bytes())
 
 
 if __name__ == "__main__":

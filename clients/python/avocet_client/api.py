@@ -1,0 +1,98 @@
+"""The public names of the package; `avocet_client` loads this module when the first of them is asked for."""
+
+from __future__ import annotations
+
+from avocet_client.aio_client import AsyncCorrectionsClient
+from avocet_client.bulk_state import Correction, IngestResult
+from avocet_client.client import CorrectionsClient
+from avocet_client.connection import Tls, channel_options
+from avocet_client.errors import (
+    AlreadyInReview,
+    CandidateNotFound,
+    ConfigUnreadable,
+    Conflict,
+    CorrectionsError,
+    DeadlineExceeded,
+    ExportCorrupted,
+    FieldViolation,
+    IngestionNotConfigured,
+    InternalError,
+    InvalidField,
+    NotFound,
+    NotInReview,
+    Overloaded,
+    RevisionExpired,
+    RevisionMismatch,
+    RunNotFound,
+    StorageFailed,
+    StorageFull,
+    TokenMissing,
+    TokenRefused,
+    TransportError,
+    TryLater,
+    Unauthorized,
+    UnknownReason,
+)
+from avocet_client.export_state import ExportStateDict
+from avocet_client.exports import AsyncExport, Export
+from avocet_client.render import to_dict, to_kto, to_openai, to_preference, to_sft
+from avocet_client.words import (
+    Action,
+    CandidateFilter,
+    FailureCategory,
+    Order,
+    SplitName,
+    Status,
+    category_word,
+    status_word,
+)
+
+__all__ = [
+    "Action",
+    "AlreadyInReview",
+    "AsyncCorrectionsClient",
+    "AsyncExport",
+    "CandidateFilter",
+    "CandidateNotFound",
+    "ConfigUnreadable",
+    "Conflict",
+    "Correction",
+    "CorrectionsClient",
+    "CorrectionsError",
+    "DeadlineExceeded",
+    "Export",
+    "ExportCorrupted",
+    "ExportStateDict",
+    "FailureCategory",
+    "FieldViolation",
+    "IngestResult",
+    "IngestionNotConfigured",
+    "InternalError",
+    "InvalidField",
+    "NotFound",
+    "NotInReview",
+    "Order",
+    "Overloaded",
+    "RevisionExpired",
+    "RevisionMismatch",
+    "RunNotFound",
+    "SplitName",
+    "Status",
+    "StorageFailed",
+    "StorageFull",
+    "Tls",
+    "TokenMissing",
+    "TokenRefused",
+    "TransportError",
+    "TryLater",
+    "Unauthorized",
+    "UnknownReason",
+    "category_word",
+    "channel_options",
+    "status_word",
+    "to_dict",
+    "to_kto",
+    "to_openai",
+    "to_preference",
+    "to_sft",
+]

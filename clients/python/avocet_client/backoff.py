@@ -1,0 +1,55 @@
+"""When to try again after a break, and when to give up."""
+
+from __future__ import annotations
+
+import random
+
+import grpc
+
+from avocet_client.errors import CorrectionsError, Overloaded, StorageFailed, TransportError
+
+FIRST_SECONDS = 0.2
+LONGEST_SECONDS = 10.0
+RETRY_FOR_SECONDS = 300.0
+"""How long an outage a stream sits out, where the caller states nothing."""
+
+_PASSING = {
+    grpc.StatusCode.UNAVAILABLE,
+    grpc.StatusCode.INTERNAL,
+    grpc.StatusCode.UNKNOWN,
+    grpc.StatusCode.CANCELLED,
+    grpc.StatusCode.DEADLINE_EXCEEDED,
+    grpc.StatusCode.ABORTED,
+}
+
+
+class Backoff:
+    """Pauses that double from 0.2 s to 10 s, each shortened at random by up to a half, until the outage is too long."""
+
+    def __init__(self, retry_for: float) -> None:
+        self._retry_for = retry_for
+        self.progressed()
+
+    def progressed(self) -> None:
+        """Something arrived: the next break begins a new outage."""
+        self._since: float | None = None
+        self._next = FIRST_SECONDS
+
+    def pause(self, error: CorrectionsError, now: float) -> float:
+        """Seconds to wait before the next try, `now` being any clock's seconds.
+
+        Raises the error itself where another try cannot help, or the outage has lasted longer than `retry_for`.
+        """
+        if self._since is None:
+            self._since = now
+        pause = self._next * random.uniform(0.5, 1)
+        if not _passes(error) or now + pause > self._since + self._retry_for:
+            raise error
+        self._next = min(self._next * 2, LONGEST_SECONDS)
+        return pause
+
+
+def _passes(error: CorrectionsError) -> bool:
+    if isinstance(error, TransportError):
+        return error.code in _PASSING
+    return isinstance(error, Overloaded | StorageFailed)

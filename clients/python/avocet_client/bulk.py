@@ -1,0 +1,175 @@
+"""Bulk ingest over StreamIngest: the sync and the async way, over the same state.
+
+What is sent waits in a queue, which the state's window bounds: a call that wrote and read by turns could wait for a
+server that waits for it to read.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import queue
+import time
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator
+from typing import Any
+
+import grpc
+
+from avocet_client.backoff import Backoff
+from avocet_client.bulk_state import Correction, IngestResult, IngestState
+from avocet_client.errors import CorrectionsError, error_of_call
+from avocet_client.v1 import corrections_pb2 as pb
+
+Open = Callable[..., Any]
+"""Makes the call, of an iterator of messages and a timeout."""
+
+
+def ingest_many(
+    open: Open, corrections: Iterable[Correction], retry_for: float, timeout: float
+) -> Iterator[IngestResult]:
+    """`CorrectionsClient.ingest_many`."""
+    state, backoff, stream = IngestState(), Backoff(retry_for), _Stream(open, timeout)
+    try:
+        for message in _messages(state, corrections):
+            stream.send(message)
+            while state.window_is_full:
+                yield from _receive(stream, state, backoff)
+        while state.waits:
+            yield from _receive(stream, state, backoff)
+    finally:
+        stream.close()
+
+
+def _messages(state: IngestState, corrections: Iterable[Correction]) -> Iterator[pb.StreamIngestRequest]:
+    for correction in corrections:
+        if (message := state.add(correction)) is not None:
+            yield message
+    if (message := state.flush()) is not None:
+        yield message
+
+
+def _receive(stream: _Stream, state: IngestState, backoff: Backoff) -> list[IngestResult]:
+    """The results of the oldest message; none where the stream broke and was begun anew."""
+    response: pb.StreamIngestResponse | None = None
+    error: CorrectionsError = state.ended()
+    try:
+        response = stream.receive()
+    except grpc.RpcError as broken:
+        error = error_of_call(broken)
+    if response is None:
+        time.sleep(backoff.pause(error, time.monotonic()))
+        stream.begin(state.unsettled())
+        return []
+    backoff.progressed()
+    return state.receive(response)
+
+
+class _Stream:
+    """The sync call and the queue that feeds it."""
+
+    def __init__(self, open: Open, timeout: float) -> None:
+        self._open = open
+        self._timeout = timeout
+        self._call: Any = None
+        self.begin(())
+
+    def begin(self, messages: Iterable[pb.StreamIngestRequest]) -> None:
+        """Begin a new call with these messages."""
+        self.close()
+        self._queue: queue.SimpleQueue[pb.StreamIngestRequest | None] = queue.SimpleQueue()
+        for message in messages:
+            self._queue.put(message)
+        self._call = self._open(iter(self._queue.get, None), timeout=self._timeout)
+
+    def send(self, message: pb.StreamIngestRequest) -> None:
+        self._queue.put(message)
+
+    def receive(self) -> pb.StreamIngestResponse | None:
+        response: pb.StreamIngestResponse | None = next(self._call, None)
+        return response
+
+    def close(self) -> None:
+        if self._call is not None:
+            self._queue.put(None)
+            self._call.cancel()
+
+
+async def ingest_many_async(
+    open: Open, corrections: Iterable[Correction] | AsyncIterable[Correction], retry_for: float, timeout: float
+) -> AsyncIterator[IngestResult]:
+    """`AsyncCorrectionsClient.ingest_many`."""
+    state, backoff, stream = IngestState(), Backoff(retry_for), _AsyncStream(open, timeout)
+    try:
+        async for message in _messages_async(state, corrections):
+            stream.send(message)
+            while state.window_is_full:
+                for result in await _receive_async(stream, state, backoff):
+                    yield result
+        while state.waits:
+            for result in await _receive_async(stream, state, backoff):
+                yield result
+    finally:
+        stream.close()
+
+
+async def _messages_async(
+    state: IngestState, corrections: Iterable[Correction] | AsyncIterable[Correction]
+) -> AsyncIterator[pb.StreamIngestRequest]:
+    if isinstance(corrections, AsyncIterable):
+        async for correction in corrections:
+            if (message := state.add(correction)) is not None:
+                yield message
+        corrections = ()
+    for message in _messages(state, corrections):
+        yield message
+
+
+async def _receive_async(stream: _AsyncStream, state: IngestState, backoff: Backoff) -> list[IngestResult]:
+    response: pb.StreamIngestResponse | None = None
+    error: CorrectionsError = state.ended()
+    try:
+        response = await stream.receive()
+    except grpc.RpcError as broken:
+        error = error_of_call(broken)
+    if response is None:
+        await asyncio.sleep(backoff.pause(error, time.monotonic()))
+        stream.begin(state.unsettled())
+        return []
+    backoff.progressed()
+    return state.receive(response)
+
+
+class _AsyncStream:
+    """The async call and the queue that feeds it."""
+
+    def __init__(self, open: Open, timeout: float) -> None:
+        self._open = open
+        self._timeout = timeout
+        self._call: Any = None
+        self.begin(())
+
+    def begin(self, messages: Iterable[pb.StreamIngestRequest]) -> None:
+        """Begin a new call with these messages."""
+        self.close()
+        self._queue: asyncio.Queue[pb.StreamIngestRequest | None] = asyncio.Queue()
+        for message in messages:
+            self._queue.put_nowait(message)
+        self._call = self._open(_drained(self._queue), timeout=self._timeout)
+
+    def send(self, message: pb.StreamIngestRequest) -> None:
+        self._queue.put_nowait(message)
+
+    async def receive(self) -> pb.StreamIngestResponse | None:
+        response = await self._call.read()
+        return None if response is grpc.aio.EOF else response
+
+    def close(self) -> None:
+        if self._call is not None:
+            self._queue.put_nowait(None)
+            self._call.cancel()
+
+
+async def _drained(
+    messages: asyncio.Queue[pb.StreamIngestRequest | None],
+) -> AsyncIterator[pb.StreamIngestRequest]:
+    while (message := await messages.get()) is not None:
+        yield message

@@ -1,0 +1,99 @@
+"""How a client reaches the service: address or channel, TLS, token, and the channel's options."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import grpc
+
+from avocet_client.service_config import channel_service_config
+
+Options = tuple[tuple[str, Any], ...]
+
+KEEPALIVE_SECONDS = 60
+KEEPALIVE_TIMEOUT_SECONDS = 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tls:
+    """TLS to the server, each part in PEM. Without `root_certificates` gRPC's own list of authorities counts.
+
+    `certificate_chain` and `private_key` are the client's, for a server that asks for one.
+    """
+
+    root_certificates: bytes | None = None
+    certificate_chain: bytes | None = None
+    private_key: bytes | None = None
+
+    @classmethod
+    def from_files(cls, *, roots: str = "", certificate: str = "", key: str = "") -> Tls:
+        """The same from files. Raises OSError where one cannot be read."""
+        read = [Path(path).expanduser().read_bytes() if path else None for path in (roots, certificate, key)]
+        return cls(root_certificates=read[0], certificate_chain=read[1], private_key=read[2])
+
+    def __repr__(self) -> str:
+        return "Tls(...)"  # a key belongs in no log
+
+    def credentials(self) -> grpc.ChannelCredentials:
+        """The credentials of a secure channel. Raises ValueError where the client's key or certificate is missing."""
+        if (self.certificate_chain is None) != (self.private_key is None):
+            raise ValueError("a client certificate needs its private key, and the key its certificate")
+        return grpc.ssl_channel_credentials(self.root_certificates, self.private_key, self.certificate_chain)
+
+
+def channel_options() -> Options:
+    """The options of this client's channels, for those who make a channel themselves.
+
+    Retries as in `service_config.json`, and of writes that carry a request id; answers of any size; a keepalive that
+    notices a dead peer within KEEPALIVE_SECONDS + KEEPALIVE_TIMEOUT_SECONDS, while a call is under way.
+    """
+    return (
+        ("grpc.service_config", channel_service_config()),
+        ("grpc.enable_retries", 1),
+        ("grpc.max_receive_message_length", -1),
+        ("grpc.max_send_message_length", -1),
+        ("grpc.keepalive_time_ms", KEEPALIVE_SECONDS * 1_000),
+        ("grpc.keepalive_timeout_ms", KEEPALIVE_TIMEOUT_SECONDS * 1_000),
+        ("grpc.http2.max_pings_without_data", 0),
+        # A restarted server is found again within seconds, not after gRPC's two minutes.
+        ("grpc.max_reconnect_backoff_ms", 5_000),
+        ("grpc.initial_reconnect_backoff_ms", 200),
+        ("grpc.min_reconnect_backoff_ms", 1_000),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Connection:
+    """An address and how to reach it; what a client needs to connect again in another process."""
+
+    address: str
+    token: str = ""
+    tls: Tls | None = None
+    options: Options = ()
+
+    def __repr__(self) -> str:
+        return f"Connection({self.address!r})"
+
+    def channel(self) -> grpc.Channel:
+        """A new channel, for sync calls."""
+        if self.tls is None:
+            return grpc.insecure_channel(self.address, self._options())
+        return grpc.secure_channel(self.address, self.tls.credentials(), self._options())
+
+    def aio_channel(self) -> grpc.aio.Channel:
+        """A new channel, for async calls."""
+        if self.tls is None:
+            return grpc.aio.insecure_channel(self.address, self._options())
+        return grpc.aio.secure_channel(self.address, self.tls.credentials(), self._options())
+
+    def _options(self) -> Options:
+        # What the caller states wins: gRPC would take the first of two.
+        stated = {name for name, _ in self.options}
+        return self.options + tuple(option for option in channel_options() if option[0] not in stated)
+
+
+def call_metadata(token: str) -> tuple[tuple[str, str], ...]:
+    """What every call carries beside its request."""
+    return (("authorization", f"Bearer {token}"),) if token else ()

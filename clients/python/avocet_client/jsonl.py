@@ -1,0 +1,123 @@
+"""A file of examples, one JSON row a line, that appears when it is complete and can be continued when it is not.
+
+Beside `PATH` lie meanwhile `PATH.part`, the lines so far, and `PATH.part.state`, how many bytes of it count and where
+the export stood then.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import IO, Any
+
+from avocet_client.render import Render, rows
+from avocet_client.v1 import corrections_pb2 as pb
+
+Progress = Callable[[int, int], None]
+"""Called with how many examples are done, and how many there are."""
+
+CHECKPOINT_SECONDS = 1.0
+
+
+class JsonlDownload:
+    """One download into a file; `export` is the iterator that it is fed from."""
+
+    def __init__(self, path: Path, export: Any, render: Render, on_progress: Progress | None) -> None:
+        self._path = path
+        self._part = path.with_name(path.name + ".part")
+        self._state = path.with_name(path.name + ".part.state")
+        self._export = export
+        self._render = render
+        self._on_progress = on_progress or _terminal_progress()
+        self._checked = time.monotonic()
+        self._file: IO[bytes] | None = None
+        self.resumed = False
+
+    def open(self, load: Callable[[Mapping[str, Any]], None]) -> None:
+        """Begin the file, or continue it where `load` takes the state that lies beside it."""
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        size = 0
+        if self._state.exists() and self._part.exists():
+            try:
+                saved = json.loads(self._state.read_bytes())
+                if saved["render"] == self._render_name() and saved["bytes"] <= self._part.stat().st_size:
+                    load(saved["export"])
+                    size, self.resumed = saved["bytes"], True
+            except (ValueError, KeyError, TypeError):
+                pass  # of another export or another version: this one begins anew
+        self._file = self._part.open("r+b" if self._part.exists() else "w+b")
+        self._file.truncate(size)
+        self._file.seek(size)
+
+    def add(self, example: pb.TrainingExample) -> None:
+        """Write the example's rows."""
+        assert self._file is not None
+        for row in rows(self._render, example):
+            self._file.write(json.dumps(row).encode() + b"\n")
+        if time.monotonic() - self._checked >= CHECKPOINT_SECONDS:
+            self._checkpoint()
+
+    def finish(self) -> int:
+        """Put the complete file in its place. Gives how many examples it is made of."""
+        assert self._file is not None
+        self._checkpoint()
+        self._file.close()
+        os.replace(self._part, self._path)
+        self._state.unlink()
+        _sync_directory(self._path.parent)
+        consumed: int = self._export.consumed
+        return consumed
+
+    def close(self) -> None:
+        """Leave off; what was written so far is kept for the next time."""
+        if self._file is not None and not self._file.closed:
+            self._checkpoint()
+            self._file.close()
+
+    def discard(self) -> None:
+        """Forget what was written so far."""
+        if self._file is not None:
+            self._file.close()
+        self._state.unlink(missing_ok=True)
+        self.resumed = False
+
+    def _checkpoint(self) -> None:
+        assert self._file is not None
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        state = {"render": self._render_name(), "bytes": self._file.tell(), "export": self._export.state_dict()}
+        new = self._state.with_name(self._state.name + ".new")
+        with new.open("wb") as file:
+            file.write(json.dumps(state).encode())
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(new, self._state)
+        self._checked = time.monotonic()
+        if self._export.total is not None:
+            self._on_progress(self._export.consumed, self._export.total)
+
+    def _render_name(self) -> str:
+        return f"{getattr(self._render, '__module__', '')}.{getattr(self._render, '__qualname__', '')}"
+
+
+def _sync_directory(directory: Path) -> None:
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _terminal_progress() -> Progress:
+    """A line on stderr where that is a terminal, else nothing."""
+
+    def show(done: int, total: int) -> None:
+        if sys.stderr.isatty():
+            sys.stderr.write(f"\r{done:,} of {total:,} examples" + ("\n" if done == total else ""))
+            sys.stderr.flush()
+
+    return show
