@@ -242,9 +242,9 @@ class StoreSuite:
 
         works = [
             lambda tx: review.submit(tx, Decision("c0", Action.CORRECT, "one", request_id="r")),
-            half,
             lambda tx: review.submit(tx, Decision("c0", Action.CORRECT, "one", request_id="r")),
             lambda tx: review.undo(tx, UndoRequest("c0")),
+            half,
             lambda tx: review.submit(tx, Decision("c0", Action.CORRECT, "two")),
             lambda tx: review.submit(tx, Decision("c1", Action.FLAG)),
         ]
@@ -252,8 +252,8 @@ class StoreSuite:
         hold.set()
         assert held.result()
         with pytest.raises(InvalidField):
-            futures[1].result()
-        first, again, undone, second, flagged = (future.result() for i, future in enumerate(futures) if i != 1)
+            futures[3].result()
+        first, again, undone, second, flagged = (future.result() for i, future in enumerate(futures) if i != 3)
         assert first == again
         assert [one.revision for one in (undone, second, flagged)] == [first.revision + n for n in (1, 2, 3)]
         assert store.read(lambda r: r.stats(ALL)).by_status == {"approved": 1, "model_rejected": 1, "needs_review": 1}
