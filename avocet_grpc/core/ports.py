@@ -5,7 +5,7 @@ Whoever implements the ledger MUST pass `tests/store_suite.py`. A new engine is 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
@@ -223,6 +223,12 @@ class Store(Protocol):
         Works that wait are committed together; each is all or nothing for itself. The future raises what `work`
         raises (its change is then undone), StorageFull (nothing was stored), Overloaded (too many wait) or
         StorageFailed (unknown; the ledger refuses everything from then on).
+        """
+
+    def write_all(self, works: Sequence[Callable[[Transaction], T]]) -> Future[list[T | Exception]]:
+        """Queue many works at once, each a change of its own: what each gives or raises, once all are durable.
+
+        The future itself raises StorageFull, Overloaded or StorageFailed.
         """
 
     def on_commit(self, listener: Callable[[], None]) -> None:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, TypeVar
 
 from avocet_grpc.core.errors import Overloaded
 from avocet_grpc.core.ports import ConfigFile, Reader, Runs, Store, Transaction
@@ -25,18 +26,23 @@ class Backend:
         self._store = store
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="read")
         self._waiting = 0
+        self._answers: deque[tuple[asyncio.Future[Any], Future[Any]]] = deque()
+        self._woken = False
 
     async def read(self, work: Callable[[Reader], T]) -> T:
         """Run `work` on one consistent view of the ledger. Raises what it raises, Overloaded or StorageFailed."""
         return await self.run(lambda: self._store.read(work))
 
     async def write(self, work: Callable[[Transaction], T]) -> T:
-        """Run `work` as one change, and return once it is durable. Raises what it raises and what the store does."""
-        return await self.queue_write(work)
+        """Run `work` as one change, and return once it is durable. Raises what it raises and what the store does.
 
-    def queue_write(self, work: Callable[[Transaction], T]) -> asyncio.Future[T]:
-        """Queue a change at once, and await it later. A call that is cancelled may have made its change or not."""
-        return asyncio.wrap_future(self._store.write(work))
+        A call that is cancelled may have made its change or not.
+        """
+        return await self._delivered(self._store.write(work))
+
+    async def write_all(self, works: Sequence[Callable[[Transaction], T]]) -> list[T | Exception]:
+        """Run each work as a change of its own; what each gave or raised, once all are durable."""
+        return await self._delivered(self._store.write_all(works))
 
     async def run(self, work: Callable[[], T]) -> T:
         """Run blocking work in the pool. Raises Overloaded where too much waits."""
@@ -47,6 +53,31 @@ class Backend:
             return await asyncio.get_running_loop().run_in_executor(self._threads, work)
         finally:
             self._waiting -= 1
+
+    def _delivered(self, answer: Future[T]) -> asyncio.Future[T]:
+        """The writer's answer for the event loop, which is woken once for all that one commit answers."""
+        loop = asyncio.get_running_loop()
+        waiting: asyncio.Future[T] = loop.create_future()
+
+        def answered(done: Future[T]) -> None:
+            self._answers.append((waiting, done))
+            if not self._woken:
+                self._woken = True
+                loop.call_soon_threadsafe(self._deliver)
+
+        answer.add_done_callback(answered)
+        return waiting
+
+    def _deliver(self) -> None:
+        self._woken = False
+        while self._answers:
+            waiting, done = self._answers.popleft()
+            if waiting.done():
+                continue
+            if (error := done.exception()) is not None:
+                waiting.set_exception(error)
+            else:
+                waiting.set_result(done.result())
 
     def close(self) -> None:
         """Let the threads end."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterable, AsyncIterator
 from functools import partial
 
@@ -14,8 +13,6 @@ from avocet_grpc.edge import validate
 from avocet_grpc.edge.backend import Backend
 from avocet_grpc.edge.status import status_of
 
-Outcome = asyncio.Future[Ingested] | CorrectionsError
-
 
 async def stream_ingest(
     backend: Backend, requests: AsyncIterable[pb.StreamIngestRequest]
@@ -24,29 +21,22 @@ async def stream_ingest(
     index = 0
     async for request in requests:
         validate.item_count(request)
-        # All are queued before the first is awaited, so that they share commits.
-        outcomes = [_queue(backend, item) for item in request.items]
-        settled = await _settle(outcomes)
-        results = [_result(index + i, outcome) for i, outcome in enumerate(settled)]
-        index += len(results)
-        yield pb.StreamIngestResponse(results=results)
+        items = [_read(item) for item in request.items]
+        works = [partial(ingest, correction=item) for item in items if isinstance(item, Correction)]
+        stored = iter(await backend.write_all(works))
+        outcomes = [next(stored) if isinstance(item, Correction) else item for item in items]
+        yield pb.StreamIngestResponse(results=[_result(index + i, outcome) for i, outcome in enumerate(outcomes)])
+        index += len(outcomes)
 
 
-def _queue(backend: Backend, item: pb.IngestRequest) -> Outcome:
+def _read(item: pb.IngestRequest) -> Correction | CorrectionsError:
     try:
-        correction: Correction = validate.correction(item)
+        return validate.correction(item)
     except CorrectionsError as error:
         return error
-    return backend.queue_write(partial(ingest, correction=correction))
 
 
-async def _settle(outcomes: list[Outcome]) -> list[Ingested | BaseException]:
-    futures = [outcome for outcome in outcomes if isinstance(outcome, asyncio.Future)]
-    settled = iter(await asyncio.gather(*futures, return_exceptions=True))
-    return [next(settled) if isinstance(outcome, asyncio.Future) else outcome for outcome in outcomes]
-
-
-def _result(index: int, outcome: Ingested | BaseException) -> pb.StreamIngestResult:
+def _result(index: int, outcome: Ingested | Exception) -> pb.StreamIngestResult:
     """The item's result. Raises what is no refusal of the one item."""
     if isinstance(outcome, Ingested):
         return pb.StreamIngestResult(index=index, id=outcome.id, created=outcome.created)

@@ -8,11 +8,13 @@ import sqlite3
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
+from avocet_grpc import failpoint
 from avocet_grpc.core.errors import CorrectionsError, Overloaded, StorageFailed, StorageFull
 from avocet_grpc.core.ports import Reader, Transaction
 from avocet_grpc.store import schema
@@ -21,15 +23,68 @@ from avocet_grpc.store.reader import SqlReader
 from avocet_grpc.store.transaction import Encode, SqlTransaction
 
 T = TypeVar("T")
-Work = tuple[Callable[[Transaction], Any], "Future[Any]"]
+Work = Callable[[Transaction], Any]
 
 BATCH = 256
+GATHER_S = 0.004
+GATHER_STEP_S = 0.0005
 WAITING = 10_000
 FULL = frozenset({sqlite3.SQLITE_FULL, sqlite3.SQLITE_TOOBIG})
 
 
 class LedgerUnusable(Exception):
     """The database cannot be opened, or is of another version; the text says what to do."""
+
+
+@dataclass(slots=True)
+class Group:
+    """Works that are answered together; `one` where it is one work, whose value or error is the answer."""
+
+    works: Sequence[Work]
+    one: bool
+    future: Future[Any] = field(default_factory=Future)
+
+    def answer(self, outcomes: list[Any]) -> None:
+        """What each work gave or raised, once it is durable."""
+        if not self.one:
+            self.future.set_result(outcomes)
+        elif isinstance(outcomes[0], Exception):
+            self.future.set_exception(outcomes[0])
+        else:
+            self.future.set_result(outcomes[0])
+
+
+class Run:
+    """The works of one commit, one after the other."""
+
+    def __init__(self, db: sqlite3.Connection, encode: Encode, revision: int, next_key: int) -> None:
+        self.revision, self.next_key = revision, next_key
+        self._db, self._encode = db, encode
+        self._rows = Buffer()
+        self._counts: Counter[tuple[str, str]] = Counter()
+
+    def outcome(self, work: Work) -> Any:
+        """What the work gives or raises. Raises sqlite3.Error."""
+        tx = SqlTransaction(self._db, self.revision, self.next_key, self._encode, self._rows)
+        try:
+            value = work(tx)
+        except sqlite3.Error:
+            raise
+        except Exception as error:
+            tx.undo()
+            return error
+        tx.keep()
+        self.revision += tx.changed
+        self.next_key = tx.next_key
+        for name, n in tx.counts.items():
+            self._counts[name] += n
+        return value
+
+    def finish(self) -> None:
+        """Write what still waits. Raises sqlite3.Error."""
+        self._rows.flush(self._db)
+        self._db.execute("UPDATE meta SET value = ? WHERE name = 'revision'", (self.revision,))
+        add_counts(self._db, self._counts.items())
 
 
 class SqliteStore:
@@ -42,13 +97,13 @@ class SqliteStore:
         self._path = path
         self._waiting = waiting
         self._encode = encode
-        self._works: queue.SimpleQueue[Work | None] = queue.SimpleQueue()
+        self._groups: queue.SimpleQueue[Group | None] = queue.SimpleQueue()
         self._readers: queue.LifoQueue[sqlite3.Connection] = queue.LifoQueue()
         self._memory_lock = threading.RLock() if path is None else None
         self._commit_listeners: list[Callable[[], None]] = []
         self._failure_listeners: list[Callable[[], None]] = []
         self._full_listeners: list[Callable[[], None]] = []
-        self._failed = self._closed = False
+        self._failed = self._closed = self._several = False
         try:
             self._db = self._connect()
             self._prepare()
@@ -69,14 +124,10 @@ class SqliteStore:
                 raise StorageFailed("the ledger cannot be read") from error
 
     def write(self, work: Callable[[Transaction], T]) -> Future[T]:
-        future: Future[T] = Future()
-        if self._failed or self._closed:
-            future.set_exception(StorageFailed("the ledger has stopped"))
-        elif self._works.qsize() >= self._waiting:
-            future.set_exception(Overloaded("too many changes wait"))
-        else:
-            self._works.put((work, future))
-        return future
+        return self._queue(Group((work,), one=True))
+
+    def write_all(self, works: Sequence[Callable[[Transaction], T]]) -> Future[list[T | Exception]]:
+        return self._queue(Group(works, one=False))
 
     def on_commit(self, listener: Callable[[], None]) -> None:
         self._commit_listeners.append(listener)
@@ -89,11 +140,20 @@ class SqliteStore:
 
     def close(self) -> None:
         self._closed = True
-        self._works.put(None)
+        self._groups.put(None)
         self._writer.join()
         self._db.close()
         while not self._readers.empty():
             self._readers.get().close()
+
+    def _queue(self, group: Group) -> Future[Any]:
+        if self._failed or self._closed:
+            group.future.set_exception(StorageFailed("the ledger has stopped"))
+        elif self._groups.qsize() >= self._waiting:
+            group.future.set_exception(Overloaded("too many changes wait"))
+        else:
+            self._groups.put(group)
+        return group.future
 
     def _connect(self) -> sqlite3.Connection:
         target = ":memory:" if self._path is None else str(self._path)
@@ -136,75 +196,71 @@ class SqliteStore:
 
     def _write_all(self) -> None:
         """The writer thread: whatever waits becomes one commit, and is answered after it."""
-        while (first := self._works.get()) is not None:
-            works, last = [first], False
-            while len(works) < BATCH and not last and not self._works.empty():
-                work = self._works.get()
-                last = work is None
-                if work is not None:
-                    works.append(work)
-            works = [work for work in works if work[1].set_running_or_notify_cancel()]
+        last = False
+        while not last and (first := self._groups.get()) is not None:
+            groups, last = self._gather(first)
+            groups = [group for group in groups if group.future.set_running_or_notify_cancel()]
             if self._failed:
-                _fail(works, StorageFailed("the ledger has stopped"))
-            elif works:
+                _fail(groups, StorageFailed("the ledger has stopped"))
+            elif groups:
                 with self._memory_lock or contextlib.nullcontext():
-                    self._commit(works)
-            if last:
-                return
+                    self._commit(groups)
 
-    def _commit(self, works: list[Work]) -> None:
-        answers: list[tuple[Future[Any], Any, Exception | None]] = []
-        revision, next_key = self._revision, self._next_key
-        counts: Counter[tuple[str, str]] = Counter()
-        waiting = Buffer()
+    def _gather(self, first: Group) -> tuple[list[Group], bool]:
+        """What waits by now, and whether it is the last.
+
+        Where several callers are at work, a moment's wait lets more of them share the commit.
+        """
+        groups, waited = [first], 0.0
+        while len(groups) < BATCH:
+            if self._groups.empty():
+                if not self._several or waited >= GATHER_S:
+                    break
+                time.sleep(GATHER_STEP_S)
+                waited += GATHER_STEP_S
+                if self._groups.empty():
+                    break
+            group = self._groups.get()
+            if group is None:
+                return groups, True
+            groups.append(group)
+        self._several = len(groups) > 1
+        return groups, False
+
+    def _commit(self, groups: list[Group]) -> None:
+        run = Run(self._db, self._encode, self._revision, self._next_key)
         try:
             self._db.execute("BEGIN IMMEDIATE")
-            for work, future in works:
-                tx = SqlTransaction(self._db, revision, next_key, self._encode, waiting)
-                try:
-                    answers.append((future, work(tx), None))
-                except sqlite3.Error:
-                    raise
-                except Exception as error:
-                    tx.undo()
-                    answers.append((future, None, error))
-                else:
-                    tx.keep()
-                    revision += tx.changed
-                    next_key = tx.next_key
-                    counts.update(tx.counts)
-            waiting.flush(self._db)
-            self._db.execute("UPDATE meta SET value = ? WHERE name = 'revision'", (revision,))
-            add_counts(self._db, counts.items())
+            outcomes = [[run.outcome(work) for work in group.works] for group in groups]
+            run.finish()
+            failpoint.hit("commit.before")
             self._db.execute("COMMIT")
         except sqlite3.Error as error:
-            self._refuse(works, error)
+            self._refuse(groups, error)
             return
-        self._revision, self._next_key = revision, next_key
-        for future, value, failure in answers:
-            if failure is None:
-                future.set_result(value)
-            else:
-                future.set_exception(failure)
+        failpoint.hit("commit.after")
+        self._revision, self._next_key = run.revision, run.next_key
+        for group, found in zip(groups, outcomes, strict=True):
+            group.answer(found)
         for listener in self._commit_listeners:
             listener()
 
-    def _refuse(self, works: list[Work], error: sqlite3.Error) -> None:
+    def _refuse(self, groups: list[Group], error: sqlite3.Error) -> None:
         """Nothing of the batch is stored, or nobody knows: a full disk may go on, any other failure may not."""
         with contextlib.suppress(sqlite3.Error):
             if self._db.in_transaction:
                 self._db.execute("ROLLBACK")
         if getattr(error, "sqlite_errorcode", 0) & 0xFF in FULL:
-            _fail(works, StorageFull("the disk is full"))
+            _fail(groups, StorageFull("the disk is full"))
             for listener in self._full_listeners:
                 listener()
             return
         self._failed = True
-        _fail(works, StorageFailed("the ledger failed"))
+        _fail(groups, StorageFailed("the ledger failed"))
         for listener in self._failure_listeners:
             listener()
 
 
-def _fail(works: list[Work], error: CorrectionsError) -> None:
-    for _, future in works:
-        future.set_exception(error)
+def _fail(groups: list[Group], error: CorrectionsError) -> None:
+    for group in groups:
+        group.future.set_exception(error)

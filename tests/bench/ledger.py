@@ -24,8 +24,7 @@ def rate(seconds: float) -> float:
         store = SqliteStore(Path(directory) / "ledger.db", encode_example)
         started, stored = time.perf_counter(), 0
         while (elapsed := time.perf_counter() - started) < seconds:
-            for future in [store.write(work) for _ in range(GROUP)]:
-                future.result()
+            store.write_all([work] * GROUP).result()
             stored += GROUP
         store.close()
     return stored / elapsed
