@@ -22,11 +22,15 @@ def server_options(limits: Limits, channelz: bool) -> list[tuple[str, Any]]:
         ("grpc.max_concurrent_streams", limits.streams),
         ("grpc.max_allowed_incoming_connections", limits.connections),
         ("grpc.server_handshake_timeout_ms", limits.handshake_seconds * 1000),
+        # Until its peer has acknowledged the settings, a connection is not held to them.
+        ("grpc.http2.settings_timeout", limits.handshake_seconds * 1000),
         ("grpc.max_connection_idle_ms", limits.idle_seconds * 1000),
         ("grpc.max_connection_age_ms", limits.connection_seconds * 1000),
         ("grpc.max_connection_age_grace_ms", int(limits.stream_seconds * 1000)),
         ("grpc.keepalive_time_ms", limits.ping_seconds * 1000),
         ("grpc.keepalive_timeout_ms", limits.ping_timeout_seconds * 1000),
+        # The former bounds unacknowledged bytes alone; without this a silent peer would stay for a minute.
+        ("grpc.http2.ping_timeout_ms", limits.ping_timeout_seconds * 1000),
         ("grpc.keepalive_permit_without_calls", 1),
         ("grpc.http2.min_ping_interval_without_data_ms", limits.client_ping_seconds * 1000),
         ("grpc.http2.max_ping_strikes", PING_STRIKES),

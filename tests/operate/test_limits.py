@@ -1,0 +1,242 @@
+"""Each limit at its edge: what is within it works, what is beyond it is refused, and what it held is freed."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import grpc
+import pytest
+from google.rpc import error_details_pb2, status_pb2
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_status import rpc_status
+from h2.events import ConnectionTerminated, StreamEnded, StreamReset
+
+from avocet_client.v1 import corrections_pb2 as pb
+from avocet_client.v1 import corrections_pb2_grpc
+from tests.operate.raw import RawConnection
+from tests.support import BIN, ROOT, SECRET, Server, bearer, eventually, failure_of
+
+STATS = pb.StatsRequest()
+
+
+def limited(server: Server, **limits: float) -> Server:
+    """The server, started with these limits."""
+    server.environment = {"AVOCET_LIMIT": " ".join(f"{name}={value}" for name, value in limits.items())}
+    return server.start()
+
+
+def new_channel(server: Server) -> grpc.Channel:
+    # Channels to one address share a connection unless told otherwise.
+    return grpc.insecure_channel(server.address, [("grpc.use_local_subchannel_pool", 1)])
+
+
+def idle_stream(server: Server, channel: grpc.Channel | None = None) -> Any:
+    """A StreamIngest that the server has begun, and that sends nothing more."""
+    stub: Any = corrections_pb2_grpc.CorrectionsServiceStub(channel or server.open_channel)
+    sent = iter([pb.StreamIngestRequest(items=[pb.IngestRequest()])])
+
+    def requests() -> Iterator[pb.StreamIngestRequest]:
+        yield from sent
+        threading.Event().wait(60)
+
+    call = stub.StreamIngest(requests(), metadata=bearer(), timeout=60)
+    assert next(call).results[0].HasField("error")
+    return call
+
+
+def retry_seconds(status: status_pb2.Status | None) -> int:
+    info = error_details_pb2.RetryInfo()
+    assert status is not None and any(detail.Unpack(info) for detail in status.details)
+    return int(info.retry_delay.seconds)
+
+
+def ingest_of(size: int) -> pb.IngestRequest:
+    """A request of exactly `size` bytes."""
+    request = pb.IngestRequest(source="s", task_type="t", prompt="p", correction="c", response="x" * (size - 40))
+    request.response += "x" * (size - request.ByteSize())
+    assert request.ByteSize() == size
+    return request
+
+
+def test_a_message_of_the_largest_size_is_taken_and_one_byte_more_is_not(stopped_server: Server) -> None:
+    server = limited(stopped_server, message_bytes=100_000)
+    assert server.ingest(ingest_of(100_000)).created
+    failure = failure_of(lambda: server.ingest(ingest_of(100_001)))
+    assert failure.code == grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert server.stats().total == 1
+
+
+def test_metadata_within_the_limit_is_taken_and_beyond_it_is_not(stopped_server: Server) -> None:
+    server = limited(stopped_server, metadata_bytes=4_096)
+
+    def call(size: int) -> Any:
+        return server.stub.Stats(STATS, metadata=(("x-filler", "x" * size),))
+
+    assert call(3_500).revision
+    assert failure_of(lambda: call(4_096)).code == grpc.StatusCode.RESOURCE_EXHAUSTED
+    with RawConnection(server.address) as raw:
+        raw.settle()
+        streams = [raw.call("Stats", ("x-filler", "x" * size)) for size in (3_500, 4_096)]
+        for stream in streams:
+            raw.send(stream, b"")
+        assert [raw.status(stream)[0] for stream in streams] == ["0", "8"]
+
+
+def test_a_connection_has_as_many_calls_as_it_may_and_the_next_one_waits(stopped_server: Server) -> None:
+    server = limited(stopped_server, streams=2)
+    held = [idle_stream(server) for _ in range(2)]
+    assert failure_of(lambda: server.stub.Stats(STATS, timeout=1)).code == grpc.StatusCode.DEADLINE_EXCEEDED
+    with new_channel(server) as other:
+        stub: Any = corrections_pb2_grpc.CorrectionsServiceStub(other)
+        assert stub.Stats(STATS, timeout=5).revision
+    held[0].cancel()
+    assert server.stub.Stats(STATS, timeout=5).revision
+
+
+def test_one_connection_too_many_is_closed_and_a_closed_one_makes_room(stopped_server: Server) -> None:
+    server = limited(stopped_server, connections=3)
+    assert server.stats().total == 0
+    held = [RawConnection(server.address) for _ in range(2)]
+    assert all(connection.receive() for connection in held)
+    with RawConnection(server.address) as fourth:
+        assert not any(fourth.receive() for _ in range(5)) and not fourth.open
+    held[0].socket.close()
+
+    def fits() -> bool:
+        with RawConnection(server.address) as another:
+            return another.receive()
+
+    eventually(fits, 5)
+    assert server.stats().total == 0
+
+
+def test_one_call_too_many_is_told_when_to_try_again_and_health_still_answers(stopped_server: Server) -> None:
+    server = limited(stopped_server, calls=2)
+    held = [idle_stream(server) for _ in range(2)]
+    with pytest.raises(grpc.RpcError) as caught:
+        server.stub.Stats(STATS)
+    error: Any = caught.value
+    assert (error.code(), "OVERLOADED" in str(rpc_status.from_call(error))) == (
+        grpc.StatusCode.RESOURCE_EXHAUSTED,
+        True,
+    )
+    assert retry_seconds(rpc_status.from_call(error)) >= 1
+    health: Any = health_pb2_grpc.HealthStub(server.open_channel)
+    assert health.Check(health_pb2.HealthCheckRequest()).status == health_pb2.HealthCheckResponse.SERVING
+    held[0].cancel()
+    eventually(lambda: answers(server), 5)
+
+
+def answers(server: Server) -> bool:
+    try:
+        return bool(server.stub.Stats(STATS).revision)
+    except grpc.RpcError:
+        return False
+
+
+def test_a_call_that_sends_no_message_counts_and_is_freed_when_its_caller_disappears(stopped_server: Server) -> None:
+    server = limited(stopped_server, calls=1)
+    with RawConnection(server.address) as silent:
+        silent.call("Stats")
+        silent.flush()
+        eventually(lambda: not answers(server), 5)
+        assert failure_of(lambda: server.stub.Stats(STATS)).reason == "OVERLOADED"
+    eventually(lambda: answers(server), 5)
+
+
+def test_a_call_ends_at_the_servers_own_deadline(stopped_server: Server) -> None:
+    server = limited(stopped_server, call_seconds=0.5, stream_seconds=1)
+    with RawConnection(server.address) as silent:
+        stream = silent.call("Stats")
+        silent.flush()
+        assert silent.status(stream)[0] == str(grpc.StatusCode.DEADLINE_EXCEEDED.value[0])
+    held = idle_stream(server)
+    failure = failure_of(lambda: list(held))
+    assert (failure.code, failure.reason) == (grpc.StatusCode.DEADLINE_EXCEEDED, "CALL_TOO_LONG")
+    assert answers(server)
+
+
+def test_changes_beyond_those_that_may_wait_are_refused_each_for_itself(stopped_server: Server) -> None:
+    server = limited(stopped_server, waiting_writes=10)
+    items = [pb.IngestRequest(source="s", task_type="t", prompt=f"p{n}", correction="c") for n in range(1_000)]
+    answers = server.stub.StreamIngest(iter([pb.StreamIngestRequest(items=items)]), metadata=bearer())
+    results = [result for answer in answers for result in answer.results]
+    refused = [result.error for result in results if result.HasField("error")]
+    assert len(results) == 1_000
+    assert 0 < len(refused) < 1_000
+    assert all("OVERLOADED" in str(error) and retry_seconds(error) >= 1 for error in refused)
+    assert server.stats().total == 1_000 - len(refused)
+
+
+def test_a_socket_that_says_nothing_is_closed(stopped_server: Server) -> None:
+    server = limited(stopped_server, handshake_seconds=1)
+    host, _, port = server.address.rpartition(":")
+    with socket.create_connection((host, int(port)), timeout=20) as silent:
+        while silent.recv(4_096):
+            pass
+
+
+def test_a_peer_that_does_not_acknowledge_the_settings_is_closed(stopped_server: Server) -> None:
+    server = limited(stopped_server, handshake_seconds=1)
+    with RawConnection(server.address) as rude:
+        rude.socket.settimeout(20)
+        while rude.socket.recv(4_096):
+            pass
+
+
+def test_a_client_that_pings_too_often_is_sent_away_and_one_that_does_not_stays(stopped_server: Server) -> None:
+    server = limited(stopped_server, client_ping_seconds=1)
+    with RawConnection(server.address) as flood:
+        for number in range(10):
+            flood.http.ping(number.to_bytes(8, "big"))
+        flood.flush()
+        assert flood.until(ConnectionTerminated).error_code == 11  # ENHANCE_YOUR_CALM
+    with RawConnection(server.address) as patient:
+        for number in range(4):
+            patient.http.ping(number.to_bytes(8, "big"))
+            patient.flush()
+            time.sleep(1.1)
+        while patient.receive(0.2):
+            pass
+        assert patient.open and patient.is_going_away() is None
+
+
+def test_a_peer_that_answers_no_ping_is_gone(stopped_server: Server) -> None:
+    server = limited(stopped_server, ping_seconds=1, ping_timeout_seconds=1, calls=1)
+    with RawConnection(server.address) as dead:
+        dead.receive()
+        dead.call("Stats")
+        dead.flush()
+        eventually(lambda: not answers(server), 5)
+        eventually(lambda: answers(server), 15)
+
+
+def test_an_idle_connection_is_asked_to_close(stopped_server: Server) -> None:
+    server = limited(stopped_server, idle_seconds=1)
+    with RawConnection(server.address) as idle:
+        assert idle.until(ConnectionTerminated).additional_data == b"connection idle"
+
+
+def test_an_old_connection_is_asked_to_close(stopped_server: Server) -> None:
+    server = limited(stopped_server, connection_seconds=1)
+    with RawConnection(server.address) as old:
+        stream = old.call("StreamIngest", ("authorization", f"Bearer {SECRET}"))
+        old.flush()
+        assert old.until(ConnectionTerminated).error_code == 0
+        ended = [event for event in old.events if isinstance(event, StreamEnded | StreamReset)]
+        assert stream not in [event.stream_id for event in ended]
+
+
+@pytest.mark.parametrize(
+    "given", ["calls", "calls=", "calls=0", "calls=-1", "calls=many", "colour=1", "idle_seconds=9e9"]
+)
+def test_a_limit_that_is_none_is_refused_with_what_to_write(given: str) -> None:
+    command = [str(BIN / "avocet-grpc"), "serve", "--limit", given]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=30, cwd=ROOT)
+    assert done.returncode == 2
+    assert given in done.stderr and "Traceback" not in done.stderr
