@@ -5,6 +5,7 @@ The lock is on the directory itself: one on a file in the private directory woul
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 from pathlib import Path
@@ -35,7 +36,8 @@ class DataDirectoryLock:
 
     def release(self) -> None:
         """Let another server have the directory."""
-        self._owner.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            self._owner.unlink()
         os.close(self._fd)
 
 

@@ -9,7 +9,7 @@ import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from typing import Any
+from typing import Any, NoReturn
 
 import structlog
 
@@ -60,7 +60,9 @@ def run(settings: Settings) -> int:
         return _complain(str(error), EXIT_TAKEN)
     except (CannotStart, CannotListen, Unreadable) as error:
         return _complain(str(error), EXIT_CANNOT_START)
-    except (LedgerUnusable, StorageFailed, StorageFull) as error:
+    except StorageFailed:
+        _end_at_once()
+    except (LedgerUnusable, StorageFull) as error:
         return _complain(f"{error} (in {settings.data_dir / '.avocet'})", EXIT_CANNOT_START)
     except KeyboardInterrupt:
         return _complain("interrupted before it served", EXIT_CANNOT_START)
@@ -137,10 +139,13 @@ async def _serve(settings: Settings, access: Access, parts: Parts) -> int:
         await server.stop(1)
         _end_at_once()
     await server.stop(settings.grace_seconds)
-    clean = await asyncio.to_thread(parts.syncer.stop, settings.sync_seconds)
+    finished = asyncio.ensure_future(asyncio.to_thread(parts.syncer.stop, settings.sync_seconds))
+    failed = asyncio.ensure_future(events.storage_failed.wait())
+    await asyncio.wait({finished, failed}, return_when=asyncio.FIRST_COMPLETED)
     if events.storage_failed.is_set():
         _end_at_once()
-    if not clean:
+    failed.cancel()
+    if not await finished:
         return _complain("the shared files could not be brought up to date; start and stop again", EXIT_FILES_BEHIND)
     return EXIT_OK
 
@@ -183,7 +188,7 @@ async def _keep(events: Events, access: Access, store: SqliteStore, health: Heal
                 health.set_writes(True)
 
 
-def _end_at_once() -> None:
+def _end_at_once() -> NoReturn:
     """A ledger that failed must not be touched again, so nothing is closed and nothing is waited for."""
     _complain("the storage failed; what was under way is unknown", EXIT_STORAGE_FAILED)
     sys.stderr.flush()

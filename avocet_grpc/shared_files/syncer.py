@@ -22,7 +22,6 @@ LOOK_EVERY_S = 0.25
 NOT_LEVEL_S = 0.05
 GATHER_S = 0.03
 """Commits that come within this time go out together."""
-BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 PRIVATE = ".avocet"
 RUNNING = "running"
 
@@ -44,18 +43,15 @@ class Syncer:
     def adopt(self) -> None:
         """Take both files in before serving.
 
-        They are the truth, except after a power cut: then the disk may lack what we wrote last. Raises OSError or
-        StorageFailed.
+        They are the truth after a clean stop. After any other the disk may lack what we wrote last: a power cut and
+        a file system that failed lose what was not synced. Raises OSError or StorageFailed.
         """
-        boot = _boot_id()
-        trusted = True
-        with contextlib.suppress(OSError):
-            trusted = self._running.read_text().strip() == boot
+        trusted = not self._running.exists()
         self._running.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         for mirror in self._mirrors:
             mirror.adopt(trusted)
             mirror.make_sure_it_exists()
-        _write_durably(self._running, boot)
+        _write_durably(self._running, "not stopped cleanly\n")
 
     def start(self) -> None:
         """Begin to look at the files and to write them."""
@@ -116,13 +112,6 @@ class Syncer:
             self._said[number] = text
             expected = isinstance(error, OSError | CorrectionsError)
             log.error("shared file not brought up to date", error=text, exc_info=not expected)
-
-
-def _boot_id() -> str:
-    try:
-        return BOOT_ID.read_text().strip()
-    except OSError:
-        return "unknown"
 
 
 def _write_durably(path: Path, text: str) -> None:

@@ -15,10 +15,11 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from avocet_grpc import failpoint
-from avocet_grpc.core.errors import CorrectionsError, Overloaded, StorageFailed, StorageFull
+from avocet_grpc.core.errors import Overloaded, StorageFailed, StorageFull
 from avocet_grpc.core.ports import Reader, Transaction
 from avocet_grpc.store import schema
 from avocet_grpc.store.buffer import Buffer, add_counts
+from avocet_grpc.store.failure import StorageRefused, may_go_on, meaning
 from avocet_grpc.store.reader import SqlReader
 from avocet_grpc.store.transaction import Encode, SqlTransaction
 
@@ -29,7 +30,10 @@ BATCH = 256
 GATHER_S = 0.004
 GATHER_STEP_S = 0.0005
 WAITING = 10_000
-FULL = frozenset({sqlite3.SQLITE_FULL, sqlite3.SQLITE_TOOBIG})
+CHECKPOINT_CHANGES = 4_000
+"""Changed rows after which the journal is copied into the database."""
+JOURNAL_BYTES = 64 * 1024 * 1024
+FULL_PAUSE_S = 1.0
 
 
 class LedgerUnusable(Exception):
@@ -68,9 +72,9 @@ class Run:
         tx = SqlTransaction(self._db, self.revision, self.next_key, self._encode, self._rows)
         try:
             value = work(tx)
-        except sqlite3.Error:
-            raise
         except Exception as error:
+            if isinstance(error, sqlite3.Error) and meaning(error, None) is not None:
+                raise
             tx.undo()
             return error
         tx.keep()
@@ -104,6 +108,9 @@ class SqliteStore:
         self._failure_listeners: list[Callable[[], None]] = []
         self._full_listeners: list[Callable[[], None]] = []
         self._failed = self._closed = self._several = False
+        self._failing = threading.Lock()
+        self._copied = 0
+        self._is_full, self._tried_at = False, 0.0
         try:
             self._db = self._connect()
             self._prepare()
@@ -113,15 +120,21 @@ class SqliteStore:
         self._writer.start()
 
     def read(self, work: Callable[[Reader], T]) -> T:
-        with self._reader() as connection:
-            try:
+        try:
+            with self._reader() as connection:
                 connection.execute("BEGIN")
                 try:
                     return work(SqlReader(connection))
                 finally:
-                    connection.execute("COMMIT")
-            except sqlite3.DatabaseError as error:
-                raise StorageFailed("the ledger cannot be read") from error
+                    if connection.in_transaction:
+                        connection.execute("COMMIT")
+        except sqlite3.Error as error:
+            failure = meaning(error, self._path)
+            if failure is None:
+                raise
+            if not may_go_on(failure):
+                self._fail()
+            raise failure from error
 
     def write(self, work: Callable[[Transaction], T]) -> Future[T]:
         return self._queue(Group((work,), one=True))
@@ -142,6 +155,9 @@ class SqliteStore:
         self._closed = True
         self._groups.put(None)
         self._writer.join()
+        if self._failed:
+            # Closing would write what is left of the journal, which a failed storage must not be asked for again.
+            return
         self._db.close()
         while not self._readers.empty():
             self._readers.get().close()
@@ -158,7 +174,9 @@ class SqliteStore:
     def _connect(self) -> sqlite3.Connection:
         target = ":memory:" if self._path is None else str(self._path)
         db = sqlite3.connect(target, isolation_level=None, check_same_thread=False, cached_statements=256, timeout=30)
-        for pragma in ("journal_mode = WAL", "synchronous = FULL", "cache_size = -32768", "foreign_keys = ON"):
+        # SQLite would not tell of a failure in an automatic checkpoint, and try it again.
+        settings = ("journal_mode = WAL", "wal_autocheckpoint = 0", f"journal_size_limit = {JOURNAL_BYTES}")
+        for pragma in (*settings, "synchronous = FULL", "cache_size = -32768", "foreign_keys = ON"):
             db.execute(f"PRAGMA {pragma}")
         return db
 
@@ -205,6 +223,7 @@ class SqliteStore:
             elif groups:
                 with self._memory_lock or contextlib.nullcontext():
                     self._commit(groups)
+                    self._checkpoint_if_due()
 
     def _gather(self, first: Group) -> tuple[list[Group], bool]:
         """What waits by now, and whether it is the last.
@@ -235,7 +254,7 @@ class SqliteStore:
             run.finish()
             failpoint.hit("commit.before")
             self._db.execute("COMMIT")
-        except sqlite3.Error as error:
+        except Exception as error:
             self._refuse(groups, error)
             return
         failpoint.hit("commit.after")
@@ -245,22 +264,49 @@ class SqliteStore:
         for listener in self._commit_listeners:
             listener()
 
-    def _refuse(self, groups: list[Group], error: sqlite3.Error) -> None:
-        """Nothing of the batch is stored, or nobody knows: a full disk may go on, any other failure may not."""
-        with contextlib.suppress(sqlite3.Error):
+    def _checkpoint_if_due(self) -> None:
+        """Copy the journal into the database where it has grown, or has no room to grow: it then begins anew in its
+        own place. What was answered does not wait for it."""
+        if self._path is None or self._failed:
+            return
+        journal = self._path.with_name(f"{self._path.name}-wal")
+        due = self._db.total_changes - self._copied >= CHECKPOINT_CHANGES
+        if self._is_full and time.monotonic() - self._tried_at >= FULL_PAUSE_S:
+            due, self._is_full, self._tried_at = True, False, time.monotonic()
+        try:
+            if due or journal.stat().st_size > JOURNAL_BYTES:
+                self._db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+                self._copied = self._db.total_changes
+        except (sqlite3.Error, OSError) as error:
+            failure = meaning(error, self._path) if isinstance(error, sqlite3.Error) else StorageFailed(str(error))
+            if failure is None or not may_go_on(failure):
+                self._fail()
+
+    def _refuse(self, groups: list[Group], error: Exception) -> None:
+        """Nothing of the batch is stored, or nobody knows: a full disk may go on, a failure may not."""
+        failure = (meaning(error, self._path) if isinstance(error, sqlite3.Error) else None) or error
+        try:
             if self._db.in_transaction:
                 self._db.execute("ROLLBACK")
-        if getattr(error, "sqlite_errorcode", 0) & 0xFF in FULL:
-            _fail(groups, StorageFull("the disk is full"))
+        except sqlite3.Error:
+            failure = StorageFailed("the ledger failed")
+        if not may_go_on(failure):
+            self._fail()
+        self._is_full = isinstance(failure, StorageFull)
+        _fail(groups, failure)
+        if isinstance(failure, StorageFull | StorageRefused):
             for listener in self._full_listeners:
                 listener()
-            return
-        self._failed = True
-        _fail(groups, StorageFailed("the ledger failed"))
-        for listener in self._failure_listeners:
-            listener()
+
+    def _fail(self) -> None:
+        """Refuse everything from now on, and tell who listens, once."""
+        with self._failing:
+            already, self._failed = self._failed, True
+        if not already:
+            for listener in self._failure_listeners:
+                listener()
 
 
-def _fail(groups: list[Group], error: CorrectionsError) -> None:
+def _fail(groups: list[Group], error: Exception) -> None:
     for group in groups:
         group.future.set_exception(error)

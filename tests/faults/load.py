@@ -5,6 +5,8 @@ from __future__ import annotations
 import random
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -24,13 +26,15 @@ DEADLINE_S = 20.0
 class Caller:
     """One caller with a connection of its own.
 
-    `failures` counts its calls that ended with an error, by code; `slowest` is the longest call in seconds.
+    `failures` counts its calls that ended with an error, by code; `answered` are the seconds that each of the others
+    took. `runs` is where it makes benchmark runs to import; without it there are none.
     """
 
-    def __init__(self, acks: Acks, address: str) -> None:
+    def __init__(self, acks: Acks, address: str, runs: Path | None = None) -> None:
         self.acks = acks
         self.failures: dict[grpc.StatusCode, int] = {}
-        self.slowest = 0.0
+        self.answered: list[float] = []
+        self._runs = runs
         options = [("grpc.use_local_subchannel_pool", 1), ("grpc.max_receive_message_length", 64 << 20)]
         self._channel = grpc.insecure_channel(address, options)
         self.stub = corrections_pb2_grpc.CorrectionsServiceStub(self._channel)
@@ -41,6 +45,8 @@ class Caller:
     def act(self, dice: random.Random) -> bool:
         """One change of a kind chosen by the dice. True if it was acknowledged."""
         number = dice.random()
+        if self._runs is not None and number > 0.99:
+            return self.import_run(self._runs, 20)
         if number < 0.2:
             return self.ingest()
         return self.undo() if number < 0.4 else self.submit(dice.choice(["correct", "correct", "discard", "flag"]))
@@ -107,11 +113,10 @@ class Caller:
         """The call of this change, for the first time or again; gives its answer. Raises grpc.RpcError."""
         method = {"undo": self.stub.Undo, "ingest": self.stub.Ingest, "import": self.stub.Import}
         started = time.monotonic()
-        try:
-            call: Any = method.get(change.action, self.stub.Submit)
-            return call(change.request, metadata=bearer(), timeout=DEADLINE_S)
-        finally:
-            self.slowest = max(self.slowest, time.monotonic() - started)
+        call: Any = method.get(change.action, self.stub.Submit)
+        answer = call(change.request, metadata=bearer(), timeout=DEADLINE_S)
+        self.answered.append(time.monotonic() - started)
+        return answer
 
     def _decide(self, known: Known, change: Change) -> bool:
         try:
@@ -140,17 +145,24 @@ class Load:
     """
 
     def __init__(
-        self, acks: Acks, address: str, threads: int = 4, persistent: bool = False, pause_s: float = 0.0
+        self,
+        acks: Acks,
+        address: str,
+        threads: int = 4,
+        persistent: bool = False,
+        pause_s: float = 0.0,
+        runs: Path | None = None,
     ) -> None:
         self.acks = acks
-        self.callers = [Caller(acks, address) for _ in range(threads)]
+        self.callers = [Caller(acks, address, runs) for _ in range(threads)]
         self._persistent = persistent
         self._pause_s = pause_s
         self._before = acks.acknowledged
         self._end = threading.Event()
+        self._turns = [threading.Lock() for _ in self.callers]
         self._threads = [
-            threading.Thread(target=self._run, args=(caller, random.Random(f"{acks.seed}-{acks.name('caller')}")))
-            for caller in self.callers
+            threading.Thread(target=self._run, args=(caller, turn, random.Random(f"{acks.seed}-{acks.name('caller')}")))
+            for caller, turn in zip(self.callers, self._turns, strict=True)
         ]
 
     @property
@@ -188,11 +200,20 @@ class Load:
             assert time.monotonic() < deadline, f"only {self.acknowledged} of {count} changes were acknowledged"
             time.sleep(0.005)
 
-    def _run(self, caller: Caller, dice: random.Random) -> None:
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """No call is under way while the `with` lasts."""
+        with ExitStack() as stack:
+            for turn in self._turns:
+                stack.enter_context(turn)
+            yield
+
+    def _run(self, caller: Caller, turn: threading.Lock, dice: random.Random) -> None:
         try:
             while not self._end.is_set():
                 failed = sum(caller.failures.values())
-                caller.act(dice)
+                with turn:
+                    caller.act(dice)
                 if sum(caller.failures.values()) > failed:
                     if not self._persistent:
                         return

@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import random
 import shutil
+import subprocess
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -53,3 +55,31 @@ def whole_only() -> None:
     """Leave a long row out of the short form."""
     if not WHOLE:
         pytest.skip("a row of `make test-faults` alone")
+
+
+@contextmanager
+def mounted(where: Path, *arguments: str) -> Iterator[None]:
+    """A file system at `where` (`arguments` are those of mount), for as long as the `with` lasts."""
+    where.mkdir(parents=True, exist_ok=True)
+    run("mount", *arguments, str(where))
+    try:
+        yield
+    finally:
+        run("umount", "--lazy", str(where))
+
+
+@contextmanager
+def ext4(where: Path, image: Path, megabytes: int = 64, options: str = "loop") -> Iterator[None]:
+    """A new ext4 in a file of this size, mounted at `where`."""
+    with image.open("wb") as file:
+        file.truncate(megabytes << 20)
+    run("mkfs.ext4", "-q", "-F", str(image))
+    with mounted(where, "-o", options, str(image)):
+        yield
+
+
+def run(*command: str) -> str:
+    """Run a command; gives its output. Raises AssertionError with what it said."""
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, f"{' '.join(command)}: {done.stderr or done.stdout}"
+    return done.stdout

@@ -1,4 +1,4 @@
-"""Whatever stands under a file's name (another inode, nothing, a link, what is unreadable): no record is lost by it."""
+"""Whatever stands under a file's name - another inode, nothing, a link, what is unreadable - loses no record."""
 
 from __future__ import annotations
 

@@ -1,0 +1,111 @@
+"""A sync that fails, and a slow one: nothing is acknowledged that is not on the disk, and no sync is tried twice."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from tests.faults.acks import Acks
+from tests.faults.check import check
+from tests.faults.load import Load, candidates
+from tests.faults.support import need
+from tests.support import Server, write_records
+
+EXIT_STORAGE_FAILED = 5
+STATUS = health_pb2.HealthCheckResponse
+
+
+class HealthWatch(threading.Thread):
+    """Follows the server's health; `seen` are the statuses in order."""
+
+    def __init__(self, server: Server) -> None:
+        super().__init__(daemon=True)
+        self._channel = grpc.insecure_channel(server.address)
+        self.seen: list[Any] = []
+
+    def run(self) -> None:
+        stub: Any = health_pb2_grpc.HealthStub(self._channel)
+        try:
+            for answer in stub.Watch(health_pb2.HealthCheckRequest()):
+                self.seen.append(answer.status)
+        except grpc.RpcError:
+            pass
+
+
+def under_strace(server: Server, trace: Path, *flags: str) -> None:
+    """From its next start on, the server's syncs are traced; it keeps its process id."""
+    need("strace")
+    calls = ["-e", "trace=fsync,fdatasync", *flags]
+    server.prefix = ["strace", "-D", "-f", "-qq", "-y", "-o", str(trace), *calls]
+
+
+def syncs_after_the_injected_one(trace: Path) -> list[str]:
+    """Syncs of the ledger that were tried after the one that failed."""
+    lines = trace.read_text().splitlines()
+    (injected,) = (number for number, line in enumerate(lines) if "(INJECTED)" in line)
+    return [line for line in lines[injected + 1 :] if "ledger.db" in line and "sync(" in line]
+
+
+@pytest.mark.parametrize("when", [40, 90])
+def test_a_failed_sync_of_the_journal_acknowledges_nothing_more_and_is_not_tried_again(
+    victim: Server, acks: Acks, tmp_path: Path, when: int
+) -> None:
+    end_by_a_failed_sync(victim, acks, tmp_path / "trace", "ledger.db-wal", when, least=20)
+
+
+def test_a_failed_sync_of_the_database_ends_the_service_too(victim: Server, acks: Acks, tmp_path: Path) -> None:
+    end_by_a_failed_sync(victim, acks, tmp_path / "trace", "ledger.db", 1, least=200)
+
+
+def end_by_a_failed_sync(server: Server, acks: Acks, trace: Path, file: str, when: int, least: int) -> None:
+    write_records(server.candidates, made := candidates(600))
+    acks.add(made)
+    server.start()
+    assert server.stop() == 0
+    failing = f"inject=fsync,fdatasync:error=EIO:when={when}"
+    under_strace(server, trace, "-P", str(server.data / ".avocet" / file), "-e", failing)
+    health = HealthWatch(server.start())
+    health.start()
+    with Load(acks, server.address, threads=8) as load:
+        load.wait(timeout=90)
+        assert server.ended() == EXIT_STORAGE_FAILED
+    health.join(timeout=10)
+    assert "(INJECTED)" in trace.read_text()
+    assert load.acknowledged >= least
+    assert acks.unknown >= 1 or file == "ledger.db"
+    assert STATUS.NOT_SERVING in health.seen
+    assert syncs_after_the_injected_one(trace) == []
+    server.prefix = []
+    check(acks, server.start())
+    assert server.stop() == 0
+    check(acks, server.start(), asked=10_000)
+
+
+SYNC_S = 0.2
+
+
+def test_on_a_slow_disk_batches_grow_and_nothing_is_acknowledged_before_its_sync(
+    victim: Server, acks: Acks, tmp_path: Path
+) -> None:
+    write_records(victim.candidates, made := candidates(600))
+    acks.add(made)
+    trace = tmp_path / "trace"
+    delay = f"inject=fsync,fdatasync:delay_enter={int(SYNC_S * 1_000_000)}"
+    under_strace(victim, trace, "-P", str(victim.data / ".avocet" / "ledger.db-wal"), "-e", delay)
+    victim.start()
+    before = trace.read_text().count("sync(")
+    with Load(acks, victim.address, threads=16) as load:
+        load.wait_for(150, timeout=60)
+    syncs = trace.read_text().count("sync(") - before
+    answered = [seconds for caller in load.callers for seconds in caller.answered]
+    assert sum(load.failures(code) for code in grpc.StatusCode) == 0, "a deadline was missed"
+    assert min(answered) >= SYNC_S, "a change was acknowledged before its sync"
+    assert load.acknowledged >= 3 * syncs, f"{load.acknowledged} changes in {syncs} syncs"
+    victim.prefix = []
+    victim.kill()
+    check(acks, victim.start())
