@@ -237,7 +237,7 @@ class StoreSuite:
         def half(tx: Any) -> None:
             review.submit(tx, Decision("c1", Action.DISCARD))
             assert tx.pending_count(File.CANDIDATES) == 3
-            assert tx.candidate("c1").record["status"] == "discarded"
+            assert tx.candidate("c1").loaded["status"] == "discarded"
             raise InvalidField("x", "half-way")
 
         works = [

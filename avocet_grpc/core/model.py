@@ -6,7 +6,7 @@ import enum
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 Record = dict[str, Any]
 """One JSON object of a shared file, as Python's `json` reads it."""
@@ -140,14 +140,6 @@ class Candidate:
     revision: int
     loaded: Record | None = field(default=None, compare=False, repr=False)
 
-    @property
-    def record(self) -> Record:
-        """The record; whoever changes it copies it first."""
-        if self.loaded is not None:
-            return self.loaded
-        record: Record = json.loads(self.raw)
-        return record
-
 
 @dataclass(frozen=True, slots=True)
 class Position:
@@ -255,8 +247,7 @@ class ExportSelection:
     split: Split | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class ExportRow:
+class ExportRow(NamedTuple):
     """One exportable example: its place in the order of approval and its encoded TrainingExample."""
 
     key: int

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import re
@@ -9,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from avocet_grpc.core.model import Columns, ParsedLine, Record
+from avocet_grpc.core.model import Candidate, Columns, ParsedLine, Record
 
 MAX_ID_CHARACTERS = 512
 MAX_NESTING = 500
@@ -31,6 +32,7 @@ class _Typical(msgspec.Struct):
     quality_score: float | None = None
 
 
+_quick = msgspec.json.Decoder()
 _typical = msgspec.json.Decoder(_Typical)
 
 
@@ -63,7 +65,7 @@ def parse(raw: bytes) -> ParsedLine:
 def render(record: Record) -> ParsedLine:
     """A record of ours as the line that we write: ASCII-only JSON, keys in the record's own order."""
     raw = json.dumps(record).encode("ascii")
-    return ParsedLine(raw, digest_of(raw), _typical_columns(raw) or columns_of(record), record)
+    return ParsedLine(raw, digest_of(raw), columns_of(record), record)
 
 
 def digest_of(raw: bytes) -> bytes:
@@ -75,6 +77,11 @@ def content_digest(record: Record) -> bytes:
     """16 bytes that are equal for equal content, whatever the order of keys or the spelling of the line."""
     canonical = json.dumps(record, sort_keys=True, separators=(",", ":"))
     return hashlib.blake2b(canonical.encode("ascii"), digest_size=16).digest()
+
+
+def record_of(candidate: Candidate) -> Record:
+    """The candidate's record; whoever changes it copies it first."""
+    return load(candidate.raw) if candidate.loaded is None else candidate.loaded
 
 
 def load(raw: bytes) -> Record:
@@ -117,13 +124,18 @@ def replace_surrogates(text: str) -> str:
 
 def _typical_columns(raw: bytes) -> Columns | None:
     """The columns of a usual line, at a quarter of what `json` costs; None where `json` has to look."""
-    if not raw.isascii() or _is_too_deep(raw) or (len(raw) > 4300 and _TOO_MANY_DIGITS.search(raw)):
+    if not _is_quick(raw) or _is_too_deep(raw):
         return None
     try:
         found = _typical.decode(raw)
     except (msgspec.MsgspecError, RecursionError):
         return None
     return Columns(*msgspec.structs.astuple(found)) if is_valid_id(found.id) else None
+
+
+def _is_quick(raw: bytes) -> bool:
+    """True where msgspec reads the line as `json` does, or refuses it."""
+    return raw.isascii() and (len(raw) <= 4300 or not _TOO_MANY_DIGITS.search(raw))
 
 
 def _is_too_deep(raw: bytes) -> bool:
@@ -133,11 +145,19 @@ def _is_too_deep(raw: bytes) -> bool:
 def _load(raw: bytes) -> Record | None:
     if _is_too_deep(raw):
         return None
+    value = _loaded(raw)
+    return value if isinstance(value, dict) else None
+
+
+def _loaded(raw: bytes) -> Any:
+    """The JSON value as Python's `json` reads it, None where it refuses."""
+    if _is_quick(raw):
+        with contextlib.suppress(msgspec.MsgspecError, RecursionError):
+            return _quick.decode(raw)
     try:
-        value: Any = json.loads(raw.decode("utf-8"))
+        return json.loads(raw.decode("utf-8"))
     except (ValueError, RecursionError):
         return None
-    return value if isinstance(value, dict) else None
 
 
 def _nesting(raw: bytes) -> int:

@@ -9,7 +9,7 @@ from avocet_grpc.core.clock import now_iso
 from avocet_grpc.core.errors import AlreadyInReview, CandidateNotFound, NotInReview, RevisionMismatch
 from avocet_grpc.core.model import Action, Candidate, Decision, File, ParsedLine, Record, Status, UndoRequest
 from avocet_grpc.core.ports import HistoryEntry, Transaction
-from avocet_grpc.core.record import difference, render
+from avocet_grpc.core.record import difference, record_of, render
 
 DECISIONS = frozenset(action.value for action in Action)
 STATUS_AFTER = {
@@ -28,7 +28,7 @@ def submit(tx: Transaction, decision: Decision) -> Candidate:
     if (answer := requests.recall(tx, decision.request_id, digest)) is not None:
         return _as_candidate(answer)
     candidate = _find(tx, decision.id, decision.expected_revision)
-    record = candidate.record
+    record = record_of(candidate)
     if record.get("status") != Status.NEEDS_REVIEW:
         raise NotInReview(status_word(record))
     changes = _changes(decision)
@@ -49,7 +49,7 @@ def undo(tx: Transaction, request: UndoRequest) -> Candidate:
     if (answer := requests.recall(tx, request.request_id, digest)) is not None:
         return _as_candidate(answer)
     candidate = _find(tx, request.id, request.expected_revision)
-    record = candidate.record
+    record = record_of(candidate)
     if record.get("status") == Status.NEEDS_REVIEW:
         raise AlreadyInReview("in review already")
     before = _before_decision(tx, record)

@@ -13,7 +13,7 @@ from typing import Any
 from avocet_client.v1 import corrections_pb2 as pb
 from avocet_grpc.core.model import Candidate, Imported, Record, Stats
 from avocet_grpc.core.ports import Run
-from avocet_grpc.core.record import replace_surrogates
+from avocet_grpc.core.record import record_of, replace_surrogates
 from avocet_grpc.edge.words import CATEGORY_NUMBERS, STATUS_NUMBERS
 
 INT32 = range(-(2**31), 2**31)
@@ -93,7 +93,7 @@ def chat_message(message: Record) -> pb.ChatMessage:
 
 def candidate_message(candidate: Candidate) -> pb.Candidate:
     """A candidate of the store as the wire has it."""
-    typed, extra = _fit(candidate.record, _FITTERS)
+    typed, extra = _fit(record_of(candidate), _FITTERS)
     return pb.Candidate(**typed, extra_json=extra, revision=candidate.revision)
 
 

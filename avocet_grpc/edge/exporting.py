@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from collections.abc import AsyncIterator
 
@@ -32,19 +33,19 @@ class Export:
 
     def next_batch(self, reader: Reader) -> bytes | None:
         """The examples of the next response, joined; None at the end."""
-        parts: list[bytes] = []
-        size, ended = 0, False
-        while len(parts) < self._most and size < self._aim and not ended:
-            wanted = self._wanted(self._most - len(parts), self._aim - size)
-            rows = reader.export_rows(self._selection, self._after_key, wanted)
+        batch: list[ExportRow] = []
+        size, ended, full = 0, False, False
+        while not ended and not full and len(batch) < self._most and size < self._aim:
+            wanted = self._wanted(self._most - len(batch), self._aim - size)
+            rows = reader.export_rows(self._selection, batch[-1].key if batch else self._after_key, wanted)
             ended = len(rows) < wanted
             for row in rows:
-                if parts and size + len(row.encoded) > (MAX_BYTES if size < self._aim else self._aim):
-                    return b"".join(parts)
-                self._take(row)
-                parts.append(row.encoded)
-                size += len(row.encoded)
-        return b"".join(parts) if parts else None
+                length = len(row.encoded)
+                if full := bool(batch) and size + length > (MAX_BYTES if size < self._aim else self._aim):
+                    break
+                batch.append(row)
+                size += length
+        return self._taken(batch, size) if batch else None
 
     def frame(self, examples: bytes, *, first: bool = False, last: bool = False) -> bytes:
         """One response: the joined examples and the fields beside them."""
@@ -63,11 +64,12 @@ class Export:
         mean = self._bytes // self._sent if self._sent else FIRST_GUESS_BYTES
         return max(1, min(most, room // max(1, mean) + 1))
 
-    def _take(self, row: ExportRow) -> None:
-        self._after_key = row.key
-        self._sent += 1
-        self._bytes += len(row.encoded)
-        self._ids.update(row.id.encode() + b"\n")
+    def _taken(self, batch: list[ExportRow], size: int) -> bytes:
+        self._after_key = batch[-1].key
+        self._sent += len(batch)
+        self._bytes += size
+        self._ids.update("".join([f"{row.id}\n" for row in batch]).encode())
+        return b"".join([row.encoded for row in batch])
 
 
 async def stream_export(backend: Backend, query: ExportQuery) -> AsyncIterator[bytes]:
@@ -85,7 +87,14 @@ async def stream_export(backend: Backend, query: ExportQuery) -> AsyncIterator[b
         )
     )
     export, first = Export(cursor, query.batch_size), True
-    while (examples := await backend.read(export.next_batch)) is not None:
-        yield export.frame(examples, first=first)
-        first = False
+    reading = asyncio.ensure_future(backend.read(export.next_batch))
+    try:
+        while (examples := await reading) is not None:
+            response = export.frame(examples, first=first)
+            # The next batch is read while this one is sent.
+            reading = asyncio.ensure_future(backend.read(export.next_batch))
+            yield response
+            first = False
+    finally:
+        reading.cancel()
     yield export.frame(b"", first=first, last=True)

@@ -85,3 +85,21 @@ def test_what_we_write_is_one_ascii_line_with_the_same_content_in_the_same_order
     assert read == line.record
     assert list(read) == list(line.record)
     assert parse(line.raw).digest == line.digest
+
+
+SPELLINGS = (
+    "-0", "-0.0", "1E400", "1e-400", "1.0", "0.1234567890123456789", "9007199254740993.0", "18446744073709551616",
+    "-9223372036854775809", '"\\/\\u0000"', '"\\ud83d\\ude00"', '"\\ud800"', "NaN", '{"a": 1, "a": 2}', "9" * 4300,
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("value", SPELLINGS)
+def test_a_value_is_read_as_python_reads_it(value: str) -> None:
+    raw = f'{{"id": "a", "x": {value}}}'
+    assert repr(load(raw.encode())) == repr(json.loads(raw))
+
+
+@given(st.dictionaries(st.text(), VALUES | st.floats(), max_size=5), st.booleans())
+def test_every_record_is_read_as_python_reads_it(record: dict, ascii: bool) -> None:
+    raw = json.dumps(record, ensure_ascii=ascii)
+    assert repr(load(raw.encode("utf-8", "surrogatepass"))) == repr(json.loads(raw))
