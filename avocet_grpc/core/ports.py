@@ -30,10 +30,19 @@ T = TypeVar("T")
 Place = tuple[int, bytes, int, int, bool]
 """The arguments of `Transaction.placed`: key, digest, offset, length, ours."""
 
+Row = tuple[int, bytes, int, int | None, int | None]
+"""A line in short: key, digest, sync, offset, length."""
+
+Move = tuple[int, int, int]
+"""Lines from one key to another, both included, stand this many bytes further on than before."""
+
 
 @dataclass(frozen=True, slots=True)
 class FileState:
-    """A shared file as the ledger last took it in: its signature, and up to which byte it was read."""
+    """A shared file as the ledger last took it in: its signature, and up to which byte it was read.
+
+    `blank` counts the bytes that hold no line.
+    """
 
     device: int
     inode: int
@@ -41,6 +50,30 @@ class FileState:
     mtime_ns: int
     ctime_ns: int
     scanned: int
+    blank: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Durable:
+    """What of a shared file is known to be on the disk: all lines up to `revision` that were there before `at`.
+
+    `at` is Unix time in seconds.
+    """
+
+    revision: int = 0
+    at: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class DisplacedFile:
+    """A file that a swap takes away: its name beside the shared file, what it was, and up to which byte it was read."""
+
+    name: str
+    device: int
+    inode: int
+    size: int
+    mtime_ns: int
+    read_to: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,14 +177,32 @@ class Reader(Protocol):
     def lines(self, file: File) -> Iterator[LedgerLine]:
         """Every line of the file in key order."""
 
+    def rows(self, file: File) -> Iterator[Row]:
+        """Every line of the file in key order, in short. MUST NOT hold them all in memory."""
+
+    def is_empty(self, file: File) -> bool:
+        """True where the ledger has no line of the file."""
+
+    def line(self, key: int) -> LedgerLine | None:
+        """The line of this key."""
+
+    def durable(self, file: File) -> Durable:
+        """What of the file is known to be on the disk."""
+
+    def displaced(self, file: File) -> list[DisplacedFile]:
+        """The files that swaps took away and that are still watched, oldest first."""
+
+    def has_malformed(self, file: File, digest: bytes) -> bool:
+        """True where a malformed line of these bytes is known."""
+
     def line_of(self, file: File, id: str) -> LedgerLine | None:
         """The RECORD line of this id in the file."""
 
     def raw(self, key: int) -> bytes:
         """The bytes that the file shall hold for this line, without the newline."""
 
-    def was_ours(self, file: File, id: str, digest: bytes) -> bool:
-        """True where the record of this id was of this content at an older revision, or was removed by us so.
+    def was_ours(self, file: File, id: str, digest: bytes) -> int | None:
+        """The revision at which the record of this id ceased to be of this content, or was removed by us; else None.
 
         `digest` is `core.record.content_digest`.
         """
@@ -188,6 +239,15 @@ class Transaction(Reader, Protocol):
         (candidates: the first line is the record; approved: the last exportable line is what is exported).
         """
 
+    def adopt_all(self, file: File, lines: Iterable[tuple[int, ParsedLine]]) -> None:
+        """`adopt` for many lines of a file, each with its offset; MUST NOT hold them all in memory."""
+
+    def save(self, file: File, line: ParsedLine) -> LineKind:
+        """A line that others wrote and that no longer stands in the file: like `adopt`, but to be appended to it."""
+
+    def respell(self, key: int, line: ParsedLine, offset: int) -> None:
+        """Others wrote this record anew with the same content: keep their bytes, at their place (CLEAN)."""
+
     def edit(self, key: int, line: ParsedLine, offset: int, length: int) -> None:
         """Others changed this record: accept their content at its place (CLEAN)."""
 
@@ -204,11 +264,23 @@ class Transaction(Reader, Protocol):
     def placed_all(self, places: Iterable[Place]) -> None:
         """`placed` for many lines at once."""
 
+    def moved_all(self, file: File, moves: Iterable[Move]) -> None:
+        """The same lines stand elsewhere in the file."""
+
     def unplaced(self, key: int) -> None:
         """The file no longer holds the line: it waits to be appended."""
 
     def set_file_state(self, file: File, state: FileState) -> None:
         """The shared file as taken in now."""
+
+    def set_durable(self, file: File, durable: Durable) -> None:
+        """The file was synced."""
+
+    def note_displaced(self, file: File, displaced: DisplacedFile) -> None:
+        """Keep in mind a file that a swap takes away, or how far it was read."""
+
+    def drop_displaced(self, file: File, name: str) -> None:
+        """The displaced file is gone."""
 
 
 class Store(Protocol):

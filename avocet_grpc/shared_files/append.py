@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from avocet_grpc import failpoint
 from avocet_grpc.shared_files.patch import take_lease
 from avocet_grpc.shared_files.watch import Signature, of_stat
 
@@ -34,6 +35,7 @@ def append_lines(path: Path, lines: Sequence[bytes], newline_first: bool) -> App
     descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
     try:
         take_lease(descriptor, LEASE_PATIENCE_S)
+        failpoint.hit("append.before")
         written = 0
         try:
             while written < len(blob):
@@ -42,6 +44,7 @@ def append_lines(path: Path, lines: Sequence[bytes], newline_first: bool) -> App
             if written:
                 _take_back(descriptor, written)
             raise
+        failpoint.hit("append.after")
         end = os.lseek(descriptor, 0, os.SEEK_CUR)
         return Appended(end - len(blob) + newline_first, of_stat(os.fstat(descriptor)))
     finally:

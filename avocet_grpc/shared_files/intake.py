@@ -2,25 +2,31 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections import defaultdict, deque
-from hashlib import blake2b
+from collections.abc import Iterable, Iterator
+from functools import partial
 from pathlib import Path
 
 import structlog
 
+from avocet_grpc import failpoint
 from avocet_grpc.core.model import File, LineKind, ParsedLine, Sync
-from avocet_grpc.core.ports import Reader, Store, Transaction
+from avocet_grpc.core.ports import Durable, FileState, Move, Reader, Store, Transaction
 from avocet_grpc.core.record import parse
 from avocet_grpc.shared_files import reconcile
+from avocet_grpc.shared_files.blocks import Blocks
+from avocet_grpc.shared_files.join import Join
 from avocet_grpc.shared_files.patch import Change
+from avocet_grpc.shared_files.scan import FileChanged, Found, LineScanner, opened, read_line
 from avocet_grpc.shared_files.watch import (
     Signature,
     from_state,
     has_writer,
+    of_stat,
     read_range,
     signature,
-    split_lines,
     tail_before,
 )
 
@@ -30,7 +36,11 @@ TORN_S = 5.0
 REWRITE_S = 5.0
 SETTLE_S = 10.0
 PENDING_LIMIT = 100_000
-PROGRESS_LINES = 10_000
+TAIL_BYTES = 8 * 1024 * 1024
+"""So much of what others appended is one change of the ledger."""
+CHECK_BYTES = 64 * 1024 * 1024
+"""So much of the file is compared by its blocks between two rounds."""
+MOVE_KEYS = 20_000
 PROGRESS_S = 1.0
 
 
@@ -50,26 +60,29 @@ class Intake:
         self.misplaced = False
         self.blank = 0
         self.stopping = False
+        self.blocks = Blocks()
         self._tail = b""
         self._seen: Signature | None = None
         self._changed_at = time.monotonic()
         self._doubtful = 0
         self._grew = False
-        # Digests by bytes, from the last look at the whole file: reading JSON is most of what a look costs.
-        self._met: dict[bytes, bytes] = {}
+        self._checked = 0
 
-    def adopt(self, trusted: bool) -> None:
-        """At start: take the whole file in. `trusted`: it is the truth where nothing of ours is pending."""
+    def adopt(self, durable: Durable | None) -> None:
+        """At start: take the whole file in, as the truth, of what is durable after a stop that was none.
+
+        Raises OSError or StorageFailed.
+        """
         state = self.store.read(lambda reader: reader.file_state(self.file))
         found = signature(self.path)
-        same = state is not None and found == from_state(state) and state.scanned == state.size
-        if same and not self.store.read(lambda reader: reader.pending_count(self.file)):
-            self.noted, self.scanned = found, found.size if found else 0
-            self._remember_end()
-            lines = self.store.read(lambda reader: sum((x.length or 0) + 1 for x in reader.lines(self.file)))
-            self.blank = max(0, self.scanned - lines)
+        if state is None and found is not None:
+            self._adopt_first(found)
             return
-        while not self._reconcile(trusted, note_imports=state is not None):
+        if state is not None and durable is None and found == from_state(state) and state.scanned == state.size:
+            self.noted, self.scanned, self.blank = found, state.scanned, state.blank
+            self._remember_end()
+            return
+        while not self._reconcile(reconcile.Rules(True, durable), note_imports=state is not None):
             time.sleep(0.01)
 
     def take_in(self) -> bool:
@@ -77,39 +90,58 @@ class Intake:
         found = signature(self.path)
         if found != self._seen:
             self._seen, self._changed_at = found, time.monotonic()
-        still = time.monotonic() - self._changed_at
+        still = self._still()
         if self.misplaced:
-            return self._reconcile(False)
+            return self._compare()
         if found == self.noted:
             if found is not None and self.scanned < found.size:
-                return self._take_torn(still)
-            settled = still >= SETTLE_S or self.stopping
-            return self._reconcile(False) if settled and (self._doubtful or self._grew) else True
-        if found is not None and self._is_growth(found):
+                return self._take_rest(found, still)
+            return self._check(still)
+        if found is not None and self.is_growth(found):
             return self._take_tail(found) and self.scanned == found.size
         if found is not None and has_writer(self.path) is not False and still < REWRITE_S:
             return False
-        return self._reconcile(False)
+        return self._compare()
 
-    def moved(self, now: Signature) -> None:
-        """After a write of ours: the whole file is as the ledger notes it."""
+    def moved(self, now: Signature, scanned: int | None = None) -> None:
+        """After a write of ours: up to `scanned` (else all) the file is as the ledger notes it."""
         self.noted = self._seen = now
-        self.scanned = now.size
+        self.scanned = now.size if scanned is None else scanned
         self._remember_end()
 
+    def write_moves(self, moves: Iterable[Move]) -> None:
+        """Tell the ledger where lines stand now, a part at a time, so that other changes need not wait long."""
+        for part in reconcile.split_moves(moves, MOVE_KEYS):
+            self.store.write(partial(_move, file=self.file, moves=part)).result()
+
+    def swapped(self, now: Signature, scanned: int) -> None:
+        """After a swap: nothing is blank, and the blocks are others."""
+        self.junk, self.blank, self.blocks = [], 0, Blocks()
+        self.moved(now, scanned)
+
+    def state(self, now: Signature, scanned: int | None = None, blank: int | None = None) -> FileState:
+        """What the ledger shall note of the file."""
+        return now.state(now.size if scanned is None else scanned, self.blank if blank is None else blank)
+
     def is_certain(self) -> bool:
-        """True where the whole file may be written from the ledger; else the whole is compared first."""
-        self.misplaced = self.misplaced or self._grew
-        return not self.misplaced and not self._doubtful
+        """True where the whole file is as the ledger has it; else it is compared in the next round."""
+        if self._grew and not self.misplaced:
+            self._grew = False
+            self.misplaced = not self._blocks_match(0, self.scanned)
+        return not self.misplaced and not self._doubtful and self.scanned == (self.noted.size if self.noted else 0)
 
     def ends_torn(self) -> bool:
         """True where the last line has no newline."""
         return bool(self._tail) and not self._tail.endswith(b"\n")
 
+    def _still(self) -> float:
+        return time.monotonic() - self._changed_at
+
     def _remember_end(self) -> None:
         self._tail = tail_before(self.path, self.scanned)
 
-    def _is_growth(self, found: Signature) -> bool:
+    def is_growth(self, found: Signature) -> bool:
+        """Whether the file is as noted, with more behind its end."""
         if self.noted is None:
             return False
         if not found.same_file(self.noted) or found.size <= self.noted.size:
@@ -118,20 +150,54 @@ class Intake:
             return False
         return not self.ends_torn() or read_range(self.path, self.scanned, self.scanned + 1) == b"\n"
 
-    def _take_tail(self, found: Signature) -> bool:
-        lines = split_lines(read_range(self.path, self.scanned, found.size), self.scanned)
-        self._import([(offset, parse(raw)) for offset, raw in lines.lines], found, lines.end)
+    def _check(self, still: float) -> bool:
+        """Once others have left the file alone: decide about what is missing, and look for hidden edits."""
+        settled = still >= SETTLE_S or self.stopping
+        if settled and self._doubtful:
+            return self._compare()
+        if self._grew and settled:
+            if self.blocks.size != self.scanned:
+                return self._compare()
+            end = min(self.scanned, self._checked + CHECK_BYTES)
+            if not self._blocks_match(self._checked, end):
+                return self._compare()
+            self._checked = end
+            self._grew = end < self.scanned
+        elif not self._grew and self.blocks.size < self.scanned:
+            end = min(self.scanned, self.blocks.size + CHECK_BYTES)
+            data = read_range(self.path, self.blocks.size, end)
+            if signature(self.path) == self.noted:
+                self.blocks.feed(data)
         return True
 
-    def _take_torn(self, still: float) -> bool:
-        """A last line without its newline: somebody is writing it, or nobody will end it any more."""
-        assert self.noted is not None
-        raw = read_range(self.path, self.scanned, self.noted.size)
+    def _blocks_match(self, start: int, stop: int) -> bool:
+        if self.blocks.size != self.scanned:
+            return False
+        with opened(self.path) as descriptor:
+            return self.blocks.matches(descriptor, start, stop)
+
+    def _take_tail(self, found: Signature) -> bool:
+        """Whole lines that others appended; those of one change at a time."""
+        lines: list[tuple[int, ParsedLine]] = []
+        with opened(self.path) as descriptor:
+            scanner = LineScanner(descriptor, self.scanned, found.size)
+            for offset, raw in scanner:
+                lines.append((offset, parse(raw)))
+                if scanner.end - self.scanned > TAIL_BYTES:
+                    break
+        self._import(lines, found, scanner.end)
+        return True
+
+    def _take_rest(self, found: Signature, still: float) -> bool:
+        """What stands behind the last newline: somebody is writing it, or nobody will end it any more."""
+        raw = read_range(self.path, self.scanned, found.size)
+        if b"\n" in raw:
+            return self._take_tail(found) and self.scanned == found.size
         line = parse(raw)
         whole = line.columns is not None and has_writer(self.path) is False
         if still < TORN_S and not whole:
             return False
-        self._import([(self.scanned, line)] if raw.strip() else [], self.noted, self.noted.size)
+        self._import([(self.scanned, line)] if raw.strip() else [], found, found.size)
         return True
 
     def _import(self, lines: list[tuple[int, ParsedLine]], found: Signature, scanned: int) -> None:
@@ -143,6 +209,8 @@ class Intake:
                     old = Change(line.offset, line.length, line.file_digest, None)
                 waiting[line.digest].append((line.key, old))
         junk: list[Change] = []
+        blank = self.blank + scanned - self.scanned - sum(len(line.raw) + 1 for _, line in lines)
+        failpoint.hit("intake.before")
 
         def work(tx: Transaction) -> None:
             for offset, line in lines:
@@ -154,72 +222,113 @@ class Intake:
                     continue
                 kind = tx.adopt(self.file, line, offset, len(line.raw))
                 if kind is LineKind.RECORD and line.columns:
-                    reconcile.note(tx, self.file, line.columns.id, "import", line.record, None)
-            tx.set_file_state(self.file, found.state(scanned))
+                    reconcile.note(tx, self.file, line.columns.id, "import", line.columns.status, None)
+            tx.set_file_state(self.file, self.state(found, scanned, blank))
 
         self.store.write(work).result()
+        failpoint.hit("intake.after")
         self.junk += junk
-        self._grew = self._grew or bool(lines)
-        self.blank += scanned - self.scanned - sum(len(line.raw) + 1 for _, line in lines)
-        self.noted, self.scanned = found, scanned
+        self._grew, self._checked = self._grew or bool(lines), 0
+        if self.blocks.size == self.scanned:
+            self.blocks.feed(read_range(self.path, self.scanned, scanned))
+        self.blank, self.noted, self.scanned = blank, found, scanned
         self._remember_end()
 
-    def _reconcile(self, stopped: bool, note_imports: bool = True) -> bool:
-        """Compare the whole file with the ledger. False where it changed meanwhile."""
-        found = signature(self.path)
-        data = read_range(self.path, 0, found.size) if found else b""
-        lines = split_lines(data, 0)
-        parsed = self._parse_all(lines.lines)
-        torn = False
-        if lines.rest.strip():
-            last = parse(lines.rest)
-            torn = last.columns is None
-            if torn and not stopped and time.monotonic() - self._changed_at < TORN_S:
-                return False
-            parsed.append(reconcile.Found(lines.end, lines.rest, last.digest, last))
-        if signature(self.path) != found or (found is not None and len(data) != found.size):
-            return False
-        still = time.monotonic() - self._changed_at
+    def _compare(self) -> bool:
         settle = 0.0 if self.stopping else SETTLE_S
-        rules = reconcile.Rules(stopped, still, settle, torn)
+        return self._reconcile(reconcile.Rules(False, still_s=self._still(), settle_s=settle))
 
-        def compare(reader: Reader) -> reconcile.Plan:
-            return reconcile.plan(reader, self.file, len(data), parsed, rules)
+    def _reconcile(self, rules: reconcile.Rules, note_imports: bool = True) -> bool:
+        """Compare the whole file with the ledger. False where it changed meanwhile."""
+        try:
+            with opened(self.path) as descriptor:
+                found = of_stat(os.fstat(descriptor)) if descriptor >= 0 else None
+                return self._reconcile_open(descriptor, found, rules, note_imports)
+        except FileChanged:
+            return False
 
-        plan = self.store.read(compare)
+    def _reconcile_open(
+        self, descriptor: int, found: Signature | None, rules: reconcile.Rules, note_imports: bool
+    ) -> bool:
+        blocks = Blocks()
         size = found.size if found else 0
 
+        def read(one: Found) -> ParsedLine:
+            return read_line(descriptor, one)
+
+        def compare(reader: Reader) -> tuple[reconcile.Plan, int]:
+            join = Join(reader.rows(self.file))
+            scanner = LineScanner(descriptor, 0, size, blocks.feed)
+            for offset, raw in self._logged(scanner, size):
+                join.take(offset, raw)
+            torn = self._take_torn_end(join, scanner, rules.stopped)
+            planner = reconcile.Planner(reader, self.file, size, rules.with_torn(torn), join, read)
+            return planner.run(), max(0, size - join.line_bytes)
+
+        plan, blank = self.store.read(compare)
+        if signature(self.path) != found:
+            return False
+        failpoint.hit("intake.before")
+        self.write_moves(plan.moves)
+
         def work(tx: Transaction) -> None:
-            reconcile.apply(tx, self.file, plan, note_imports)
+            reconcile.apply(tx, self.file, plan, read, note_imports)
             if found is not None:
-                tx.set_file_state(self.file, found.state(size))
+                tx.set_file_state(self.file, self.state(found, blank=blank))
 
         self.store.write(work).result()
+        failpoint.hit("intake.after")
         self._report(plan)
-        self.junk = [Change(one.offset, len(one.raw), one.digest, None) for one in plan.junk]
-        self.blank = max(0, size - sum(len(one.raw) + 1 for one in parsed))
-        self._doubtful, self._grew, self.misplaced = plan.doubtful, False, False
-        self.noted, self.scanned = found, size
-        self._tail = data[-64 * 1024 :]
+        self.junk = [Change(one.offset, one.length, one.digest, None) for one in plan.junk]
+        self._doubtful, self.blank = plan.doubtful, blank
+        self._forget_doubts(found, blocks)
         return True
 
-    def _parse_all(self, lines: list[tuple[int, bytes]]) -> list[reconcile.Found]:
-        parsed: list[reconcile.Found] = []
+    def _adopt_first(self, found: Signature) -> None:
+        """A file that no ledger has seen: every line is new, and nothing is held in memory."""
+        blocks = Blocks()
+        totals = [0]
+
+        def work(tx: Transaction) -> None:
+            def lines(descriptor: int) -> Iterator[tuple[int, ParsedLine]]:
+                scanner = LineScanner(descriptor, 0, found.size, blocks.feed)
+                for offset, raw in self._logged(scanner, found.size):
+                    totals[0] += len(raw) + 1
+                    yield offset, parse(raw)
+                if scanner.rest.strip():
+                    totals[0] += len(scanner.rest) + 1
+                    yield scanner.end, parse(scanner.rest)
+
+            with opened(self.path) as descriptor:
+                tx.adopt_all(self.file, lines(descriptor))
+            tx.set_file_state(self.file, self.state(found, blank=max(0, found.size - totals[0])))
+
+        self.store.write(work).result()
+        self.blank = max(0, found.size - totals[0])
+        self._forget_doubts(found, blocks)
+
+    def _forget_doubts(self, found: Signature | None, blocks: Blocks) -> None:
+        self._grew, self.misplaced, self._checked = False, False, 0
+        self.noted, self.scanned, self.blocks = found, found.size if found else 0, blocks
+        self._remember_end()
+
+    def _take_torn_end(self, join: Join, scanner: LineScanner, stopped: bool) -> bool:
+        if not scanner.rest.strip():
+            return False
+        torn = parse(scanner.rest).columns is None
+        if torn and not stopped and self._still() < TORN_S:
+            raise FileChanged
+        join.take(scanner.end, scanner.rest)
+        return torn
+
+    def _logged(self, scanner: LineScanner, size: int) -> Iterator[tuple[int, bytes]]:
+        """The lines, with a word now and then on how far it is."""
         logged = time.monotonic()
-        met: dict[bytes, bytes] = {}
-        for offset, raw in lines:
-            mark = blake2b(raw, digest_size=16).digest()
-            if (digest := self._met.get(mark)) is not None:
-                parsed.append(reconcile.Found(offset, raw, digest))
-            else:
-                line = parse(raw)
-                parsed.append(reconcile.Found(offset, raw, line.digest, line))
-            met[mark] = parsed[-1].digest
-            if len(parsed) % PROGRESS_LINES == 0 or (len(parsed) % 256 == 0 and time.monotonic() - logged > PROGRESS_S):
+        for number, line in enumerate(scanner):
+            if number % 4096 == 0 and time.monotonic() - logged > PROGRESS_S:
                 logged = time.monotonic()
-                log.info("reading", file=self.path.name, lines=len(parsed), of=len(lines))
-        self._met = met
-        return parsed
+                log.info("reading", file=self.path.name, lines=number, percent=round(100 * line[0] / max(1, size)))
+            yield line
 
     def _report(self, plan: reconcile.Plan) -> None:
         log.log(
@@ -227,10 +336,14 @@ class Intake:
             "file damaged, putting back what is missing" if plan.damaged else "file compared",
             file=self.path.name,
             new=len(plan.adopted),
-            edited=sum(previous is not None for _, _, previous in plan.edited),
+            edited=sum(edit.previous is not None for edit in plan.edited),
             overruled=len(plan.overruled),
             deleted=len(plan.forgotten),
             put_back=len(plan.unplaced),
             stale=len(plan.junk),
             missing=plan.doubtful,
         )
+
+
+def _move(tx: Transaction, file: File, moves: list[Move]) -> None:
+    tx.moved_all(file, moves)

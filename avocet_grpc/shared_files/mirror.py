@@ -2,49 +2,58 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from pathlib import Path
 
 import structlog
 
-from avocet_grpc.core.model import File, LineKind, ParsedLine, Sync
-from avocet_grpc.core.ports import LedgerLine, Reader, Store, Transaction
-from avocet_grpc.core.record import content_digest, difference, load, parse
-from avocet_grpc.shared_files import reconcile, swap
+from avocet_grpc import failpoint
+from avocet_grpc.core.model import File, Sync
+from avocet_grpc.core.ports import DisplacedFile, Durable, LedgerLine, Reader, Store, Transaction
+from avocet_grpc.shared_files import swap
 from avocet_grpc.shared_files.append import MAX_BYTES, append_lines
+from avocet_grpc.shared_files.displaced import Drain
 from avocet_grpc.shared_files.intake import Intake
 from avocet_grpc.shared_files.patch import MAX_CHANGES, Change, Outcome, patch
-from avocet_grpc.shared_files.watch import signature
+from avocet_grpc.shared_files.scan import opened
+from avocet_grpc.shared_files.watch import of_stat, signature
 
 log = structlog.get_logger(__name__)
+
+Pending = tuple[LedgerLine, bytes]
 
 PENDING_AT_ONCE = 5_000
 LEASE_PATIENCE_S = 0.6
 SWAP_PAUSE = 9
 """Between two swaps for want of a lease lie at least this many times the duration of the last one."""
 BLANK_BYTES = 8 * 1024 * 1024
-DRAIN_S = 60.0
-DRAIN_AT_STOP_S = 1.0
-REST_S = 1.0
-"""How long a displaced file that is not as noted must be still before it is read."""
+SYNC_EVERY_S = 5.0
 
 
 class Mirror:
-    """Implements the three ways out, and holds the Intake of the same file."""
+    """Implements the three ways out, and holds the Intake and the Drain of the same file."""
 
     def __init__(self, store: Store, file: File, path: Path) -> None:
         self._store, self._file, self._path = store, file, path
         self.intake = Intake(store, file, path)
-        self._displaced: list[swap.Displaced] = []
+        self._drain = Drain(store, file, path)
         self._refused_since: float | None = None
         self._next_swap = 0.0
+        self._next_sync = 0.0
+        self._unsynced = False
         self._stopping = False
 
-    def adopt(self, trusted: bool) -> None:
-        """At start: take the file in, and find what an interrupted swap left. Raises OSError or StorageFailed."""
-        self.intake.adopt(trusted)
-        self._displaced = [swap.Displaced(path, 0, exact=False) for path in swap.left_over(self._path)]
+    def adopt(self, clean: bool) -> None:
+        """At start: take the file in, and find what swaps left. `clean`: the service was stopped and has finished.
+
+        Raises OSError or StorageFailed.
+        """
+        durable = None if clean else self._store.read(lambda reader: reader.durable(self._file))
+        self._drain.find()
+        self.intake.adopt(durable)
+        self._unsynced = not clean
 
     def make_sure_it_exists(self) -> None:
         """An empty file rather than none, so that a plain reader can open it. Raises OSError."""
@@ -54,20 +63,20 @@ class Mirror:
         """Foreign changes in, then ours out. True where nothing is left to do."""
         if not self.intake.take_in():
             return False
-        self._drain()
-        if not self.intake.take_in():
-            return False
-        return self._write_out()
+        self._drain.run(self._stopping)
+        level = self._write_out()
+        if level and self._unsynced and time.monotonic() >= self._next_sync:
+            self._make_durable()
+        return level
 
     def finish(self, deadline: float) -> bool:
         """Bring the file up to date and compact it where needed, until `deadline` (monotonic). True if it worked."""
         self._stopping = self.intake.stopping = True
         compacted = False
         while time.monotonic() < deadline:
-            level = self.round()
-            if level and not self._displaced:
-                if compacted or self._is_compact():
-                    return self._flush()
+            if self.round() and not self._drain:
+                if compacted or self._is_compact() or self._has_other_names():
+                    return self._make_durable()
                 compacted = self._swap()
                 continue
             time.sleep(0.02)
@@ -78,6 +87,7 @@ class Mirror:
         if not pending and not self.intake.junk:
             self._compact_if_worth()
             return True
+        self._unsynced = True
         if lost := [line.key for line, _ in pending if line.sync is Sync.REMOVE and line.offset is None]:
             self._store.write(lambda tx: _forget(tx, lost)).result()
         # An id that was undone and approved again waits for its old line to go, or readers would see it twice.
@@ -96,8 +106,8 @@ class Mirror:
                 return False
         return not self._store.read(lambda reader: reader.pending_count(self._file))
 
-    def _collect(self, reader: Reader) -> list[tuple[LedgerLine, bytes]]:
-        collected, size = list[tuple[LedgerLine, bytes]](), 0
+    def _collect(self, reader: Reader) -> list[Pending]:
+        collected, size = list[Pending](), 0
         for line in reader.pending(self._file, PENDING_AT_ONCE):
             raw = b"" if line.sync is Sync.REMOVE else reader.raw(line.key)
             size += len(raw) + 1
@@ -106,7 +116,7 @@ class Mirror:
             collected.append((line, raw))
         return collected
 
-    def _append(self, lines: list[tuple[LedgerLine, bytes]]) -> bool:
+    def _append(self, lines: list[Pending]) -> bool:
         torn = self.intake.ends_torn()
         expected = self.intake.scanned + torn
         before = self.intake.noted
@@ -122,20 +132,22 @@ class Mirror:
             for line, raw in lines:
                 tx.placed(line.key, line.digest, offset, len(raw), True)
                 offset += len(raw) + 1
-            tx.set_file_state(self._file, done.signature.state(done.signature.size))
+            tx.set_file_state(self._file, self.intake.state(done.signature))
 
         self._store.write(work).result()
+        if self.intake.blocks.size == self.intake.scanned:
+            self.intake.blocks.feed((b"\n" if torn else b"") + b"".join(raw + b"\n" for _, raw in lines))
         self.intake.moved(done.signature)
         return True
 
-    def _patch(self, lines: list[tuple[LedgerLine, bytes]]) -> bool:
+    def _patch(self, lines: list[Pending]) -> bool:
         noted = self.intake.noted
         if noted is None:
             self.intake.misplaced = True
             return False
         junk = self.intake.junk[:MAX_CHANGES]
         changes = [_change(line, raw) for line, raw in lines]
-        result = patch(self._path, noted, changes + junk, self.intake.ends_torn())
+        result = patch(self._path, noted, changes + junk, self.intake.ends_torn(), self.intake.blocks)
         if result.outcome in (Outcome.REFUSED, Outcome.UNSUPPORTED):
             return self._without_lease(result.outcome)
         self._refused_since = None
@@ -143,6 +155,8 @@ class Mirror:
         if result.outcome is not Outcome.DONE or now is None:
             self.intake.misplaced = result.outcome is Outcome.MISPLACED
             return False
+        failpoint.hit("patch.after")
+        blank = self.intake.blank + sum(change.length + 1 for change in changes + junk)
 
         def work(tx: Transaction) -> None:
             for (line, raw), offset in zip(lines, result.offsets, strict=False):
@@ -150,11 +164,11 @@ class Mirror:
                     tx.forget(line.key)
                 else:
                     tx.placed(line.key, line.digest, offset, len(raw), True)
-            tx.set_file_state(self._file, now.state(now.size))
+            tx.set_file_state(self._file, self.intake.state(now, blank=blank))
 
         self._store.write(work).result()
         self.intake.junk = self.intake.junk[MAX_CHANGES:]
-        self.intake.blank += sum(change.length + 1 for change in changes + junk)
+        self.intake.blank = blank
         self.intake.moved(now)
         return True
 
@@ -165,12 +179,23 @@ class Mirror:
         patience = 0.0 if outcome is Outcome.UNSUPPORTED else LEASE_PATIENCE_S
         if now - self._refused_since < patience or (now < self._next_swap and not self._stopping):
             return False
+        if self._has_other_names():
+            return False
         return self._swap()
 
     def _compact_if_worth(self) -> None:
         noted = self.intake.noted
-        if noted and self.intake.blank > max(BLANK_BYTES, noted.size / 4) and time.monotonic() >= self._next_swap:
+        if noted is None or self.intake.blank <= max(BLANK_BYTES, noted.size / 4):
+            return
+        if time.monotonic() >= self._next_swap and not self._has_other_names():
             self._swap()
+
+    def _has_other_names(self) -> bool:
+        """Whether the file has hard links: a swap would leave them with the old content, so there is none."""
+        try:
+            return os.stat(self._path).st_nlink > 1
+        except FileNotFoundError:
+            return False
 
     def _is_compact(self) -> bool:
         if self.intake.blank > 0 and self.intake.noted is not None:
@@ -178,115 +203,90 @@ class Mirror:
 
         def in_order(reader: Reader) -> bool:
             last = -1
-            for line in reader.lines(self._file):
-                if line.offset is None or line.offset < last:
+            for _, _, _, offset, _ in reader.rows(self._file):
+                if offset is None or offset < last:
                     return False
-                last = line.offset
+                last = offset
             return True
 
         return self._store.read(in_order)
 
     def _swap(self) -> bool:
+        """Write the file anew and put it in place. False where others were quicker; the next round tries again."""
         if not self.intake.is_certain():
             return False
         started = time.monotonic()
-        noted, scanned = self.intake.noted, self.intake.scanned
-        built = self._store.read(lambda reader: swap.build(reader, self._file, self._path))
-        if signature(self._path) != noted:
-            os.unlink(built.path)
-            return False
-        displaced = swap.exchange(built.path, self._path)
-        now = signature(self._path)
-        if displaced:
-            old = signature(built.path)
-            exact = old is not None and noted is not None and old.same_file(noted) and old.size >= noted.size
-            exact = (
-                exact
-                and old is not None
-                and noted is not None
-                and (old.size > noted.size or old.mtime_ns == noted.mtime_ns)
-            )
-            self._displaced.append(swap.Displaced(built.path, scanned if exact else 0, exact))
-        if now is None or now.size != built.size:
-            self.intake.misplaced = True
-            return False
-
-        def work(tx: Transaction) -> None:
-            tx.placed_all(built.places)
-            _forget(tx, built.removed)
-            tx.set_file_state(self._file, now.state(now.size))
-
-        self._store.write(work).result()
-        self.intake.junk, self.intake.blank = [], 0
-        self.intake.moved(now)
-        self._refused_since = None
+        fresh, old = swap.names(self._path)
+        try:
+            with opened(self._path) as source:
+                done = source >= 0 and self._swap_from(source, fresh, old)
+        finally:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(fresh)
         took = time.monotonic() - started
         self._next_swap = time.monotonic() + SWAP_PAUSE * took
-        log.info("file rewritten", file=self._path.name, lines=len(built.places), seconds=round(took, 3))
-        return True
+        if done:
+            log.info("file rewritten", file=self._path.name, seconds=round(took, 3))
+        return done
 
-    def _drain(self) -> None:
-        """Save what is written to the files that swaps took away; drop them once nobody writes them."""
-        for old in list(self._displaced):
-            still = old.look()
-            if old.seen is None:
-                self._displaced.remove(old)
-                continue
-            written = old.is_written()
-            if old.exact:
-                self._rescue(old.grown())
-            if written or still < (DRAIN_AT_STOP_S if self._stopping else DRAIN_S if old.exact else REST_S):
-                continue
-            if old.exact:
-                self._rescue(old.rest())
-            else:
-                old.read_to = 0
-                self._rescue(self._only_new([parse(raw) for raw in old.rest()]))
-                old.exact = True
-                continue
-            os.unlink(old.path)
-            self._displaced.remove(old)
+    def _swap_from(self, source: int, fresh: Path, old: Path) -> bool:
+        noted, scanned = self.intake.noted, self.intake.scanned
+        if noted is None or of_stat(os.fstat(source)) != noted:
+            return False
+        built = self._store.read(lambda reader: swap.build(reader, self._file, source, fresh))
+        failpoint.hit("swap.built")
+        last = swap.catch_up(source, fresh, scanned)
+        if last is None or (last != noted and not self.intake.is_growth(last)):
+            return False
+        note = DisplacedFile(old.name, last.device, last.inode, last.size, last.mtime_ns, last.size)
+        self._store.write(lambda tx: tx.note_displaced(self._file, note)).result()
+        failpoint.hit("swap.noted")
+        try:
+            if signature(self._path) != last:
+                raise BlockingIOError("others write the file at this moment")
+            swap.exchange(fresh, self._path, old)
+        except OSError as error:
+            self._store.write(lambda tx: tx.drop_displaced(self._file, old.name)).result()
+            if isinstance(error, BlockingIOError):
+                return False
+            raise
+        failpoint.hit("swap.exchanged")
+        self._drain.add(old, note)
+        return self._mark_swapped(built)
 
-    def _rescue(self, lines: list[bytes]) -> None:
-        """Give lines a second life at the end of the file, where they are taken in like any that others append."""
-        if lines:
-            log.warning("lines saved from a displaced file", file=self._path.name, lines=len(lines))
-            append_lines(self._path, lines, self.intake.ends_torn())
-
-    def _only_new(self, lines: list[ParsedLine]) -> list[bytes]:
-        """Those of the lines that the ledger never had; an edit of a record that it has becomes a change."""
-        known = self._store.read(lambda reader: {line.digest for line in reader.lines(self._file)})
-        fresh = [line for line in lines if line.digest not in known]
-        raws: list[bytes] = []
+    def _mark_swapped(self, built: swap.Built) -> bool:
+        now = signature(self._path)
+        if now is None or now.size < built.size:
+            self.intake.misplaced = True
+            return False
+        self.intake.write_moves(move for move in built.moves if move[2])
 
         def work(tx: Transaction) -> None:
-            for line in fresh:
-                if line.columns is None:
-                    raws.append(line.raw)
-                    continue
-                id = line.columns.id
-                standing = tx.line_of(self._file, id)
-                if tx.was_ours(self._file, id, content_digest(line.record or {})):
-                    continue
-                if standing is None:
-                    raws.append(line.raw)
-                elif standing.sync is Sync.CLEAN and standing.kind is LineKind.RECORD:
-                    previous = difference(load(tx.raw(standing.key)), line.record or {})
-                    tx.replace(standing.key, line)
-                    reconcile.note(tx, self._file, id, "edit", line.record, previous)
+            tx.placed_all(built.placed)
+            _forget(tx, built.removed)
+            tx.set_file_state(self._file, self.intake.state(now, built.size, blank=0))
 
         self._store.write(work).result()
-        return raws
+        failpoint.hit("swap.marked")
+        self.intake.swapped(now, built.size)
+        self._refused_since = None
+        self._unsynced = True
+        return True
 
-    def _flush(self) -> bool:
-        """The file on the disk, and nothing of ours pending. Raises OSError."""
-        if self.intake.noted is not None:
-            descriptor = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
-            try:
+    def _make_durable(self) -> bool:
+        """The file on the disk, and what is known of that. False where it is not level. Raises OSError."""
+        at = time.time()
+        revision, pending = self._store.read(lambda reader: (reader.revision(), reader.pending_count(self._file)))
+        with opened(self._path) as descriptor:
+            if descriptor >= 0:
                 os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
-        return signature(self._path) == self.intake.noted
+        if pending or signature(self._path) != self.intake.noted:
+            return False
+        durable = Durable(revision, at)
+        self._store.write(lambda tx: tx.set_durable(self._file, durable)).result()
+        self._unsynced = False
+        self._next_sync = time.monotonic() + SYNC_EVERY_S
+        return True
 
 
 def _forget(tx: Transaction, keys: list[int]) -> None:

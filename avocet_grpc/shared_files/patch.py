@@ -12,7 +12,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from avocet_grpc import failpoint
 from avocet_grpc.core.record import digest_of
+from avocet_grpc.shared_files.blocks import Blocks
 from avocet_grpc.shared_files.watch import NO_LEASE_NOW, Signature, of_stat
 
 MAX_CHANGES = 64
@@ -28,7 +30,7 @@ class Outcome(enum.Enum):
     CHANGED = enum.auto()
     """The file is not as noted; look at it again first."""
     MISPLACED = enum.auto()
-    """The file is as noted, and a line is not where it should be."""
+    """The file is as noted, and a line is not where it should be, or its neighbours are others."""
     REFUSED = enum.auto()
     """Somebody has the file open."""
     UNSUPPORTED = enum.auto()
@@ -59,10 +61,10 @@ def ignore_sigio() -> None:
     signal.signal(signal.SIGIO, signal.SIG_IGN)
 
 
-def patch(path: Path, noted: Signature, changes: Sequence[Change], newline_first: bool) -> Patched:
+def patch(path: Path, noted: Signature, changes: Sequence[Change], newline_first: bool, blocks: Blocks) -> Patched:
     """Write the new lines at the end and blank the old ones, while nobody has the file open.
 
-    `newline_first` ends a torn last line before. Raises OSError; nothing is changed then.
+    `newline_first` ends a torn last line before. `blocks` are kept true. Raises OSError; nothing is changed then.
     """
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
@@ -76,7 +78,8 @@ def patch(path: Path, noted: Signature, changes: Sequence[Change], newline_first
             # A plain stat: opening the path would wait for our own lease.
             if of_stat(os.fstat(descriptor)) != noted or of_stat(os.stat(path)) != noted:
                 return Patched(Outcome.CHANGED)
-            return _apply(descriptor, noted.size, changes, newline_first)
+            failpoint.hit("patch.before")
+            return _apply(descriptor, noted.size, changes, newline_first, blocks)
         finally:
             fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_UNLCK)
     finally:
@@ -103,8 +106,10 @@ def take_lease(descriptor: int, patience_s: float) -> Outcome | None:
         time.sleep(LEASE_PAUSE_S)
 
 
-def _apply(descriptor: int, size: int, changes: Sequence[Change], newline_first: bool) -> Patched:
+def _apply(descriptor: int, size: int, changes: Sequence[Change], newline_first: bool, blocks: Blocks) -> Patched:
     for change in changes:
+        if not blocks.matches(descriptor, change.offset, change.offset + change.length):
+            return Patched(Outcome.MISPLACED)
         found = os.pread(descriptor, change.length + 1, change.offset)
         if found[change.length :] not in (b"\n", b"") or digest_of(found[: change.length]) != change.digest:
             return Patched(Outcome.MISPLACED)
@@ -120,8 +125,13 @@ def _apply(descriptor: int, size: int, changes: Sequence[Change], newline_first:
         except OSError:
             os.ftruncate(descriptor, size)
             raise
+    failpoint.hit("patch.appended")
     for change in changes:
         _write_at(descriptor, b" " * change.length, change.offset)
+        failpoint.hit("patch.blanked")
+    blocks.blank([(change.offset, change.length) for change in changes], descriptor)
+    if blocks.size == size:
+        blocks.feed(bytes(blob))
     return Patched(Outcome.DONE, tuple(offsets), of_stat(os.fstat(descriptor)))
 
 

@@ -6,55 +6,69 @@ import json
 import time
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from avocet_grpc.core.clock import now_iso
 from avocet_grpc.core.model import File, LineKind, ParsedLine, Record, Sync
-from avocet_grpc.core.ports import HistoryEntry, LedgerLine, Place, Reader, Transaction
-from avocet_grpc.core.record import content_digest, difference, load, parse
+from avocet_grpc.core.ports import Durable, HistoryEntry, LedgerLine, Move, Place, Reader, Transaction
+from avocet_grpc.core.record import content_digest, difference, load
+from avocet_grpc.shared_files.join import Join
+from avocet_grpc.shared_files.scan import Found
 
 ACTOR = "external"
 FRESH_S = 60.0
 DAMAGE_LINES = 100
 DAMAGE_SHARE = 0.1
+ALL = 2**31
 
-
-@dataclass(frozen=True, slots=True)
-class Found:
-    """A line that stands in the file, at `offset` bytes; `parsed` is None where its content was met before."""
-
-    offset: int
-    raw: bytes
-    digest: bytes
-    parsed: ParsedLine | None = None
-
-    @property
-    def line(self) -> ParsedLine:
-        """The line, read; costly where it was not read yet."""
-        return self.parsed or parse(self.raw)
+ReadLine = Callable[[Found], ParsedLine]
+"""The line that was found, read. Raises FileChanged."""
 
 
 @dataclass(frozen=True, slots=True)
 class Rules:
     """How far the file is believed.
 
-    `stopped`: the service was stopped cleanly, the file is the truth. `still_s`: for how many seconds others have left
-    it alone. `settle_s`: after how many of them a missing line counts as deleted. `torn`: it ends inside a line.
+    `stopped`: the service was stopped, the file is the truth; after a stop that was none, `durable` says of what it can
+    be, since a power cut may have taken the rest. `still_s`: for how many seconds others have left it alone.
+    `settle_s`: after how many of them a missing line counts as deleted. `torn`: it ends inside a line.
     """
 
     stopped: bool
-    still_s: float
+    durable: Durable | None = None
+    still_s: float = 0.0
     settle_s: float = 10.0
     torn: bool = False
+
+    def with_torn(self, torn: bool) -> Rules:
+        """The same rules for a file that ends inside a line, or not."""
+        return replace(self, torn=torn)
+
+    def believes(self, revision: int, synced_at: float = 0.0) -> bool:
+        """Whether the file is the truth about a change of this revision that reached it at that time."""
+        if self.durable is None:
+            return self.stopped
+        return self.stopped and revision <= self.durable.revision and synced_at < self.durable.at
+
+
+@dataclass(frozen=True, slots=True)
+class Edit:
+    """Another content under an id that the ledger has; `previous` is None where only the spelling differs."""
+
+    line: LedgerLine
+    found: Found
+    new: ParsedLine
+    previous: str | None
 
 
 @dataclass(slots=True)
 class Plan:
     """The differences. `junk` are lines of the file that shall go; `doubtful` are lines that may be deleted later."""
 
+    moves: list[Move] = field(default_factory=list)
     placed: list[Place] = field(default_factory=list)
-    edited: list[tuple[LedgerLine, Found, str | None]] = field(default_factory=list)
-    overruled: list[tuple[LedgerLine, Found]] = field(default_factory=list)
+    edited: list[Edit] = field(default_factory=list)
+    overruled: list[Edit] = field(default_factory=list)
     adopted: list[Found] = field(default_factory=list)
     forgotten: list[tuple[LedgerLine, str | None]] = field(default_factory=list)
     unplaced: list[int] = field(default_factory=list)
@@ -63,138 +77,113 @@ class Plan:
     damaged: bool = False
 
 
-def plan(reader: Reader, file: File, size: int, found: Iterable[Found], rules: Rules) -> Plan:
-    """Compare the file's lines, `size` bytes in all, with the ledger's."""
-    return _Planner(reader, file, size, rules).run(list(found))
+class Planner:
+    """Compares one look at a file of `size` bytes with the ledger; `join` has gone through both."""
 
-
-def apply(tx: Transaction, file: File, plan: Plan, note_imports: bool) -> None:
-    """Make the ledger say what the plan found. `note_imports`: each new record gets a history entry."""
-    tx.placed_all(plan.placed)
-    for line, found, previous in plan.edited:
-        tx.edit(line.key, found.line, found.offset, len(found.raw))
-        if previous is not None and line.id is not None:
-            note(tx, file, line.id, "edit", found.line.record, previous)
-    for line, found in plan.overruled:
-        if line.id is not None:
-            note(tx, file, line.id, "edit", None, json.dumps({"overruled": found.line.record}))
-    for found in plan.adopted:
-        kind = tx.adopt(file, found.line, found.offset, len(found.raw))
-        if note_imports and kind is LineKind.RECORD and found.line.columns:
-            note(tx, file, found.line.columns.id, "import", found.line.record, None)
-    for key in plan.unplaced:
-        tx.unplaced(key)
-    for line, previous in plan.forgotten:
-        tx.forget(line.key)
-        if previous is not None and line.id is not None:
-            note(tx, file, line.id, "delete", None, previous)
-
-
-def note(tx: Transaction, file: File, id: str, action: str, record: Record | None, previous: str | None) -> None:
-    """One history entry about what others did to a record; `record` is what it is now, None where that is unknown."""
-    status = record.get("status") if record else None
-    status = status if isinstance(status, str) else None
-    tx.note(HistoryEntry(tx.new_revision(), file, id, action, ACTOR, now_iso(), status, previous))
-
-
-class _Planner:
-    def __init__(self, reader: Reader, file: File, size: int, rules: Rules) -> None:
+    def __init__(self, reader: Reader, file: File, size: int, rules: Rules, join: Join, read: ReadLine) -> None:
         self._reader = reader
         self._file = file
         self._size = size
         self._rules = rules
-        self._plan = Plan()
-        self._by_digest: dict[bytes, deque[Found]] = defaultdict(deque)
-        self._taken: set[int] = set()
-        self._standing: dict[str, LedgerLine] = {}
+        self._join = join
+        self._read = read
+        self._plan = Plan(moves=join.moves)
+        self._absent: set[int] = set()
 
-    def run(self, found: list[Found]) -> Plan:
-        for one in found:
-            self._by_digest[one.digest].append(one)
-        lines = list(self._reader.lines(self._file))
-        open_lines = self._match(lines, lambda line: None if line.sync is Sync.REMOVE else line.digest)
-        open_lines = self._match(open_lines, lambda line: line.file_digest)
-        left = [one for one in found if one.offset not in self._taken]
-        missing = self._pair(open_lines, left)
+    def run(self) -> Plan:
+        """The differences. Raises FileChanged."""
+        keys, left = self._join.finish()
+        pending = self._reader.pending(self._file, ALL)
+        gone = [line for key in keys if (line := self._reader.line(key)) is not None]
+        total = self._join.rows + len(pending)
+        self._absent = {line.key for line in (*gone, *pending)}
+        pending, left = self._match(pending, left, lambda line: None if line.sync is Sync.REMOVE else line.digest)
+        pending, left = self._match(pending, left, lambda line: line.file_digest)
+        missing, left = self._pair(gone + pending, left)
         self._leftovers(left)
-        self._missing(lines, missing, found)
+        self._missing(missing, total)
         return self._plan
 
-    def _match(self, lines: list[LedgerLine], digest_of: Callable[[LedgerLine], bytes | None]) -> list[LedgerLine]:
-        """Place the lines whose content stands in the file; gives the others."""
+    def _match(
+        self, lines: list[LedgerLine], left: list[Found], digest_of: Callable[[LedgerLine], bytes | None]
+    ) -> tuple[list[LedgerLine], list[Found]]:
+        """Place the lines whose content stands in the file; gives what is left of both."""
+        by_digest: dict[bytes | None, deque[Found]] = defaultdict(deque)
+        for one in left if lines else ():
+            by_digest[one.digest].append(one)
+        taken: set[int] = set()
         others: list[LedgerLine] = []
         for line in lines:
-            digest = digest_of(line)
-            same = self._by_digest.get(digest) if digest is not None else None
-            if not same or digest is None:
+            if not (same := by_digest.get(digest_of(line))):
                 others.append(line)
                 continue
             one = same.popleft()
-            self._taken.add(one.offset)
-            if line.id is not None and line.sync is not Sync.REMOVE:
-                self._standing.setdefault(line.id, line)
-            self._place(line, one)
-        return others
+            taken.add(one.offset)
+            self._absent.discard(line.key)
+            ours = line.sync in (Sync.APPEND, Sync.CHANGE) and one.digest == line.digest
+            self._plan.placed.append((line.key, one.digest, one.offset, one.length, ours))
+        return others, [one for one in left if one.offset not in taken]
 
-    def _place(self, line: LedgerLine, one: Found) -> None:
-        length = len(one.raw)
-        if line.sync is Sync.CLEAN and line.offset == one.offset and line.length == length:
-            return
-        ours = line.sync in (Sync.APPEND, Sync.CHANGE) and one.digest == line.digest
-        self._plan.placed.append((line.key, one.digest, one.offset, length, ours))
-
-    def _pair(self, lines: list[LedgerLine], left: list[Found]) -> list[LedgerLine]:
-        """Another content under a known id: an edit, or an older state of ours. Gives the lines not in the file."""
-        by_id: dict[str, deque[Found]] = defaultdict(deque)
-        for one in left:
-            if one.line.columns:
-                by_id[one.line.columns.id].append(one)
+    def _pair(self, lines: list[LedgerLine], left: list[Found]) -> tuple[list[LedgerLine], list[Found]]:
+        """Another content under a known id: an edit, or an older state of ours. Gives what is left of both."""
+        by_id: dict[str, deque[tuple[Found, ParsedLine]]] = defaultdict(deque)
+        for one in left if lines else ():
+            if (new := self._read(one)).columns is not None:
+                by_id[new.columns.id].append((one, new))
         missing: list[LedgerLine] = []
+        taken: set[int] = set()
         for line in lines:
             same = by_id.get(line.id) if line.id is not None else None
-            if not same or (line.sync is Sync.APPEND and line.id in self._standing):
+            if not same or (line.sync is Sync.APPEND and self._stands(line.id)):
                 missing.append(line)
                 continue
-            one = same.popleft()
-            self._taken.add(one.offset)
-            if line.sync is not Sync.REMOVE and line.id is not None:
-                self._standing.setdefault(line.id, line)
-            self._judge(line, one)
-        return missing
+            one, new = same.popleft()
+            taken.add(one.offset)
+            self._absent.discard(line.key)
+            self._judge(line, one, new)
+        return missing, [one for one in left if one.offset not in taken]
 
-    def _judge(self, line: LedgerLine, one: Found) -> None:
-        assert line.id is not None
-        record = one.line.record or {}
-        known = self._reader.was_ours(self._file, line.id, content_digest(record))
-        if line.sync is Sync.CLEAN and (self._rules.stopped or not known):
+    def _stands(self, id: str | None) -> bool:
+        """Whether a record of the id stands in the file."""
+        line = self._reader.line_of(self._file, id) if id is not None else None
+        return line is not None and line.key not in self._absent
+
+    def _judge(self, line: LedgerLine, one: Found, new: ParsedLine) -> None:
+        record = new.record or {}
+        digest = content_digest(record)
+        if line.sync is Sync.CLEAN:
             old = load(self._reader.raw(line.key))
-            # The same content in another spelling is no edit, but the file's bytes are the ones to keep.
-            same = content_digest(old) == content_digest(record)
-            self._plan.edited.append((line, one, None if same else difference(old, record)))
-            return
-        self._plan.placed.append((line.key, one.digest, one.offset, len(one.raw), False))
-        if not known:
-            self._plan.overruled.append((line, one))
+            if content_digest(old) == digest:
+                # The same content in another spelling is no edit, but the file's bytes are the ones to keep.
+                self._plan.edited.append(Edit(line, one, new, None))
+                return
+            known = self._known(line.id, digest)
+            if known is None or self._rules.believes(line.revision, line.synced_at):
+                self._plan.edited.append(Edit(line, one, new, difference(old, record)))
+                return
+        self._plan.placed.append((line.key, one.digest, one.offset, one.length, False))
+        if self._known(line.id, digest) is None:
+            self._plan.overruled.append(Edit(line, one, new, None))
+
+    def _known(self, id: str | None, digest: bytes) -> int | None:
+        return self._reader.was_ours(self._file, id, digest) if id is not None else None
 
     def _leftovers(self, left: list[Found]) -> None:
-        for one in left:
-            if one.offset in self._taken:
+        for one in left if not self._reader.is_empty(self._file) else ():
+            new = self._read(one)
+            if new.columns is None:
                 continue
-            if one.line.columns is None:
-                self._plan.adopted.append(one)
-                continue
-            id = one.line.columns.id
-            standing = self._standing.get(id)
-            known = self._reader.was_ours(self._file, id, content_digest(one.line.record or {}))
+            known = self._known(new.columns.id, content_digest(new.record or {}))
             # Beside the record of its id an older state of ours is what a crash left of a patch.
-            if known and (standing is not None or not self._rules.stopped):
+            if known is not None and (not self._rules.believes(known) or self._stands(new.columns.id)):
                 self._plan.junk.append(one)
-            else:
-                self._plan.adopted.append(one)
+        junk = {one.offset for one in self._plan.junk}
+        self._plan.adopted = [one for one in left if one.offset not in junk]
 
-    def _missing(self, lines: list[LedgerLine], missing: list[LedgerLine], found: list[Found]) -> None:
+    def _missing(self, missing: list[LedgerLine], total: int) -> None:
         gone = [line for line in missing if line.sync is Sync.CLEAN]
-        self._plan.damaged = bool(gone) and not self._rules.stopped and self._is_damage(lines, gone, found)
+        clean_stop = self._rules.stopped and self._rules.durable is None
+        self._plan.damaged = bool(gone) and not clean_stop and self._is_damage(gone, total)
         now = time.time()
         for line in missing:
             if line.sync is Sync.REMOVE:
@@ -203,7 +192,8 @@ class _Planner:
                 self._plan.unplaced.append(line.key)
             elif line.sync is Sync.CLEAN:
                 fresh = now - line.synced_at < FRESH_S and not self._rules.stopped
-                if self._plan.damaged or fresh:
+                unsure = self._rules.stopped and not self._rules.believes(line.revision, line.synced_at)
+                if self._plan.damaged or fresh or unsure:
                     self._plan.unplaced.append(line.key)
                 elif self._rules.stopped or self._rules.still_s >= self._rules.settle_s:
                     self._plan.forgotten.append((line, self._last_words(line)))
@@ -214,12 +204,85 @@ class _Planner:
         raw = self._reader.raw(line.key)
         return json.dumps({"set": [], "was": load(raw)}) if line.kind is not LineKind.MALFORMED else "{}"
 
-    def _is_damage(self, lines: list[LedgerLine], gone: list[LedgerLine], found: list[Found]) -> bool:
-        if not found or self._rules.torn:
+    def _is_damage(self, gone: list[LedgerLine], total: int) -> bool:
+        if not self._join.lines or self._rules.torn:
             return True
-        records = sum(line.kind is LineKind.RECORD for line in lines)
         lost = sum(line.kind is LineKind.RECORD for line in gone)
-        if lost > max(DAMAGE_LINES, DAMAGE_SHARE * records):
+        if lost > max(DAMAGE_LINES, DAMAGE_SHARE * total):
             return True
-        as_it_was = not (self._plan.edited or self._plan.adopted or self._plan.placed or self._plan.junk)
+        plan = self._plan
+        as_it_was = not (plan.edited or plan.adopted or plan.placed or plan.junk or plan.moves)
         return as_it_was and all(line.offset is not None and line.offset >= self._size for line in gone)
+
+
+def apply(tx: Transaction, file: File, plan: Plan, read: ReadLine, note_imports: bool) -> None:
+    """Make the ledger say what the plan found, but for its moves. What changed meanwhile by us wins.
+
+    `note_imports`: each new record gets a history entry. Raises FileChanged.
+    """
+    tx.placed_all(plan.placed)
+    for edit in plan.edited:
+        _edit(tx, file, edit)
+    for edit in plan.overruled:
+        _note_overruled(tx, file, edit)
+    for found in plan.adopted:
+        new = read(found)
+        kind = tx.adopt(file, new, found.offset, found.length)
+        if note_imports and kind is LineKind.RECORD and new.columns:
+            note(tx, file, new.columns.id, "import", new.columns.status, None)
+    for key in plan.unplaced:
+        tx.unplaced(key)
+    for line, previous in plan.forgotten:
+        if line.sync is Sync.CLEAN and not _is_still(tx, line):
+            tx.unplaced(line.key)
+            continue
+        tx.forget(line.key)
+        if previous is not None and line.id is not None:
+            note(tx, file, line.id, "delete", None, previous)
+
+
+def note(tx: Transaction, file: File, id: str, action: str, status: str | None, previous: str | None) -> None:
+    """One history entry about what others did to a record; `status` is its word now, None where that is unknown."""
+    tx.note(HistoryEntry(tx.new_revision(), file, id, action, ACTOR, now_iso(), status, previous))
+
+
+def _edit(tx: Transaction, file: File, edit: Edit) -> None:
+    line, found, new = edit.line, edit.found, edit.new
+    if not _is_still(tx, line):
+        tx.placed(line.key, found.digest, found.offset, found.length, False)
+        _note_overruled(tx, file, edit)
+    elif edit.previous is None:
+        tx.respell(line.key, new, found.offset)
+    else:
+        tx.edit(line.key, new, found.offset, found.length)
+        if line.id is not None:
+            note(tx, file, line.id, "edit", new.columns.status if new.columns else None, edit.previous)
+
+
+def _is_still(tx: Transaction, line: LedgerLine) -> bool:
+    """Whether the line is as it was when the file was compared."""
+    now = tx.line(line.key)
+    return now is not None and (now.revision, now.sync) == (line.revision, line.sync)
+
+
+def _note_overruled(tx: Transaction, file: File, edit: Edit) -> None:
+    if edit.line.id is not None:
+        record: Record = edit.new.record or {}
+        note(tx, file, edit.line.id, "edit", None, json.dumps({"overruled": record}))
+
+
+def split_moves(moves: Iterable[Move], most: int) -> Iterable[list[Move]]:
+    """The moves in lists that concern at most some `most` keys each, so that no transaction takes long."""
+    part: list[Move] = []
+    room = most
+    for first, last, by in moves:
+        while first <= last:
+            end = min(last, first + room - 1)
+            part.append((first, end, by))
+            room -= end - first + 1
+            first = end + 1
+            if room <= 0:
+                yield part
+                part, room = [], most
+    if part:
+        yield part

@@ -1,4 +1,4 @@
-"""Replacing a whole shared file, and draining the one that it displaced."""
+"""Replacing a whole shared file: the new one is copied from the old one, line by line in key order, by the kernel."""
 
 from __future__ import annotations
 
@@ -7,151 +7,183 @@ import ctypes
 import errno
 import os
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from avocet_grpc.core.model import File, Sync
-from avocet_grpc.core.ports import Place, Reader
-from avocet_grpc.shared_files.watch import Signature, has_writer, read_range, signature, split_lines
+from avocet_grpc.core.ports import Move, Place, Reader
+from avocet_grpc.shared_files.watch import Signature, of_stat
 
 AT_FDCWD = -100
 RENAME_EXCHANGE = 2
 NO_EXCHANGE = frozenset({errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP})
-CHUNK_BYTES = 1024 * 1024
+NO_COPY = frozenset({errno.ENOSYS, errno.EXDEV, errno.EINVAL, errno.EOPNOTSUPP, errno.EPERM})
+COPY_BYTES = 64 * 1024 * 1024
+BUFFER_BYTES = 1024 * 1024
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Built:
-    """A new file beside the old one. A place is `ours` where the line was pending."""
+    """A new file beside the old one, of `size` bytes: what stands elsewhere in it, what is new in it, what is not."""
 
     path: Path
-    places: list[Place]
-    removed: list[int]
-    size: int
+    moves: list[Move] = field(default_factory=list)
+    placed: list[Place] = field(default_factory=list)
+    removed: list[int] = field(default_factory=list)
+    size: int = 0
 
 
-def hidden_name(path: Path) -> Path:
-    """A free name beside the file; whatever is found under such a name after a crash is read before it goes."""
-    return path.with_name(f".{path.name}.{time.time_ns()}.displaced")
+def names(path: Path) -> tuple[Path, Path]:
+    """Free names beside the file: for the new one while it is built, and for the old one once it is displaced."""
+    stamp = time.time_ns()
+    return path.with_name(f".{path.name}.{stamp}.new"), path.with_name(f".{path.name}.{stamp}.displaced")
 
 
 def left_over(path: Path) -> list[Path]:
-    """What swaps of this file left behind, oldest first."""
+    """What swaps of this file displaced, oldest first; what was never more than half built is removed."""
+    for built in path.parent.glob(f".{path.name}.*.new"):
+        built.unlink()
     return sorted(path.parent.glob(f".{path.name}.*.displaced"))
 
 
-def build(reader: Reader, file: File, path: Path) -> Built:
-    """Write every line in key order, as the ledger has it, to a new file of the same mode and owner; fsync it.
+def build(reader: Reader, file: File, source: int, target: Path) -> Built:
+    """Write every line in key order, as the ledger has it, to a new file of the mode and owner of the open `source`.
 
-    Raises OSError, and leaves nothing behind then.
+    A line that is not changed is copied from where the ledger has it in `source`. Raises OSError, and leaves nothing
+    behind then.
     """
-    target = hidden_name(path)
-    places: list[Place] = []
-    removed: list[int] = []
-    offset = 0
-    descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    descriptor = os.open(target, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:
-        with os.fdopen(descriptor, "wb", buffering=CHUNK_BYTES) as out:
-            for line in reader.lines(file):
-                if line.sync is Sync.REMOVE:
-                    removed.append(line.key)
-                    continue
-                raw = reader.raw(line.key)
-                out.write(raw + b"\n")
-                places.append((line.key, line.digest, offset, len(raw), line.sync is not Sync.CLEAN))
-                offset += len(raw) + 1
-            _take_after(out.fileno(), path)
-            out.flush()
-            os.fsync(out.fileno())
+        try:
+            built = _Copy(source, descriptor, target).run(reader, file)
+            _take_after(descriptor, source)
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
     except BaseException:
         with contextlib.suppress(OSError):
             os.unlink(target)
         raise
-    return Built(target, places, removed, offset)
+    return built
 
 
-def exchange(new: Path, path: Path) -> bool:
-    """Put `new` in place of `path`; the old file is then under the name `new`. False where there was no old one.
+def catch_up(source: int, target: Path, start: int) -> Signature | None:
+    """Copy what others appended to `source` behind `start`; its signature then, None where it ends inside a line.
 
     Raises OSError.
     """
-    if not path.exists():
-        os.rename(new, path)
-        _sync_directory(path.parent)
-        return False
-    if _libc.renameat2(AT_FDCWD, os.fsencode(new), AT_FDCWD, os.fsencode(path), RENAME_EXCHANGE) != 0:
+    found = of_stat(os.fstat(source))
+    if found.size > start:
+        if os.pread(source, 1, found.size - 1) != b"\n":
+            return None
+        descriptor = os.open(target, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
+        try:
+            os.write(descriptor, os.pread(source, found.size - start, start))
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+    return found
+
+
+def exchange(built: Path, path: Path, displaced: Path) -> None:
+    """Put `built` in place of `path`; the old file is then `displaced`.
+
+    Raises OSError; the file is then in its place still.
+    """
+    os.rename(built, displaced)
+    if _libc.renameat2(AT_FDCWD, os.fsencode(displaced), AT_FDCWD, os.fsencode(path), RENAME_EXCHANGE) != 0:
         number = ctypes.get_errno()
+        os.rename(displaced, built)
         if number not in NO_EXCHANGE:
             raise OSError(number, os.strerror(number), str(path))
-        kept = hidden_name(path)
-        with contextlib.suppress(OSError):
-            os.link(path, kept)
-        os.replace(new, path)
-        if kept.exists():
-            os.rename(kept, new)
-    _sync_directory(path.parent)
-    return new.exists()
+        os.link(path, displaced)
+        os.replace(built, path)
+    sync_directory(path.parent)
 
 
-@dataclass(slots=True)
-class Displaced:
-    """A file that a swap took away, and up to which byte it was read. `exact`: it is what was noted, or grew."""
-
-    path: Path
-    read_to: int
-    exact: bool
-    seen: Signature | None = None
-    still_since: float = 0.0
-
-    def look(self) -> float:
-        """For how many seconds it has been still."""
-        now, found = time.monotonic(), signature(self.path)
-        if found != self.seen:
-            if self.seen is not None and found is not None:
-                self.exact = self.exact and found.size > self.seen.size
-            self.seen, self.still_since = found, now
-        if found is None or found.size < self.read_to:
-            self.exact = False
-        return now - self.still_since
-
-    def grown(self) -> list[bytes]:
-        """The whole lines that came since the last call. Raises OSError."""
-        if self.seen is None or self.seen.size <= self.read_to:
-            return []
-        found = split_lines(read_range(self.path, self.read_to, self.seen.size), self.read_to)
-        self.read_to = found.end
-        return [raw for _, raw in found.lines]
-
-    def rest(self) -> list[bytes]:
-        """All that was not read yet, a torn line too. Raises OSError."""
-        if self.seen is None:
-            return []
-        data = read_range(self.path, self.read_to, self.seen.size)
-        self.read_to = self.seen.size
-        return [raw for _, raw in split_lines(data + b"\n", 0).lines]
-
-    def is_written(self) -> bool:
-        """Whether somebody has it open for writing; False where the file system cannot tell."""
-        return bool(has_writer(self.path))
-
-
-def _take_after(descriptor: int, path: Path) -> None:
-    """The old file's mode and owner; a new file gets what the umask leaves of 0644."""
-    try:
-        old = os.stat(path)
-    except FileNotFoundError:
-        os.fchmod(descriptor, 0o644)
-        return
-    made = os.fstat(descriptor)
-    if (made.st_uid, made.st_gid) != (old.st_uid, old.st_gid):
-        os.fchown(descriptor, old.st_uid, old.st_gid)
-    os.fchmod(descriptor, old.st_mode & 0o7777)
-
-
-def _sync_directory(path: Path) -> None:
+def sync_directory(path: Path) -> None:
+    """Make its names durable. Raises OSError."""
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+class _Copy:
+    """Copies lines from one open file to another; neighbours go in one piece."""
+
+    def __init__(self, source: int, target: int, path: Path) -> None:
+        self._source, self._target = source, target
+        self._size = os.fstat(source).st_size
+        self._built = Built(path)
+        self._start = self._stop = 0
+
+    def run(self, reader: Reader, file: File) -> Built:
+        for key, digest, sync, offset, length in reader.rows(file):
+            if sync == Sync.REMOVE:
+                self._built.removed.append(key)
+            elif sync == Sync.CLEAN and offset is not None and length is not None:
+                self._copy(key, offset, length)
+            else:
+                self._write(key, digest, reader.raw(key))
+        self._flush()
+        return self._built
+
+    def _copy(self, key: int, offset: int, length: int) -> None:
+        self._note_move(key, self._built.size - offset)
+        if offset != self._stop:
+            self._flush()
+            self._start = offset
+        self._stop = offset + length + 1
+        self._built.size += length + 1
+        if self._stop > self._size:
+            # The last line has no newline of its own.
+            self._stop -= 1
+            self._flush()
+            self._write_all(b"\n")
+
+    def _note_move(self, key: int, by: int) -> None:
+        # Keys between two that move alike are placed or removed afterwards, so a stretch may run over them.
+        moves = self._built.moves
+        if moves and moves[-1][2] == by:
+            moves[-1] = (moves[-1][0], key, by)
+        else:
+            moves.append((key, key, by))
+
+    def _write(self, key: int, digest: bytes, raw: bytes) -> None:
+        self._flush()
+        self._built.placed.append((key, digest, self._built.size, len(raw), True))
+        self._write_all(raw + b"\n")
+        self._built.size += len(raw) + 1
+
+    def _write_all(self, data: bytes) -> None:
+        view = memoryview(data)
+        while view:
+            view = view[os.write(self._target, view) :]
+
+    def _flush(self) -> None:
+        """Copy the stretch that waits."""
+        while self._start < self._stop:
+            self._start += copy_some(self._source, self._target, self._start, self._stop - self._start)
+
+
+def copy_some(source: int, target: int, offset: int, count: int) -> int:
+    """Copy at most `count` bytes to the position of `target`; how many they were. Raises OSError."""
+    try:
+        copied = os.copy_file_range(source, target, min(count, COPY_BYTES), offset)
+    except OSError as error:
+        if error.errno not in NO_COPY:
+            raise
+        copied = os.write(target, os.pread(source, min(count, BUFFER_BYTES), offset))
+    if copied == 0:
+        raise OSError(errno.EIO, "the file became shorter while it was copied")
+    return copied
+
+
+def _take_after(descriptor: int, source: int) -> None:
+    made, old = os.fstat(descriptor), os.fstat(source)
+    if (made.st_uid, made.st_gid) != (old.st_uid, old.st_gid):
+        os.fchown(descriptor, old.st_uid, old.st_gid)
+    os.fchmod(descriptor, old.st_mode & 0o7777)

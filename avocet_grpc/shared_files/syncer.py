@@ -14,6 +14,7 @@ from avocet_grpc.core.errors import CorrectionsError
 from avocet_grpc.core.model import File
 from avocet_grpc.core.ports import Store
 from avocet_grpc.shared_files.mirror import Mirror
+from avocet_grpc.shared_files.swap import sync_directory
 
 log = structlog.get_logger(__name__)
 
@@ -43,15 +44,15 @@ class Syncer:
     def adopt(self) -> None:
         """Take both files in before serving.
 
-        They are the truth after a clean stop. After any other the disk may lack what we wrote last: a power cut and
-        a file system that failed lose what was not synced. Raises OSError or StorageFailed.
+        They are the truth, except after a stop that was none: then the disk may lack what was written last. Raises
+        OSError or StorageFailed.
         """
-        trusted = not self._running.exists()
+        clean = not self._running.exists()
         self._running.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         for mirror in self._mirrors:
-            mirror.adopt(trusted)
+            mirror.adopt(clean)
             mirror.make_sure_it_exists()
-        _write_durably(self._running, "not stopped cleanly\n")
+        _make_durably(self._running)
 
     def start(self) -> None:
         """Begin to look at the files and to write them."""
@@ -71,6 +72,7 @@ class Syncer:
         if done:
             with contextlib.suppress(OSError):
                 self._running.unlink(missing_ok=True)
+                sync_directory(self._running.parent)
         return done
 
     def _run(self) -> None:
@@ -114,8 +116,6 @@ class Syncer:
             log.error("shared file not brought up to date", error=text, exc_info=not expected)
 
 
-def _write_durably(path: Path, text: str) -> None:
-    with open(path, "w") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
+def _make_durably(path: Path) -> None:
+    path.touch(mode=0o600)
+    sync_directory(path.parent)

@@ -24,9 +24,9 @@ class Signature:
     mtime_ns: int
     ctime_ns: int
 
-    def state(self, scanned: int) -> FileState:
-        """The signature with the byte up to which the file was read, as the ledger keeps it."""
-        return FileState(self.device, self.inode, self.size, self.mtime_ns, self.ctime_ns, scanned)
+    def state(self, scanned: int, blank: int) -> FileState:
+        """The signature with the byte up to which the file was read, and how many hold no line."""
+        return FileState(self.device, self.inode, self.size, self.mtime_ns, self.ctime_ns, scanned, blank)
 
     def same_file(self, other: Signature) -> bool:
         """True for the same inode."""

@@ -20,7 +20,7 @@ from avocet_grpc.core.model import (
     Stats,
     Sync,
 )
-from avocet_grpc.core.ports import FileState, HistoryEntry, LedgerLine
+from avocet_grpc.core.ports import DisplacedFile, Durable, FileState, HistoryEntry, LedgerLine, Row
 from avocet_grpc.store.schema import NEVER
 
 LINE = "l.key, l.file, l.kind, l.id, l.digest, l.sync, l.position, l.length, l.file_digest, l.synced_at, l.revision"
@@ -38,7 +38,6 @@ COUNTED = {
     "by_failure_category": "failure_category",
 }
 LEFT_OUT_IF_UNKNOWN = frozenset({"by_source", "by_failure_category"})
-SCAN_ROWS = 1024
 
 
 class SqlReader:
@@ -145,7 +144,7 @@ class SqlReader:
 
     def file_state(self, file: File) -> FileState | None:
         row = self._db.execute(
-            "SELECT device, inode, size, mtime_ns, ctime_ns, scanned FROM files WHERE file = ?", (file,)
+            "SELECT device, inode, size, mtime_ns, ctime_ns, scanned, blank FROM files WHERE file = ?", (file,)
         ).fetchone()
         return FileState(*row) if row else None
 
@@ -157,11 +156,31 @@ class SqlReader:
         return self._number("SELECT count(*) FROM lines WHERE file = ? AND sync <> 0", (file,))
 
     def lines(self, file: File) -> Iterator[LedgerLine]:
-        query = f"SELECT {LINE} FROM lines l WHERE l.key > ? AND l.file = ? ORDER BY l.key LIMIT {SCAN_ROWS}"
-        after = 0
-        while rows := self._db.execute(query, (after, file)).fetchall():
-            yield from map(_line, rows)
-            after = rows[-1][0]
+        yield from map(_line, self._db.execute(f"SELECT {LINE} FROM lines l WHERE +l.file = ? ORDER BY l.key", (file,)))
+
+    def rows(self, file: File) -> Iterator[Row]:
+        # The + keeps to the primary key: by an index all rows would be sorted first.
+        query = "SELECT key, digest, sync, position, length FROM lines WHERE +file = ? ORDER BY key"
+        yield from self._db.execute(query, (file,))
+
+    def is_empty(self, file: File) -> bool:
+        return self._db.execute("SELECT 1 FROM lines WHERE file = ? LIMIT 1", (file,)).fetchone() is None
+
+    def line(self, key: int) -> LedgerLine | None:
+        row = self._db.execute(f"SELECT {LINE} FROM lines l WHERE l.key = ?", (key,)).fetchone()
+        return _line(row) if row else None
+
+    def durable(self, file: File) -> Durable:
+        row = self._db.execute("SELECT revision, at FROM durable WHERE file = ?", (file,)).fetchone()
+        return Durable(*row) if row else Durable()
+
+    def displaced(self, file: File) -> list[DisplacedFile]:
+        query = "SELECT name, device, inode, size, mtime_ns, read_to FROM displaced WHERE file = ? ORDER BY name"
+        return [DisplacedFile(*row) for row in self._db.execute(query, (file,))]
+
+    def has_malformed(self, file: File, digest: bytes) -> bool:
+        query = "SELECT 1 FROM lines WHERE file = ? AND id IS NULL AND kind = 2 AND digest = ? LIMIT 1"
+        return self._db.execute(query, (file, digest)).fetchone() is not None
 
     def line_of(self, file: File, id: str) -> LedgerLine | None:
         query = f"SELECT {LINE} FROM lines l WHERE l.file = ? AND l.id = ? AND l.kind = 0 AND l.sync <> 3"
@@ -172,9 +191,10 @@ class SqlReader:
         raw: bytes = self._db.execute("SELECT raw FROM bodies WHERE key = ?", (key,)).fetchone()[0]
         return raw
 
-    def was_ours(self, file: File, id: str, digest: bytes) -> bool:
-        query = "SELECT 1 FROM past WHERE file = ? AND id = ? AND digest = ?"
-        return self._db.execute(query, (file, id, digest)).fetchone() is not None
+    def was_ours(self, file: File, id: str, digest: bytes) -> int | None:
+        query = "SELECT revision FROM past WHERE file = ? AND id = ? AND digest = ?"
+        row = self._db.execute(query, (file, id, digest)).fetchone()
+        return row[0] if row else None
 
     def _meta(self, name: str) -> int:
         return self._number("SELECT value FROM meta WHERE name = ?", (name,))

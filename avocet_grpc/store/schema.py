@@ -6,12 +6,23 @@ queries that repeat their WHERE, which `tests/store/test_query_plans.py` holds t
 
 from __future__ import annotations
 
-VERSION = 1
+VERSION = 2
 NEVER = 2**63 - 1
 """`removed_revision` of an example that is still approved."""
 
 SELECTED = "task_type, model_name, source, benchmark_run_id, failure_category, label, quality_score"
 """The columns that a CandidateFilter asks for, the same in `lines` and `examples`."""
+
+LATE_INDEXES = {
+    "lines_by_run": "CREATE INDEX lines_by_run ON lines (file, benchmark_run_id)",
+    "queue_by_key": "CREATE INDEX queue_by_key ON lines (key) WHERE queued = 1",
+    "queue_by_time": "CREATE INDEX queue_by_time ON lines (recorded_at, key) WHERE queued = 1",
+    "queue_by_time_desc": "CREATE INDEX queue_by_time_desc ON lines (recorded_at DESC, key) WHERE queued = 1",
+    "queue_by_quality": "CREATE INDEX queue_by_quality ON lines (quality_score, key) WHERE queued = 1",
+    "queue_by_quality_desc": "CREATE INDEX queue_by_quality_desc ON lines (quality_score DESC, key) WHERE queued = 1",
+    "lines_pending": "CREATE INDEX lines_pending ON lines (file, key) WHERE sync <> 0",
+}
+"""Those that a first look at a large file does without until its end."""
 
 TABLES = (
     "CREATE TABLE meta (name TEXT PRIMARY KEY, value BIGINT NOT NULL)",
@@ -27,7 +38,7 @@ TABLES = (
         shard_hash BIGINT NOT NULL, task_type TEXT, model_name TEXT, source TEXT, benchmark_run_id TEXT,
         failure_category TEXT, label TEXT, quality_score DOUBLE PRECISION, encoded BLOB NOT NULL,
         PRIMARY KEY (key, approved_revision))""",
-    """CREATE TABLE past (file INTEGER NOT NULL, id TEXT NOT NULL, digest BLOB NOT NULL,
+    """CREATE TABLE past (file INTEGER NOT NULL, id TEXT NOT NULL, digest BLOB NOT NULL, revision BIGINT NOT NULL,
         PRIMARY KEY (file, id, digest))""",
     """CREATE TABLE history (
         revision BIGINT NOT NULL, file INTEGER NOT NULL, id TEXT NOT NULL, action TEXT NOT NULL, actor TEXT NOT NULL,
@@ -37,14 +48,12 @@ TABLES = (
     """CREATE TABLE counters (name TEXT NOT NULL, value TEXT NOT NULL, n BIGINT NOT NULL,
         PRIMARY KEY (name, value))""",
     """CREATE TABLE files (file INTEGER PRIMARY KEY, device BIGINT NOT NULL, inode BIGINT NOT NULL,
-        size BIGINT NOT NULL, mtime_ns BIGINT NOT NULL, ctime_ns BIGINT NOT NULL, scanned BIGINT NOT NULL)""",
+        size BIGINT NOT NULL, mtime_ns BIGINT NOT NULL, ctime_ns BIGINT NOT NULL, scanned BIGINT NOT NULL,
+        blank BIGINT NOT NULL)""",
+    """CREATE TABLE durable (file INTEGER PRIMARY KEY, revision BIGINT NOT NULL, at DOUBLE PRECISION NOT NULL)""",
+    """CREATE TABLE displaced (file INTEGER NOT NULL, name TEXT NOT NULL, device BIGINT NOT NULL, inode BIGINT NOT NULL,
+        size BIGINT NOT NULL, mtime_ns BIGINT NOT NULL, read_to BIGINT NOT NULL, PRIMARY KEY (file, name))""",
     "CREATE INDEX lines_by_id ON lines (file, id, kind)",
-    "CREATE INDEX lines_by_run ON lines (file, benchmark_run_id)",
-    "CREATE INDEX queue_by_key ON lines (key) WHERE queued = 1",
-    "CREATE INDEX queue_by_time ON lines (recorded_at, key) WHERE queued = 1",
-    "CREATE INDEX queue_by_time_desc ON lines (recorded_at DESC, key) WHERE queued = 1",
-    "CREATE INDEX queue_by_quality ON lines (quality_score, key) WHERE queued = 1",
-    "CREATE INDEX queue_by_quality_desc ON lines (quality_score DESC, key) WHERE queued = 1",
-    "CREATE INDEX lines_pending ON lines (file, key) WHERE sync <> 0",
     "CREATE INDEX history_by_id ON history (id, revision)",
+    *LATE_INDEXES.values(),
 )

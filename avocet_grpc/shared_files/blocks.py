@@ -1,0 +1,60 @@
+"""Digests of a file's blocks: whether a large file is still as it was noted, at the price of reading it.
+
+A change of the same length inside a file that also grows in the same moment shows in nothing else.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from hashlib import blake2b
+
+BLOCK_BYTES = 32 * 1024
+
+
+class Blocks:
+    """The digests of the first `size` bytes of a file; the last block may be shorter than the others."""
+
+    def __init__(self) -> None:
+        self.size = 0
+        self._whole: list[bytes] = []
+        self._last = b""
+
+    def feed(self, data: bytes) -> None:
+        """What follows behind `size`."""
+        self.size += len(data)
+        data = self._last + data if self._last else data
+        end = len(data) - len(data) % BLOCK_BYTES
+        view = memoryview(data)
+        self._whole += [_digest(view[at : at + BLOCK_BYTES]) for at in range(0, end, BLOCK_BYTES)]
+        self._last = bytes(view[end:])
+
+    def matches(self, descriptor: int, start: int, stop: int) -> bool:
+        """Whether the blocks that hold the bytes from `start` to `stop` are in the file as they are here.
+
+        What lies behind `size` is not known, and passes.
+        """
+        numbers = range(start // BLOCK_BYTES, -(-min(stop, self.size) // BLOCK_BYTES))
+        return all(self._matches(descriptor, number) for number in numbers)
+
+    def blank(self, places: Iterable[tuple[int, int]], descriptor: int) -> None:
+        """Those places (offset, length) were overwritten with spaces, and nothing else of their blocks."""
+        numbers = {n for at, length in places for n in range(at // BLOCK_BYTES, (at + length) // BLOCK_BYTES + 1)}
+        for number in numbers:
+            data = self._read(descriptor, number)
+            if number < len(self._whole):
+                self._whole[number] = _digest(data)
+            elif number == len(self._whole):
+                self._last = data
+
+    def _matches(self, descriptor: int, number: int) -> bool:
+        data = self._read(descriptor, number)
+        return _digest(data) == self._whole[number] if number < len(self._whole) else data == self._last
+
+    def _read(self, descriptor: int, number: int) -> bytes:
+        length = min(BLOCK_BYTES, self.size - number * BLOCK_BYTES)
+        return os.pread(descriptor, length, number * BLOCK_BYTES) if length > 0 else b""
+
+
+def _digest(data: bytes | memoryview) -> bytes:
+    return blake2b(data, digest_size=16).digest()

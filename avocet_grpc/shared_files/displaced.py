@@ -1,0 +1,181 @@
+"""The files that swaps took away: whoever had one open may still write to it, and none is deleted unread."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import structlog
+
+from avocet_grpc import failpoint
+from avocet_grpc.core.model import File, LineKind, ParsedLine, Sync
+from avocet_grpc.core.ports import DisplacedFile, Store, Transaction
+from avocet_grpc.core.record import content_digest, difference, load, parse
+from avocet_grpc.shared_files import reconcile, swap
+from avocet_grpc.shared_files.scan import FileChanged, LineScanner, opened
+from avocet_grpc.shared_files.watch import Signature, has_writer, signature
+
+log = structlog.get_logger(__name__)
+
+DRAIN_S = 60.0
+DRAIN_AT_STOP_S = 1.0
+REST_S = 1.0
+"""How long a displaced file that is not as noted must be still before it is read as a whole."""
+LINES_AT_ONCE = 1_000
+
+
+class Displaced:
+    """One displaced file. `noted` is what it was; None where the ledger knows nothing of it."""
+
+    def __init__(self, path: Path, noted: DisplacedFile | None) -> None:
+        self.path = path
+        self.noted = noted
+        self.read_to = noted.read_to if noted else 0
+        self._exact = noted is not None
+        self._seen: Signature | None = None
+        self._still_since = time.monotonic()
+
+    def look(self) -> tuple[Signature | None, float]:
+        """What it is now, and for how many seconds it has been still."""
+        now, found = time.monotonic(), signature(self.path)
+        if found != self._seen:
+            if self._seen is not None and found is not None and found.size <= self._seen.size:
+                self._exact = False
+            self._seen, self._still_since = found, now
+        return found, now - self._still_since
+
+    def only_grew(self, found: Signature) -> bool:
+        """Whether it is what was noted, and at most has more lines at its end."""
+        noted = self.noted
+        if noted is None or not self._exact:
+            return False
+        if (found.device, found.inode) != (noted.device, noted.inode) or found.size < max(noted.size, self.read_to):
+            return False
+        return found.size > noted.size or found.mtime_ns == noted.mtime_ns
+
+
+class Drain:
+    """All displaced files of one shared file."""
+
+    def __init__(self, store: Store, file: File, path: Path) -> None:
+        self._store, self._file, self._path = store, file, path
+        self._displaced: list[Displaced] = []
+
+    def __bool__(self) -> bool:
+        return bool(self._displaced)
+
+    def find(self) -> None:
+        """At start: what swaps left behind. Raises OSError or StorageFailed."""
+        noted = {one.name: one for one in self._store.read(lambda reader: reader.displaced(self._file))}
+        current = signature(self._path)
+        for path in swap.left_over(self._path):
+            note = noted.pop(path.name, None)
+            found = signature(path)
+            if found is None:
+                continue
+            ours = note is not None and (found.device, found.inode) != (note.device, note.inode)
+            if ours or (current is not None and found.same_file(current)):
+                # The exchange never happened: it is a copy of ours, or another name of the file itself.
+                self._drop(Displaced(path, note))
+            else:
+                self._displaced.append(Displaced(path, note))
+        for name in noted:
+            self._forget(name)
+
+    def add(self, path: Path, noted: DisplacedFile) -> None:
+        """A swap displaced this file just now."""
+        self._displaced.append(Displaced(path, noted))
+
+    def run(self, stopping: bool) -> None:
+        """Save what is written to them; drop those that nobody writes any more. Raises OSError or StorageFailed."""
+        for old in list(self._displaced):
+            found, still = old.look()
+            if found is None:
+                self._forget(old.path.name)
+                self._displaced.remove(old)
+                continue
+            exact = old.only_grew(found)
+            if exact and found.size > old.read_to:
+                self._save(old, found, exact, whole_lines=True)
+            patience = DRAIN_AT_STOP_S if stopping else DRAIN_S if exact else REST_S
+            if still < patience or has_writer(old.path):
+                continue
+            self._save(old, found, exact, whole_lines=False)
+            if signature(old.path) == found:
+                self._drop(old)
+                self._displaced.remove(old)
+
+    def _drop(self, old: Displaced) -> None:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(old.path)
+        failpoint.hit("drain.unlinked")
+        self._forget(old.path.name)
+
+    def _forget(self, name: str) -> None:
+        self._store.write(lambda tx: tx.drop_displaced(self._file, name)).result()
+
+    def _save(self, old: Displaced, found: Signature, exact: bool, whole_lines: bool) -> None:
+        """Take in what stands there unread, else what is new in the whole; in one change with how far it was read."""
+        for lines, end in _parts(old.path, old.read_to if exact else 0, found.size, whole_lines):
+            failpoint.hit("drain.read")
+            self._store.write(partial(self._take_in, old=old, lines=lines, end=end, exact=exact)).result()
+            failpoint.hit("drain.rescued")
+            old.read_to = max(old.read_to, end)
+
+    def _take_in(self, tx: Transaction, old: Displaced, lines: list[ParsedLine], end: int, exact: bool) -> None:
+        saved = sum(self._is_news(tx, line, exact) and self._take_line(tx, line) for line in lines)
+        if old.noted is not None:
+            tx.note_displaced(self._file, replace(old.noted, read_to=max(old.read_to, end)))
+        if saved:
+            log.warning("lines saved from a displaced file", file=self._path.name, lines=saved)
+
+    def _is_news(self, tx: Transaction, line: ParsedLine, exact: bool) -> bool:
+        """Whether the ledger never had the line; what others deleted since does not come back by an old file."""
+        if exact:
+            return True
+        if line.columns is None:
+            return not tx.has_malformed(self._file, line.digest)
+        id = line.columns.id
+        if tx.was_ours(self._file, id, content_digest(line.record or {})) is not None:
+            return False
+        last = next((entry for entry in tx.history(id) if entry.file is self._file), None)
+        return last is None or last.action != "delete"
+
+    def _take_line(self, tx: Transaction, line: ParsedLine) -> bool:
+        standing = tx.line_of(self._file, line.columns.id) if line.columns else None
+        if standing is None or line.columns is None:
+            kind = tx.save(self._file, line)
+            if kind is LineKind.RECORD and line.columns is not None:
+                reconcile.note(tx, self._file, line.columns.id, "import", line.columns.status, None)
+            return True
+        if standing.digest == line.digest or standing.sync is not Sync.CLEAN:
+            return False
+        previous = difference(load(tx.raw(standing.key)), line.record or {})
+        tx.replace(standing.key, line)
+        reconcile.note(tx, self._file, line.columns.id, "edit", line.columns.status, previous)
+        return True
+
+
+def _parts(path: Path, start: int, stop: int, whole_lines: bool) -> Iterator[tuple[list[ParsedLine], int]]:
+    """The lines between the offsets, some at a time, with the offset behind them. Raises FileChanged."""
+    with opened(path) as descriptor:
+        if descriptor < 0:
+            raise FileChanged
+        scanner = LineScanner(descriptor, start, stop)
+        lines: list[ParsedLine] = []
+        for _, raw in scanner:
+            lines.append(parse(raw))
+            if len(lines) == LINES_AT_ONCE:
+                yield lines, scanner.end
+                lines = []
+        end = scanner.end
+        if not whole_lines:
+            end = stop
+            lines += [parse(scanner.rest)] if scanner.rest.strip() else []
+        if end > start:
+            yield lines, end
