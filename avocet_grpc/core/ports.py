@@ -66,7 +66,10 @@ class Durable:
 
 @dataclass(frozen=True, slots=True)
 class DisplacedFile:
-    """A file that a swap takes away: its name beside the shared file, what it was, and up to which byte it was read."""
+    """A file that a swap takes away: its name beside the shared file, what it was, and up to which byte it was read.
+
+    `size` is larger than any file's where what comes behind `read_to` may be known already.
+    """
 
     name: str
     device: int

@@ -27,6 +27,8 @@ DRAIN_AT_STOP_S = 1.0
 REST_S = 1.0
 """How long a displaced file that is not as noted must be still before it is read as a whole."""
 LINES_AT_ONCE = 1_000
+UNKNOWN_SIZE = 2**63 - 1
+"""Noted of a file that somebody was rewriting: what comes behind its end is not news."""
 
 
 class Displaced:
@@ -48,6 +50,10 @@ class Displaced:
                 self._exact = False
             self._seen, self._still_since = found, now
         return found, now - self._still_since
+
+    def has_other_names(self) -> bool:
+        """Whether others reach it by a hard link, and may write to it at any time."""
+        return os.stat(self.path).st_nlink > 1
 
     def only_grew(self, found: Signature) -> bool:
         """Whether it is what was noted, and at most has more lines at its end."""
@@ -103,7 +109,7 @@ class Drain:
             if exact and found.size > old.read_to:
                 self._save(old, found, exact, whole_lines=True)
             patience = DRAIN_AT_STOP_S if stopping else DRAIN_S if exact else REST_S
-            if still < patience or has_writer(old.path):
+            if still < patience or has_writer(old.path) or (old.has_other_names() and not stopping):
                 continue
             self._save(old, found, exact, whole_lines=False)
             if signature(old.path) == found:

@@ -13,8 +13,8 @@ import structlog
 
 from avocet_grpc import failpoint
 from avocet_grpc.core.model import File, LineKind, ParsedLine, Sync
-from avocet_grpc.core.ports import Durable, FileState, Move, Reader, Store, Transaction
-from avocet_grpc.core.record import parse
+from avocet_grpc.core.ports import Durable, FileState, LedgerLine, Move, Reader, Store, Transaction
+from avocet_grpc.core.record import content_digest, parse
 from avocet_grpc.shared_files import reconcile
 from avocet_grpc.shared_files.blocks import Blocks
 from avocet_grpc.shared_files.join import Join
@@ -48,8 +48,8 @@ class Intake:
     """One shared file as the ledger knows it.
 
     `noted` is its signature then, `scanned` the byte up to which it was read. `junk` are places that shall be blanked
-    and that no line of the ledger has; `misplaced` asks for a look at the whole file; `blank` counts the bytes that
-    hold no line.
+    and that no line of the ledger has; `misplaced` asks for a look at the whole file; `put_back` tells that the last
+    one found lines missing that shall be there; `blank` counts the bytes that hold no line.
     """
 
     def __init__(self, store: Store, file: File, path: Path) -> None:
@@ -58,6 +58,7 @@ class Intake:
         self.scanned = 0
         self.junk: list[Change] = []
         self.misplaced = False
+        self.put_back = False
         self.blank = 0
         self.stopping = False
         self.blocks = Blocks()
@@ -116,7 +117,7 @@ class Intake:
 
     def swapped(self, now: Signature, scanned: int) -> None:
         """After a swap: nothing is blank, and the blocks are others."""
-        self.junk, self.blank, self.blocks = [], 0, Blocks()
+        self.junk, self.blank, self.blocks, self.put_back = [], 0, Blocks(), False
         self.moved(now, scanned)
 
     def state(self, now: Signature, scanned: int | None = None, blank: int | None = None) -> FileState:
@@ -201,24 +202,16 @@ class Intake:
         return True
 
     def _import(self, lines: list[tuple[int, ParsedLine]], found: Signature, scanned: int) -> None:
-        waiting: dict[bytes, deque[tuple[int, Change | None]]] = defaultdict(deque)
-        for line in self.store.read(lambda reader: reader.pending(self.file, PENDING_LIMIT)) if lines else ():
-            if line.sync in (Sync.APPEND, Sync.CHANGE):
-                old = None
-                if line.offset is not None and line.length is not None and line.file_digest is not None:
-                    old = Change(line.offset, line.length, line.file_digest, None)
-                waiting[line.digest].append((line.key, old))
+        waiting = _Waiting(self.store.read(lambda reader: reader.pending(self.file, PENDING_LIMIT)) if lines else [])
         junk: list[Change] = []
         blank = self.blank + scanned - self.scanned - sum(len(line.raw) + 1 for _, line in lines)
         failpoint.hit("intake.before")
 
         def work(tx: Transaction) -> None:
             for offset, line in lines:
-                if same := waiting.get(line.digest):
-                    key, old = same.popleft()
-                    tx.placed(key, line.digest, offset, len(line.raw), True)
-                    if old is not None:
-                        junk.append(old)
+                if (ours := waiting.take(tx, self.file, line)) is not None:
+                    tx.placed(ours.key, line.digest, offset, len(line.raw), True)
+                    junk.extend(_standing(ours))
                     continue
                 kind = tx.adopt(self.file, line, offset, len(line.raw))
                 if kind is LineKind.RECORD and line.columns:
@@ -280,7 +273,7 @@ class Intake:
         failpoint.hit("intake.after")
         self._report(plan)
         self.junk = [Change(one.offset, one.length, one.digest, None) for one in plan.junk]
-        self._doubtful, self.blank = plan.doubtful, blank
+        self._doubtful, self.blank, self.put_back = plan.doubtful, blank, bool(plan.unplaced)
         self._forget_doubts(found, blocks)
         return True
 
@@ -343,6 +336,38 @@ class Intake:
             stale=len(plan.junk),
             missing=plan.doubtful,
         )
+
+
+class _Waiting:
+    """Lines of ours that the file may hold already although the ledger does not know."""
+
+    def __init__(self, pending: list[LedgerLine]) -> None:
+        self._by_digest: dict[bytes, deque[LedgerLine]] = defaultdict(deque)
+        self._by_id: dict[str, LedgerLine] = {}
+        for line in pending:
+            if line.sync in (Sync.APPEND, Sync.CHANGE):
+                self._by_digest[line.digest].append(line)
+                self._by_id[line.id or ""] = line
+
+    def take(self, tx: Transaction, file: File, found: ParsedLine) -> LedgerLine | None:
+        """The line that was written here, as it is or as it was before it was changed again; None for others' lines."""
+        if same := self._by_digest.get(found.digest):
+            line = same.popleft()
+            self._by_id.pop(line.id or "", None)
+            return line
+        if found.columns is None or (known := self._by_id.get(found.columns.id)) is None:
+            return None
+        if tx.was_ours(file, found.columns.id, content_digest(found.record or {})) is None:
+            return None
+        self._by_digest[known.digest].remove(known)
+        return self._by_id.pop(found.columns.id)
+
+
+def _standing(line: LedgerLine) -> list[Change]:
+    """Where the file still holds what the line was before."""
+    if line.offset is None or line.length is None or line.file_digest is None:
+        return []
+    return [Change(line.offset, line.length, line.file_digest, None)]
 
 
 def _move(tx: Transaction, file: File, moves: list[Move]) -> None:

@@ -14,11 +14,11 @@ from avocet_grpc.core.model import File, Sync
 from avocet_grpc.core.ports import DisplacedFile, Durable, LedgerLine, Reader, Store, Transaction
 from avocet_grpc.shared_files import swap
 from avocet_grpc.shared_files.append import MAX_BYTES, append_lines
-from avocet_grpc.shared_files.displaced import Drain
+from avocet_grpc.shared_files.displaced import UNKNOWN_SIZE, Drain
 from avocet_grpc.shared_files.intake import Intake
 from avocet_grpc.shared_files.patch import MAX_CHANGES, Change, Outcome, patch
 from avocet_grpc.shared_files.scan import opened
-from avocet_grpc.shared_files.watch import of_stat, signature
+from avocet_grpc.shared_files.watch import has_writer, of_stat, signature
 
 log = structlog.get_logger(__name__)
 
@@ -97,8 +97,12 @@ class Mirror:
             for line, raw in pending
             if line.sync is not Sync.REMOVE and line.offset is None and (line.id is None or line.id not in leaving)
         ]
+        if appends and self.intake.put_back and self.intake.noted and has_writer(self._path):
+            # Who rewrites the file would write over what is put back behind its end.
+            return self._swap()
         if appends and not self._append(appends):
             return False
+        self.intake.put_back = False
         changes = [(line, raw) for line, raw in pending if line.offset is not None]
         for start in range(0, len(changes), MAX_CHANGES) if changes else (0,):
             part = changes[start : start + MAX_CHANGES]
@@ -179,8 +183,6 @@ class Mirror:
         patience = 0.0 if outcome is Outcome.UNSUPPORTED else LEASE_PATIENCE_S
         if now - self._refused_since < patience or (now < self._next_swap and not self._stopping):
             return False
-        if self._has_other_names():
-            return False
         return self._swap()
 
     def _compact_if_worth(self) -> None:
@@ -191,7 +193,7 @@ class Mirror:
             self._swap()
 
     def _has_other_names(self) -> bool:
-        """Whether the file has hard links: a swap would leave them with the old content, so there is none."""
+        """Whether the file has hard links: a swap leaves them with the old content, so none is made to compact."""
         try:
             return os.stat(self._path).st_nlink > 1
         except FileNotFoundError:
@@ -238,7 +240,8 @@ class Mirror:
         last = swap.catch_up(source, fresh, scanned)
         if last is None or (last != noted and not self.intake.is_growth(last)):
             return False
-        note = DisplacedFile(old.name, last.device, last.inode, last.size, last.mtime_ns, last.size)
+        size = UNKNOWN_SIZE if self.intake.put_back else last.size
+        note = DisplacedFile(old.name, last.device, last.inode, size, last.mtime_ns, last.size)
         self._store.write(lambda tx: tx.note_displaced(self._file, note)).result()
         failpoint.hit("swap.noted")
         try:
