@@ -204,8 +204,8 @@ class Reader(Protocol):
     def raw(self, key: int) -> bytes:
         """The bytes that the file shall hold for this line, without the newline."""
 
-    def was_ours(self, file: File, id: str, digest: bytes) -> int | None:
-        """The revision at which the record of this id ceased to be of this content, or was removed by us; else None.
+    def was_ours(self, file: File, id: str, digest: bytes) -> bool:
+        """True where the record of this id was of this content at an older revision, or was removed by us so.
 
         `digest` is `core.record.content_digest`.
         """

@@ -70,7 +70,7 @@ class Intake:
         self._checked = 0
 
     def adopt(self, durable: Durable | None) -> None:
-        """At start: take the whole file in, as the truth, of what is durable after a stop that was none.
+        """At start: take the whole file in: as the truth, but after a stop that was none by the rules of each day.
 
         Raises OSError or StorageFailed.
         """
@@ -83,8 +83,12 @@ class Intake:
             self.noted, self.scanned, self.blank = found, state.scanned, state.blank
             self._remember_end()
             return
-        while not self._reconcile(reconcile.Rules(True, durable), note_imports=state is not None):
-            time.sleep(0.01)
+        if found is not None:
+            self._changed_at -= max(0.0, time.time() - found.mtime_ns / 1e9)
+        while not self._reconcile(
+            reconcile.Rules(durable is None, durable, still_s=self._still()), note_imports=state is not None
+        ):
+            time.sleep(0.05)
 
     def take_in(self) -> bool:
         """Take foreign changes in. True where nothing is left to take in or to wait for, so that we may write."""
@@ -357,7 +361,7 @@ class _Waiting:
             return line
         if found.columns is None or (known := self._by_id.get(found.columns.id)) is None:
             return None
-        if tx.was_ours(file, found.columns.id, content_digest(found.record or {})) is None:
+        if not tx.was_ours(file, found.columns.id, content_digest(found.record or {})):
             return None
         self._by_digest[known.digest].remove(known)
         return self._by_id.pop(found.columns.id)

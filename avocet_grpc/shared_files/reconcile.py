@@ -29,9 +29,9 @@ ReadLine = Callable[[Found], ParsedLine]
 class Rules:
     """How far the file is believed.
 
-    `stopped`: the service was stopped, the file is the truth; after a stop that was none, `durable` says of what it can
-    be, since a power cut may have taken the rest. `still_s`: for how many seconds others have left it alone.
-    `settle_s`: after how many of them a missing line counts as deleted. `torn`: it ends inside a line.
+    `stopped`: the service was stopped cleanly, the file is the truth. `durable`: the service ended without a stop, and
+    a power cut may have taken from the file what is not durable. `still_s`: for how many seconds others have left it
+    alone. `settle_s`: after how many of them a missing line counts as deleted. `torn`: it ends inside a line.
     """
 
     stopped: bool
@@ -44,11 +44,11 @@ class Rules:
         """The same rules for a file that ends inside a line, or not."""
         return replace(self, torn=torn)
 
-    def believes(self, revision: int, synced_at: float = 0.0) -> bool:
-        """Whether the file is the truth about a change of this revision that reached it at that time."""
-        if self.durable is None:
-            return self.stopped
-        return self.stopped and revision <= self.durable.revision and synced_at < self.durable.at
+    def is_taken_for_granted(self, line: LedgerLine) -> bool:
+        """Whether the line, though it is missing, was surely in the file at one time and could only be deleted."""
+        if self.durable is not None and (line.revision > self.durable.revision or line.synced_at >= self.durable.at):
+            return False
+        return self.stopped or time.time() - line.synced_at >= FRESH_S
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,43 +157,38 @@ class Planner:
                 # The same content in another spelling is no edit, but the file's bytes are the ones to keep.
                 self._plan.edited.append(Edit(line, one, new, None))
                 return
-            known = self._known(line.id, digest)
-            if known is None or self._rules.believes(line.revision, line.synced_at):
+            if self._rules.stopped or not self._is_known(line.id, digest):
                 self._plan.edited.append(Edit(line, one, new, difference(old, record)))
                 return
         self._plan.placed.append((line.key, one.digest, one.offset, one.length, False))
-        if self._known(line.id, digest) is None:
+        if not self._is_known(line.id, digest):
             self._plan.overruled.append(Edit(line, one, new, None))
 
-    def _known(self, id: str | None, digest: bytes) -> int | None:
-        return self._reader.was_ours(self._file, id, digest) if id is not None else None
+    def _is_known(self, id: str | None, digest: bytes) -> bool:
+        return id is not None and self._reader.was_ours(self._file, id, digest)
 
     def _leftovers(self, left: list[Found]) -> None:
         for one in left if not self._reader.is_empty(self._file) else ():
             new = self._read(one)
             if new.columns is None:
                 continue
-            known = self._known(new.columns.id, content_digest(new.record or {}))
+            known = self._is_known(new.columns.id, content_digest(new.record or {}))
             # Beside the record of its id an older state of ours is what a crash left of a patch.
-            if known is not None and (not self._rules.believes(known) or self._stands(new.columns.id)):
+            if known and (not self._rules.stopped or self._stands(new.columns.id)):
                 self._plan.junk.append(one)
         junk = {one.offset for one in self._plan.junk}
         self._plan.adopted = [one for one in left if one.offset not in junk]
 
     def _missing(self, missing: list[LedgerLine], total: int) -> None:
         gone = [line for line in missing if line.sync is Sync.CLEAN]
-        clean_stop = self._rules.stopped and self._rules.durable is None
-        self._plan.damaged = bool(gone) and not clean_stop and self._is_damage(gone, total)
-        now = time.time()
+        self._plan.damaged = bool(gone) and not self._rules.stopped and self._is_damage(gone, total)
         for line in missing:
             if line.sync is Sync.REMOVE:
                 self._plan.forgotten.append((line, None))
             elif line.sync is Sync.CHANGE:
                 self._plan.unplaced.append(line.key)
             elif line.sync is Sync.CLEAN:
-                fresh = now - line.synced_at < FRESH_S and not self._rules.stopped
-                unsure = self._rules.stopped and not self._rules.believes(line.revision, line.synced_at)
-                if self._plan.damaged or fresh or unsure:
+                if self._plan.damaged or not self._rules.is_taken_for_granted(line):
                     self._plan.unplaced.append(line.key)
                 elif self._rules.stopped or self._rules.still_s >= self._rules.settle_s:
                     self._plan.forgotten.append((line, self._last_words(line)))

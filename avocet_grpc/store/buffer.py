@@ -38,8 +38,8 @@ EXAMPLE_END = (
     " ON CONFLICT (key, approved_revision) DO UPDATE SET removed_revision = excluded.removed_revision,"
     " encoded = excluded.encoded"
 )
-PAST = "INSERT INTO past (file, id, digest, revision) VALUES "
-PAST_END = " ON CONFLICT (file, id, digest) DO UPDATE SET revision = excluded.revision"
+PAST = "INSERT INTO past (file, id, digest) VALUES "
+PAST_END = " ON CONFLICT (file, id, digest) DO NOTHING"
 HISTORY = "INSERT INTO history (revision, file, id, action, actor, at, status, previous) VALUES "
 REQUEST = "INSERT INTO requests (request_id, digest, answer, at) VALUES "
 COUNTER = "INSERT INTO counters (name, value, n) VALUES "
@@ -79,9 +79,9 @@ class Buffer:
         self.is_empty = False
         self._examples.append(row)
 
-    def add_past(self, file: int, id: str, digest: bytes, revision: int) -> None:
+    def add_past(self, file: int, id: str, digest: bytes) -> None:
         self.is_empty = False
-        self._past.append((file, id, digest, revision))
+        self._past.append((file, id, digest))
 
     def add_history(self, entry: HistoryEntry) -> None:
         e = entry

@@ -191,10 +191,9 @@ class SqlReader:
         raw: bytes = self._db.execute("SELECT raw FROM bodies WHERE key = ?", (key,)).fetchone()[0]
         return raw
 
-    def was_ours(self, file: File, id: str, digest: bytes) -> int | None:
-        query = "SELECT revision FROM past WHERE file = ? AND id = ? AND digest = ?"
-        row = self._db.execute(query, (file, id, digest)).fetchone()
-        return row[0] if row else None
+    def was_ours(self, file: File, id: str, digest: bytes) -> bool:
+        query = "SELECT 1 FROM past WHERE file = ? AND id = ? AND digest = ?"
+        return self._db.execute(query, (file, id, digest)).fetchone() is not None
 
     def _meta(self, name: str) -> int:
         return self._number("SELECT value FROM meta WHERE name = ?", (name,))

@@ -38,7 +38,7 @@ TABLES = (
         shard_hash BIGINT NOT NULL, task_type TEXT, model_name TEXT, source TEXT, benchmark_run_id TEXT,
         failure_category TEXT, label TEXT, quality_score DOUBLE PRECISION, encoded BLOB NOT NULL,
         PRIMARY KEY (key, approved_revision))""",
-    """CREATE TABLE past (file INTEGER NOT NULL, id TEXT NOT NULL, digest BLOB NOT NULL, revision BIGINT NOT NULL,
+    """CREATE TABLE past (file INTEGER NOT NULL, id TEXT NOT NULL, digest BLOB NOT NULL,
         PRIMARY KEY (file, id, digest))""",
     """CREATE TABLE history (
         revision BIGINT NOT NULL, file INTEGER NOT NULL, id TEXT NOT NULL, action TEXT NOT NULL, actor TEXT NOT NULL,

@@ -324,7 +324,7 @@ class SqlTransaction(SqlReader):
         file, kind = File.CANDIDATES, LineKind(old["kind"])
         self._count(file, kind, was, -1)
         self._count(file, kind, now, +1)
-        self._own.add_past(file, old["id"], content_digest(record), self.new_revision())
+        self._own.add_past(file, old["id"], content_digest(record))
         queued = _is_queued(file, kind, now[0])
         row = (old["key"], file, kind, now[0], now[5], queued, self.new_revision(), line.digest, sync, 0.0)
         self._own.decide_line(old["id"], row, line.raw)
@@ -411,9 +411,8 @@ class SqlTransaction(SqlReader):
     def _remember_past(self, old: sqlite3.Row) -> None:
         if old["kind"] != LineKind.MALFORMED:
             self._db.execute(
-                "INSERT INTO past (file, id, digest, revision) VALUES (?,?,?,?)"
-                " ON CONFLICT (file, id, digest) DO UPDATE SET revision = excluded.revision",
-                (old["file"], old["id"], content_digest(load(self.raw(old["key"]))), self.new_revision()),
+                "INSERT INTO past (file, id, digest) VALUES (?,?,?) ON CONFLICT (file, id, digest) DO NOTHING",
+                (old["file"], old["id"], content_digest(load(self.raw(old["key"])))),
             )
 
     def _row(self, key: int) -> sqlite3.Row:

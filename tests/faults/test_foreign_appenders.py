@@ -64,7 +64,6 @@ class LagProbe(threading.Thread):
 
 
 @pytest.mark.timeout(WITHIN_S + 60)
-@pytest.mark.xfail(strict=False, reason="an ingested record that is decided on before its append is noted stands twice")
 def test_three_appenders_and_two_readers_lose_and_miss_nothing_beside_patches_and_swaps(
     victim: Server, acks: Acks
 ) -> None:
