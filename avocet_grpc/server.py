@@ -29,7 +29,8 @@ from avocet_grpc.shared_files.bench_runs import BenchRuns
 from avocet_grpc.shared_files.config_file import YamlConfigFile
 from avocet_grpc.shared_files.patch import ignore_sigio
 from avocet_grpc.shared_files.syncer import Syncer
-from avocet_grpc.store.sqlite import LedgerUnusable, SqliteStore
+from avocet_grpc.store.soundness import LedgerUnusable
+from avocet_grpc.store.sqlite import SqliteStore
 
 EXIT_OK = 0
 EXIT_CANNOT_START = 1
@@ -63,7 +64,7 @@ def run(settings: Settings) -> int:
     except StorageFailed:
         _end_at_once()
     except (LedgerUnusable, StorageFull) as error:
-        return _complain(f"{error} (in {settings.data_dir / '.avocet'})", EXIT_CANNOT_START)
+        return _complain(str(error), EXIT_CANNOT_START)
     except KeyboardInterrupt:
         return _complain("interrupted before it served", EXIT_CANNOT_START)
 

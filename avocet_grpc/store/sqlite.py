@@ -21,6 +21,8 @@ from avocet_grpc.store import schema
 from avocet_grpc.store.buffer import Buffer, add_counts
 from avocet_grpc.store.failure import StorageRefused, may_go_on, meaning
 from avocet_grpc.store.reader import SqlReader
+from avocet_grpc.store.seal import close_seal
+from avocet_grpc.store.soundness import LedgerUnusable, refuse_if_damaged, refuse_if_inconsistent, unusable
 from avocet_grpc.store.transaction import Encode, SqlTransaction
 
 T = TypeVar("T")
@@ -34,10 +36,6 @@ CHECKPOINT_CHANGES = 4_000
 """Changed rows after which the journal is copied into the database."""
 JOURNAL_BYTES = 64 * 1024 * 1024
 FULL_PAUSE_S = 1.0
-
-
-class LedgerUnusable(Exception):
-    """The database cannot be opened, or is of another version; the text says what to do."""
 
 
 @dataclass(slots=True)
@@ -111,11 +109,14 @@ class SqliteStore:
         self._failing = threading.Lock()
         self._copied = 0
         self._is_full, self._tried_at = False, 0.0
+        sealed = path is None or refuse_if_damaged(path)
         try:
             self._db = self._connect()
             self._prepare()
-        except sqlite3.DatabaseError as error:
-            raise LedgerUnusable(f"the ledger cannot be used: {error}") from error
+            if path is not None and not sealed:
+                refuse_if_inconsistent(path, self._db)
+        except sqlite3.Error as error:
+            raise unusable(path, error) from error
         self._writer = threading.Thread(target=self._write_all, name="ledger-writer", daemon=True)
         self._writer.start()
 
@@ -161,6 +162,10 @@ class SqliteStore:
         self._db.close()
         while not self._readers.empty():
             self._readers.get().close()
+        # A journal that is left says that somebody still reads, or that its last pages could not be copied.
+        if self._path is not None and not self._path.with_name(f"{self._path.name}-wal").exists():
+            with contextlib.suppress(OSError):
+                close_seal(self._path)
 
     def _queue(self, group: Group) -> Future[Any]:
         if self._failed or self._closed:
