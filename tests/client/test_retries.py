@@ -163,7 +163,11 @@ def test_an_answer_that_is_late_is_an_error_of_its_own(make_client: Make) -> Non
 
 
 def test_a_peer_that_fell_silent_is_noticed_by_keepalive(make_client: Make, server: Server, proxy: Proxy) -> None:
-    quick = (("grpc.keepalive_time_ms", 1_000), ("grpc.keepalive_timeout_ms", 500))
+    quick = (
+        ("grpc.keepalive_time_ms", 1_000),
+        ("grpc.keepalive_timeout_ms", 500),
+        ("grpc.http2.ping_timeout_ms", 500),
+    )
     client = make_client(proxy.address, options=quick)
     client.stats()
     proxy.fall_silent()

@@ -56,6 +56,8 @@ def channel_options() -> Options:
         ("grpc.max_send_message_length", -1),
         ("grpc.keepalive_time_ms", KEEPALIVE_SECONDS * 1_000),
         ("grpc.keepalive_timeout_ms", KEEPALIVE_TIMEOUT_SECONDS * 1_000),
+        # A ping of gRPC's own that is under way stands in for the keepalive's, and would be waited for a minute.
+        ("grpc.http2.ping_timeout_ms", KEEPALIVE_TIMEOUT_SECONDS * 1_000),
         ("grpc.http2.max_pings_without_data", 0),
         # A restarted server is found again within seconds, not after gRPC's two minutes.
         ("grpc.max_reconnect_backoff_ms", 5_000),
