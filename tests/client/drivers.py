@@ -108,6 +108,9 @@ class Proxy:
             except OSError:
                 client.close()
                 continue
+            for each in (client, server):
+                each.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, READ)
+                each.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, READ)
             self._sockets += [client, server]
             threading.Thread(target=self._pump, args=(client, server, False), daemon=True).start()
             threading.Thread(target=self._pump, args=(server, client, True), daemon=True).start()

@@ -1,0 +1,105 @@
+"""An export as a Hugging Face `IterableDataset`; needs `avocet-client[datasets]`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import datasets
+import numpy as np
+from datasets.iterable_dataset import _BaseExamplesIterable
+
+from avocet_client.client import CorrectionsClient
+from avocet_client.render import Render, Row, to_sft
+from avocet_client.rows import Rows, pinned
+from avocet_client.words import CandidateFilter, SplitName
+
+
+def iterable_dataset(
+    client: CorrectionsClient,
+    *,
+    render: Render = to_sft,
+    num_shards: int = 1,
+    filter: CandidateFilter | None = None,
+    split: SplitName | None = None,
+    validation_fraction: float = 0.1,
+    seed: int = 0,
+    at_revision: int = 0,
+    since_revision: int = 0,
+) -> datasets.IterableDataset:
+    """The export's rows, as `render` makes them, read from the service while they are iterated over.
+
+    `num_shards` is how many readers there can be: each of the server's shards is read by one node's one worker. Take a
+    multiple of nodes times workers; `datasets.distributed.split_dataset_by_node` then gives each node its own shards,
+    and the server sends each example once in all. The data set is pinned to one revision, that of now where
+    `at_revision` is 0: nodes that shall share an export have to state the same one.
+
+    Its `state_dict()` and `load_state_dict()` continue at the very row, without reading again what came before it.
+    """
+    arguments = {
+        "filter": filter,
+        "split": split,
+        "validation_fraction": validation_fraction,
+        "seed": seed,
+        "at_revision": at_revision,
+        "since_revision": since_revision,
+    }
+    export = _ExportIterable(client, render, list(range(num_shards)), num_shards, pinned(client, arguments))
+    return datasets.IterableDataset(export)
+
+
+class _ExportIterable(_BaseExamplesIterable):  # type: ignore[misc]
+    """Some of the server's shards, one after another, as the library asks its sources to be."""
+
+    _sleep_on_threads_shutdown = False
+
+    def __init__(
+        self, client: CorrectionsClient, render: Render, shards: list[int], count: int, arguments: dict[str, Any]
+    ) -> None:
+        super().__init__()
+        self._client = client
+        self._render = render
+        self._shards = shards
+        self._count = count
+        self._arguments = arguments
+
+    def __iter__(self) -> Iterator[tuple[str, Row]]:
+        state = self._state_dict or self._fresh_state()
+        while state["shard_idx"] < len(self._shards):
+            shard = self._shards[state["shard_idx"]]
+            export = self._client.export(shard_index=shard, shard_count=self._count, **self._arguments)
+            rows = Rows(export, self._render)
+            if state["rows"] is not None:
+                rows.load_state_dict(state["rows"])
+            try:
+                for row in rows:
+                    state["rows"] = rows.state_dict()
+                    yield f"{shard}_{export.consumed}", row
+            finally:
+                rows.close()
+            state["shard_idx"] += 1
+            state["rows"] = None
+
+    @property
+    def num_shards(self) -> int:
+        return len(self._shards)
+
+    def shard_data_sources(self, num_shards: int, index: int, contiguous: bool = True) -> _ExportIterable:
+        chosen = self.split_shard_indices_by_worker(num_shards, index, contiguous=contiguous)
+        return self._with([self._shards[position] for position in chosen])
+
+    def shuffle_data_sources(self, generator: np.random.Generator) -> _ExportIterable:
+        return self._with([self._shards[position] for position in generator.permutation(len(self._shards))])
+
+    def reshard_data_sources(self) -> _ExportIterable:
+        return self
+
+    def _init_state_dict(self) -> dict[str, Any]:
+        self._state_dict = self._fresh_state()
+        return self._state_dict
+
+    def _fresh_state(self) -> dict[str, Any]:
+        return {"shard_idx": 0, "rows": None, "type": type(self).__name__}
+
+    def _with(self, shards: list[int]) -> _ExportIterable:
+        return _ExportIterable(self._client, self._render, shards, self._count, self._arguments)

@@ -1,0 +1,58 @@
+"""An export as rendered rows, with a state at the very row: what the data set classes are made of."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, TypedDict
+
+from avocet_client.client import CorrectionsClient
+from avocet_client.export_state import ExportStateDict
+from avocet_client.exports import Export
+from avocet_client.render import Render, Row, rows
+
+
+class RowsState(TypedDict):
+    """Where the rows stand: the export's state, and the last example's rows that are still to come."""
+
+    export: ExportStateDict
+    rows: list[Row]
+
+
+class Rows(Iterator[Row]):
+    """The rows of an export's examples, in order."""
+
+    def __init__(self, export: Export, render: Render) -> None:
+        self._export = export
+        self._render = render
+        self._waiting: list[Row] = []
+
+    def __next__(self) -> Row:
+        while not self._waiting:
+            self._waiting = rows(self._render, next(self._export))
+        return self._waiting.pop(0)
+
+    def state_dict(self) -> RowsState:
+        """Where the rows stand, in plain values."""
+        return RowsState(export=self._export.state_dict(), rows=list(self._waiting))
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Continue where `state` stands. Raises ValueError where it is of another filter, shard, split or revision."""
+        self._export.load_state_dict(state["export"])
+        self._waiting = list(state["rows"])
+
+    def close(self) -> None:
+        """Let the stream go."""
+        self._export.close()
+
+
+def pinned(client: CorrectionsClient, arguments: dict[str, Any]) -> dict[str, Any]:
+    """The arguments of an export, with the revision that it has now where they state none.
+
+    Workers that open their streams one after another then read the same examples.
+    """
+    if arguments.get("at_revision"):
+        return arguments
+    probe = client.export(**arguments | {"batch_size": 1})
+    next(probe, None)
+    probe.close()
+    return arguments | {"at_revision": probe.revision}

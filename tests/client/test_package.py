@@ -1,0 +1,144 @@
+"""The package: what it exports, what it pulls, and what an import of it loads."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import avocet_client
+from tests.support import ROOT
+
+PACKAGE = ROOT / "clients/python"
+
+NAMES = [
+    "Action",
+    "AlreadyInReview",
+    "AsyncCorrectionsClient",
+    "AsyncExport",
+    "CandidateFilter",
+    "CandidateNotFound",
+    "ConfigUnreadable",
+    "Conflict",
+    "Correction",
+    "CorrectionsClient",
+    "CorrectionsError",
+    "DeadlineExceeded",
+    "Export",
+    "ExportCorrupted",
+    "ExportStateDict",
+    "FailureCategory",
+    "FieldViolation",
+    "IngestResult",
+    "IngestionNotConfigured",
+    "InternalError",
+    "InvalidField",
+    "NotFound",
+    "NotInReview",
+    "Order",
+    "Overloaded",
+    "RevisionExpired",
+    "RevisionMismatch",
+    "RunNotFound",
+    "SplitName",
+    "Status",
+    "StorageFailed",
+    "StorageFull",
+    "Tls",
+    "TokenMissing",
+    "TokenRefused",
+    "TransportError",
+    "TryLater",
+    "Unauthorized",
+    "UnknownReason",
+    "category_word",
+    "channel_options",
+    "status_word",
+    "to_dict",
+    "to_kto",
+    "to_openai",
+    "to_preference",
+    "to_sft",
+]
+
+CLIENT_METHODS = [
+    "channel",
+    "close",
+    "export",
+    "get_candidate",
+    "get_config",
+    "import_run",
+    "ingest",
+    "ingest_many",
+    "list_runs",
+    "queue",
+    "set_config",
+    "stats",
+    "submit",
+    "undo",
+]
+
+
+def loaded_by(statement: str) -> set[str]:
+    """The modules that a fresh interpreter has loaded after `statement`."""
+    code = f"import sys; {statement}; import json; print(json.dumps(sorted(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    return set(json.loads(done.stdout))
+
+
+def test_the_exported_names_are_these_and_no_others() -> None:
+    assert avocet_client.__all__ == NAMES
+    assert set(NAMES) <= set(dir(avocet_client))
+    assert all(hasattr(avocet_client, name) for name in NAMES)
+    with pytest.raises(AttributeError):
+        avocet_client.unheard_of  # type: ignore[attr-defined]  # noqa: B018
+
+
+@pytest.mark.parametrize("kind", [avocet_client.CorrectionsClient, avocet_client.AsyncCorrectionsClient])
+def test_the_clients_methods_are_these_and_no_others(kind: type) -> None:
+    assert [name for name in sorted(dir(kind)) if not name.startswith("_")] == CLIENT_METHODS
+
+
+def test_the_stubs_load_nothing_else_of_the_package() -> None:
+    ours = {name for name in loaded_by("import avocet_client.v1") if name.startswith("avocet_client")}
+    stubs = {"corrections_pb2", "corrections_pb2_grpc", "error_reason_pb2"}
+    assert ours == {"avocet_client", "avocet_client.v1"} | {f"avocet_client.v1.{name}" for name in stubs}
+
+
+def test_the_client_loads_nothing_that_an_extra_brings() -> None:
+    loaded = {name.partition(".")[0] for name in loaded_by("import avocet_client; avocet_client.CorrectionsClient")}
+    assert not loaded & {"typer", "rich", "datasets", "torch", "numpy", "avocet_grpc"}
+
+
+def test_a_fresh_environment_gets_the_three_dependencies_and_what_grpc_needs(tmp_path: Path) -> None:
+    python = str(tmp_path / "bin" / "python")
+    subprocess.run([sys.executable, "-m", "venv", tmp_path], check=True, timeout=120)
+    # Built out of the tree, so that no build leaves anything in it.
+    source = tmp_path / "source"
+    listed = subprocess.run(
+        ["git", "ls-files", "-co", "--exclude-standard"], cwd=PACKAGE, capture_output=True, text=True
+    )
+    for name in listed.stdout.splitlines():
+        (source / name).parent.mkdir(parents=True, exist_ok=True)
+        (source / name).write_bytes((PACKAGE / name).read_bytes())
+    pip = [python, "-m", "pip", "--disable-pip-version-check"]
+    subprocess.run([*pip, "install", "--quiet", str(source)], check=True, timeout=240)
+    out = subprocess.run([*pip, "list", "--format=json"], capture_output=True, text=True, check=True, timeout=60).stdout
+    installed = {each["name"] for each in json.loads(out)} - {"pip", "setuptools"}
+    assert installed == {
+        "avocet-client",
+        "googleapis-common-protos",
+        "grpcio",
+        "protobuf",
+        "typing_extensions",  # of grpcio
+    }
+    code = "from avocet_client import CorrectionsClient; CorrectionsClient('127.0.0.1:1'); import avocet_client.v1"
+    subprocess.run([python, "-c", code], check=True, timeout=60, cwd=tmp_path, env={"PATH": os.environ["PATH"]})
+    packaged = next(tmp_path.glob("lib/python*/site-packages/avocet_client"))
+    assert {"py.typed", "v1/service_config.json", "v1/corrections_pb2.pyi"} <= {
+        str(path.relative_to(packaged)) for path in packaged.rglob("*")
+    }
