@@ -8,6 +8,7 @@ from avocet_client.client import CorrectionsClient
 from avocet_client.connection import Tls, channel_options
 from avocet_client.errors import (
     AlreadyInReview,
+    CallTooLong,
     CandidateNotFound,
     ConfigUnreadable,
     Conflict,
@@ -52,6 +53,7 @@ __all__ = [
     "AlreadyInReview",
     "AsyncCorrectionsClient",
     "AsyncExport",
+    "CallTooLong",
     "CandidateFilter",
     "CandidateNotFound",
     "ConfigUnreadable",

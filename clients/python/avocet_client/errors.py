@@ -8,6 +8,7 @@ CorrectionsError
 ├── Unauthorized            TokenMissing, TokenRefused
 ├── TryLater                IngestionNotConfigured, StorageFull, Overloaded, StorageFailed
 ├── ConfigUnreadable
+├── CallTooLong             the server ended the call, whatever its own deadline
 ├── InternalError
 ├── UnknownReason           a reason that this client is too old to know
 ├── TransportError          no answer of the service: connection, deadline, a proxy's own error
@@ -181,6 +182,15 @@ class InternalError(CorrectionsError):
     """Something unforeseen; the server's log has it under `metadata["correlation_id"]`."""
 
     reason = "INTERNAL"
+
+
+class CallTooLong(CorrectionsError):
+    """The call took longer than the server lets any call take; whether a change was stored is unknown.
+
+    Exports and bulk ingests continue over it by themselves.
+    """
+
+    reason = "CALL_TOO_LONG"
 
 
 class UnknownReason(CorrectionsError):
