@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import Future
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
@@ -291,6 +292,13 @@ class Store(Protocol):
 
     def read(self, work: Callable[[Reader], T]) -> T:
         """Run `work` on one consistent view, in the calling thread. Raises what `work` raises, or StorageFailed."""
+
+    def loading(self) -> AbstractContextManager[None]:
+        """Inside, a ledger without lines takes them without making each change durable.
+
+        At the end all of it is durable; after a crash inside, or an error, the ledger holds nothing. Nobody else may
+        use it meanwhile. Raises OSError.
+        """
 
     def write(self, work: Callable[[Transaction], T]) -> Future[T]:
         """Queue `work` for the writer; the future resolves once the change is durable.

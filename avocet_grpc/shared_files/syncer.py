@@ -49,9 +49,10 @@ class Syncer:
         """
         clean = not self._running.exists()
         self._running.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        for mirror in self._mirrors:
-            mirror.adopt(clean)
-            mirror.make_sure_it_exists()
+        with self._store.loading():
+            for mirror in self._mirrors:
+                mirror.adopt(clean)
+                mirror.make_sure_it_exists()
         _make_durably(self._running)
 
     def start(self) -> None:

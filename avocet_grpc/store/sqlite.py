@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import queue
 import sqlite3
 import threading
@@ -16,6 +17,7 @@ from typing import Any, TypeVar
 
 from avocet_grpc import failpoint
 from avocet_grpc.core.errors import Overloaded, StorageFailed, StorageFull
+from avocet_grpc.core.model import File
 from avocet_grpc.core.ports import Reader, Transaction
 from avocet_grpc.store import schema
 from avocet_grpc.store.buffer import Buffer, add_counts
@@ -35,6 +37,16 @@ WAITING = 10_000
 CHECKPOINT_CHANGES = 4_000
 """Changed rows after which the journal is copied into the database."""
 JOURNAL_BYTES = 64 * 1024 * 1024
+WRITER_CACHE_KB = 32 * 1024
+READER_CACHE_KB = 4 * 1024
+# SQLite would not tell of a failure in an automatic checkpoint, and try it again.
+DURABLE = (
+    "journal_mode = WAL",
+    "wal_autocheckpoint = 0",
+    f"journal_size_limit = {JOURNAL_BYTES}",
+    "synchronous = FULL",
+)
+QUICK = ("journal_mode = MEMORY", "synchronous = OFF")
 FULL_PAUSE_S = 1.0
 
 
@@ -96,7 +108,7 @@ class SqliteStore:
     """
 
     def __init__(self, path: Path | None, encode: Encode, waiting: int = WAITING) -> None:
-        self._path = path
+        self._path: Path | None
         self._waiting = waiting
         self._encode = encode
         self._groups: queue.SimpleQueue[Group | None] = queue.SimpleQueue()
@@ -107,12 +119,10 @@ class SqliteStore:
         self._full_listeners: list[Callable[[], None]] = []
         self._failed = self._closed = self._several = False
         self._failing = threading.Lock()
-        self._copied = 0
         self._is_full, self._tried_at = False, 0.0
         sealed = path is None or refuse_if_damaged(path)
         try:
-            self._db = self._connect()
-            self._prepare()
+            self._open(path, DURABLE)
             if path is not None and not sealed:
                 refuse_if_inconsistent(path, self._db)
         except sqlite3.Error as error:
@@ -137,6 +147,24 @@ class SqliteStore:
                 self._fail()
             raise failure from error
 
+    @contextlib.contextmanager
+    def loading(self) -> Iterator[None]:
+        place = self._path
+        if place is None or not self.read(lambda reader: all(reader.is_empty(file) for file in File)):
+            yield
+            return
+        # Nothing to lose yet: the rows need no journal on the disk until they are all there.
+        beside = place.with_name(f"{place.name}.loading")
+        beside.unlink(missing_ok=True)
+        self._disconnect()
+        try:
+            self._open(beside, QUICK)
+            yield
+            self._disconnect()
+            put_in_place(beside, place)
+        finally:
+            self._open(place, DURABLE)
+
     def write(self, work: Callable[[Transaction], T]) -> Future[T]:
         return self._queue(Group((work,), one=True))
 
@@ -159,9 +187,7 @@ class SqliteStore:
         if self._failed:
             # Closing would write what is left of the journal, which a failed storage must not be asked for again.
             return
-        self._db.close()
-        while not self._readers.empty():
-            self._readers.get().close()
+        self._disconnect()
         # A journal that is left says that somebody still reads, or that its last pages could not be copied.
         if self._path is not None and not self._path.with_name(f"{self._path.name}-wal").exists():
             with contextlib.suppress(OSError):
@@ -176,14 +202,22 @@ class SqliteStore:
             self._groups.put(group)
         return group.future
 
-    def _connect(self) -> sqlite3.Connection:
+    def _connect(self, cache_kb: int = READER_CACHE_KB) -> sqlite3.Connection:
         target = ":memory:" if self._path is None else str(self._path)
         db = sqlite3.connect(target, isolation_level=None, check_same_thread=False, cached_statements=256, timeout=30)
-        # SQLite would not tell of a failure in an automatic checkpoint, and try it again.
-        settings = ("journal_mode = WAL", "wal_autocheckpoint = 0", f"journal_size_limit = {JOURNAL_BYTES}")
-        for pragma in (*settings, "synchronous = FULL", "cache_size = -32768", "foreign_keys = ON"):
+        for pragma in (*self._settings, f"cache_size = -{cache_kb}", "foreign_keys = ON"):
             db.execute(f"PRAGMA {pragma}")
         return db
+
+    def _open(self, path: Path | None, settings: Sequence[str]) -> None:
+        self._path, self._settings, self._copied = path, settings, 0
+        self._db = self._connect(WRITER_CACHE_KB)
+        self._prepare()
+
+    def _disconnect(self) -> None:
+        self._db.close()
+        while not self._readers.empty():
+            self._readers.get().close()
 
     def _prepare(self) -> None:
         if not self._db.execute("SELECT 1 FROM sqlite_master WHERE name = 'meta'").fetchone():
@@ -272,7 +306,7 @@ class SqliteStore:
     def _checkpoint_if_due(self) -> None:
         """Copy the journal into the database where it has grown, or has no room to grow: it then begins anew in its
         own place. What was answered does not wait for it."""
-        if self._path is None or self._failed:
+        if self._path is None or self._failed or self._settings is QUICK:
             return
         journal = self._path.with_name(f"{self._path.name}-wal")
         due = self._db.total_changes - self._copied >= CHECKPOINT_CHANGES
@@ -315,3 +349,15 @@ class SqliteStore:
 def _fail(groups: list[Group], error: Exception) -> None:
     for group in groups:
         group.future.set_exception(error)
+
+
+def put_in_place(complete: Path, place: Path) -> None:
+    """Make the file durable and give it its name. Raises OSError."""
+    for path, flags in ((complete, os.O_RDONLY), (place.parent, os.O_RDONLY | os.O_DIRECTORY)):
+        descriptor = os.open(path, flags | os.O_CLOEXEC)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        if path == complete:
+            os.replace(complete, place)
