@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 
 from avocet_grpc.core.errors import InvalidField, RevisionExpired
 from avocet_grpc.core.model import CandidateFilter, ExportSelection, Record, Split, Status
-from avocet_grpc.core.paging import decode_token, encode_token
+from avocet_grpc.core.paging import binding_of, decode_token, encode_token
 from avocet_grpc.core.ports import Reader
 
 HASH_BITS = 63
@@ -78,10 +79,11 @@ def resume_token(selection: ExportSelection, after_key: int) -> str:
     return encode_token("export", binding, [s.revision, after_key])
 
 
+@lru_cache(maxsize=64)
 def _binding(
     filter: CandidateFilter, shard_index: int, shard_count: int, split: Split | None, since_revision: int
-) -> list[object]:
-    return [asdict(filter), shard_index, shard_count, asdict(split) if split else None, since_revision]
+) -> str:
+    return binding_of([asdict(filter), shard_index, shard_count, asdict(split) if split else None, since_revision])
 
 
 def _hash(text: str) -> int:

@@ -7,6 +7,7 @@ import binascii
 import hashlib
 import json
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from typing import Any
 
 from avocet_grpc.core.errors import InvalidField
@@ -28,13 +29,19 @@ class QueuePage:
     more: bool
 
 
-def encode_token(kind: str, binding: Any, state: Any) -> str:
+def binding_of(request: Any) -> str:
+    """What binds a token to a request of these JSON values."""
+    text = json.dumps(request, sort_keys=True)
+    return hashlib.blake2b(text.encode("ascii"), digest_size=8).hexdigest()
+
+
+def encode_token(kind: str, binding: str, state: Any) -> str:
     """A token of `state` (JSON values) that `decode_token` accepts with the same kind and binding only."""
-    payload = json.dumps([VERSION, _check(kind, binding).hex(), state], separators=(",", ":")).encode("ascii")
+    payload = json.dumps([VERSION, kind + binding, state], separators=(",", ":")).encode("ascii")
     return base64.urlsafe_b64encode(hashlib.sha256(payload).digest()[:CHECK_BYTES] + payload).decode("ascii")
 
 
-def decode_token(kind: str, binding: Any, token: str, field: str) -> Any:
+def decode_token(kind: str, binding: str, token: str, field: str) -> Any:
     """The token's state. Raises InvalidField for one that is damaged, of another version, or of another request."""
     try:
         data = base64.b64decode(token.encode("ascii"), altchars=b"-_", validate=True)
@@ -46,7 +53,7 @@ def decode_token(kind: str, binding: Any, token: str, field: str) -> Any:
     version, bound, state = json.loads(payload)
     if version != VERSION:
         raise InvalidField(field, "is of another version of the service; start again without it")
-    if bound != _check(kind, binding).hex():
+    if bound != kind + binding:
         raise InvalidField(field, "belongs to another request; use it with the request that it came from")
     return state
 
@@ -72,16 +79,12 @@ def runs_page(runs: Runs, page_size: int, page_token: str) -> tuple[list[str], s
     """Names of one page of runs, newest name first, and the next token (empty at the end)."""
     names = runs.names()
     if page_token:
-        last = decode_token("runs", None, page_token, "page_token")
+        last = decode_token("runs", "", page_token, "page_token")
         names = [name for name in names if name < last]
     page = names[:page_size]
-    return page, encode_token("runs", None, page[-1]) if len(names) > page_size else ""
+    return page, encode_token("runs", "", page[-1]) if len(names) > page_size else ""
 
 
-def _binding(filter: CandidateFilter, order: Order) -> Any:
-    return [asdict(filter), order.value]
-
-
-def _check(kind: str, binding: Any) -> bytes:
-    text = json.dumps([kind, binding], sort_keys=True)
-    return hashlib.blake2b(text.encode("ascii"), digest_size=8).digest()
+@lru_cache(maxsize=64)
+def _binding(filter: CandidateFilter, order: Order) -> str:
+    return binding_of([asdict(filter), order.value])

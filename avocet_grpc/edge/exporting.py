@@ -15,6 +15,7 @@ from avocet_grpc.edge.validate import MAX_BATCH, ExportQuery
 
 AIM_BYTES = 256 * 1024
 MAX_BYTES = 3_000_000
+READ_BYTES = 1 << 20
 FIRST_GUESS_BYTES = 2_048
 
 
@@ -22,7 +23,8 @@ class Export:
     """One export under way: where it stands, and what it has sent."""
 
     def __init__(self, cursor: ExportCursor, batch_size: int) -> None:
-        self.total = cursor.total
+        self.ended = False
+        self._total = cursor.total
         self._selection = cursor.selection
         self._after_key = cursor.after_key
         self._most = batch_size or MAX_BATCH
@@ -31,7 +33,17 @@ class Export:
         self._bytes = 0
         self._ids = hashlib.sha256()
 
-    def next_batch(self, reader: Reader) -> bytes | None:
+    def next_responses(self, reader: Reader) -> list[bytes]:
+        """The next responses, serialized, of some READ_BYTES; the first time one alone, so that it is sent at once."""
+        responses, size, first = list[bytes](), 0, self._sent == 0
+        while not self.ended and size < READ_BYTES and not (first and responses):
+            examples = self._next_batch(reader)
+            self.ended = examples is None
+            responses.append(self._response(examples or b"", first=first and not responses))
+            size += len(responses[-1])
+        return responses
+
+    def _next_batch(self, reader: Reader) -> bytes | None:
         """The examples of the next response, joined; None at the end."""
         batch: list[ExportRow] = []
         size, ended, full = 0, False, False
@@ -47,14 +59,14 @@ class Export:
                 size += length
         return self._taken(batch, size) if batch else None
 
-    def frame(self, examples: bytes, *, first: bool = False, last: bool = False) -> bytes:
-        """One response: the joined examples and the fields beside them."""
+    def _response(self, examples: bytes, *, first: bool) -> bytes:
+        """The joined examples and the fields beside them; at the end the summary."""
         response = pb.StreamExportResponse(
             resume_token=resume_token(self._selection, self._after_key),
             revision=self._selection.revision,
-            total=self.total if first else 0,
+            total=self._total if first else 0,
         )
-        if last:
+        if self.ended:
             response.summary.example_count = self._sent
             response.summary.ids_sha256 = self._ids.hexdigest()
         return examples + response.SerializeToString()
@@ -86,15 +98,13 @@ async def stream_export(backend: Backend, query: ExportQuery) -> AsyncIterator[b
             resume_token=query.resume_token,
         )
     )
-    export, first = Export(cursor, query.batch_size), True
-    reading = asyncio.ensure_future(backend.read(export.next_batch))
+    export = Export(cursor, query.batch_size)
+    reading = asyncio.ensure_future(backend.read(export.next_responses))
     try:
-        while (examples := await reading) is not None:
-            response = export.frame(examples, first=first)
-            # The next batch is read while this one is sent.
-            reading = asyncio.ensure_future(backend.read(export.next_batch))
-            yield response
-            first = False
+        while responses := await reading:
+            # The next ones are read while these are sent.
+            reading = asyncio.ensure_future(backend.read(export.next_responses))
+            for response in responses:
+                yield response
     finally:
         reading.cancel()
-    yield export.frame(b"", first=first, last=True)

@@ -128,6 +128,8 @@ class SqlReader:
         return rows[:limit]
 
     def export_total(self, selection: ExportSelection, after_key: int) -> int:
+        if not after_key and selection == ExportSelection(self.revision()):
+            return self._counter("export_ready")
         where, values = self._export_where(selection)
         if (split := selection.split) is None:
             return self._number(f"SELECT count(*) FROM examples WHERE key > ?{where}", (after_key, *values))
