@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import threading
 from collections.abc import Iterator
@@ -19,6 +20,7 @@ from avocet_grpc.core.model import (
     ExportSelection,
     File,
     Order,
+    Split,
     Sync,
     UndoRequest,
 )
@@ -30,7 +32,7 @@ ALL = CandidateFilter()
 
 def encode(record: dict[str, Any], revision: int) -> bytes:
     """A stand-in for the wire's encoding: the id and the revision are enough to check the ledger."""
-    return f"{record['id']}@{revision}".encode()
+    return f"{record['id']}@{revision}".encode() + b"\0\xff"
 
 
 def candidate_line(number: int, **more: Any) -> Any:
@@ -259,3 +261,22 @@ class StoreSuite:
         assert store.read(lambda r: r.stats(ALL)).by_status == {"approved": 1, "model_rejected": 1, "needs_review": 1}
         assert exported(store) == ["c0"]
         assert [entry.action for entry in store.read(lambda r: r.history("c1"))] == ["flag", "import"]
+
+    def test_a_batch_is_the_rows_joined_and_ends_at_its_limits(self, store: Store) -> None:
+        import_candidates(store, 20)
+        for n in range(20):
+            correct(store, f"c{n}", "x" * n)
+        selection = ExportSelection(store.read(lambda r: r.revision()))
+        shard = ExportSelection(selection.revision, shard_count=2, shard_index=1)
+        split = ExportSelection(selection.revision, split=Split(False, 0.5))
+        for asked, limit, most in itertools.product((selection, shard, split), (1, 7, 100), (1, 60, 10_000)):
+            after, rows = 0, store.read(lambda r, s=asked: r.export_rows(s, 0, 100))
+            while batch := store.read(lambda r, s=asked, a=after, n=limit, m=most: r.export_batch(s, a, n, m)):
+                part, rows = rows[: batch.count], rows[batch.count :]
+                assert batch.ids == b"".join(row.id.encode() + b"\n" for row in part)
+                assert batch.encoded == b"".join(row.encoded for row in part)
+                assert batch.count <= limit
+                assert len(batch.encoded) <= most or batch.count == 1
+                assert batch.count == limit or not rows or len(batch.encoded + rows[0].encoded) > most
+                after = batch.last_key
+            assert rows == []

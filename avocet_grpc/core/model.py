@@ -247,6 +247,19 @@ class ExportSelection:
     split: Split | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class ExportBatch:
+    """Examples of an export that follow one another: the key of the last, their ids and their encodings, joined.
+
+    Each id is followed by a newline, as the export's digest takes them.
+    """
+
+    last_key: int
+    count: int
+    ids: bytes
+    encoded: bytes
+
+
 class ExportRow(NamedTuple):
     """One exportable example: its place in the order of approval and its encoded TrainingExample."""
 

@@ -14,6 +14,7 @@ from typing import Protocol, TypeVar
 from avocet_grpc.core.model import (
     Candidate,
     CandidateFilter,
+    ExportBatch,
     ExportRow,
     ExportSelection,
     File,
@@ -162,6 +163,12 @@ class Reader(Protocol):
 
         MUST answer alike for the same selection, whatever is committed later.
         """
+
+    def export_batch(
+        self, selection: ExportSelection, after_key: int, limit: int, max_bytes: int
+    ) -> ExportBatch | None:
+        """The same examples joined: at most `limit`, and no more than `max_bytes`, but for a larger one, which comes
+        alone. None at the end."""
 
     def export_total(self, selection: ExportSelection, after_key: int) -> int:
         """How many examples `export_rows` yields in all after `after_key`."""

@@ -8,7 +8,6 @@ from collections.abc import AsyncIterator
 
 from avocet_client.v1 import corrections_pb2 as pb
 from avocet_grpc.core.export import ExportCursor, open_export, resume_token
-from avocet_grpc.core.model import ExportRow
 from avocet_grpc.core.ports import Reader
 from avocet_grpc.edge.backend import Backend
 from avocet_grpc.edge.validate import MAX_BATCH, ExportQuery
@@ -27,8 +26,7 @@ class Export:
         self._total = cursor.total
         self._selection = cursor.selection
         self._after_key = cursor.after_key
-        self._most = batch_size or MAX_BATCH
-        self._aim = MAX_BYTES if batch_size else AIM_BYTES
+        self._most = batch_size
         self._sent = 0
         self._bytes = 0
         self._ids = hashlib.sha256()
@@ -45,19 +43,16 @@ class Export:
 
     def _next_batch(self, reader: Reader) -> bytes | None:
         """The examples of the next response, joined; None at the end."""
-        batch: list[ExportRow] = []
-        size, ended, full = 0, False, False
-        while not ended and not full and len(batch) < self._most and size < self._aim:
-            wanted = self._wanted(self._most - len(batch), self._aim - size)
-            rows = reader.export_rows(self._selection, batch[-1].key if batch else self._after_key, wanted)
-            ended = len(rows) < wanted
-            for row in rows:
-                length = len(row.encoded)
-                if full := bool(batch) and size + length > (MAX_BYTES if size < self._aim else self._aim):
-                    break
-                batch.append(row)
-                size += length
-        return self._taken(batch, size) if batch else None
+        mean = self._bytes // self._sent if self._sent else FIRST_GUESS_BYTES
+        most = self._most or min(MAX_BATCH, AIM_BYTES // max(1, mean) + 1)
+        batch = reader.export_batch(self._selection, self._after_key, most, MAX_BYTES)
+        if batch is None:
+            return None
+        self._after_key = batch.last_key
+        self._sent += batch.count
+        self._bytes += len(batch.encoded)
+        self._ids.update(batch.ids)
+        return batch.encoded
 
     def _response(self, examples: bytes, *, first: bool) -> bytes:
         """The joined examples and the fields beside them; at the end the summary."""
@@ -70,18 +65,6 @@ class Export:
             response.summary.example_count = self._sent
             response.summary.ids_sha256 = self._ids.hexdigest()
         return examples + response.SerializeToString()
-
-    def _wanted(self, most: int, room: int) -> int:
-        """How many rows to read for the room that is left, by the examples' mean size so far."""
-        mean = self._bytes // self._sent if self._sent else FIRST_GUESS_BYTES
-        return max(1, min(most, room // max(1, mean) + 1))
-
-    def _taken(self, batch: list[ExportRow], size: int) -> bytes:
-        self._after_key = batch[-1].key
-        self._sent += len(batch)
-        self._bytes += size
-        self._ids.update("".join([f"{row.id}\n" for row in batch]).encode())
-        return b"".join([row.encoded for row in batch])
 
 
 async def stream_export(backend: Backend, query: ExportQuery) -> AsyncIterator[bytes]:
