@@ -87,6 +87,12 @@ def serve(
             "--insecure", envvar="AVOCET_INSECURE", help="Serve beyond this machine without TLS or without tokens."
         ),
     ] = False,
+    metrics_listen: Annotated[
+        str,
+        typer.Option(
+            envvar="AVOCET_METRICS_LISTEN", metavar="HOST:PORT", help="Where Prometheus finds metrics; off if not set."
+        ),
+    ] = "",
     limit: Annotated[
         list[str] | None,
         typer.Option(
@@ -126,6 +132,7 @@ def serve(
         tls_key=tls_key,
         tls_client_ca=tls_client_ca,
         insecure=insecure,
+        metrics_listen=metrics_listen,
         limits=_limits(limit or []),
     )
     raise typer.Exit(run(settings))

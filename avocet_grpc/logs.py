@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 import time
 from typing import Any
 
 import structlog
+
+STDERR = 2
 
 
 def configure() -> None:
@@ -30,10 +33,11 @@ def log_call(method: str, code: str, principal: str, seconds: float, correlation
 
     No value needs escaping: the methods are the served ones, and names and ids have no quotes.
     """
-    sys.stderr.write(
+    line = (
         f'{{"method": "{method}", "code": "{code}", "principal": "{principal}", "duration_ms": {seconds * 1000:.3f},'
         f' "correlation_id": "{correlation_id}", "event": "call", "level": "info", "timestamp": "{_now()}"}}\n'
     )
+    os.write(STDERR, line.encode())
 
 
 def _now() -> str:

@@ -24,6 +24,7 @@ from avocet_grpc.edge.identity import watch_credentials
 from avocet_grpc.edge.tls import server_credentials, watch_certificate
 from avocet_grpc.edge.watched import Unreadable, Watched
 from avocet_grpc.lock import DataDirectoryLock, DataDirectoryTaken
+from avocet_grpc.metrics import LedgerCollector, Metrics
 from avocet_grpc.settings import Settings
 from avocet_grpc.shared_files.bench_runs import BenchRuns
 from avocet_grpc.shared_files.config_file import YamlConfigFile
@@ -54,7 +55,7 @@ def run(settings: Settings) -> int:
     try:
         access = Access(settings)
         with ExitStack() as stack:
-            parts = Parts(settings, stack)
+            parts = Parts(settings, access, stack)
             with asyncio.Runner(loop_factory=_loop_factory()) as runner:
                 return runner.run(_serve(settings, access, parts))
     except DataDirectoryTaken as error:
@@ -88,18 +89,24 @@ class Access:
                 " or listen on 127.0.0.1 or unix:PATH, or say --insecure"
             )
 
+    @property
+    def _watched(self) -> list[Watched[Any]]:
+        return [self.credentials, *([self.certificate] if self.certificate else [])]
+
     def refresh(self, force: bool = False) -> None:
         """Read again what has changed; with `force` in any case."""
-        watched: tuple[Watched[Any] | None, ...] = (self.credentials, self.certificate)
-        for one in watched:
-            if one is not None:
-                one.refresh(force)
+        for watched in self._watched:
+            watched.refresh(force)
+
+    def reload_failures(self) -> int:
+        """How often a changed file could not be taken up."""
+        return sum(watched.failures for watched in self._watched)
 
 
 class Parts:
     """All parts below gRPC, opened in order; `stack` closes what was opened where a later one fails."""
 
-    def __init__(self, settings: Settings, stack: ExitStack) -> None:
+    def __init__(self, settings: Settings, access: Access, stack: ExitStack) -> None:
         with _clear("cannot use the data directory"):
             settings.data_dir.mkdir(parents=True, exist_ok=True)
             self.lock = DataDirectoryLock(settings.data_dir)
@@ -116,11 +123,26 @@ class Parts:
         self.backend = Backend(self.store, BenchRuns(config.bench_results_dir), config)
         stack.callback(self.backend.close)
         self.syncer = Syncer(self.store, settings.data_dir)
+        self.metrics = self._measured(settings, access, stack) if settings.metrics_listen else None
+
+    def _measured(self, settings: Settings, access: Access, stack: ExitStack) -> Metrics:
+        address, metrics = Address.parse(settings.metrics_listen, "--metrics-listen"), Metrics()
+        if address.socket is not None:
+            raise CannotStart("--metrics-listen must be HOST:PORT, for example 127.0.0.1:9464")
+        metrics.registry.register(LedgerCollector(metrics, self.store, access.reload_failures))
+        try:
+            port, end = metrics.serve(address.host, address.port)
+        except OSError as error:
+            raise CannotStart(f"cannot listen on {settings.metrics_listen} for metrics: {error.strerror}") from error
+        stack.callback(end)
+        self.store.observer = metrics
+        print(f"metrics on http://{address.text.rpartition(':')[0]}:{port}/metrics", file=sys.stderr, flush=True)
+        return metrics
 
 
 async def _serve(settings: Settings, access: Access, parts: Parts) -> int:
     health = Health()
-    server = build_server(parts.backend, health, lambda: access.credentials.value, settings.limits)
+    server = build_server(parts.backend, health, lambda: access.credentials.value, settings.limits, parts.metrics)
     certificate = access.certificate
     tls = server_credentials(certificate, access.asks_clients) if certificate else None
     address = bind(server, access.address, tls)

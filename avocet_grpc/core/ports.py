@@ -26,6 +26,7 @@ from avocet_grpc.core.model import (
     Stats,
     Sync,
 )
+from avocet_grpc.core.observer import Observer
 
 T = TypeVar("T")
 
@@ -296,6 +297,9 @@ class Transaction(Reader, Protocol):
 
 class Store(Protocol):
     """The ledger. An acknowledged change MUST survive a power cut."""
+
+    observer: Observer
+    """Told of each commit, and by the shared files of what they find; SILENT at first."""
 
     def read(self, work: Callable[[Reader], T]) -> T:
         """Run `work` on one consistent view, in the calling thread. Raises what `work` raises, or StorageFailed."""

@@ -13,6 +13,7 @@ from avocet_grpc.edge.backend import Backend
 from avocet_grpc.edge.health import Health
 from avocet_grpc.edge.interceptors import interceptors
 from avocet_grpc.edge.interceptors.auth import Credentials
+from avocet_grpc.edge.interceptors.log import Meter
 from avocet_grpc.edge.options import server_options
 from avocet_grpc.edge.servicer import SERVICE, CorrectionsServicer, method_handlers
 from avocet_grpc.settings import Limits
@@ -22,12 +23,16 @@ CHANNELZ: str = channelz_pb2.DESCRIPTOR.services_by_name["Channelz"].full_name
 
 
 def build_server(
-    backend: Backend, health: Health, credentials: Callable[[], Credentials], limits: Limits
+    backend: Backend,
+    health: Health,
+    credentials: Callable[[], Credentials],
+    limits: Limits,
+    meter: Meter | None,
 ) -> grpc.aio.Server:
     """A server that listens nowhere yet. Channelz, which shows every caller's address, needs somebody to ask for it."""
     with_channelz = not credentials().open
     server = grpc.aio.server(
-        interceptors=interceptors(credentials, limits), options=server_options(limits, with_channelz)
+        interceptors=interceptors(credentials, limits, meter), options=server_options(limits, with_channelz)
     )
     server.add_generic_rpc_handlers((method_handlers(CorrectionsServicer(backend)),))
     health_pb2_grpc.add_HealthServicer_to_server(health, server)

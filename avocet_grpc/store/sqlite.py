@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 from avocet_grpc import failpoint
 from avocet_grpc.core.errors import Overloaded, StorageFailed, StorageFull
 from avocet_grpc.core.model import File
+from avocet_grpc.core.observer import SILENT, Observer
 from avocet_grpc.core.ports import Reader, Transaction
 from avocet_grpc.store import schema
 from avocet_grpc.store.buffer import Buffer, add_counts
@@ -110,6 +111,7 @@ class SqliteStore:
     def __init__(self, path: Path | None, encode: Encode, waiting: int = WAITING) -> None:
         self._path: Path | None
         self._waiting = waiting
+        self.observer: Observer = SILENT
         self._encode = encode
         self._groups: queue.SimpleQueue[Group | None] = queue.SimpleQueue()
         self._readers: queue.LifoQueue[sqlite3.Connection] = queue.LifoQueue()
@@ -292,14 +294,17 @@ class SqliteStore:
             outcomes = [[run.outcome(work) for work in group.works] for group in groups]
             run.finish()
             failpoint.hit("commit.before")
+            started = time.perf_counter()
             self._db.execute("COMMIT")
         except Exception as error:
             self._refuse(groups, error)
             return
+        synced = time.perf_counter() - started
         failpoint.hit("commit.after")
         self._revision, self._next_key = run.revision, run.next_key
         for group, found in zip(groups, outcomes, strict=True):
             group.answer(found)
+        self.observer.committed(sum(map(len, outcomes)), synced)
         for listener in self._commit_listeners:
             listener()
 

@@ -9,15 +9,17 @@ import grpc
 from avocet_grpc.edge.interceptors.auth import AuthInterceptor, Credentials
 from avocet_grpc.edge.interceptors.errors import ErrorInterceptor
 from avocet_grpc.edge.interceptors.limits import LimitInterceptor
-from avocet_grpc.edge.interceptors.log import LogInterceptor
+from avocet_grpc.edge.interceptors.log import LogInterceptor, Meter
 from avocet_grpc.settings import Limits
 
 
-def interceptors(credentials: Callable[[], Credentials], limits: Limits) -> Sequence[grpc.aio.ServerInterceptor]:
+def interceptors(
+    credentials: Callable[[], Credentials], limits: Limits, meter: Meter | None
+) -> Sequence[grpc.aio.ServerInterceptor]:
     """Errors outermost, so that whatever is raised inside gets its code; authentication before any reading."""
     return (
         ErrorInterceptor(),
-        LogInterceptor(),
+        LogInterceptor(meter),
         AuthInterceptor(credentials),
         LimitInterceptor(limits.calls, limits.call_seconds, limits.stream_seconds),
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import Any
+from typing import Any, Protocol
 
 import grpc
 
@@ -17,19 +17,37 @@ from avocet_grpc.logs import log_call
 CODES: dict[Any, grpc.StatusCode] = {code.value[0]: code for code in grpc.StatusCode}
 
 
+class Meter(Protocol):
+    """Who counts the calls."""
+
+    def call_began(self, method: str) -> None:
+        """A call is under way."""
+
+    def call_ended(self, method: str, code: str, seconds: float) -> None:
+        """It has ended."""
+
+
 class LogInterceptor(Layer):
-    """Logs each call once it has ended."""
+    """Logs each call once it has ended, and lets `meter` count it."""
+
+    def __init__(self, meter: Meter | None = None) -> None:
+        super().__init__()
+        self._meter = meter
 
     async def around(self, method: str, call: Call, context: Context) -> Any:
         started, code = time.perf_counter(), "OK"
+        if self._meter is not None:
+            self._meter.call_began(method)
         try:
             return await call()
         except BaseException as error:
             code = code_of(error, context)
             raise
         finally:
-            info = current.get()
-            log_call(method, code, info.principal, time.perf_counter() - started, info.correlation_id)
+            info, seconds = current.get(), time.perf_counter() - started
+            log_call(method, code, info.principal, seconds, info.correlation_id)
+            if self._meter is not None:
+                self._meter.call_ended(method, code, seconds)
 
 
 def code_of(error: BaseException, context: Context) -> str:

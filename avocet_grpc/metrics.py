@@ -1,0 +1,160 @@
+"""Prometheus metrics, on an HTTP listener of their own."""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    GCCollector,
+    Histogram,
+    PlatformCollector,
+    ProcessCollector,
+    start_http_server,
+)
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from avocet_grpc.core.errors import CorrectionsError
+from avocet_grpc.core.model import CandidateFilter, File, Stats, Status
+from avocet_grpc.core.observer import Observer
+from avocet_grpc.core.ports import Store
+
+EXPORT = "/avocet.corrections.v1.CorrectionsService/StreamExport"
+FILES = {File.CANDIDATES: "sft_candidates.jsonl", File.APPROVED: "sft_approved.jsonl"}
+SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
+BATCH = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
+
+
+class Metrics(Observer):
+    """Counts what happens. What the ledger knows anyway is asked of it when Prometheus comes."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        for collector in (ProcessCollector, PlatformCollector, GCCollector):
+            collector(registry=self.registry)
+        calls = Counter("avocet_calls", "Calls that ended", ["method", "code"], registry=self.registry)
+        seconds = Histogram(
+            "avocet_call_seconds", "Duration of calls", ["method"], buckets=SECONDS, registry=self.registry
+        )
+        # Looking a label up costs more than counting, so each is looked up once.
+        self._calls = _Children(lambda method, code: calls.labels(method, code).inc)
+        self._seconds = _Children(lambda method: seconds.labels(method).observe)
+        self.under_way: dict[str, int] = defaultdict(int)
+        self._commits = Histogram(
+            "avocet_commit_changes", "Changes made durable by one commit", buckets=BATCH, registry=self.registry
+        )
+        self._syncs = Histogram(
+            "avocet_commit_sync_seconds", "Writing one commit to the disk", buckets=SECONDS, registry=self.registry
+        )
+        self._foreign = Counter(
+            "avocet_foreign_edits", "Others' edits of the shared files", ["outcome"], registry=self.registry
+        )
+        self._behind_since: float | None = None
+
+    def call_began(self, method: str) -> None:
+        """A call is under way."""
+        self.under_way[method] += 1
+
+    def call_ended(self, method: str, code: str, seconds: float) -> None:
+        """It has ended."""
+        self.under_way[method] -= 1
+        self._calls[method, code]()
+        self._seconds[(method,)](seconds)
+
+    def committed(self, changes: int, sync_seconds: float) -> None:
+        self._commits.observe(changes)
+        self._syncs.observe(sync_seconds)
+
+    def reconciled(self, accepted: int, undone: int) -> None:
+        self._foreign.labels("accepted").inc(accepted)
+        self._foreign.labels("undone").inc(undone)
+
+    def files_level(self, level: bool) -> None:
+        if level:
+            self._behind_since = None
+        elif self._behind_since is None:
+            self._behind_since = time.monotonic()
+
+    @property
+    def lag_seconds(self) -> float:
+        """For how long the shared files have lacked something that was acknowledged."""
+        since = self._behind_since
+        return 0.0 if since is None else time.monotonic() - since
+
+    def serve(self, host: str, port: int) -> tuple[int, Callable[[], None]]:
+        """Listen for Prometheus. Gives the port, and what ends it. Raises OSError."""
+        server, thread = start_http_server(port, host, self.registry)
+
+        def end() -> None:
+            server.shutdown()
+            server.server_close()
+            thread.join()
+
+        return server.server_port, end
+
+
+class LedgerCollector(Collector):
+    """What the ledger and the edge know at the moment when Prometheus asks."""
+
+    def __init__(self, metrics: Metrics, store: Store, reload_failures: Callable[[], int]) -> None:
+        self._metrics, self._store, self._reload_failures = metrics, store, reload_failures
+
+    def collect(self) -> Iterable[Metric]:
+        under_way = GaugeMetricFamily("avocet_calls_under_way", "Calls under way", labels=["method"])
+        for method, count in sorted(self._metrics.under_way.items()):
+            under_way.add_metric([method], count)
+        yield under_way
+        yield _gauge("avocet_exports_under_way", "Exports under way", self._metrics.under_way[EXPORT])
+        yield _gauge(
+            "avocet_files_lag_seconds", "For how long the files lack what was stored", self._metrics.lag_seconds
+        )
+        yield CounterMetricFamily(
+            "avocet_reload_failures", "Changed tokens or certificates not taken up", value=self._reload_failures()
+        )
+        try:
+            stats = self._store.read(lambda reader: reader.stats(CandidateFilter()))
+            pending = self._store.read(lambda reader: {file: reader.pending_count(file) for file in FILES})
+        except CorrectionsError:
+            yield _gauge("avocet_ledger_readable", "1 while the ledger can be read", 0)
+            return
+        yield _gauge("avocet_ledger_readable", "1 while the ledger can be read", 1)
+        yield from _of_stats(stats)
+        waiting = GaugeMetricFamily("avocet_files_pending_lines", "Lines that a file lacks", labels=["file"])
+        for file, name in FILES.items():
+            waiting.add_metric([name], pending[file])
+        yield waiting
+
+
+class _Children(dict[tuple[str, ...], Callable[..., None]]):
+    """What `make` gives for a key, made once."""
+
+    def __init__(self, make: Callable[..., Callable[..., None]]) -> None:
+        super().__init__()
+        self._make = make
+
+    def __missing__(self, key: tuple[str, ...]) -> Callable[..., None]:
+        child = self[key] = self._make(*key)
+        return child
+
+
+def _of_stats(stats: Stats) -> Iterable[Metric]:
+    candidates = GaugeMetricFamily("avocet_candidates", "Candidates by their status word", labels=["status"])
+    # Other programs write their own words, and each would be a series of its own.
+    others = sum(count for word, count in stats.by_status.items() if word not in set(Status))
+    for word in Status:
+        candidates.add_metric([word], stats.by_status.get(word, 0))
+    candidates.add_metric(["other"], others)
+    yield candidates
+    yield _gauge("avocet_queue_depth", "Candidates in review", stats.by_status.get(Status.NEEDS_REVIEW, 0))
+    yield _gauge("avocet_exportable_examples", "Examples that an export sends", stats.export_ready)
+    yield _gauge("avocet_malformed_lines", "Lines of both files that are no records", stats.malformed)
+    yield _gauge("avocet_duplicate_ids", "Lines of both files that repeat an id", stats.duplicate_ids)
+    yield _gauge("avocet_revision", "The newest revision", stats.revision)
+
+
+def _gauge(name: str, text: str, value: float) -> GaugeMetricFamily:
+    return GaugeMetricFamily(name, text, value=value)

@@ -1,0 +1,149 @@
+"""What an operator sees: metrics for Prometheus, one log line a call, and traces."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from avocet_client.v1 import corrections_pb2 as pb
+from tests.operate.support import refused_start
+from tests.support import BIN, Server, bearer, eventually, failure_of, record, write_records
+
+OURS = "/avocet.corrections.v1.CorrectionsService/"
+Samples = dict[tuple[str, str], float]
+
+
+@pytest.fixture
+def measured(stopped_server: Server) -> Server:
+    stopped_server.environment = {"AVOCET_METRICS_LISTEN": "127.0.0.1:0"}
+    write_records(stopped_server.candidates, [record(f"c{n}") for n in range(5)])
+    with stopped_server.candidates.open("a") as file:
+        file.write('{"id": "torn\n')
+    return stopped_server.start()
+
+
+def scrape(server: Server) -> str:
+    (url,) = re.findall(r"metrics on (http\S+)", server.log)[-1:]
+    with urllib.request.urlopen(url, timeout=10) as answer:
+        return str(answer.read(), "utf-8")
+
+
+def samples(server: Server) -> Samples:
+    """Each sample's value, by its name and its labels' values (method before code)."""
+    families = text_string_to_metric_families(scrape(server))
+    found = [sample for family in families for sample in family.samples]
+    return {(s.name, " ".join(s.labels[name] for name in sorted(s.labels, reverse=True))): s.value for s in found}
+
+
+def test_calls_are_counted_by_method_and_code_and_timed(measured: Server) -> None:
+    for _ in range(3):
+        measured.stats()
+    failure_of(lambda: measured.stub.GetCandidate(pb.GetCandidateRequest(id="none")))
+    failure_of(lambda: measured.stub.Ingest(pb.IngestRequest()))
+    eventually(lambda: samples(measured).get(("avocet_calls_total", f"{OURS}Ingest UNAUTHENTICATED")))
+    seen = samples(measured)
+    assert seen["avocet_calls_total", f"{OURS}Stats OK"] == 3
+    assert seen["avocet_calls_total", f"{OURS}GetCandidate NOT_FOUND"] == 1
+    assert seen["avocet_calls_total", f"{OURS}Ingest UNAUTHENTICATED"] == 1
+    assert seen["avocet_call_seconds_count", f"{OURS}Stats"] == 3
+    assert 0 < seen["avocet_call_seconds_sum", f"{OURS}Stats"] < 60
+
+
+def test_the_ledgers_state_and_its_commits_are_shown(measured: Server) -> None:
+    before = samples(measured)
+    assert before["avocet_queue_depth", ""] == before["avocet_candidates", "needs_review"] == 5
+    assert before["avocet_malformed_lines", ""] == 1
+    measured.correct("c0")
+    measured.stub.Submit(pb.SubmitRequest(id="c1", action=pb.ACTION_DISCARD))
+    after = samples(measured)
+    assert after["avocet_queue_depth", ""] == 3
+    assert (after["avocet_exportable_examples", ""], after["avocet_candidates", "discarded"]) == (1, 1)
+    assert after["avocet_commit_changes_sum", ""] - before["avocet_commit_changes_sum", ""] >= 2
+    assert after["avocet_commit_sync_seconds_count", ""] > before["avocet_commit_sync_seconds_count", ""]
+    assert after["avocet_ledger_readable", ""] == 1
+    assert after["process_resident_memory_bytes", ""] > 1 << 20
+    eventually(lambda: samples(measured)["avocet_files_pending_lines", "sft_candidates.jsonl"] == 0)
+
+
+def test_exports_under_way_are_shown_until_they_end(measured: Server) -> None:
+    for number in range(20):
+        item = pb.IngestRequest(source="s", task_type="t", prompt=str(number), correction="c" * 500_000)
+        measured.ingest(item)
+    export = measured.stub.StreamExport(pb.StreamExportRequest(batch_size=1))
+    next(export)
+    assert samples(measured)["avocet_exports_under_way", ""] == 1
+    export.cancel()
+    eventually(lambda: samples(measured)["avocet_exports_under_way", ""] == 0)
+
+
+def test_status_words_of_others_make_no_series_of_their_own(stopped_server: Server) -> None:
+    stopped_server.environment = {"AVOCET_METRICS_LISTEN": "127.0.0.1:0"}
+    write_records(stopped_server.candidates, [record(f"c{n}", status=f"word-{n}") for n in range(5)])
+    server = stopped_server.start()
+    assert samples(server)["avocet_candidates", "other"] == 5
+    assert "word-" not in scrape(server)
+
+
+def test_a_metrics_port_that_is_taken_ends_the_start_in_one_clear_line(measured: Server, tmp_path: Path) -> None:
+    (url,) = re.findall(r"metrics on http://(\S+)/metrics", measured.log)
+    other = Server(tmp_path / "other")
+    other.environment = {"AVOCET_METRICS_LISTEN": url}
+    code, said = refused_start(other)
+    assert (code, len(said.strip().splitlines())) == (1, 1)
+    assert f"cannot listen on {url} for metrics" in said
+
+
+def calls_logged(server: Server) -> list[dict[str, Any]]:
+    lines = [line for line in server.log.splitlines() if '"event": "call"' in line]
+    return [json.loads(line) for line in lines]
+
+
+def test_a_call_is_one_line_of_json_that_says_who_what_and_how_long_but_never_what_was_in_it(measured: Server) -> None:
+    metadata = (*bearer(), ("x-correlation-id", "mine-1"))
+    item = pb.IngestRequest(source="kiwi", task_type="t", prompt="secret-prompt", correction="secret-correction")
+    measured.stub.Ingest(item, metadata=metadata)
+    (line,) = eventually(lambda: [one for one in calls_logged(measured) if one["method"] == f"{OURS}Ingest"])
+    assert line["code"] == "OK" and line["level"] == "info"
+    assert line["principal"] == "ingestion-secret"
+    assert line["correlation_id"] == "mine-1"
+    assert 0 < line["duration_ms"] < 60_000
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z", line["timestamp"])
+    assert "secret-prompt" not in measured.log and "secret-correction" not in measured.log
+
+
+@pytest.mark.parametrize("sent", ['"quoted"', "x" * 129, "line\\n", "é"])
+def test_a_correlation_id_that_could_break_the_log_is_replaced(quiet_server: Server, sent: str) -> None:
+    before = len(calls_logged(quiet_server))
+    grpcurl = [str(BIN / "grpcurl"), "-plaintext", "-H", f"x-correlation-id: {sent}", quiet_server.address]
+    subprocess.run([*grpcurl, f"{OURS[1:]}Stats"], check=True, capture_output=True, timeout=30)
+    new = eventually(lambda: calls_logged(quiet_server)[before:])
+    assert all(re.fullmatch(r"[0-9a-f]{16}", line["correlation_id"]) for line in new)
+
+
+def test_a_trace_names_its_call_in_the_log(quiet_server: Server) -> None:
+    trace = "0af7651916cd43dd8448eb211c80319c"
+    quiet_server.stub.Stats(pb.StatsRequest(), metadata=(("traceparent", f"00-{trace}-b7ad6b7169203331-01"),))
+    eventually(lambda: [one for one in calls_logged(quiet_server) if one["correlation_id"] == trace])
+
+
+def test_calls_are_traced_where_opentelemetry_is_asked_for(stopped_server: Server) -> None:
+    stopped_server.prefix = [str(BIN / "opentelemetry-instrument")]
+    stopped_server.environment = {
+        "OTEL_TRACES_EXPORTER": "console",
+        "OTEL_METRICS_EXPORTER": "none",
+        "OTEL_LOGS_EXPORTER": "none",
+        "OTEL_BSP_SCHEDULE_DELAY": "100",
+    }
+    server = stopped_server.start()
+    server.stats()
+    failure_of(lambda: server.stub.GetCandidate(pb.GetCandidateRequest(id="none")))
+    eventually(lambda: f'"name": "{OURS[1:]}Stats"' in server.log or f'"name": "{OURS}Stats"' in server.log, 10)
+    assert server.stop() == 0
+    assert '"rpc.service": "avocet.corrections.v1.CorrectionsService"' in server.log
