@@ -19,6 +19,7 @@ from avocet_grpc.edge.address import Address, CannotListen, bind
 from avocet_grpc.edge.backend import Backend
 from avocet_grpc.edge.convert import encode_example
 from avocet_grpc.edge.front import build_server
+from avocet_grpc.edge.gate import Gate
 from avocet_grpc.edge.health import Health
 from avocet_grpc.edge.identity import watch_credentials
 from avocet_grpc.edge.tls import server_credentials, watch_certificate
@@ -141,8 +142,8 @@ class Parts:
 
 
 async def _serve(settings: Settings, access: Access, parts: Parts) -> int:
-    health = Health()
-    server = build_server(parts.backend, health, lambda: access.credentials.value, settings.limits, parts.metrics)
+    health, gate = Health(), Gate()
+    server = build_server(parts.backend, health, lambda: access.credentials.value, settings.limits, gate, parts.metrics)
     certificate = access.certificate
     tls = server_credentials(certificate, access.asks_clients) if certificate else None
     address = bind(server, access.address, tls)
@@ -161,7 +162,8 @@ async def _serve(settings: Settings, access: Access, parts: Parts) -> int:
     if events.storage_failed.is_set():
         await server.stop(1)
         _end_at_once()
-    await server.stop(settings.grace_seconds)
+    await gate.shut(settings.grace_seconds / 2)
+    await server.stop(settings.grace_seconds / 2)
     finished = asyncio.ensure_future(asyncio.to_thread(parts.syncer.stop, settings.sync_seconds))
     failed = asyncio.ensure_future(events.storage_failed.wait())
     await asyncio.wait({finished, failed}, return_when=asyncio.FIRST_COMPLETED)

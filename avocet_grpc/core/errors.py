@@ -87,6 +87,10 @@ class CallTooLong(CorrectionsError):
     """The call took longer than the server lets one take."""
 
 
+class ShuttingDown(CorrectionsError):
+    """The server stops, and has not begun the call."""
+
+
 class StorageFailed(CorrectionsError):
     """The ledger failed with an I/O error: what waited is unknown, the server stops."""
 

@@ -10,6 +10,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from avocet_grpc.edge.backend import Backend
+from avocet_grpc.edge.gate import Gate
 from avocet_grpc.edge.health import Health
 from avocet_grpc.edge.interceptors import interceptors
 from avocet_grpc.edge.interceptors.auth import Credentials
@@ -27,12 +28,13 @@ def build_server(
     health: Health,
     credentials: Callable[[], Credentials],
     limits: Limits,
+    gate: Gate,
     meter: Meter | None,
 ) -> grpc.aio.Server:
     """A server that listens nowhere yet. Channelz, which shows every caller's address, needs somebody to ask for it."""
     with_channelz = not credentials().open
     server = grpc.aio.server(
-        interceptors=interceptors(credentials, limits, meter), options=server_options(limits, with_channelz)
+        interceptors=interceptors(credentials, limits, gate, meter), options=server_options(limits, with_channelz)
     )
     server.add_generic_rpc_handlers((method_handlers(CorrectionsServicer(backend)),))
     health_pb2_grpc.add_HealthServicer_to_server(health, server)

@@ -97,6 +97,11 @@ TABLE: Mapping[type[errors.CorrectionsError], Entry] = MappingProxyType(
             "CALL_TOO_LONG",
             "The call took longer than the server allows; ask for less, or continue an export with its resume_token.",
         ),
+        errors.ShuttingDown: _entry(
+            StatusCode.UNAVAILABLE,
+            "SHUTTING_DOWN",
+            "The server is stopping and has not begun the call; send it again, to another server or after a pause.",
+        ),
         errors.StorageFailed: _entry(
             StatusCode.UNAVAILABLE,
             "STORAGE_FAILED",

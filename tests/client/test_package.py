@@ -46,6 +46,7 @@ NAMES = [
     "RevisionExpired",
     "RevisionMismatch",
     "RunNotFound",
+    "ShuttingDown",
     "SplitName",
     "Status",
     "StorageFailed",

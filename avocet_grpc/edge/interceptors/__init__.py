@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 
 import grpc
 
+from avocet_grpc.edge.gate import Gate
 from avocet_grpc.edge.interceptors.auth import AuthInterceptor, Credentials
 from avocet_grpc.edge.interceptors.errors import ErrorInterceptor
 from avocet_grpc.edge.interceptors.limits import LimitInterceptor
@@ -14,12 +15,12 @@ from avocet_grpc.settings import Limits
 
 
 def interceptors(
-    credentials: Callable[[], Credentials], limits: Limits, meter: Meter | None
+    credentials: Callable[[], Credentials], limits: Limits, gate: Gate, meter: Meter | None
 ) -> Sequence[grpc.aio.ServerInterceptor]:
     """Errors outermost, so that whatever is raised inside gets its code; authentication before any reading."""
     return (
         ErrorInterceptor(),
         LogInterceptor(meter),
         AuthInterceptor(credentials),
-        LimitInterceptor(limits.calls, limits.call_seconds, limits.stream_seconds),
+        LimitInterceptor(gate, limits.calls, limits.call_seconds, limits.stream_seconds),
     )

@@ -7,19 +7,21 @@ from functools import partial
 from typing import Any
 
 from avocet_grpc.core.errors import CallTooLong, Overloaded
+from avocet_grpc.edge.gate import Gate
 from avocet_grpc.edge.interceptors.wrap import Call, Context, Handler, Layer, reading_inside, wrap
 
 HEALTH = "/grpc.health.v1.Health/"
 
 
 class LimitInterceptor(Layer):
-    """Refuses the call that is one too many, and ends the one that takes too long.
+    """Refuses the call that is one too many or too late, and ends the one that takes too long.
 
     Health is never refused: a busy server is not a dead one. Its Watch lasts as long as its connection.
     """
 
-    def __init__(self, calls: int, call_seconds: float, stream_seconds: float) -> None:
+    def __init__(self, gate: Gate, calls: int, call_seconds: float, stream_seconds: float) -> None:
         super().__init__()
+        self._gate = gate
         self._calls, self._call_seconds, self._stream_seconds = calls, call_seconds, stream_seconds
         self._under_way = 0
 
@@ -31,6 +33,7 @@ class LimitInterceptor(Layer):
         return wrap(reading_inside(handler), partial(self._limited, seconds))
 
     async def _limited(self, seconds: float, call: Call, context: Context) -> Any:
+        self._gate.enter()
         if self._under_way >= self._calls:
             raise Overloaded("too many calls at once")
         self._under_way += 1

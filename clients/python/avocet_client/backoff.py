@@ -6,7 +6,7 @@ import random
 
 import grpc
 
-from avocet_client.errors import CallTooLong, CorrectionsError, Overloaded, StorageFailed, TransportError
+from avocet_client.errors import CallTooLong, CorrectionsError, Overloaded, ShuttingDown, StorageFailed, TransportError
 
 FIRST_SECONDS = 0.2
 LONGEST_SECONDS = 10.0
@@ -52,4 +52,4 @@ class Backoff:
 def _passes(error: CorrectionsError) -> bool:
     if isinstance(error, TransportError):
         return error.code in _PASSING
-    return isinstance(error, CallTooLong | Overloaded | StorageFailed)
+    return isinstance(error, CallTooLong | Overloaded | ShuttingDown | StorageFailed)

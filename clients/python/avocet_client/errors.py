@@ -6,7 +6,7 @@ CorrectionsError
 ├── Conflict                NotInReview, AlreadyInReview, RevisionMismatch
 ├── RevisionExpired
 ├── Unauthorized            TokenMissing, TokenRefused
-├── TryLater                IngestionNotConfigured, StorageFull, Overloaded, StorageFailed
+├── TryLater                IngestionNotConfigured, StorageFull, Overloaded, ShuttingDown, StorageFailed
 ├── ConfigUnreadable
 ├── CallTooLong             the server ended the call, whatever its own deadline
 ├── InternalError
@@ -164,6 +164,12 @@ class Overloaded(TryLater):
     """Too many calls at once; nothing was stored."""
 
     reason = "OVERLOADED"
+
+
+class ShuttingDown(TryLater):
+    """The server is stopping and has not begun the call; nothing was stored."""
+
+    reason = "SHUTTING_DOWN"
 
 
 class StorageFailed(TryLater):

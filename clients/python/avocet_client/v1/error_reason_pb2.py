@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n(avocet/corrections/v1/error_reason.proto\x12\x15\x61vocet.corrections.v1*\xc3\x04\n\x0b\x45rrorReason\x12\x1c\n\x18\x45RROR_REASON_UNSPECIFIED\x10\x00\x12\x1e\n\x1a\x45RROR_REASON_INVALID_FIELD\x10\x01\x12$\n ERROR_REASON_CANDIDATE_NOT_FOUND\x10\x02\x12\x1e\n\x1a\x45RROR_REASON_RUN_NOT_FOUND\x10\x03\x12\x1e\n\x1a\x45RROR_REASON_NOT_IN_REVIEW\x10\x04\x12\"\n\x1e\x45RROR_REASON_ALREADY_IN_REVIEW\x10\x05\x12\"\n\x1e\x45RROR_REASON_REVISION_MISMATCH\x10\x06\x12!\n\x1d\x45RROR_REASON_REVISION_EXPIRED\x10\x07\x12)\n%ERROR_REASON_INGESTION_NOT_CONFIGURED\x10\x08\x12\x1e\n\x1a\x45RROR_REASON_TOKEN_MISSING\x10\t\x12\x1e\n\x1a\x45RROR_REASON_TOKEN_REFUSED\x10\n\x12\x1d\n\x19\x45RROR_REASON_STORAGE_FULL\x10\x0b\x12\x1b\n\x17\x45RROR_REASON_OVERLOADED\x10\x0c\x12\x1f\n\x1b\x45RROR_REASON_STORAGE_FAILED\x10\r\x12\"\n\x1e\x45RROR_REASON_CONFIG_UNREADABLE\x10\x0e\x12\x19\n\x15\x45RROR_REASON_INTERNAL\x10\x0f\x12\x1e\n\x1a\x45RROR_REASON_CALL_TOO_LONG\x10\x10\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n(avocet/corrections/v1/error_reason.proto\x12\x15\x61vocet.corrections.v1*\xe3\x04\n\x0b\x45rrorReason\x12\x1c\n\x18\x45RROR_REASON_UNSPECIFIED\x10\x00\x12\x1e\n\x1a\x45RROR_REASON_INVALID_FIELD\x10\x01\x12$\n ERROR_REASON_CANDIDATE_NOT_FOUND\x10\x02\x12\x1e\n\x1a\x45RROR_REASON_RUN_NOT_FOUND\x10\x03\x12\x1e\n\x1a\x45RROR_REASON_NOT_IN_REVIEW\x10\x04\x12\"\n\x1e\x45RROR_REASON_ALREADY_IN_REVIEW\x10\x05\x12\"\n\x1e\x45RROR_REASON_REVISION_MISMATCH\x10\x06\x12!\n\x1d\x45RROR_REASON_REVISION_EXPIRED\x10\x07\x12)\n%ERROR_REASON_INGESTION_NOT_CONFIGURED\x10\x08\x12\x1e\n\x1a\x45RROR_REASON_TOKEN_MISSING\x10\t\x12\x1e\n\x1a\x45RROR_REASON_TOKEN_REFUSED\x10\n\x12\x1d\n\x19\x45RROR_REASON_STORAGE_FULL\x10\x0b\x12\x1b\n\x17\x45RROR_REASON_OVERLOADED\x10\x0c\x12\x1f\n\x1b\x45RROR_REASON_STORAGE_FAILED\x10\r\x12\"\n\x1e\x45RROR_REASON_CONFIG_UNREADABLE\x10\x0e\x12\x19\n\x15\x45RROR_REASON_INTERNAL\x10\x0f\x12\x1e\n\x1a\x45RROR_REASON_CALL_TOO_LONG\x10\x10\x12\x1e\n\x1a\x45RROR_REASON_SHUTTING_DOWN\x10\x11\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -32,5 +32,5 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'avocet_client.v1.error_reas
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_ERRORREASON']._serialized_start=68
-  _globals['_ERRORREASON']._serialized_end=647
+  _globals['_ERRORREASON']._serialized_end=679
 # @@protoc_insertion_point(module_scope)

@@ -162,6 +162,14 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
 
     Metadata: none.
     """
+    ERROR_REASON_SHUTTING_DOWN: _ErrorReason.ValueType  # 17
+    """The server is stopping and has not begun the call: nothing was stored. Send
+    it again, to another server or after a pause.
+
+    Code: `UNAVAILABLE`.
+
+    Metadata: none.
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Why a call failed, for programs.
@@ -311,6 +319,14 @@ deadline. Ask for less at once, or continue an export with its
 with the `request_id` that it had.
 
 Code: `DEADLINE_EXCEEDED`.
+
+Metadata: none.
+"""
+ERROR_REASON_SHUTTING_DOWN: ErrorReason.ValueType  # 17
+"""The server is stopping and has not begun the call: nothing was stored. Send
+it again, to another server or after a pause.
+
+Code: `UNAVAILABLE`.
 
 Metadata: none.
 """
