@@ -7,6 +7,7 @@ import contextlib
 import os
 import signal
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from typing import Any, NoReturn
@@ -162,8 +163,9 @@ async def _serve(settings: Settings, access: Access, parts: Parts) -> int:
     if events.storage_failed.is_set():
         await server.stop(1)
         _end_at_once()
+    began = time.monotonic()
     await gate.shut(settings.grace_seconds / 2)
-    await server.stop(settings.grace_seconds / 2)
+    await server.stop(settings.grace_seconds - (time.monotonic() - began))
     finished = asyncio.ensure_future(asyncio.to_thread(parts.syncer.stop, settings.sync_seconds))
     failed = asyncio.ensure_future(events.storage_failed.wait())
     await asyncio.wait({finished, failed}, return_when=asyncio.FIRST_COMPLETED)
