@@ -106,13 +106,3 @@ def _rejected(example: pb.TrainingExample) -> Row:
 
 def _has_pair(example: pb.TrainingExample) -> bool:
     return bool(example.rejected) and example.rejected != example.messages[-1].content
-
-
-RENDERERS: dict[str, Render] = {
-    "all": to_dict,
-    "sft": to_sft,
-    "preference": to_preference,
-    "kto": to_kto,
-    "openai": to_openai,
-}
-"""The renderers by the names of the command line's formats."""

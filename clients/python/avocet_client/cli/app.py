@@ -1,0 +1,224 @@
+"""The commands."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated, Any
+
+import click
+import grpc
+import typer
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from rich.text import Text
+
+from avocet_client.bulk_state import Correction
+from avocet_client.cli.export import export
+from avocet_client.cli.options import ActionName, Category, OrderName, RequestId, Reviewer, word
+from avocet_client.cli.plain import plain
+from avocet_client.cli.review import review
+from avocet_client.cli.session import EXIT_CODES, REFUSED, UNAVAILABLE, Session, with_session
+from avocet_client.cli.settings import config_path
+from avocet_client.cli.tables import candidate_panel, queue_table, runs_table, stats_bars
+from avocet_client.errors import error_of_call
+from avocet_client.words import CandidateFilter
+
+SERVICE = "avocet.corrections.v1.CorrectionsService"
+HEALTH_SECONDS = 10
+
+app = typer.Typer(
+    name="avocet",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog=EXIT_CODES.replace("\n", " "),
+)
+
+
+@app.callback()
+def root() -> None:
+    """Review what models answered, and export the corrections to trainers.
+
+    The service's address and your token come from flags, from AVOCET_ADDRESS and AVOCET_TOKEN, or from
+    ~/.config/avocet/client.toml (address, token, tls, ca, cert, key, reviewer), in this order.
+    """
+
+
+def runs(session: Session) -> None:
+    """List the benchmark runs, newest first."""
+    page = session.client.list_runs(page_size=500)
+    found = list(page.runs)
+    while page.next_page_token:
+        page = session.client.list_runs(page_size=500, page_token=page.next_page_token)
+        found += page.runs
+    session.show([plain(run) for run in found], lambda: runs_table(found))
+
+
+def import_run(session: Session, run_id: Annotated[str, typer.Argument(help="From 'avocet runs'.")]) -> None:
+    """Take the candidates of a benchmark run into review. A second import of it does no harm."""
+    with session.err.status(f"importing {run_id}"):
+        done = session.client.import_run(run_id)
+    words = f"{done.imported:,} imported, {done.skipped:,} known already, {done.malformed:,} malformed lines"
+    session.show(plain(done), lambda: words)
+
+
+def queue(
+    session: Session,
+    filter: CandidateFilter,
+    limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=500, help="How many.")] = 20,
+    order: Annotated[OrderName, typer.Option(help="What comes first.")] = OrderName.file,
+    page_token: Annotated[str, typer.Option(help="Continues where another page ended.")] = "",
+) -> None:
+    """List what waits in review."""
+    page = session.client.queue(per_page=limit, page_token=page_token, filter=filter, order=word(order))
+    session.show(plain(page), lambda: queue_table(page))
+
+
+def show(session: Session, id: Annotated[str, typer.Argument(help="The candidate's id.")]) -> None:
+    """Show a candidate whole."""
+    candidate = session.client.get_candidate(id)
+    session.show(plain(candidate), lambda: candidate_panel(candidate))
+
+
+def submit(
+    session: Session,
+    id: Annotated[str, typer.Argument(help="The candidate's id.")],
+    action: Annotated[ActionName, typer.Argument(help="What to do with it.")] = ActionName.correct,
+    text: Annotated[str | None, typer.Option("--text", "-t", help="The correction; without it $EDITOR opens.")] = None,
+    category: Category = None,
+    reviewer: Reviewer = None,
+    request_id: RequestId = None,
+) -> int | None:
+    """Decide a candidate: correct, discard or flag it.
+
+    Without --text, 'correct' opens $EDITOR on the model's own response.
+    """
+    revision = None
+    if action is ActionName.correct and text is None:
+        candidate = session.client.get_candidate(id)
+        text, revision = click.edit(candidate.model_response, extension=".md"), candidate.revision
+        if text is None:
+            session.err.print("Nothing was changed, so nothing is submitted.")
+            return REFUSED
+    decided = session.client.submit(
+        id,
+        action=word(action),
+        corrected_response=text or "",
+        failure_category=word(category),
+        reviewer=reviewer or "",
+        expected_revision=revision,
+        request_id=request_id,
+    )
+    session.show(plain(decided), lambda: candidate_panel(decided))
+    return None
+
+
+def undo(
+    session: Session,
+    id: Annotated[str, typer.Argument(help="The candidate's id.")],
+    reviewer: Reviewer = None,
+    request_id: RequestId = None,
+) -> None:
+    """Take the last decision on a candidate back."""
+    undone = session.client.undo(id, reviewer=reviewer or "", request_id=request_id)
+    session.show(plain(undone), lambda: candidate_panel(undone))
+
+
+def stats(session: Session, filter: CandidateFilter) -> None:
+    """Count the candidates."""
+    counted = session.client.stats(filter=filter)
+    session.show(plain(counted), lambda: stats_bars(counted))
+
+
+def config(
+    session: Session,
+    bench_results_dir: Annotated[
+        str | None, typer.Option(help="Set the directory of benchmark runs on the server; '' for none.")
+    ] = None,
+) -> None:
+    """Show the service's configuration, or change it."""
+    if bench_results_dir is None:
+        now = session.client.get_config()
+    else:
+        now = session.client.set_config(bench_results_dir=bench_results_dir)
+    lines = f"bench_results_dir: {now.bench_results_dir or '(none)'}\nsettings of this command: {config_path()}"
+    session.show(plain(now), lambda: Text(lines))
+
+
+def ingest(
+    session: Session,
+    file: Annotated[
+        Path | None, typer.Argument(help="JSON lines with the keys below; '-' reads standard input.", allow_dash=True)
+    ] = None,
+    source: Annotated[str, typer.Option(help="Who sends it.")] = "",
+    task_type: Annotated[str, typer.Option(help="The kind of task.")] = "",
+    prompt: Annotated[str, typer.Option(help="What the model was asked.")] = "",
+    response: Annotated[str, typer.Option(help="What it answered.")] = "",
+    correction: Annotated[str, typer.Option(help="What it should have answered.")] = "",
+    label: Annotated[str | None, typer.Option(help="A label of your own.")] = None,
+    request_id: RequestId = None,
+) -> int | None:
+    """Store corrections: one from the flags, or many from a file.
+
+    Each line of the file is an object with source, task_type, prompt, correction, and where wanted response, label and
+    request_id. With a request_id, a file that was ingested half may be ingested again whole.
+    """
+    if file is not None:
+        return _ingest_many(session, file)
+    stored = session.client.ingest(
+        source=source,
+        task_type=task_type,
+        prompt=prompt,
+        response=response,
+        correction=correction,
+        label=label,
+        request_id=request_id,
+    )
+    session.show(plain(stored), lambda: f"{'stored' if stored.created else 'was stored before'} as {stored.id}")
+    return None
+
+
+def _ingest_many(session: Session, file: Path) -> int:
+    stored = again = 0
+    refused: list[dict[str, Any]] = []
+    with sys.stdin if str(file) == "-" else file.open() as lines, session.err.status("ingesting") as status:
+        for result in session.client.ingest_many(_corrections(lines)):
+            stored, again = stored + result.created, again + (not result.created and not result.error)
+            if result.error:
+                refused.append({"line": result.index + 1, "error": str(result.error)})
+            status.update(f"{result.index + 1:,} corrections")
+    summary = f"{stored:,} stored, {again:,} stored before, {len(refused):,} refused"
+    session.show({"stored": stored, "stored_before": again, "refused": refused}, lambda: summary)
+    if not session.as_json:
+        for each in refused:
+            session.err.print(f"correction {each['line']}: {each['error']}", style="red", markup=False)
+    return REFUSED if refused else 0
+
+
+def _corrections(lines: Iterable[str]) -> Iterable[Correction]:
+    for number, line in enumerate(lines, 1):
+        if line.strip():
+            try:
+                yield Correction(**json.loads(line))
+            except (TypeError, ValueError) as error:
+                raise ValueError(f"line {number} is no correction: {error}") from None
+
+
+def health(session: Session) -> int:
+    """Ask whether the service serves. Exits with 6 where it does not."""
+    stub: Any = health_pb2_grpc.HealthStub(session.client.channel())
+    try:
+        answer = stub.Check(health_pb2.HealthCheckRequest(service=SERVICE), timeout=HEALTH_SECONDS)
+    except grpc.RpcError as error:
+        raise error_of_call(error) from None
+    status = health_pb2.HealthCheckResponse.ServingStatus.Name(answer.status)
+    session.show({"status": status}, lambda: status)
+    return 0 if answer.status == health_pb2.HealthCheckResponse.SERVING else UNAVAILABLE
+
+
+for _command in (runs, queue, show, submit, undo, review, export, stats, config, ingest, health):
+    app.command()(with_session(_command))
+app.command("import")(with_session(import_run))

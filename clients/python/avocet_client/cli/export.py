@@ -1,0 +1,96 @@
+"""`avocet export`."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from avocet_client.cli.options import Side, word
+from avocet_client.cli.session import Session
+from avocet_client.exports import Export
+from avocet_client.render import Render, rows, to_dict, to_kto, to_openai, to_preference, to_sft
+from avocet_client.words import CandidateFilter
+
+
+class Format(StrEnum):
+    """The rows that an export is written as."""
+
+    ALL = "all"
+    SFT = "sft"
+    PREFERENCE = "preference"
+    KTO = "kto"
+    OPENAI = "openai"
+
+
+RENDERERS: dict[Format, Render] = {
+    Format.ALL: to_dict,
+    Format.SFT: to_sft,
+    Format.PREFERENCE: to_preference,
+    Format.KTO: to_kto,
+    Format.OPENAI: to_openai,
+}
+
+
+def export(
+    session: Session,
+    filter: CandidateFilter,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", metavar="FILE", help="Write there; without it to standard output.")
+    ] = None,
+    format: Annotated[
+        Format, typer.Option("--format", "-f", help="TRL's or OpenAI's rows, or all that there is of an example.")
+    ] = Format.ALL,
+    shard: Annotated[str, typer.Option(metavar="I/N", help="One of N disjoint shards, from 0/N.")] = "0/1",
+    split: Annotated[Side | None, typer.Option(help="One side of a split.")] = None,
+    validation_fraction: Annotated[float, typer.Option(min=0, max=1, help="The share that is held out.")] = 0.1,
+    seed: Annotated[int, typer.Option(help="Another seed makes another split.")] = 0,
+    at_revision: Annotated[int, typer.Option(help="As the store was then; 0 is now.")] = 0,
+    since_revision: Annotated[int, typer.Option(help="Only what was approved after it.")] = 0,
+) -> None:
+    """Export the approved examples as JSON lines.
+
+    FILE appears when it is complete. The same command again continues a download that was broken off.
+    """
+    matched = re.fullmatch(r"(\d+)/(\d+)", shard)
+    if matched is None:
+        raise ValueError(f"--shard is I/N, for example 0/4; it is {shard}")
+    made = session.client.export(
+        filter=filter,
+        shard_index=int(matched[1]),
+        shard_count=int(matched[2]),
+        split=word(split),
+        validation_fraction=validation_fraction,
+        seed=seed,
+        at_revision=at_revision,
+        since_revision=since_revision,
+    )
+    if out is None:
+        _print(made, RENDERERS[format])
+    else:
+        _write(session, made, out, RENDERERS[format])
+
+
+def _print(made: Export, render: Render) -> None:
+    for example in made:
+        for row in rows(render, example):
+            sys.stdout.write(json.dumps(row) + "\n")
+
+
+def _write(session: Session, made: Export, out: Path, render: Render) -> None:
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=session.err, disable=not session.err.is_terminal) as progress:
+        task = progress.add_task("exporting", total=None)
+        count = made.write_jsonl(
+            out, render=render, on_progress=lambda done, total: progress.update(task, completed=done, total=total)
+        )
+    session.show(
+        {"examples": count, "revision": made.revision, "out": str(out)},
+        lambda: f"{count:,} examples of revision {made.revision} in {out}",
+    )

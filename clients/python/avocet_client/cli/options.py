@@ -1,0 +1,100 @@
+"""Options that several commands take, with what makes arguments of them."""
+
+from __future__ import annotations
+
+import enum
+from typing import Annotated, Any, get_args
+
+import typer
+
+from avocet_client import words
+from avocet_client.words import CandidateFilter
+
+
+def _choice(name: str, literal: Any) -> Any:
+    """A type whose values typer offers and completes."""
+    return enum.Enum(name, {word: word for word in get_args(literal)}, type=str)
+
+
+ActionName: Any = _choice("ActionName", words.Action)
+CategoryName: Any = _choice("CategoryName", words.FailureCategory)
+OrderName: Any = _choice("OrderName", words.Order)
+Side: Any = _choice("Side", words.SplitName)
+
+
+def word(choice: Any) -> Any:
+    """The word of a choice, or None."""
+    return None if choice is None else choice.value
+
+
+def _connection(*names: str, env: str, help: str, metavar: str | None = None) -> Any:
+    return typer.Option(*names, envvar=env, help=help, metavar=metavar, rich_help_panel="Connection")
+
+
+def _filter(name: str, help: str) -> Any:
+    return typer.Option(name, help=help, rich_help_panel="Filter (repeat a flag for any of several)")
+
+
+Options = dict[str, tuple[Any, Any]]
+"""Parameters by name: the annotation that typer reads, and the default."""
+
+COMMON: Options = {
+    "address": (
+        Annotated[
+            str | None,
+            _connection("--address", "-a", env="AVOCET_ADDRESS", metavar="HOST:PORT", help="Where the service is."),
+        ],
+        None,
+    ),
+    "token": (Annotated[str | None, _connection("--token", env="AVOCET_TOKEN", help="Sent with every call.")], None),
+    "tls": (
+        Annotated[bool | None, _connection("--tls/--no-tls", env="AVOCET_TLS", help="Implied by --ca and --cert.")],
+        None,
+    ),
+    "ca": (
+        Annotated[
+            str | None, _connection("--ca", env="AVOCET_CA", metavar="FILE", help="Authorities of the server (PEM).")
+        ],
+        None,
+    ),
+    "cert": (
+        Annotated[
+            str | None, _connection("--cert", env="AVOCET_CERT", metavar="FILE", help="Your own certificate (PEM).")
+        ],
+        None,
+    ),
+    "key": (
+        Annotated[str | None, _connection("--key", env="AVOCET_KEY", metavar="FILE", help="Its private key (PEM).")],
+        None,
+    ),
+    "as_json": (Annotated[bool, typer.Option("--json", help="Print JSON.")], False),
+}
+"""What every command takes."""
+
+FILTER: Options = {
+    "task_types": (Annotated[list[str] | None, _filter("--task-type", "Of this task type.")], None),
+    "model_names": (Annotated[list[str] | None, _filter("--model", "Of this model, by name.")], None),
+    "sources": (Annotated[list[str] | None, _filter("--source", "From this source.")], None),
+    "benchmark_run_ids": (Annotated[list[str] | None, _filter("--run", "From this benchmark run.")], None),
+    "failure_categories": (Annotated[list[CategoryName] | None, _filter("--category", "With this category.")], None),
+    "labels": (Annotated[list[str] | None, _filter("--label", "With this label.")], None),
+    "min_quality_score": (Annotated[float | None, _filter("--min-quality", "Scored at least so.")], None),
+    "max_quality_score": (Annotated[float | None, _filter("--max-quality", "Scored at most so.")], None),
+}
+"""What stands in for a command's parameter `filter`."""
+
+
+def filter_of(arguments: dict[str, Any]) -> CandidateFilter:
+    """Take the filter's options out of the arguments, and give the filter that they state."""
+    stated = {name: arguments.pop(name) for name in FILTER}
+    stated["failure_categories"] = [word(category) for category in stated["failure_categories"] or ()]
+    return CandidateFilter(**{name: value for name, value in stated.items() if value is not None})
+
+
+Category = Annotated[CategoryName | None, typer.Option("--category", help="What was wrong with the model's response.")]
+Reviewer = Annotated[
+    str | None, typer.Option(envvar="AVOCET_REVIEWER", help="Who decides. Your login name, unless stated.")
+]
+RequestId = Annotated[
+    str | None, typer.Option("--request-id", help="Repeats an earlier call without storing it twice.")
+]

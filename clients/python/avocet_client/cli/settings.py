@@ -1,0 +1,44 @@
+"""Where the settings come from: flags, then their environment variables, then the file."""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from pathlib import Path
+from typing import Any
+
+from avocet_client.client import CorrectionsClient
+from avocet_client.connection import Tls
+
+DEFAULT_ADDRESS = "127.0.0.1:50051"
+NAMES = ("address", "token", "tls", "ca", "cert", "key", "reviewer")
+
+
+def config_path() -> Path:
+    """The settings file: `~/.config/avocet/client.toml`, unless XDG_CONFIG_HOME says otherwise."""
+    return Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "avocet" / "client.toml"
+
+
+def settings_of(flags: dict[str, Any]) -> dict[str, Any]:
+    """The file's settings, and in their place the flags that are given. Raises ValueError for a file that is wrong."""
+    return _file() | {name: value for name, value in flags.items() if value is not None}
+
+
+def client_of(settings: dict[str, Any]) -> CorrectionsClient:
+    """A client as the settings say. Raises OSError or ValueError where a certificate does not do."""
+    files = {"roots": settings.get("ca", ""), "certificate": settings.get("cert", ""), "key": settings.get("key", "")}
+    tls = Tls.from_files(**files) if settings.get("tls", any(files.values())) else None
+    return CorrectionsClient(settings.get("address", DEFAULT_ADDRESS), token=settings.get("token", ""), tls=tls)
+
+
+def _file() -> dict[str, Any]:
+    path = config_path()
+    try:
+        found = tomllib.loads(path.read_text())
+    except FileNotFoundError:
+        return {}
+    except tomllib.TOMLDecodeError as error:
+        raise ValueError(f"{path} is no valid TOML: {error}") from None
+    if unknown := sorted(set(found) - set(NAMES)):
+        raise ValueError(f"{path} has {', '.join(unknown)}; it may have {', '.join(NAMES)}")
+    return found
