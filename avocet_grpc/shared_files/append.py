@@ -18,10 +18,11 @@ LEASE_PATIENCE_S = 0.5
 
 @dataclass(frozen=True, slots=True)
 class Appended:
-    """Where the first line begins, and the file's signature after the write."""
+    """Where the first line begins, the file's signature after the write, and whether it was under a lease."""
 
     offset: int
     signature: Signature
+    leased: bool
 
 
 def append_lines(path: Path, lines: Sequence[bytes], newline_first: bool) -> Appended:
@@ -34,7 +35,7 @@ def append_lines(path: Path, lines: Sequence[bytes], newline_first: bool) -> App
     blob = (b"\n" if newline_first else b"") + b"".join(line + b"\n" for line in lines)
     descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
     try:
-        take_lease(descriptor, LEASE_PATIENCE_S)
+        leased = take_lease(descriptor, LEASE_PATIENCE_S) is None
         failpoint.hit("append.before")
         written = 0
         try:
@@ -46,7 +47,7 @@ def append_lines(path: Path, lines: Sequence[bytes], newline_first: bool) -> App
             raise
         failpoint.hit("append.after")
         end = os.lseek(descriptor, 0, os.SEEK_CUR)
-        return Appended(end - len(blob) + newline_first, of_stat(os.fstat(descriptor)))
+        return Appended(end - len(blob) + newline_first, of_stat(os.fstat(descriptor)), leased)
     finally:
         os.close(descriptor)
 

@@ -16,7 +16,7 @@ from avocet_grpc.shared_files import swap
 from avocet_grpc.shared_files.append import MAX_BYTES, append_lines
 from avocet_grpc.shared_files.displaced import UNKNOWN_SIZE, Drain
 from avocet_grpc.shared_files.intake import Intake
-from avocet_grpc.shared_files.patch import MAX_CHANGES, Change, Outcome, patch
+from avocet_grpc.shared_files.patch import MAX_CHANGES, Change, Outcome, is_refused, patch
 from avocet_grpc.shared_files.scan import opened
 from avocet_grpc.shared_files.watch import has_writer, of_stat, signature
 
@@ -85,9 +85,12 @@ class Mirror:
     def _write_out(self) -> bool:
         pending = self._store.read(self._collect)
         if not pending and not self.intake.junk:
+            self._refused_since = None
             self._compact_if_worth()
             return True
         self._unsynced = True
+        if self._swap_is_due():
+            return self._swap()
         if lost := [line.key for line, _ in pending if line.sync is Sync.REMOVE and line.offset is None]:
             self._store.write(lambda tx: _forget(tx, lost)).result()
         # An id that was undone and approved again waits for its old line to go, or readers would see it twice.
@@ -124,7 +127,10 @@ class Mirror:
         torn = self.intake.ends_torn()
         expected = self.intake.scanned + torn
         before = self.intake.noted
+        started = time.monotonic()
         done = append_lines(self._path, [raw for _, raw in lines], torn)
+        if not done.leased and self._refused_since is None:
+            self._refused_since = started
         total = sum(len(raw) + 1 for _, raw in lines)
         same = before is None or (before.device, before.inode) == (done.signature.device, done.signature.inode)
         if done.offset != expected or done.signature.size != expected + total or not same:
@@ -177,13 +183,23 @@ class Mirror:
         return True
 
     def _without_lease(self, outcome: Outcome) -> bool:
-        now = time.monotonic()
         if self._refused_since is None:
-            self._refused_since = now
-        patience = 0.0 if outcome is Outcome.UNSUPPORTED else LEASE_PATIENCE_S
-        if now - self._refused_since < patience or (now < self._next_swap and not self._stopping):
+            self._refused_since = time.monotonic() - (LEASE_PATIENCE_S if outcome is Outcome.UNSUPPORTED else 0)
+        return False
+
+    def _swap_is_due(self) -> bool:
+        """Whether no lease was to be had for long enough, and none is now.
+
+        It is asked right after a look at the file: while a lease is waited for, others append, which forbids a swap.
+        """
+        now = time.monotonic()
+        if self._refused_since is None or now - self._refused_since < LEASE_PATIENCE_S:
             return False
-        return self._swap()
+        if now < self._next_swap and not self._stopping:
+            return False
+        if not is_refused(self._path):
+            self._refused_since = None
+        return self._refused_since is not None
 
     def _compact_if_worth(self) -> None:
         noted = self.intake.noted

@@ -86,6 +86,18 @@ def patch(path: Path, noted: Signature, changes: Sequence[Change], newline_first
         os.close(descriptor)
 
 
+def is_refused(path: Path) -> bool:
+    """Whether no write lease is to be had at this moment. Raises OSError."""
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    try:
+        return take_lease(descriptor, 0) is not None
+    finally:
+        os.close(descriptor)
+
+
 def take_lease(descriptor: int, patience_s: float) -> Outcome | None:
     """Take the write lease, under which whoever opens the file waits; None where it is granted, else why not.
 
