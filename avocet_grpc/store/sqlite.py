@@ -21,6 +21,7 @@ from avocet_grpc.core.model import File
 from avocet_grpc.core.observer import SILENT, Observer
 from avocet_grpc.core.ports import Reader, Transaction
 from avocet_grpc.store import schema
+from avocet_grpc.store.backup import RESTORED
 from avocet_grpc.store.buffer import Buffer, add_counts
 from avocet_grpc.store.failure import StorageRefused, may_go_on, meaning
 from avocet_grpc.store.reader import SqlReader
@@ -233,6 +234,13 @@ class SqliteStore:
         found = dict(self._db.execute("SELECT name, value FROM meta").fetchall())
         if found.get("schema_version") != schema.VERSION:
             raise LedgerUnusable("the ledger is of another version of the service; use that one, or rebuild it")
+        if found.get(RESTORED):
+            # Others have seen revisions that came after the backup; they never reach the clock.
+            found["revision"] = max(found["revision"], int(time.time() * 1000))
+            self._db.execute("BEGIN")
+            self._db.execute("UPDATE meta SET value = ? WHERE name = 'revision'", (found["revision"],))
+            self._db.execute("DELETE FROM meta WHERE name = ?", (RESTORED,))
+            self._db.execute("COMMIT")
         self._revision: int = found["revision"]
         self._next_key: int = self._db.execute("SELECT coalesce(max(key), 0) + 1 FROM lines").fetchone()[0]
         highest_example = self._db.execute("SELECT coalesce(max(key), 0) + 1 FROM examples").fetchone()[0]

@@ -1,0 +1,86 @@
+"""Copies a data directory that may be in use, so that it can be started from.
+
+The ledger is copied first and the files after it, so that whatever was acknowledged before is in the one, and whatever
+the other has beyond it is taken in at the start. A copy looks like what a crash leaves behind: nothing that a file
+lacks counts as deleted.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from avocet_grpc.shared_files.syncer import NAMES, PRIVATE, RUNNING
+from avocet_grpc.store.backup import copy_ledger
+
+LEDGER = "ledger.db"
+SETTLE_S = 1.0
+"""How long a file may take to end in a whole line."""
+
+
+class CannotBackUp(Exception):
+    """The backup was not made; the text is one line for whoever asked for it."""
+
+
+def back_up(data_dir: Path, target: Path, progress: Callable[[str, float], None]) -> int:
+    """Copy `data_dir` to `target`, which must not exist yet; gives the copy's size in bytes.
+
+    `progress` is told what is copied, and the share done. Raises CannotBackUp, StorageFailed or OSError; `target` is
+    there only once it is whole.
+    """
+    ledger = data_dir / PRIVATE / LEDGER
+    if not ledger.exists():
+        raise CannotBackUp(f"{data_dir} is no data directory of a server: it has no {PRIVATE}/{LEDGER}")
+    if target.exists():
+        raise CannotBackUp(f"{target} is there already: name a new directory for each backup")
+    partial = target.with_name(f"{target.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    private = partial / PRIVATE
+    partial.mkdir(mode=0o700, parents=True)
+    private.mkdir(mode=0o700)
+    copy_ledger(ledger, private / LEDGER, lambda share: progress("ledger", share))
+    (private / RUNNING).touch()
+    for name in NAMES.values():
+        progress(name, 0.0)
+        _copy_file(data_dir / name, partial / name)
+        progress(name, 1.0)
+    for path in (*partial.iterdir(), *private.iterdir(), partial):
+        _sync(path)
+    partial.rename(target)
+    _sync(target.absolute().parent)
+    return sum(path.stat().st_size for path in target.rglob("*") if path.is_file())
+
+
+def _copy_file(source: Path, target: Path) -> None:
+    """Copy with mode and owner, at a moment when nobody is inside a line, if such a moment comes."""
+    deadline = time.monotonic() + SETTLE_S
+    while True:
+        try:
+            shutil.copy2(source, target)
+        except FileNotFoundError:
+            return
+        if _ends_whole(target) or time.monotonic() > deadline:
+            break
+        time.sleep(SETTLE_S / 20)
+    owner = source.stat()
+    if os.geteuid() == 0:
+        os.chown(target, owner.st_uid, owner.st_gid)
+
+
+def _ends_whole(path: Path) -> bool:
+    with path.open("rb") as file:
+        if file.seek(0, os.SEEK_END) == 0:
+            return True
+        file.seek(-1, os.SEEK_END)
+        return file.read(1) == b"\n"
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

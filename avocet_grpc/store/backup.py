@@ -1,0 +1,31 @@
+"""A copy of a ledger that may be in use."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+
+from avocet_grpc.core.errors import StorageFailed
+
+PAGES = 4_096
+RESTORED = "restored"
+"""The row of `meta` by which a copy is known: the revisions that the original gave after it must not come again."""
+
+
+def copy_ledger(source: Path, target: Path, progress: Callable[[float], None]) -> None:
+    """Copy the ledger as it is at one moment; `progress` is told the share done. Raises StorageFailed."""
+    try:
+        with (
+            closing(sqlite3.connect(f"{source.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None)) as old,
+            closing(sqlite3.connect(target, isolation_level=None)) as new,
+        ):
+            # Within one read the copy does not begin anew when the server writes.
+            old.execute("BEGIN")
+            old.execute("SELECT count(*) FROM meta").fetchone()
+            old.backup(new, pages=PAGES, progress=lambda _, left, total: progress(1 - left / max(total, 1)))
+            new.execute("INSERT OR REPLACE INTO meta (name, value) VALUES (?, 1)", (RESTORED,))
+            new.execute("PRAGMA journal_mode = DELETE")
+    except sqlite3.Error as error:
+        raise StorageFailed(f"the ledger {source} cannot be copied: {error}") from error

@@ -1,0 +1,134 @@
+"""A backup while the server works: what was acknowledged before it began is in it, and it can be started from."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import grpc
+import pytest
+
+from avocet_client.v1 import corrections_pb2 as pb
+from tests.support import BIN, Server, eventually, record, records, write_records
+
+
+def back_up(server: Server, target: Path) -> subprocess.CompletedProcess[str]:
+    command = [str(BIN / "avocet-grpc"), "backup", "--data-dir", str(server.data), "--to", str(target)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60)
+
+
+def knows(server: Server, id: str) -> bool:
+    try:
+        return server.stub.GetCandidate(pb.GetCandidateRequest(id=id)).candidate.id == id
+    except grpc.RpcError:
+        return False
+
+
+class Busy:
+    """Sibling, reviewer and another program at work on a server, until the block ends."""
+
+    def __init__(self, server: Server) -> None:
+        self._server = server
+        self._end = threading.Event()
+        self._threads = [threading.Thread(target=work) for work in (self._ingest, self._decide, self._append)]
+        self.ingested: list[str] = []
+        self.approved: list[str] = []
+        self.appended: list[str] = []
+
+    def __enter__(self) -> Busy:
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._end.set()
+        for thread in self._threads:
+            thread.join()
+
+    def _numbers(self) -> Iterator[int]:
+        number = 0
+        while not self._end.wait(0.001):
+            yield number
+            number += 1
+
+    def _ingest(self) -> None:
+        for number in self._numbers():
+            item = pb.IngestRequest(source="s", task_type="t", prompt=f"p{number}", correction="c" * 500)
+            self.ingested.append(self._server.ingest(item).id)
+
+    def _decide(self) -> None:
+        for number in self._numbers():
+            self._server.correct(f"c{number}")
+            self.approved.append(f"c{number}")
+
+    def _append(self) -> None:
+        for number in self._numbers():
+            with self._server.candidates.open("a") as file:
+                file.write(json.dumps(record(f"other-{number}")) + "\n")
+            self.appended.append(f"other-{number}")
+            self._end.wait(0.02)
+
+
+@pytest.fixture
+def restored(tmp_path: Path) -> Iterator[Server]:
+    server = Server(tmp_path / "restored")
+    yield server
+    server.kill()
+
+
+def test_a_backup_of_a_working_server_holds_all_that_was_acknowledged_before(
+    stopped_server: Server, restored: Server, tmp_path: Path
+) -> None:
+    write_records(stopped_server.candidates, [record(f"c{n}") for n in range(8_000)])
+    stopped_server.candidates.chmod(0o640)
+    server = stopped_server.start()
+    with Busy(server) as busy:
+        eventually(lambda: min(len(busy.ingested), len(busy.approved), len(busy.appended)) > 30, 30)
+        ingested, approved, appended = list(busy.ingested), list(busy.approved), list(busy.appended)
+        eventually(lambda: knows(server, appended[-1]), 10)
+        done = back_up(server, tmp_path / "backup")
+        assert done.returncode == 0, done.stderr
+        assert not server.process.poll()
+    last_revision = server.stats().revision
+    server.kill()
+
+    shutil.rmtree(restored.data)
+    shutil.copytree(tmp_path / "backup", restored.data)
+    restored.start()
+    assert restored.stats().revision > last_revision
+    examples = {e.id for response in restored.stub.StreamExport(pb.StreamExportRequest()) for e in response.examples}
+    assert examples >= set(ingested) | set(approved)
+    for id in (*appended, "c7999"):
+        assert knows(restored, id)
+    assert restored.correct("c7999").revision > last_revision
+    assert restored.stop() == 0
+    ids = [one["id"] for one in records(restored.approved)]
+    assert len(ids) == len(set(ids)) and set(ids) >= examples
+    candidates = [one["id"] for one in records(restored.candidates)]
+    assert len(candidates) == len(set(candidates)) and set(candidates) >= {*ingested, *appended, "c7999"}
+    assert restored.candidates.stat().st_mode & 0o777 == 0o640
+
+
+def test_a_backup_is_not_made_over_another_nor_of_what_is_no_data_directory(server: Server, tmp_path: Path) -> None:
+    target = tmp_path / "backup"
+    assert back_up(server, target).returncode == 0
+    again = back_up(server, target)
+    assert (again.returncode, "is there already" in again.stderr) == (1, True)
+    server.data = tmp_path
+    none = back_up(server, tmp_path / "other")
+    assert (none.returncode, "no data directory" in none.stderr) == (1, True)
+    assert not (tmp_path / "other").exists() and "Traceback" not in none.stderr + again.stderr
+
+
+def test_a_stopped_server_is_backed_up_as_well(server: Server, restored: Server, tmp_path: Path) -> None:
+    server.ingest(pb.IngestRequest(source="s", task_type="t", prompt="p", correction="c"))
+    assert server.stop() == 0
+    assert back_up(server, tmp_path / "backup").returncode == 0
+    shutil.rmtree(restored.data)
+    shutil.copytree(tmp_path / "backup", restored.data)
+    assert restored.start().stats().export_ready == 1
+    assert server.start().stats().export_ready == 1
