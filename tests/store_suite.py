@@ -6,6 +6,7 @@ import itertools
 import json
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -19,12 +20,13 @@ from avocet_grpc.core.model import (
     Decision,
     ExportSelection,
     File,
+    LineKind,
     Order,
     Split,
     Sync,
     UndoRequest,
 )
-from avocet_grpc.core.ports import FileState, Store
+from avocet_grpc.core.ports import DisplacedFile, Durable, FileState, Store
 from avocet_grpc.core.record import content_digest, parse
 
 ALL = CandidateFilter()
@@ -225,8 +227,80 @@ class StoreSuite:
         store.write(lambda tx: tx.forget(line.key)).result()
         assert store.read(lambda r: list(r.lines(File.APPROVED))) == []
 
+    def test_many_adopted_lines_count_as_one_by_one(self, store: Store) -> None:
+        ids = ["a", "b", "a", "c", "b"]
+        lines = [
+            candidate_line(0, id=id, note=n, status="approved", corrected_response="x") for n, id in enumerate(ids)
+        ]
+        torn = parse(b"{torn")
+        for file in File:
+            store.write(lambda tx, file=file: tx.adopt_all(file, [*enumerate(lines), (99, torn)])).result()
+        stats = store.read(lambda r: r.stats(ALL))
+        assert (stats.total, stats.malformed, stats.duplicate_ids, stats.export_ready) == (3, 2, 4, 3)
+        assert json.loads(store.read(lambda r: r.candidate("a")).raw)["note"] == 0
+        assert exported(store) == ["a", "c", "b"]
+        assert store.read(lambda r: r.stats(CandidateFilter(task_types=("qa",)))).by_model == stats.by_model
+
+    def test_a_ledger_that_is_loaded_has_what_it_was_given(self, store: Store) -> None:
+        before = store.read(lambda r: r.revision())
+        with store.loading():
+            import_candidates(store, 3)
+        assert store.read(lambda r: r.stats(ALL)).total == 3
+        assert store.read(lambda r: r.revision()) > before
+        with store.loading():
+            correct(store, "c1")
+        assert exported(store) == ["c1"]
+
+    def test_rows_come_in_the_order_of_keys_and_move_by_stretches(self, store: Store) -> None:
+        lines = [candidate_line(n) for n in range(4)]
+        store.write(
+            lambda tx: tx.adopt_all(File.CANDIDATES, [(n * 100, line) for n, line in enumerate(lines)])
+        ).result()
+        store.write(lambda tx: tx.add(File.CANDIDATES, candidate_line(9))).result()
+        rows = store.read(lambda r: list(r.rows(File.CANDIDATES)))
+        assert [row[3] for row in rows] == [0, 100, 200, 300, None]
+        assert [row[1] for row in rows[:4]] == [line.digest for line in lines]
+        moves = [(rows[1][0], rows[2][0], -40), (rows[3][0], rows[4][0], 7)]
+        store.write(lambda tx: tx.moved_all(File.CANDIDATES, moves)).result()
+        assert [row[3] for row in store.read(lambda r: list(r.rows(File.CANDIDATES)))] == [0, 60, 160, 307, None]
+
+    def test_another_spelling_is_kept_and_is_no_change(self, store: Store) -> None:
+        line = parse(b'{"id": "a", "status": "approved", "corrected_response": "x"}')
+        store.write(lambda tx: tx.adopt(File.APPROVED, line, 0, len(line.raw))).result()
+        revision = store.read(lambda r: r.revision())
+        again = parse(b'{"corrected_response":"x","id":"a","status":"approved"}')
+        key = store.read(lambda r: r.line_of(File.APPROVED, "a")).key
+        store.write(lambda tx: tx.respell(key, again, 5)).result()
+        after = store.read(lambda r: r.line(key))
+        assert (after.digest, after.offset, after.length, after.sync) == (again.digest, 5, len(again.raw), Sync.CLEAN)
+        assert store.read(lambda r: r.raw(key)) == again.raw
+        assert exported(store, since_revision=revision) == []
+
+    def test_what_is_saved_waits_to_be_appended_whatever_it_is(self, store: Store) -> None:
+        import_candidates(store, 1)
+        kinds = [
+            store.write(lambda tx, line=line: tx.save(File.CANDIDATES, line)).result()
+            for line in (candidate_line(7), candidate_line(0), parse(b"{torn"))
+        ]
+        assert kinds == [LineKind.RECORD, LineKind.DUPLICATE, LineKind.MALFORMED]
+        assert [line.sync for line in store.read(lambda r: r.pending(File.CANDIDATES, 9))] == [Sync.APPEND] * 4
+        assert store.read(lambda r: r.has_malformed(File.CANDIDATES, parse(b"{torn").digest))
+        assert not store.read(lambda r: r.has_malformed(File.CANDIDATES, parse(b"{other").digest))
+
+    def test_what_is_durable_and_what_was_displaced_is_kept(self, store: Store) -> None:
+        assert store.read(lambda r: r.durable(File.APPROVED)) == Durable()
+        store.write(lambda tx: tx.set_durable(File.APPROVED, Durable(7, 1.5))).result()
+        assert store.read(lambda r: r.durable(File.APPROVED)) == Durable(7, 1.5)
+        old = DisplacedFile(".x.1.displaced", 1, 2, 3, 4, 5)
+        store.write(lambda tx: tx.note_displaced(File.APPROVED, old)).result()
+        store.write(lambda tx: tx.note_displaced(File.APPROVED, replace(old, read_to=9))).result()
+        assert store.read(lambda r: r.displaced(File.APPROVED)) == [replace(old, read_to=9)]
+        assert store.read(lambda r: r.displaced(File.CANDIDATES)) == []
+        store.write(lambda tx: tx.drop_displaced(File.APPROVED, old.name)).result()
+        assert store.read(lambda r: r.displaced(File.APPROVED)) == []
+
     def test_a_file_state_is_kept(self, store: Store) -> None:
-        state = FileState(1, 2, 3, 4, 5, 6)
+        state = FileState(1, 2, 3, 4, 5, 6, 7)
         assert store.read(lambda r: r.file_state(File.APPROVED)) is None
         store.write(lambda tx: tx.set_file_state(File.APPROVED, state)).result()
         assert store.read(lambda r: r.file_state(File.APPROVED)) == state

@@ -283,16 +283,18 @@ class SqlTransaction(SqlReader):
             return
         first, revision = self.next_key, self.new_revision()
         self.next_key += len(lines)
-        rows = []
+        rows, alike = [], Counter[tuple[LineKind, tuple[Any, ...]]]()
         for key, (offset, line) in enumerate(lines, first):
             kind = LineKind.MALFORMED if line.columns is None else LineKind.RECORD
             columns = _stored_columns(line)
-            self._count(file, kind, columns, +1)
+            alike[kind, columns[:6]] += 1
             queued = _is_queued(file, kind, columns[0])
             place = (queued, revision, line.digest, Sync.CLEAN, offset, len(line.raw), line.digest, 0.0)
             rows.append((key, file, kind, line.columns.id if line.columns else None, *columns, *place))
             if file == File.APPROVED and line.record is not None:
                 self._open_example(key, line.record, columns)
+        for (kind, columns), number in alike.items():
+            self._count(file, kind, columns, number)
         db = self._db
         insert(db, LINE, rows)
         insert(db, BODY, [(key, line.raw) for key, (_, line) in enumerate(lines, first)])
