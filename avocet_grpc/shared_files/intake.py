@@ -266,14 +266,11 @@ class Intake:
         if signature(self.path) != found:
             return False
         failpoint.hit("intake.before")
+        self.store.write(lambda tx: reconcile.apply(tx, self.file, plan, read, note_imports)).result()
         self.write_moves(plan.moves)
-
-        def work(tx: Transaction) -> None:
-            reconcile.apply(tx, self.file, plan, read, note_imports)
-            if found is not None:
-                tx.set_file_state(self.file, self.state(found, blank=blank))
-
-        self.store.write(work).result()
+        if found is not None:
+            state = self.state(found, blank=blank)
+            self.store.write(lambda tx: tx.set_file_state(self.file, state)).result()
         failpoint.hit("intake.after")
         self._report(plan)
         self.junk = [Change(one.offset, one.length, one.digest, None) for one in plan.junk]

@@ -25,7 +25,8 @@ class Join:
     """
 
     def __init__(self, rows: Iterator[Row]) -> None:
-        self._rows: Iterator[Numbered] = enumerate(row for row in rows if row[2] == CLEAN)
+        # Numbered before the others are left out, so that no stretch of moves runs over one of them.
+        self._rows: Iterator[Numbered] = (numbered for numbered in enumerate(rows) if numbered[1][2] == CLEAN)
         self._open_rows: dict[bytes, deque[Numbered]] = {}
         self._open_lines: dict[bytes, deque[Found]] = {}
         self._last_moved = -1
