@@ -1,4 +1,4 @@
-"""An edit of the same length, hidden by a line that is appended in the same moment, is noticed once the file is quiet."""
+"""An edit of the same length that an append in the same moment hides is noticed once the file is quiet."""
 
 from __future__ import annotations
 
