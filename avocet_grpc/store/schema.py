@@ -6,7 +6,7 @@ queries that repeat their WHERE, which `tests/store/test_query_plans.py` holds t
 
 from __future__ import annotations
 
-VERSION = 2
+VERSION = 3
 NEVER = 2**63 - 1
 """`removed_revision` of an example that is still approved."""
 
@@ -20,6 +20,9 @@ LATE_INDEXES = {
     "queue_by_time_desc": "CREATE INDEX queue_by_time_desc ON lines (recorded_at DESC, key) WHERE queued = 1",
     "queue_by_quality": "CREATE INDEX queue_by_quality ON lines (quality_score, key) WHERE queued = 1",
     "queue_by_quality_desc": "CREATE INDEX queue_by_quality_desc ON lines (quality_score DESC, key) WHERE queued = 1",
+    "examples_counted": (
+        "CREATE INDEX examples_counted ON examples (key, approved_revision, removed_revision, shard_hash)"
+    ),
     "lines_pending": "CREATE INDEX lines_pending ON lines (file, key) WHERE sync <> 0",
 }
 """Those that a first look at a large file does without until its end."""

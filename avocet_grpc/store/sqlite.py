@@ -33,8 +33,6 @@ T = TypeVar("T")
 Work = Callable[[Transaction], Any]
 
 BATCH = 256
-GATHER_S = 0.004
-GATHER_STEP_S = 0.0005
 WAITING = 10_000
 CHECKPOINT_CHANGES = 4_000
 """Changed rows after which the journal is copied into the database."""
@@ -120,7 +118,7 @@ class SqliteStore:
         self._commit_listeners: list[Callable[[], None]] = []
         self._failure_listeners: list[Callable[[], None]] = []
         self._full_listeners: list[Callable[[], None]] = []
-        self._failed = self._closed = self._several = False
+        self._failed = self._closed = False
         self._failing = threading.Lock()
         self._is_full, self._tried_at = False, 0.0
         sealed = path is None or refuse_if_damaged(path)
@@ -275,24 +273,13 @@ class SqliteStore:
                     self._checkpoint_if_due()
 
     def _gather(self, first: Group) -> tuple[list[Group], bool]:
-        """What waits by now, and whether it is the last.
-
-        Where several callers are at work, a moment's wait lets more of them share the commit.
-        """
-        groups, waited = [first], 0.0
-        while len(groups) < BATCH:
-            if self._groups.empty():
-                if not self._several or waited >= GATHER_S:
-                    break
-                time.sleep(GATHER_STEP_S)
-                waited += GATHER_STEP_S
-                if self._groups.empty():
-                    break
+        """What waits by now, and whether it is the last."""
+        groups = [first]
+        while len(groups) < BATCH and not self._groups.empty():
             group = self._groups.get()
             if group is None:
                 return groups, True
             groups.append(group)
-        self._several = len(groups) > 1
         return groups, False
 
     def _commit(self, groups: list[Group]) -> None:

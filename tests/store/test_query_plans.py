@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from avocet_grpc.core import export, review
-from avocet_grpc.core.model import CandidateFilter, File, Order, Position, UndoRequest
+from avocet_grpc.core.model import CandidateFilter, ExportSelection, File, Order, Position, UndoRequest
 from avocet_grpc.store.sqlite import SqliteStore
 from tests.store_suite import correct, encode, import_candidates
 
@@ -72,3 +72,15 @@ def test_stats_pending_and_export_scan_nothing(traced) -> None:
 
     store.write(read).result()
     assert plans_that_scan(store, statements) == []
+
+
+def test_an_export_is_counted_by_an_index_alone(traced) -> None:
+    store, _ = traced
+    store._db.set_trace_callback(None)
+    shard = ExportSelection(store.read(lambda r: r.revision()), shard_count=2)
+    statements: list[str] = []
+    store._db.set_trace_callback(statements.append)
+    store.write(lambda tx: tx.export_total(shard, 3)).result()
+    [counted] = [statement for statement in statements if "count(*)" in statement]
+    store._db.set_trace_callback(None)
+    assert "COVERING INDEX" in store._db.execute(f"EXPLAIN QUERY PLAN {counted}").fetchone()[3]
