@@ -346,7 +346,8 @@ class _Waiting:
         self._by_digest: dict[bytes, deque[LedgerLine]] = defaultdict(deque)
         self._by_id: dict[str, LedgerLine] = {}
         for line in pending:
-            if line.sync in (Sync.APPEND, Sync.CHANGE):
+            # A removal without a place: its append reached the file, and the ledger could not note where.
+            if line.sync in (Sync.APPEND, Sync.CHANGE) or (line.sync is Sync.REMOVE and line.offset is None):
                 self._by_digest[line.digest].append(line)
                 self._by_id[line.id or ""] = line
 

@@ -34,18 +34,19 @@ def is_sealed(ledger: Path) -> bool:
     return _seal_of(ledger).exists()
 
 
+def has_sound_seal(ledger: Path) -> bool | None:
+    """Whether the ledger is what the seal says; None without one. Raises OSError."""
+    if not is_sealed(ledger):
+        return None
+    return _seal_of(ledger).read_text(encoding="ascii", errors="replace") == _checksum(ledger)
+
+
 def break_seal(ledger: Path) -> None:
     """Compare, then take the seal off for good, before anything is written. Raises SealBroken, OSError."""
-    seal = _seal_of(ledger)
-    if seal.read_text(encoding="ascii", errors="replace") != _checksum(ledger):
+    if not has_sound_seal(ledger):
         raise SealBroken
-    seal.unlink()
+    _seal_of(ledger).unlink()
     _sync_directory(ledger.parent)
-
-
-def drop_seal(ledger: Path) -> None:
-    """Take it off without a look."""
-    _seal_of(ledger).unlink(missing_ok=True)
 
 
 def _seal_of(ledger: Path) -> Path:

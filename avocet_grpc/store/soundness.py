@@ -16,7 +16,7 @@ from avocet_grpc.store.reader import COUNTED, LEFT_OUT_IF_UNKNOWN
 from avocet_grpc.store.schema import NEVER
 from avocet_grpc.store.seal import SealBroken, break_seal, is_sealed
 
-SHOWN = 20
+SHOWN = 5
 
 
 class LedgerUnusable(Exception):
@@ -69,8 +69,9 @@ def unusable(path: Path | None, error: sqlite3.Error) -> Exception:
 def damage(connection: sqlite3.Connection) -> Iterator[str]:
     """All that is wrong with a ledger: its structure, each line's bytes, the counters and the examples. Reads all of
     it. Raises sqlite3.DatabaseError where it cannot be read."""
-    structure = [text for (text,) in connection.execute(f"PRAGMA integrity_check({SHOWN})") if text != "ok"]
-    yield from structure
+    checked = connection.execute(f"PRAGMA integrity_check({SHOWN})")
+    structure = [line for (text,) in checked for line in text.splitlines() if line != "ok" and "***" not in line]
+    yield from structure[:SHOWN]
     if not structure:
         yield from _wrong_bytes(connection)
         yield from _wrong_counts(connection)

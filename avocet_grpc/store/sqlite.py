@@ -104,10 +104,13 @@ class Run:
 class SqliteStore:
     """Implements `core.ports.Store` on the database at `path`; None keeps it in memory.
 
+    A new ledger begins at `first_revision`, or at the Unix time in milliseconds where that is later.
+
     Raises LedgerUnusable where the file is damaged or of another version.
     """
 
-    def __init__(self, path: Path | None, encode: Encode, waiting: int = WAITING) -> None:
+    def __init__(self, path: Path | None, encode: Encode, waiting: int = WAITING, first_revision: int = 0) -> None:
+        self._first_revision = first_revision
         self._path: Path | None
         self._waiting = waiting
         self.observer: Observer = SILENT
@@ -225,7 +228,7 @@ class SqliteStore:
             self._db.execute("BEGIN")
             for statement in schema.TABLES:
                 self._db.execute(statement)
-            now = int(time.time() * 1000)
+            now = max(int(time.time() * 1000), self._first_revision)
             meta = [("schema_version", schema.VERSION), ("first_revision", now), ("revision", now)]
             self._db.executemany("INSERT INTO meta (name, value) VALUES (?, ?)", meta)
             self._db.execute("COMMIT")

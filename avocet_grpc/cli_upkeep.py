@@ -1,0 +1,134 @@
+"""The commands `avocet-grpc verify` and `avocet-grpc rebuild`."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
+
+EXIT_CANNOT = 1
+EXIT_DAMAGE = 2
+EXIT_TAKEN = 3
+
+DataDir = Annotated[
+    Path,
+    typer.Option(
+        envvar="AVOCET_DATA_DIR",
+        metavar="DIR",
+        exists=True,
+        file_okay=False,
+        help="Where sft_candidates.jsonl and sft_approved.jsonl lie.",
+    ),
+]
+
+
+def verify(data_dir: DataDir = Path("data")) -> None:
+    """Compare the ledger with the two shared files, beside a running server or after it; change nothing.
+
+    All of the ledger is read: its structure, every line's bytes, the counters, the exported examples. Then both files
+    are compared with it, line by line. Printed is what differs, and what the service will do about it: at once where
+    it runs, else at its next start. Differences that the service settles by itself are no damage.
+
+        avocet-grpc verify --data-dir ./data
+
+    Exit codes: 0 where nothing is damaged; 1 if it cannot be told; 2 if the ledger or a file is damaged.
+    """
+    from avocet_grpc.store.soundness import LedgerUnusable
+    from avocet_grpc.verify import verify as compare
+
+    try:
+        with _progress() as progress:
+            report = compare(data_dir, progress)
+    except (LedgerUnusable, OSError) as error:
+        raise _refused(error) from None
+    print(f"the service is {report.state}")
+    for line in report.notes:
+        print(f"differs: {line}")
+    for line in report.damage:
+        print(f"DAMAGE: {line}")
+    if not report.notes and not report.damage:
+        print("the ledger is sound, and both files agree with it")
+    raise typer.Exit(EXIT_DAMAGE if report.damage else 0)
+
+
+def rebuild(
+    data_dir: DataDir = Path("data"),
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask; say what cannot come back, and do it.")] = False,
+) -> None:
+    """Make the ledger anew from the two shared files; the service must be stopped.
+
+    For a ledger that is damaged, or that a newer or older program made. It first says what cannot come back, since only
+    the ledger has it: the history, request ids, exports at older revisions. Acknowledged changes that had not reached
+    the files are carried over where they can still be read. The old ledger is kept beside the new one, under a name
+    with the time. Revisions go on growing.
+
+        avocet-grpc rebuild --data-dir ./data
+
+    Exit codes: 0 when it is done; 1 if it cannot be, or was not wanted; 3 if a server has the data directory.
+    """
+    from avocet_grpc.lock import DataDirectoryTaken
+    from avocet_grpc.rebuild import lock
+
+    try:
+        held = lock(data_dir)
+    except DataDirectoryTaken as error:
+        print(f"avocet-grpc: {error}; stop it first", file=sys.stderr)
+        raise typer.Exit(EXIT_TAKEN) from None
+    except OSError as error:
+        raise _refused(error) from None
+    try:
+        _rebuild(data_dir, yes)
+    finally:
+        held.release()
+
+
+def _rebuild(data_dir: Path, yes: bool) -> None:
+    from avocet_grpc.core.errors import CorrectionsError
+    from avocet_grpc.rebuild import Rebuild
+    from avocet_grpc.store.soundness import LedgerUnusable
+
+    work = Rebuild(data_dir)
+    if not work.has_ledger():
+        print("there is no ledger; the next start makes one from the files")
+        return
+    print("This cannot come back:")
+    for line in work.losses():
+        print(f"  - {line}")
+    if carried := work.carried_over():
+        print(f"{carried} acknowledged changes that the files lack are carried over.")
+    if not yes and not (sys.stdin.isatty() and typer.confirm("Make the ledger anew?")):
+        print("nothing was changed; --yes does it", file=sys.stderr)
+        raise typer.Exit(EXIT_CANNOT)
+    try:
+        records, aside = work.run()
+    except (OSError, LedgerUnusable, CorrectionsError) as error:
+        raise _refused(error) from None
+    print(f"The new ledger has {records} candidates. The old one is {aside}; delete it when nobody needs it.")
+
+
+@contextmanager
+def _progress() -> Iterator[Callable[[str, int, int], None]]:
+    """Bars on a terminal; nothing elsewhere."""
+    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn())
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bars:
+        tasks = {"ledger": bars.add_task("ledger", total=None)}
+
+        def told(name: str, done: int, total: int) -> None:
+            if name not in tasks:
+                bars.update(tasks["ledger"], total=1, completed=1)
+                tasks[name] = bars.add_task(name, total=total)
+            bars.update(tasks[name], completed=done)
+
+        yield told
+
+
+def _refused(error: Exception) -> typer.Exit:
+    print(f"avocet-grpc: {error}", file=sys.stderr)
+    return typer.Exit(EXIT_CANNOT)

@@ -1,0 +1,153 @@
+"""`avocet-grpc verify` tells what differs and what will be done; `avocet-grpc rebuild` makes the ledger anew."""
+
+from __future__ import annotations
+
+import json
+import random
+import sqlite3
+import subprocess
+from pathlib import Path
+
+from avocet_client.v1 import corrections_pb2 as pb
+from avocet_grpc import failpoint
+from tests.faults.acks import Acks
+from tests.faults.check import check, files_agree, settle
+from tests.faults.load import Load
+from tests.faults.test_damaged_ledger import flip, ledger_of, refusal, worked
+from tests.support import BIN, Server, eventually, lines, record
+
+__all__ = ["worked"]
+
+
+def command(server: Server, name: str, *flags: str) -> subprocess.CompletedProcess[str]:
+    whole = [str(BIN / "avocet-grpc"), name, "--data-dir", str(server.data), *flags]
+    return subprocess.run(whole, capture_output=True, text=True, timeout=60, stdin=subprocess.DEVNULL)
+
+
+def verified(server: Server, code: int = 0) -> str:
+    done = command(server, "verify")
+    assert (done.returncode, done.stderr) == (code, ""), done.stdout + done.stderr
+    return done.stdout
+
+
+def test_verify_finds_nothing_beside_a_running_server_nor_after_a_clean_stop(worked: Server, acks: Acks) -> None:
+    before = ledger_of(worked).read_bytes()
+    assert verified(worked).splitlines() == [
+        "the service is stopped",
+        "the ledger is sound, and both files agree with it",
+    ]
+    assert ledger_of(worked).read_bytes() == before
+    with Load(acks, worked.start().address, pause_s=0.01) as load:
+        load.wait_for(50)
+    eventually(lambda: "both files agree" in verified(worked), within=20)
+    assert "the service is running" in verified(worked)
+    check(acks, worked)
+
+
+def test_verify_after_a_crash_tells_what_waits_for_the_files_and_the_next_start_brings_it(
+    worked: Server, acks: Acks
+) -> None:
+    worked.environment = {failpoint.VARIABLE: "append.before:kill"}
+    worked.start()
+    with Load(acks, worked.address, threads=2) as load:
+        assert worked.ended() == -9
+    assert load.acknowledged >= 1
+    told = verified(worked)
+    assert "the service is not stopped cleanly" in told
+    assert "acknowledged and not in the file yet: will be" in told
+    worked.environment = {}
+    check(acks, worked.start(), asked=1_000)
+    eventually(lambda: "both files agree" in verified(worked), within=20)
+
+
+def test_verify_tells_what_others_did_to_a_file_and_what_becomes_of_it(worked: Server, acks: Acks) -> None:
+    content = lines(worked.candidates)
+    edited = json.loads(content[0]) | {"task_name": "edited"}
+    deleted = json.loads(content[1])["id"]
+    added = [json.dumps(edited).encode(), *content[2:], json.dumps(record("new")).encode()]
+    worked.candidates.write_bytes(b"".join(line + b"\n" for line in added))
+    told = verified(worked)
+    assert f"1 edited by others: will be accepted ({edited['id']})" in told
+    assert f"1 deleted by others: will be accepted; if that was not meant, put the file back first ({deleted})" in told
+    assert "1 new, by others: will be taken in" in told
+    acks.add([record("new")])
+    acks.drop(deleted)
+    acks.edit(edited["id"], task_name="edited")
+    worked.start()
+    assert worked.stub.GetCandidate(pb.GetCandidateRequest(id=edited["id"])).candidate.task_name == "edited"
+    assert worked.stub.GetCandidate(pb.GetCandidateRequest(id="new")).candidate.id == "new"
+    eventually(lambda: "both files agree" in verified(worked), within=20)
+
+
+def test_verify_calls_a_file_that_lost_its_half_damaged(worked: Server) -> None:
+    sound = worked.candidates.read_bytes()
+    for content in (sound[: len(sound) // 2], b""):
+        worked.candidates.write_bytes(content)
+        assert "DAMAGE: sft_candidates.jsonl" in verified(worked, code=2)
+    worked.candidates.unlink()
+    assert "the file is missing" in verified(worked, code=2)
+
+
+def test_verify_finds_one_changed_byte_of_any_record_also_beside_a_running_server(worked: Server, acks: Acks) -> None:
+    worked.start()
+    with sqlite3.connect(ledger_of(worked), timeout=30) as db:
+        (key, raw) = db.execute("SELECT key, raw FROM bodies ORDER BY key LIMIT 1 OFFSET 7").fetchone()
+        at = random.Random(acks.seed).randrange(len(raw))
+        db.execute("UPDATE bodies SET raw = ? WHERE key = ?", (raw[:at] + b"~" + raw[at + 1 :], key))
+    assert f"the bytes of line {key}" in verified(worked, code=2)
+
+
+def test_verify_of_a_damaged_ledger_names_the_way_out_and_rebuild_is_it(worked: Server, acks: Acks) -> None:
+    revision = acks.highest_revision
+    flip(ledger_of(worked), 20)
+    damaged = ledger_of(worked).read_bytes()
+    assert "DAMAGE: the way out: avocet-grpc rebuild" in verified(worked, code=2)
+    assert "avocet-grpc rebuild" in refusal(worked)
+    asked = command(worked, "rebuild")
+    assert asked.returncode == 1 and "This cannot come back" in asked.stdout and "--yes" in asked.stderr
+    assert ledger_of(worked).read_bytes() == damaged
+    done = command(worked, "rebuild", "--yes")
+    assert done.returncode == 0, done.stderr
+    (kept,) = ledger_of(worked).parent.glob("ledger-*.db")
+    assert kept.read_bytes() == damaged and str(kept) in done.stdout
+    acks.forget_the_past()
+    check(acks, worked.start(), asked=1_000)
+    assert worked.stats().revision > revision
+    with Load(acks, worked.address) as load:
+        load.wait_for(50)
+    check(acks, worked, asked=1_000)
+    assert worked.stop() == 0
+    files_agree(acks, worked.data)
+
+
+def test_rebuild_tells_what_is_lost_and_carries_over_what_the_files_lack(worked: Server, acks: Acks) -> None:
+    worked.environment = {failpoint.VARIABLE: "append.before:kill"}
+    worked.start()
+    with Load(acks, worked.address, threads=2) as load:
+        assert worked.ended() == -9
+    assert load.acknowledged >= 1
+    worked.environment = {}
+    done = command(worked, "rebuild", "--yes")
+    assert done.returncode == 0, done.stderr
+    for word in ("entries of the history", "request ids", "older revisions"):
+        assert any(word in line and line.split()[1].isdigit() for line in done.stdout.splitlines()), done.stdout
+    assert "acknowledged changes that the files lack are carried over" in done.stdout
+    settle(acks, worked.start())
+    acks.forget_the_past()
+    check(acks, worked, asked=1_000)
+
+
+def test_rebuild_refuses_while_a_server_holds_the_directory(worked: Server) -> None:
+    worked.start()
+    done = command(worked, "rebuild", "--yes")
+    assert done.returncode == 3
+    assert worked.address in done.stderr and "stop it first" in done.stderr
+    assert worked.stats().total > 0
+
+
+def test_both_commands_say_when_there_is_nothing_to_look_at(stopped_server: Server, tmp_path: Path) -> None:
+    assert "no ledger" in verified(stopped_server)
+    assert "no ledger" in command(stopped_server, "rebuild", "--yes").stdout
+    missing = Server(tmp_path / "other")
+    missing.data.rmdir()
+    assert command(missing, "verify").returncode == 2 and command(missing, "rebuild").returncode == 2
