@@ -78,7 +78,7 @@ class Server:
             lines = [line for line in self.log[offset:].splitlines(keepends=True) if line.endswith("\n")]
             found = [line.strip().partition(listening)[2] for line in lines if listening in line]
             if not found and self._process is not None and self._process.poll() is not None:
-                raise AssertionError(f"the server ended with {self._process.returncode}:\n{self.log[offset:]}")
+                raise RuntimeError(f"the server ended with {self._process.returncode}:\n{self.log[offset:]}")
             return found[0] if found else None
 
         self.address = eventually(address, within=20)

@@ -60,7 +60,8 @@ def whole_only() -> None:
 @contextmanager
 def mounted(where: Path, *arguments: str) -> Iterator[None]:
     """A file system at `where` (`arguments` are those of mount), for as long as the `with` lasts."""
-    where.mkdir(parents=True, exist_ok=True)
+    if not where.exists():
+        where.mkdir(parents=True)
     run("mount", *arguments, str(where))
     try:
         yield

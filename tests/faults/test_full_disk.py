@@ -44,7 +44,7 @@ def writes_are_refused(server: Server) -> None:
 def fill(server: Server, acks: Acks, least: int = 20) -> None:
     """Work until the disk is full; what is refused is not stored."""
     with Load(acks, server.address, threads=8, persistent=True) as load:
-        eventually(lambda: load.failures(FULL) >= 20, within=90)
+        eventually(lambda: load.failures(FULL) >= 8, within=90)
     assert load.acknowledged >= least
     assert acks.unknown == 0, "a refusal was taken for a failure"
 

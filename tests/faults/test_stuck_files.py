@@ -1,0 +1,106 @@
+"""A shared file that cannot be patched or rewritten holds up no acknowledgement, and is caught up when it can be."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.faults.acks import Acks
+from tests.faults.check import answers, check, files, listings
+from tests.faults.load import Load, candidates
+from tests.faults.support import ext4, mounted, need, run
+from tests.support import Server, write_records
+
+LAG = "shared file not brought up to date"
+
+
+def prepare(server: Server, acks: Acks) -> None:
+    write_records(server.candidates, made := candidates(200))
+    acks.add(made)
+
+
+@contextmanager
+def immutable(server: Server) -> Iterator[None]:
+    run("chattr", "+i", str(server.candidates))
+    try:
+        yield
+    finally:
+        run("chattr", "-i", str(server.candidates))
+
+
+@contextmanager
+def mounted_and_open(server: Server) -> Iterator[None]:
+    """The file is a mount point of its own, which cannot be exchanged, and open, so that there is no lease."""
+    with mounted(server.candidates, "--bind", str(server.candidates)), server.candidates.open("rb"):
+        yield
+
+
+@pytest.mark.parametrize("stick", [immutable, mounted_and_open])
+def test_acknowledgements_go_on_while_a_file_cannot_be_changed_and_it_is_caught_up_afterwards(
+    victim: Server, acks: Acks, tmp_path: Path, stick
+) -> None:
+    need("root", "chattr", "loop")
+    with ext4(victim.data, tmp_path / "image"):
+        prepare(victim, acks)
+        victim.start()
+        with stick(victim):
+            with Load(acks, victim.address, pause_s=0.01) as load:
+                load.wait_for(120)
+            assert list(answers(acks.known.values(), victim)) == [] and list(listings(acks, victim)) == []
+            assert list(files(acks, victim.data)), "the file was not stuck"
+            assert LAG in victim.log
+        check(acks, victim, asked=10_000)
+        assert victim.stop() == 0
+        check(acks, victim.start(), asked=10_000)
+        victim.kill()
+
+
+def test_a_file_that_somebody_keeps_open_is_rewritten_instead(victim: Server, acks: Acks) -> None:
+    prepare(victim, acks)
+    victim.start()
+    with victim.candidates.open("rb") as held, Load(acks, victim.address, pause_s=0.01) as load:
+        load.wait_for(120)
+        check_quietly(acks, victim, load)
+        assert held.read() != victim.candidates.read_bytes(), "it was not kept open"
+    check(acks, victim, asked=10_000)
+
+
+def check_quietly(acks: Acks, server: Server, load: Load) -> None:
+    """Hold the files against the book while nobody works."""
+    with load.held():
+        check(acks, server)
+
+
+def test_a_file_system_without_exchange_is_served_all_the_same(victim: Server, acks: Acks, tmp_path: Path) -> None:
+    need("root")
+    for name in ("lower", "layers"):
+        (tmp_path / name).mkdir()
+    with mounted(tmp_path / "layers", "-t", "tmpfs", "tmpfs"):
+        for name in ("upper", "work"):
+            (tmp_path / "layers" / name).mkdir()
+        layers = f"lowerdir={tmp_path}/lower,upperdir={tmp_path}/layers/upper,workdir={tmp_path}/layers/work"
+        with mounted(victim.data, "-t", "overlay", "-o", layers, "overlay"):
+            serve_and_restart(victim, acks)
+
+
+def test_a_file_system_in_memory_is_served_all_the_same(victim: Server, acks: Acks) -> None:
+    need("root")
+    with mounted(victim.data, "-t", "tmpfs", "tmpfs"):
+        serve_and_restart(victim, acks)
+
+
+def serve_and_restart(server: Server, acks: Acks) -> None:
+    prepare(server, acks)
+    server.start()
+    for _ in range(2):
+        with server.candidates.open("rb"), Load(acks, server.address, pause_s=0.01) as load:
+            load.wait_for(60)
+        check(acks, server, asked=10_000)
+        server.kill()
+        check(acks, server.start(), asked=10_000)
+    assert server.stop() == 0
+    check(acks, server.start())
+    server.kill()
