@@ -263,7 +263,8 @@ class Intake:
             return planner.run(), max(0, size - join.line_bytes)
 
         plan, blank = self.store.read(compare)
-        if signature(self.path) != found:
+        grew = (now := signature(self.path)) != found
+        if grew and (now is None or found is None or not now.same_file(found) or now.size <= size):
             return False
         failpoint.hit("intake.before")
         self.store.write(lambda tx: reconcile.apply(tx, self.file, plan, read, note_imports)).result()
@@ -276,6 +277,8 @@ class Intake:
         self.junk = [Change(one.offset, one.length, one.digest, None) for one in plan.junk]
         self._doubtful, self.blank, self.put_back = plan.doubtful, blank, bool(plan.unplaced)
         self._forget_doubts(found, blocks)
+        # Who appends all the time must not put a look at a large file off; what hides behind the growth is found later.
+        self._grew = grew
         return True
 
     def _adopt_first(self, found: Signature) -> None:
@@ -300,6 +303,7 @@ class Intake:
         self.store.write(work).result()
         self.blank = max(0, found.size - totals[0])
         self._forget_doubts(found, blocks)
+        self._grew = signature(self.path) != found
 
     def _forget_doubts(self, found: Signature | None, blocks: Blocks) -> None:
         self._grew, self.misplaced, self._checked = False, False, 0

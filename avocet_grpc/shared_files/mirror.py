@@ -85,6 +85,7 @@ class Mirror:
     def _write_out(self) -> bool:
         pending = self._store.read(self._collect)
         if not pending and not self.intake.junk:
+            self.intake.put_back = False
             self._refused_since = None
             self._compact_if_worth()
             return True
@@ -105,7 +106,6 @@ class Mirror:
             return self._swap()
         if appends and not self._append(appends):
             return False
-        self.intake.put_back = False
         changes = [(line, raw) for line, raw in pending if line.offset is not None]
         for start in range(0, len(changes), MAX_CHANGES) if changes else (0,):
             part = changes[start : start + MAX_CHANGES]

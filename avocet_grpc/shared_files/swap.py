@@ -77,9 +77,11 @@ def catch_up(source: int, target: Path, start: int) -> Signature | None:
     if found.size > start:
         if os.pread(source, 1, found.size - 1) != b"\n":
             return None
-        descriptor = os.open(target, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
+        descriptor = os.open(target, os.O_RDWR | os.O_CLOEXEC)
         try:
-            os.write(descriptor, os.pread(source, found.size - start, start))
+            os.lseek(descriptor, 0, os.SEEK_END)
+            while start < found.size:
+                start += copy_some(source, descriptor, start, found.size - start)
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
