@@ -1,13 +1,15 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+TRAINING := .venv-training
 BUF_VERSION := 1.75.0
+PYRIGHT_VERSION := 1.1.414
 BUF := $(VENV)/npm/node_modules/.bin/buf
 GOOGLE_STATUS := protos/third_party/google/rpc/status.proto
 STUBS := clients/python/avocet_client/v1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test setup-faults test-faults lint generate demo bench
+.PHONY: help setup run test test-client test-training setup-faults test-faults lint generate demo bench
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -34,8 +36,17 @@ $(VENV)/npm/.stamp-$(BUF_VERSION): | $(VENV)/.stamp
 run: setup ## serve on 127.0.0.1:50051 with ./data and ./config
 	$(BIN)/python -m avocet_grpc serve --listen 127.0.0.1:50051 --data-dir ./data --config-dir ./config
 
-test: setup ## run the tests
+# One test needs it, and is left out, saying so, where there is no npm.
+$(VENV)/npm/.stamp-pyright-$(PYRIGHT_VERSION): | $(VENV)/.stamp
+	@if command -v npm >/dev/null; then \
+	  npm install --silent --no-audit --no-fund --prefix $(VENV)/npm pyright@$(PYRIGHT_VERSION) && touch $@; \
+	fi
+
+test: setup $(VENV)/npm/.stamp-pyright-$(PYRIGHT_VERSION) ## run the tests
 	$(BIN)/python -m pytest tests
+
+test-client: setup $(VENV)/npm/.stamp-pyright-$(PYRIGHT_VERSION) ## run the client's tests at full size (long)
+	CLIENT=full $(BIN)/python -m pytest tests/client --timeout 1200
 
 setup-faults: ## install what the fault tests need beside .venv (as root, on Debian)
 	@set -eu; missing=; \
@@ -49,6 +60,17 @@ setup-faults: ## install what the fault tests need beside .venv (as root, on Deb
 
 test-faults: setup setup-faults ## run every fault test whole (long; ROUNDS=n sets the rounds of each)
 	FAULTS=full FAULT_ROUNDS=$(ROUNDS) $(BIN)/python -m pytest tests/faults -rs --timeout 3600
+
+# Torch's CPU build, where pip finds one: TORCH="torch==2.13.0 --index-url ..." names another.
+TORCH ?= torch==2.13.0
+$(TRAINING)/.stamp: pyproject.toml clients/python/pyproject.toml
+	test -x $(TRAINING)/bin/python || $(PYTHON) -m venv $(TRAINING)
+	$(TRAINING)/bin/python -m pip install --quiet --disable-pip-version-check $(TORCH)
+	$(TRAINING)/bin/python -m pip install --quiet --disable-pip-version-check -e clients/python -e '.[training]'
+	touch $@
+
+test-training: $(TRAINING)/.stamp ## train with TRL from the stream, in an environment of its own (.venv-training)
+	HF_HUB_OFFLINE=1 $(TRAINING)/bin/python -m pytest tests/training --timeout 600
 
 lint: setup $(VENV)/npm/.stamp-$(BUF_VERSION) ## check style, types, layers, protos and the generated code
 	$(BIN)/ruff check .

@@ -18,11 +18,13 @@ METHODS = pb.DESCRIPTOR.services_by_name["CorrectionsService"].methods
 class FakeServer:
     """Answers every method with `behave(method, request, context)`, and counts the attempts."""
 
-    def __init__(self, behave: Callable[..., Any], credentials: grpc.ServerCredentials | None = None) -> None:
+    def __init__(
+        self, behave: Callable[..., Any], credentials: grpc.ServerCredentials | None = None, threads: int = 4
+    ) -> None:
         self.attempts: Counter[str] = Counter()
         self.requests: list[Any] = []
         self._behave = behave
-        self._server = grpc.server(futures.ThreadPoolExecutor(4), options=[("grpc.so_reuseport", 0)])
+        self._server = grpc.server(futures.ThreadPoolExecutor(threads), options=[("grpc.so_reuseport", 0)])
         for method in METHODS:
             setattr(self, method.name, self._counted(method.name))
         servicer: Any = self

@@ -88,7 +88,7 @@ CLIENT_METHODS = [
 
 def loaded_by(statement: str) -> set[str]:
     """The modules that a fresh interpreter has loaded after `statement`."""
-    code = f"import sys; {statement}; import json; print(json.dumps(sorted(sys.modules)))"
+    code = f"{statement}\nimport json, sys; print(json.dumps(sorted(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
     return set(json.loads(done.stdout))
 
@@ -110,6 +110,21 @@ def test_the_stubs_load_nothing_else_of_the_package() -> None:
     ours = {name for name in loaded_by("import avocet_client.v1") if name.startswith("avocet_client")}
     stubs = {"corrections_pb2", "corrections_pb2_grpc", "error_reason_pb2"}
     assert ours == {"avocet_client", "avocet_client.v1"} | {f"avocet_client.v1.{name}" for name in stubs}
+
+
+def test_each_module_can_be_the_first_that_is_imported() -> None:
+    directory = PACKAGE / "avocet_client"
+    extras = {"torch", "__init__"}
+    modules = [path.stem for path in sorted(directory.glob("*.py")) if path.stem not in extras] + ["cli.app"]
+    loaded_by(
+        f"""
+import sys, importlib
+for name in {modules}:
+    for loaded in [each for each in sys.modules if each.startswith("avocet_client") and ".v1" not in each]:
+        del sys.modules[loaded]
+    importlib.import_module("avocet_client." + name)
+"""
+    )
 
 
 def test_the_client_loads_nothing_that_an_extra_brings() -> None:

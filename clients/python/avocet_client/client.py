@@ -10,7 +10,7 @@ from typing import Any, Generic, ParamSpec, TypeVar, overload
 
 import grpc
 
-from avocet_client import calls
+import avocet_client.calls as calls
 from avocet_client.backoff import RETRY_FOR_SECONDS
 from avocet_client.bulk import ingest_many
 from avocet_client.bulk_state import Correction, IngestResult

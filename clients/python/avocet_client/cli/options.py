@@ -7,7 +7,7 @@ from typing import Annotated, Any, get_args
 
 import typer
 
-from avocet_client import words
+import avocet_client.words as words
 from avocet_client.words import CandidateFilter
 
 
