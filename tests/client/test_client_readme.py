@@ -1,0 +1,91 @@
+"""Every snippet of the client's README is run; those that need torch by `make test-training`."""
+
+from __future__ import annotations
+
+import ast
+import os
+import re
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from avocet_client.cli.session import EXIT_CODES
+from avocet_client.cli.settings import NAMES
+from avocet_client.errors import BY_REASON
+from avocet_client.service_config import TIMEOUTS
+from tests.client.readme import APPROVED, README, SNIPPETS, Snippet, serve, snippets
+from tests.support import BIN, Server
+
+PYTHON = [snippet for snippet in snippets("python") if not snippet.needs_training]
+SHELL = snippets("sh")[1]
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    server = serve(tmp_path_factory.mktemp("readme"))
+    yield server
+    server.kill()
+
+
+def run(command: list[str], cwd: Path) -> str:
+    environment = os.environ | {"PATH": f"{BIN}:{os.environ['PATH']}", "HOME": str(cwd)}
+    done = subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=100)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_the_readme_has_snippets_of_known_kinds_alone() -> None:
+    assert {snippet.language for snippet in SNIPPETS} == {"python", "sh", "toml"}
+    assert (len(snippets("python")), len(PYTHON), len(snippets("sh"))) == (10, 7, 2)
+
+
+@pytest.mark.parametrize("snippet", PYTHON, ids=lambda snippet: f"snippet-{snippet.number}")
+def test_a_python_snippet_runs_as_it_stands(snippet: Snippet, served: Server, tmp_path: Path) -> None:
+    output = run([sys.executable, "-c", snippet.adapted(served)], tmp_path)
+    assert "keep it" not in output
+    if "checkpoint.json" in snippet.text:
+        assert run([sys.executable, "-c", snippet.adapted(served)], tmp_path) == output
+        assert '"consumed": 10' in (tmp_path / "checkpoint.json").read_text()
+    if "split_dataset_by_node" in snippet.text:
+        parts = ast.literal_eval(output)
+        assert sum(parts) >= APPROVED and all(parts)
+
+
+def test_every_line_of_the_shell_session_succeeds(served: Server, tmp_path: Path) -> None:
+    script = SHELL.adapted(served)
+    output = run(["bash", "-euo", "pipefail", "-c", script], tmp_path)
+    assert "SERVING" in output and "6 imported" in output and '"export_ready"' in output
+    assert (tmp_path / "shard-0.jsonl").exists()
+    for command in (
+        "health",
+        "config",
+        "runs",
+        "import",
+        "queue",
+        "show",
+        "submit",
+        "undo",
+        "ingest",
+        "export",
+        "stats",
+    ):
+        assert f"avocet {command}" in script
+
+
+def test_the_settings_file_has_known_settings() -> None:
+    (snippet,) = snippets("toml")
+    assert set(tomllib.loads(snippet.text)) <= set(NAMES)
+    assert all(f"AVOCET_{name.upper()}" in README for name in NAMES)
+
+
+def test_the_tables_are_complete() -> None:
+    assert all(f"`{kind.__name__}`" in README for kind in BY_REASON.values())
+    coded = dict(re.findall(r"^\| (\d+) \| (.+) \|$", README, re.MULTILINE))
+    stated = " ".join(EXIT_CODES.split()).removeprefix("Exit codes: ").removesuffix(".")
+    assert stated == "; ".join(f"{code} {meaning}" for code, meaning in coded.items())
+    for seconds in {TIMEOUTS["Stats"], TIMEOUTS["Submit"], TIMEOUTS["Import"], TIMEOUTS["StreamExport"]}:
+        assert f"{seconds:,.0f} for" in README
