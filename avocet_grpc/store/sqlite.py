@@ -15,6 +15,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
+import structlog
+
 from avocet_grpc import failpoint
 from avocet_grpc.core.errors import Overloaded, StorageFailed, StorageFull
 from avocet_grpc.core.model import File
@@ -28,6 +30,8 @@ from avocet_grpc.store.reader import SqlReader
 from avocet_grpc.store.seal import close_seal
 from avocet_grpc.store.soundness import LedgerUnusable, refuse_if_damaged, refuse_if_inconsistent, unusable
 from avocet_grpc.store.transaction import Encode, SqlTransaction
+
+log = structlog.get_logger(__name__)
 
 T = TypeVar("T")
 Work = Callable[[Transaction], Any]
@@ -148,7 +152,7 @@ class SqliteStore:
             if failure is None:
                 raise
             if not may_go_on(failure):
-                self._fail()
+                self._fail(error)
             raise failure from error
 
     @contextlib.contextmanager
@@ -322,7 +326,7 @@ class SqliteStore:
         except (sqlite3.Error, OSError) as error:
             failure = meaning(error, self._path) if isinstance(error, sqlite3.Error) else StorageFailed(str(error))
             if failure is None or not may_go_on(failure):
-                self._fail()
+                self._fail(error)
 
     def _refuse(self, groups: list[Group], error: Exception) -> None:
         """Nothing of the batch is stored, or nobody knows: a full disk may go on, a failure may not."""
@@ -333,18 +337,19 @@ class SqliteStore:
         except sqlite3.Error:
             failure = StorageFailed("the ledger failed")
         if not may_go_on(failure):
-            self._fail()
+            self._fail(error)
         self._is_full = isinstance(failure, StorageFull)
         _fail(groups, failure)
         if isinstance(failure, StorageFull | StorageRefused):
             for listener in self._full_listeners:
                 listener()
 
-    def _fail(self) -> None:
+    def _fail(self, error: Exception) -> None:
         """Refuse everything from now on, and tell who listens, once."""
         with self._failing:
             already, self._failed = self._failed, True
         if not already:
+            log.error("ledger failed", error=getattr(error, "sqlite_errorname", type(error).__name__), text=str(error))
             for listener in self._failure_listeners:
                 listener()
 
