@@ -26,10 +26,11 @@ from avocet_grpc.store import schema
 from avocet_grpc.store.backup import RESTORED
 from avocet_grpc.store.buffer import Buffer, add_counts
 from avocet_grpc.store.failure import StorageRefused, may_go_on, meaning
+from avocet_grpc.store.file_transaction import FileTransaction
 from avocet_grpc.store.reader import SqlReader
 from avocet_grpc.store.seal import close_seal
 from avocet_grpc.store.soundness import LedgerUnusable, refuse_if_damaged, refuse_if_inconsistent, unusable
-from avocet_grpc.store.transaction import Encode, SqlTransaction
+from avocet_grpc.store.transaction import Encode
 
 log = structlog.get_logger(__name__)
 
@@ -83,7 +84,7 @@ class Run:
 
     def outcome(self, work: Work) -> Any:
         """What the work gives or raises. Raises sqlite3.Error."""
-        tx = SqlTransaction(self._db, self.revision, self.next_key, self._encode, self._rows)
+        tx = FileTransaction(self._db, self.revision, self.next_key, self._encode, self._rows)
         try:
             value = work(tx)
         except Exception as error:

@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
-import contextlib
 import sqlite3
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import islice
-from typing import Any, TypeVar
+from collections.abc import Callable
+from typing import Any
 
 from avocet_grpc.core.export import is_exportable, shard_hash
 from avocet_grpc.core.model import Candidate, File, LineKind, ParsedLine, Record, Status, Sync
-from avocet_grpc.core.ports import DisplacedFile, Durable, FileState, HistoryEntry, LedgerLine, Move, Place, Remembered
-from avocet_grpc.core.record import content_digest, load, parse
-from avocet_grpc.store.buffer import BODY, LINE, Buffer, insert
+from avocet_grpc.core.ports import HistoryEntry, LedgerLine, Remembered
+from avocet_grpc.core.record import content_digest, load
+from avocet_grpc.store.buffer import Buffer
 from avocet_grpc.store.reader import COUNTED, LEFT_OUT_IF_UNKNOWN, SqlReader
-from avocet_grpc.store.schema import LATE_INDEXES, NEVER, SELECTED
-
-L = TypeVar("L")
-
-ADOPT_ROWS = 1_000
+from avocet_grpc.store.schema import NEVER, SELECTED
 
 MOST_WAITING = 1_000
 """Lines that may wait to be written."""
@@ -36,20 +30,16 @@ CANDIDATE = (
     " WHERE l.file = 0 AND l.id = ? AND l.kind = 0 AND l.sync <> 3"
 )
 DECIDED = frozenset({0, 5})
-"""Of what `_stored_columns` gives, that which a decision changes: status and failure_category."""
+"""Of what `stored_columns` gives, that which a decision changes: status and failure_category."""
 UPDATE_LINE = (
     "UPDATE lines SET status=?, task_type=?, model_name=?, source=?, benchmark_run_id=?, failure_category=?, label=?,"
     " quality_score=?, recorded_at=?, queued=?, revision=?, digest=?, sync=?, position=?, length=?, file_digest=?"
     " WHERE key=?"
 )
-PLACE_LINE = (
-    "UPDATE lines SET position = ?, length = ?, file_digest = ?, synced_at = CASE WHEN ? THEN ? ELSE synced_at END,"
-    " sync = CASE WHEN sync = 3 THEN 3 WHEN digest = ? THEN 0 ELSE 2 END WHERE key = ?"
-)
 
 
 class SqlTransaction(SqlReader):
-    """Implements `core.ports.Transaction`.
+    """The changes that decisions, imports and ingests make; the half of `core.ports.Transaction` that needs no file.
 
     What it writes waits in a buffer for the rows of other works (`earlier` holds those of the works before it in the
     same commit). Whoever reads or writes the database directly, by `_db`, finds all of it written first, behind a
@@ -166,146 +156,13 @@ class SqlTransaction(SqlReader):
     def remember(self, request_id: str, remembered: Remembered) -> None:
         self._own.add_request(request_id, remembered, int(time.time()))
 
-    def adopt(self, file: File, line: ParsedLine, offset: int, length: int) -> LineKind:
-        kind = self._kind_of(file, line)
-        self._insert(file, line, kind, Sync.CLEAN, offset, length)
-        return kind
-
-    def adopt_all(self, file: File, lines: Iterable[tuple[int, ParsedLine]]) -> None:
-        with self._indexes_last():
-            for part in batched(lines, ADOPT_ROWS):
-                self._adopt_some(file, part)
-
-    def save(self, file: File, line: ParsedLine) -> LineKind:
-        kind = self._kind_of(file, line)
-        self._insert(file, line, kind, Sync.APPEND, None, None)
-        return kind
-
-    def respell(self, key: int, line: ParsedLine, offset: int) -> None:
-        self._db.execute(
-            "UPDATE lines SET digest = ?, file_digest = ?, position = ?, length = ?, sync = 0 WHERE key = ?",
-            (line.digest, line.digest, offset, len(line.raw), key),
-        )
-        self._db.execute("UPDATE bodies SET raw = ? WHERE key = ?", (line.raw, key))
-
-    def edit(self, key: int, line: ParsedLine, offset: int, length: int) -> None:
-        old = self._row(key)
-        self._remember_past(old)
-        self._update(old, line, Sync.CLEAN, offset, length, line.digest)
-
-    def forget(self, key: int) -> None:
-        old = self._row(key)
-        if old["sync"] != Sync.REMOVE:
-            self.new_revision()
-            self._withdraw(old)
-        self._db.execute("DELETE FROM lines WHERE key = ?", (key,))
-        self._db.execute("DELETE FROM bodies WHERE key = ?", (key,))
-        if old["kind"] == LineKind.RECORD and old["sync"] != Sync.REMOVE:
-            self._promote(File(old["file"]), old["id"])
-
-    def placed(self, key: int, digest: bytes, offset: int, length: int, ours: bool) -> None:
-        self.placed_all([(key, digest, offset, length, ours)])
-
-    def placed_all(self, places: Iterable[Place]) -> None:
-        now = time.time()
-        rows = ((at, length, digest, ours, now, digest, key) for key, digest, at, length, ours in places)
-        self._db.executemany(PLACE_LINE, rows)
-
-    def moved_all(self, file: File, moves: Iterable[Move]) -> None:
-        self._db.executemany(
-            "UPDATE lines SET position = position + ? WHERE file = ? AND key BETWEEN ? AND ? AND position IS NOT NULL",
-            ((by, file, first, last) for first, last, by in moves),
-        )
-
-    def unplaced(self, key: int) -> None:
-        self._db.execute(
-            "UPDATE lines SET position = NULL, length = NULL, file_digest = NULL,"
-            " sync = CASE WHEN sync = 3 THEN 3 ELSE 1 END WHERE key = ?",
-            (key,),
-        )
-
-    def set_file_state(self, file: File, state: FileState) -> None:
-        s = state
-        self._db.execute("DELETE FROM files WHERE file = ?", (file,))
-        self._db.execute(
-            "INSERT INTO files (file, device, inode, size, mtime_ns, ctime_ns, scanned, blank)"
-            " VALUES (?,?,?,?,?,?,?,?)",
-            (file, s.device, s.inode, s.size, s.mtime_ns, s.ctime_ns, s.scanned, s.blank),
-        )
-
-    def set_durable(self, file: File, durable: Durable) -> None:
-        self._db.execute("DELETE FROM durable WHERE file = ?", (file,))
-        values = (file, durable.revision, durable.at)
-        self._db.execute("INSERT INTO durable (file, revision, at) VALUES (?,?,?)", values)
-
-    def note_displaced(self, file: File, displaced: DisplacedFile) -> None:
-        self.drop_displaced(file, displaced.name)
-        d = displaced
-        self._db.execute(
-            "INSERT INTO displaced (file, name, device, inode, size, mtime_ns, read_to) VALUES (?,?,?,?,?,?,?)",
-            (file, d.name, d.device, d.inode, d.size, d.mtime_ns, d.read_to),
-        )
-
-    def drop_displaced(self, file: File, name: str) -> None:
-        self._db.execute("DELETE FROM displaced WHERE file = ? AND name = ?", (file, name))
-
-    @contextlib.contextmanager
-    def _indexes_last(self) -> Iterator[None]:
-        """Into an empty ledger: sorting an index once costs a third of growing it line by line."""
-        if self._db.execute("SELECT 1 FROM lines LIMIT 1").fetchone():
-            yield
-            return
-        for name in LATE_INDEXES:
-            self._db.execute(f"DROP INDEX {name}")
-        yield
-        for statement in LATE_INDEXES.values():
-            self._db.execute(statement)
-
-    def _adopt_some(self, file: File, lines: Sequence[tuple[int, ParsedLine]]) -> None:
-        """Lines whose id is new go in together; the others decide among themselves what each counts as."""
-        seen: set[str] = set()
-        plain: list[tuple[int, ParsedLine]] = []
-        known, db = "SELECT 1 FROM lines WHERE file = ? AND id = ? AND kind = 0", self._db
-        for offset, line in lines:
-            id = line.columns.id if line.columns else None
-            if id is None or (id not in seen and db.execute(known, (file, id)).fetchone() is None):
-                plain.append((offset, line))
-                seen.add(id or "")
-                continue
-            self._insert_all(file, plain)
-            plain = []
-            self.adopt(file, line, offset, len(line.raw))
-        self._insert_all(file, plain)
-
-    def _insert_all(self, file: File, lines: list[tuple[int, ParsedLine]]) -> None:
-        """What `_insert` does, for lines that stand in the file and whose ids are new."""
-        if not lines:
-            return
-        first, revision = self.next_key, self.new_revision()
-        self.next_key += len(lines)
-        rows, alike = [], Counter[tuple[LineKind, tuple[Any, ...]]]()
-        for key, (offset, line) in enumerate(lines, first):
-            kind = LineKind.MALFORMED if line.columns is None else LineKind.RECORD
-            columns = _stored_columns(line)
-            alike[kind, columns[:6]] += 1
-            queued = _is_queued(file, kind, columns[0])
-            place = (queued, revision, line.digest, Sync.CLEAN, offset, len(line.raw), line.digest, 0.0)
-            rows.append((key, file, kind, line.columns.id if line.columns else None, *columns, *place))
-            if file == File.APPROVED and line.record is not None:
-                self._open_example(key, line.record, columns)
-        for (kind, columns), number in alike.items():
-            self._count(file, kind, columns, number)
-        db = self._db
-        insert(db, LINE, rows)
-        insert(db, BODY, [(key, line.raw) for key, (_, line) in enumerate(lines, first)])
-
     def _insert(
         self, file: File, line: ParsedLine, kind: LineKind, sync: Sync, offset: int | None, length: int | None
     ) -> int:
         key, self.next_key = self.next_key, self.next_key + 1
         revision = self.new_revision()
-        columns = _stored_columns(line)
-        queued = _is_queued(file, kind, columns[0])
+        columns = stored_columns(line)
+        queued = is_queued(file, kind, columns[0])
         id = line.columns.id if line.columns else None
         file_digest = line.digest if sync == Sync.CLEAN else None
         place = (queued, revision, line.digest, sync, offset, length, file_digest, 0.0)
@@ -320,14 +177,14 @@ class SqlTransaction(SqlReader):
     def _decide(self, old: sqlite3.Row, line: ParsedLine, sync: Sync) -> bool:
         """The quick way of `replace` for a line of which a decision's columns alone have changed; False for others."""
         _, record = self._seen[old["key"]]
-        was, now = tuple(old)[4:13], _stored_columns(line)
+        was, now = tuple(old)[4:13], stored_columns(line)
         if any(a != b for i, (a, b) in enumerate(zip(was, now, strict=True)) if i not in DECIDED):
             return False
         file, kind = File.CANDIDATES, LineKind(old["kind"])
         self._count(file, kind, was, -1)
         self._count(file, kind, now, +1)
         self._own.add_past(file, old["id"], content_digest(record))
-        queued = _is_queued(file, kind, now[0])
+        queued = is_queued(file, kind, now[0])
         row = (old["key"], file, kind, now[0], now[5], queued, self.new_revision(), line.digest, sync, 0.0)
         self._own.decide_line(old["id"], row, line.raw)
         return True
@@ -337,8 +194,8 @@ class SqlTransaction(SqlReader):
     ) -> None:
         file, kind, key = File(old["file"]), LineKind(old["kind"]), old["key"]
         self._withdraw(old)
-        columns = _stored_columns(line)
-        queued = _is_queued(file, kind, columns[0])
+        columns = stored_columns(line)
+        queued = is_queued(file, kind, columns[0])
         place = (queued, self.new_revision(), line.digest, sync, offset, length, there)
         self._db.execute(UPDATE_LINE, (*columns, *place, key))
         self._db.execute("UPDATE bodies SET raw = ? WHERE key = ?", (line.raw, key))
@@ -351,45 +208,6 @@ class SqlTransaction(SqlReader):
         self._count(File(old["file"]), LineKind(old["kind"]), tuple(old)[4:13], -1)
         if old["file"] == File.APPROVED:
             self._close_example(old["key"])
-
-    def _kind_of(self, file: File, line: ParsedLine) -> LineKind:
-        if line.columns is None or line.record is None:
-            return LineKind.MALFORMED
-        standing = self.line_of(file, line.columns.id)
-        if standing is None:
-            return LineKind.RECORD
-        if file == File.CANDIDATES:
-            return LineKind.DUPLICATE
-        if self._is_open(standing.key) and not is_exportable(line.record):
-            return LineKind.DUPLICATE
-        self._close_example(standing.key)
-        self._set_kind(standing.key, LineKind.DUPLICATE)
-        return LineKind.RECORD
-
-    def _promote(self, file: File, id: str) -> None:
-        """A duplicate takes the place of a record that is gone: the first in candidates, the last in approved."""
-        order = "key" if file == File.CANDIDATES else "key DESC"
-        rows = self._db.execute(
-            f"SELECT key FROM lines WHERE file = ? AND id = ? AND kind = 1 AND sync <> 3 ORDER BY {order}", (file, id)
-        ).fetchall()
-        if not rows:
-            return
-        lines = {key: parse(self.raw(key)) for (key,) in rows[: None if file == File.APPROVED else 1]}
-        chosen = next((k for k, line in lines.items() if line.record and is_exportable(line.record)), rows[0][0])
-        self._set_kind(chosen, LineKind.RECORD)
-        if file == File.APPROVED and (record := lines[chosen].record) is not None:
-            self._open_example(chosen, record, _stored_columns(lines[chosen]))
-
-    def _set_kind(self, key: int, kind: LineKind) -> None:
-        old = self._row(key)
-        columns = tuple(old)[4:13]
-        self._count(File(old["file"]), LineKind(old["kind"]), columns, -1)
-        self._count(File(old["file"]), kind, columns, +1)
-        queued = _is_queued(File(old["file"]), kind, columns[0])
-        self._db.execute(
-            "UPDATE lines SET kind = ?, queued = ?, revision = ? WHERE key = ?",
-            (kind, queued, self.new_revision(), key),
-        )
 
     def _open_example(self, key: int, record: Record, columns: tuple[Any, ...]) -> None:
         if not is_exportable(record):
@@ -405,10 +223,6 @@ class SqlTransaction(SqlReader):
             (self.new_revision(), key, NEVER),
         )
         self.counts["export_ready", ""] -= closed.rowcount
-
-    def _is_open(self, key: int) -> bool:
-        query = "SELECT 1 FROM examples WHERE key = ? AND removed_revision = ?"
-        return self._db.execute(query, (key, NEVER)).fetchone() is not None
 
     def _remember_past(self, old: sqlite3.Row) -> None:
         if old["kind"] != LineKind.MALFORMED:
@@ -439,14 +253,7 @@ class SqlTransaction(SqlReader):
                 self.counts[name, "unknown" if value is None else value] += by
 
 
-def batched(lines: Iterable[L], most: int) -> Iterator[list[L]]:
-    """The lines in lists of at most `most`."""
-    source = iter(lines)
-    while part := list(islice(source, most)):
-        yield part
-
-
-def _stored_columns(line: ParsedLine) -> tuple[Any, ...]:
+def stored_columns(line: ParsedLine) -> tuple[Any, ...]:
     """status, the columns of SELECTED, recorded_at."""
     c = line.columns
     if c is None:
@@ -455,5 +262,5 @@ def _stored_columns(line: ParsedLine) -> tuple[Any, ...]:
     return (c.status, *selected, c.timestamp)
 
 
-def _is_queued(file: File, kind: LineKind, status: str | None) -> int:
+def is_queued(file: File, kind: LineKind, status: str | None) -> int:
     return int(file == File.CANDIDATES and kind == LineKind.RECORD and status == Status.NEEDS_REVIEW)
