@@ -114,6 +114,16 @@ generate: setup ## generate the Python client's stubs and service config from pr
 demo: setup ## run a server and show a session with it
 	$(BIN)/python -m tests.demo
 
-BENCH ?=
-bench: setup ## measure it beside its floors and the legacy algorithm; BENCH='--size 1000000 --only submit' and so on
+# Plots need matplotlib, and h2load is the witness of the load generator; it is left out where it cannot be had.
+.PHONY: bench-tools
+bench-tools: setup
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[bench]'
+	command -v h2load >/dev/null || { apt-get update -qq && apt-get install -qq -y nghttp2-client; } || true
+
+BENCH ?= --docs --size 1000 --size 100000 --size 1000000
+bench: bench-tools ## measure beside the floors and the legacy algorithm; BENCH='--size 1000 --only submit' for less
 	$(BIN)/python -m tests.bench run $(BENCH)
+
+.PHONY: bench-compare
+bench-compare: setup ## compare the ratios of two commits: BASE=main BENCH='--size 100000'
+	$(BIN)/python -m tests.bench compare $(BASE) $(if $(filter command line,$(origin BENCH)),$(BENCH),--size 100000)

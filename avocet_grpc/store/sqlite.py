@@ -239,7 +239,8 @@ class SqliteStore:
             self._db.execute("COMMIT")
         found = dict(self._db.execute("SELECT name, value FROM meta").fetchall())
         if found.get("schema_version") != schema.VERSION:
-            raise LedgerUnusable("the ledger is of another version of the service; use that one, or run avocet-grpc rebuild")
+            problem = "the ledger is of another version of the service; use that one, or run avocet-grpc rebuild"
+            raise LedgerUnusable(problem)
         if found.get(RESTORED):
             # Others have seen revisions that came after the backup; they never reach the clock.
             found["revision"] = max(found["revision"], int(time.time() * 1000))

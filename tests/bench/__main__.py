@@ -8,10 +8,10 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.table import Table
 
-from tests.bench import reads, today, whole, writes
-from tests.bench.results import Ratio, Results, this_machine
+from tests.bench import reads, report, today, whole, writes
+from tests.bench.compare import compare as compare_commits
+from tests.bench.results import Results, this_machine
 from tests.bench.sides import ROOT
 from tests.bench.stage import Stage, staged
 
@@ -23,6 +23,7 @@ WORKS: dict[str, Callable[[Stage], writes.Found]] = {
     "export": reads.export,
     "export-curve": reads.export_curve,
     "submit": writes.submit_one,
+    "anatomy": whole.one_call,
     "submit-many": writes.submit_many,
     "submit-curve": writes.submit_curve,
     "shared-file": whole.shared_file,
@@ -32,7 +33,7 @@ WORKS: dict[str, Callable[[Stage], writes.Found]] = {
 }
 """In this order: the last ones add records."""
 SIZES = [1_000, 100_000]
-ONCE = frozenset({"submit-many", "submit-curve", "export-curve", "ingest", "stream-ingest"})
+ONCE = frozenset({"anatomy", "submit-many", "submit-curve", "export-curve", "ingest", "stream-ingest"})
 ONCE_AT = 100_000
 """Of several sizes, what hardly depends on the size is measured at this one."""
 
@@ -53,9 +54,11 @@ def run(
     rounds: Annotated[int, typer.Option(help="Both sides are measured in turn so many times.")] = 3,
     only: Annotated[str, typer.Option(help=f"Comma-separated, of: {', '.join(WORKS)}.")] = "",
     out: Annotated[Path | None, typer.Option(help="JSON file that the results are added to.")] = None,
+    docs: Annotated[bool, typer.Option(help="Add the results to docs/performance.md, and draw anew.")] = False,
     source: Annotated[Path, typer.Option(help="The source tree whose service is measured.")] = ROOT,
 ) -> None:
     """Measure, and print one table."""
+    out = report.KEPT if docs else out
     results = Results.load(out) if out else Results()
     results.machine = this_machine()
     if unknown := set(only.split(",") if only else ()) - WORKS.keys():
@@ -67,7 +70,9 @@ def run(
                 results.take(WORKS[name](stage))
                 if out:
                     results.save(out)
-    show(results)
+    report.show(results, console)
+    if docs:
+        report.write_docs(results)
 
 
 def _works(only: str, size: int, sizes: list[int]) -> list[str]:
@@ -76,22 +81,10 @@ def _works(only: str, size: int, sizes: list[int]) -> list[str]:
     return [name for name in WORKS if name not in ONCE or size == ONCE_AT or len(sizes) == 1]
 
 
-def show(results: Results) -> None:
-    """The tables of figures and of targets."""
-    table = Table("work", "candidates", "side", "at", "median", "p99", "unit", "values", title=results.machine)
-    for f in results.figures:
-        table.add_row(
-            f.work, f"{f.size:,}", f.side, str(f.at or ""), f"{f.median:,.3f}", f"{f.p99:,.3f}", f.unit, str(f.count)
-        )
-    console.print(table)
-    table = Table("target", "candidates", "measured", "wanted", "met")
-    for r in results.ratios:
-        table.add_row(r.name, f"{r.size:,}", f"{r.value:,.2f} {r.unit}", _wanted(r), "yes" if r.met else "NO")
-    console.print(table)
-
-
-def _wanted(ratio: Ratio) -> str:
-    return f"{'at most' if ratio.at_most else 'at least'} {ratio.target:,g} {ratio.unit}"
+@app.command(context_settings={"ignore_unknown_options": True, "allow_extra_args": True})
+def compare(context: typer.Context, base: Annotated[str, typer.Argument(help="The commit to compare with.")]) -> None:
+    """Measure the service of another commit, then this tree's; what follows BASE are flags of `run`."""
+    compare_commits(base, context.args, console)
 
 
 if __name__ == "__main__":

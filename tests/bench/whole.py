@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import statistics
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +14,7 @@ from typing import Any
 from avocet_client.v1 import corrections_pb2 as pb
 from tests.bench.results import Ratio, figure
 from tests.bench.stage import Stage, submissions
-from tests.bench.writes import Found
+from tests.bench.writes import ONE_CALLER_CALLS, Found, one_caller, run_module
 
 A_SECOND = 50
 """Decisions a second that the shared file is watched under."""
@@ -62,6 +64,28 @@ def shared_file(stage: Stage) -> Found:
     yield seen
     yield Ratio("a plain reader sees a decision", stage.size, seen.median, 100, at_most=True, unit="ms")
     yield Ratio("bytes written to the file to the changed lines'", stage.size, written, 4, at_most=True)
+
+
+def one_call(stage: Stage) -> Found:
+    """Where the time of one Submit goes; what is left over is the way between gRPC and the ledger."""
+    ids = stage.queued_ids(ONE_CALLER_CALLS)
+    messages = submissions(ids)
+
+    def ours() -> float:
+        seconds = statistics.median(one_caller(stage.service, "Submit", messages))
+        stage.undo(ids)
+        return seconds
+
+    found = stage.in_turn(
+        ours=ours,
+        floor=lambda: statistics.median(one_caller(stage.floor, "Submit", messages)),
+        below=lambda: json.loads(run_module("tests.bench.anatomy", stage.source)),
+    )
+    whole, empty = (1e6 * statistics.median(found[side]) for side in ("ours", "floor"))
+    parts = {part: statistics.median(below[part] for below in found["below"]) for part in found["below"][0]}
+    between = max(0.0, whole - empty - sum(parts.values()))
+    for part, value in {"gRPC, an empty call": empty, "edge, and between threads": between, **parts}.items():
+        yield figure("one Submit", part, stage.size, "us", [value])
 
 
 @dataclass

@@ -17,7 +17,7 @@ from typing import Any
 from avocet_client.v1 import corrections_pb2 as pb
 from tests.bench import wire
 from tests.bench.results import Figure, Ratio, figure, ratio_of_rounds
-from tests.bench.sides import BEARER, SERVICE, Side
+from tests.bench.sides import BEARER, ROOT, SERVICE, Side
 from tests.bench.stage import Stage, ingestion, submissions
 from tests.bench.wire import Load
 
@@ -58,7 +58,7 @@ def submit_many(stage: Stage) -> Found:
 
 def submit_curve(stage: Stage) -> Found:
     """Throughput against callers."""
-    for callers in CURVE:
+    for callers in (callers for callers in CURVE if callers <= 2 * stage.callers):
         yield from (f for f in _against_floor(stage, callers, "Submit by callers") if isinstance(f, Figure))
 
 
@@ -88,7 +88,10 @@ def stream_ingest(stage: Stage) -> Found:
         calls = itertools.repeat(unary)
         return wire.run(stage.service.address, f"{SERVICE}/Ingest", calls, stage.callers, stage.seconds, BEARER).rate
 
-    found = stage.in_turn(stream=lambda: _stream(stage), unary=many, ledger=lambda: _ledger(stage))
+    def ledger() -> float:
+        return float(run_module("tests.bench.ledger", stage.source, str(stage.seconds)))
+
+    found = stage.in_turn(stream=lambda: _stream(stage), unary=many, ledger=ledger)
     for side, rates in found.items():
         yield figure("StreamIngest", side, stage.size, "records/s", rates)
     to_unary = ratio_of_rounds(found["stream"], found["unary"])
@@ -110,6 +113,15 @@ def one_caller(side: Side, method: str, messages: list[bytes]) -> list[float]:
         seconds.append(time.perf_counter() - started)
     channel.close()
     return seconds
+
+
+def run_module(module: str, source: Path, *arguments: str) -> str:
+    """What a module prints that runs on the code of this source tree."""
+    path = os.pathsep.join((str(source), str(source / "clients" / "python"), str(ROOT)))
+    command = [sys.executable, "-m", module, *arguments]
+    environment = os.environ | {"PYTHONPATH": path}
+    done = subprocess.run(command, env=environment, cwd=source, capture_output=True, text=True, check=True)
+    return done.stdout
 
 
 def _against_floor(stage: Stage, callers: int, work: str = "") -> Found:
@@ -160,15 +172,6 @@ def _stream(stage: Stage) -> float:
     results = [result for response in responses for result in pb.StreamIngestResponse.FromString(response).results]
     assert all(result.created for result in results)
     return len(results) / elapsed
-
-
-def _ledger(stage: Stage) -> float:
-    path = os.pathsep.join((str(stage.source), str(stage.source / "clients" / "python")))
-    command = [sys.executable, "-m", "tests.bench.ledger", str(stage.seconds)]
-    done = subprocess.run(
-        command, env=os.environ | {"PYTHONPATH": path}, cwd=stage.source, capture_output=True, text=True, check=True
-    )
-    return float(done.stdout)
 
 
 def _h2load(stage: Stage, side: Side) -> float:
