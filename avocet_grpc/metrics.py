@@ -54,6 +54,7 @@ class Metrics(Observer):
             "avocet_foreign_edits", "Others' edits of the shared files", ["outcome"], registry=self.registry
         )
         self._behind_since: float | None = None
+        self.writes_serve = True
 
     def call_began(self, method: str) -> None:
         """A call is under way."""
@@ -65,7 +66,12 @@ class Metrics(Observer):
         self._calls[method, code]()
         self._seconds[(method,)](seconds)
 
+    def refused_as_full(self) -> None:
+        """Changes were refused because the disk is full."""
+        self.writes_serve = False
+
     def committed(self, changes: int, sync_seconds: float) -> None:
+        self.writes_serve = True
         self._commits.observe(changes)
         self._syncs.observe(sync_seconds)
 
@@ -112,6 +118,7 @@ class LedgerCollector(Collector):
         yield _gauge(
             "avocet_files_lag_seconds", "For how long the files lack what was stored", self._metrics.lag_seconds
         )
+        yield _gauge("avocet_writes_serving", "0 while the disk is full", self._metrics.writes_serve)
         yield CounterMetricFamily(
             "avocet_reload_failures", "Changed tokens or certificates not taken up", value=self._reload_failures()
         )

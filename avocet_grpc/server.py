@@ -138,6 +138,7 @@ class Parts:
             raise CannotStart(f"cannot listen on {settings.metrics_listen} for metrics: {error.strerror}") from error
         stack.callback(end)
         self.store.observer = metrics
+        self.store.on_full(metrics.refused_as_full)
         print(f"metrics on http://{address.text.rpartition(':')[0]}:{port}/metrics", file=sys.stderr, flush=True)
         return metrics
 

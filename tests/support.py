@@ -37,13 +37,15 @@ class Server:
     """`avocet-grpc serve` as a process, on a free port; `directory` holds its data, config and log.
 
     `prefix` is a command that runs it (strace, prlimit, ...) and must leave it its own process id; `environment` is
-    added to its environment, `listen` is its address. All hold from the next start on.
+    added to its environment, `listen` is its address; a `command` is run in place of the
+    usual one. All hold from the next start on.
     """
 
     def __init__(self, directory: Path, secret: str | None = SECRET) -> None:
         self.prefix: list[str] = []
         self.environment: dict[str, str] = {}
         self.listen = "127.0.0.1:0"
+        self.command: list[str] = []
         self.directory = directory
         self.data = directory / "data"
         self.config = directory / "config"
@@ -93,7 +95,7 @@ class Server:
         environment |= self.environment
         flags = ["--listen", self.listen, "--data-dir", str(self.data), "--config-dir", str(self.config)]
         with log.open("ab") as output:
-            command = [*self.prefix, str(BIN / "avocet-grpc"), "serve", *flags]
+            command = [*self.prefix, *(self.command or [str(BIN / "avocet-grpc"), "serve", *flags])]
             return subprocess.Popen(command, env=environment, stdout=output, stderr=output, cwd=ROOT)
 
     @property

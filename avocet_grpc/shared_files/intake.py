@@ -329,12 +329,15 @@ class Intake:
             yield line
 
     def _report(self, plan: reconcile.Plan) -> None:
+        edited = sum(edit.previous is not None for edit in plan.edited)
+        accepted = len(plan.adopted) + edited + len(plan.forgotten)
+        self.store.observer.reconciled(accepted, plan.stale + len(plan.junk) + len(plan.unplaced))
         log.log(
             30 if plan.damaged else 20,
             "file damaged, putting back what is missing" if plan.damaged else "file compared",
             file=self.path.name,
             new=len(plan.adopted),
-            edited=sum(edit.previous is not None for edit in plan.edited),
+            edited=edited,
             overruled=len(plan.overruled),
             deleted=len(plan.forgotten),
             put_back=len(plan.unplaced),

@@ -63,7 +63,8 @@ class Edit:
 
 @dataclass(slots=True)
 class Plan:
-    """The differences. `junk` are lines of the file that shall go; `doubtful` are lines that may be deleted later."""
+    """The differences. `junk` are lines of the file that shall go; `doubtful` are lines that may be deleted later;
+    `stale` are records that stand in the file otherwise than they shall."""
 
     moves: list[Move] = field(default_factory=list)
     placed: list[Place] = field(default_factory=list)
@@ -74,6 +75,7 @@ class Plan:
     unplaced: list[int] = field(default_factory=list)
     junk: list[Found] = field(default_factory=list)
     doubtful: int = 0
+    stale: int = 0
     damaged: bool = False
 
 
@@ -161,6 +163,7 @@ class Planner:
                 self._plan.edited.append(Edit(line, one, new, difference(old, record)))
                 return
         self._plan.placed.append((line.key, one.digest, one.offset, one.length, False))
+        self._plan.stale += 1
         if not self._is_known(line.id, digest):
             self._plan.overruled.append(Edit(line, one, new, None))
 

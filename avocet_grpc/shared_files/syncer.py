@@ -83,6 +83,7 @@ class Syncer:
             self._end.wait(GATHER_S)
             self._wake.clear()
             level = all([self._try(number, mirror) for number, mirror in enumerate(self._mirrors)])
+            self._store.observer.files_level(level and not self._said)
 
     def _try(self, number: int, mirror: Mirror) -> bool:
         """One round; False where it shall be tried again soon. What fails is left for the next regular look."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import urllib.request
@@ -147,3 +148,28 @@ def test_calls_are_traced_where_opentelemetry_is_asked_for(stopped_server: Serve
     eventually(lambda: f'"name": "{OURS[1:]}Stats"' in server.log or f'"name": "{OURS}Stats"' in server.log, 10)
     assert server.stop() == 0
     assert '"rpc.service": "avocet.corrections.v1.CorrectionsService"' in server.log
+
+
+def test_others_edits_are_counted_as_accepted_or_undone(measured: Server) -> None:
+    eventually(lambda: samples(measured)["avocet_files_lag_seconds", ""] == 0, 5)
+    stale = measured.candidates.read_text()
+    measured.correct("c0")
+    eventually(lambda: '"approved"' in measured.candidates.read_text(), 5)
+    edited = stale.replace('"Blue sky"', '"Green sky"', 2).replace("Green", "Blue", 1)
+    measured.candidates.write_text(edited)
+    seen = ("avocet_foreign_edits_total", "undone"), ("avocet_foreign_edits_total", "accepted")
+    eventually(lambda: all(samples(measured).get(key, 0) >= 1 for key in seen), 10)
+    assert measured.stub.GetCandidate(pb.GetCandidateRequest(id="c1")).candidate.task_name == "Green sky"
+
+
+def test_the_lag_of_the_files_is_shown_while_they_cannot_be_written(measured: Server) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("needs root")
+    subprocess.run(["chattr", "+i", str(measured.candidates)], check=True)
+    try:
+        measured.correct("c0")
+        eventually(lambda: samples(measured)["avocet_files_lag_seconds", ""] > 0.5, 10)
+        assert samples(measured)["avocet_files_pending_lines", "sft_candidates.jsonl"] > 0
+    finally:
+        subprocess.run(["chattr", "-i", str(measured.candidates)], check=True)
+    eventually(lambda: samples(measured)["avocet_files_lag_seconds", ""] == 0, 10)
