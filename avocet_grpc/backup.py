@@ -25,11 +25,11 @@ class CannotBackUp(Exception):
     """The backup was not made; the text is one line for whoever asked for it."""
 
 
-def back_up(data_dir: Path, target: Path, progress: Callable[[str, float], None]) -> int:
+def back_up(data_dir: Path, target: Path, progress: Callable[[str, int, int], None]) -> int:
     """Copy `data_dir` to `target`, which must not exist yet; gives the copy's size in bytes.
 
-    `progress` is told what is copied, and the share done. Raises CannotBackUp, StorageFailed or OSError; `target` is
-    there only once it is whole.
+    `progress` is told what is copied, how much of it is done, and of how much. `target` is there only once it is whole.
+    Raises CannotBackUp, StorageFailed or OSError.
     """
     ledger = data_dir / PRIVATE / LEDGER
     if not ledger.exists():
@@ -41,12 +41,12 @@ def back_up(data_dir: Path, target: Path, progress: Callable[[str, float], None]
     private = partial / PRIVATE
     partial.mkdir(mode=0o700, parents=True)
     private.mkdir(mode=0o700)
-    copy_ledger(ledger, private / LEDGER, lambda share: progress("ledger", share))
+    copy_ledger(ledger, private / LEDGER, lambda done, total: progress("ledger", done, total))
     (private / RUNNING).touch()
     for name in NAMES.values():
-        progress(name, 0.0)
+        progress(name, 0, 1)
         _copy_file(data_dir / name, partial / name)
-        progress(name, 1.0)
+        progress(name, 1, 1)
     for path in (*partial.iterdir(), *private.iterdir(), partial):
         _sync(path)
     partial.rename(target)

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from avocet_grpc import cli_backup, cli_token, cli_upkeep
+from avocet_grpc import cli_token, cli_upkeep
 from avocet_grpc.settings import LIMITS, Limits, Settings
 
 LIMITS_HELP = ", ".join(f"{name}={getattr(Limits(), name):g}" for name in LIMITS)
@@ -22,7 +22,7 @@ app = typer.Typer(
     help="The Avocet corrections service: reviews what models answered, and serves the corrections as training data.",
 )
 app.add_typer(cli_token.app, name="token")
-app.command()(cli_backup.backup)
+app.command()(cli_upkeep.backup)
 app.command()(cli_upkeep.verify)
 app.command()(cli_upkeep.rebuild)
 

@@ -1,4 +1,4 @@
-"""The commands `avocet-grpc verify` and `avocet-grpc rebuild`."""
+"""The commands `avocet-grpc verify`, `avocet-grpc rebuild` and `avocet-grpc backup`."""
 
 from __future__ import annotations
 
@@ -86,6 +86,30 @@ def rebuild(
         _rebuild(data_dir, yes)
     finally:
         held.release()
+
+
+def backup(
+    to: Annotated[Path, typer.Option("--to", metavar="DIR", help="Where to; must not exist yet.")],
+    data_dir: DataDir = Path("data"),
+) -> None:
+    """Copy the data directory, also while its server runs.
+
+    The copy holds whatever was acknowledged before it began. To restore it, stop the server, move its data directory
+    away, copy the backup to its place, and start the server. label_tool.yaml is not in it: copy it like any file.
+
+        avocet-grpc backup --data-dir ./data --to ./backups/monday
+
+    Exit codes: 0 when the backup is whole and on the disk; 1 if it could not be made.
+    """
+    from avocet_grpc.backup import CannotBackUp, back_up
+    from avocet_grpc.core.errors import StorageFailed
+
+    try:
+        with _progress() as progress:
+            size = back_up(data_dir, to, progress)
+    except (CannotBackUp, StorageFailed, OSError) as error:
+        raise _refused(error) from None
+    print(f"backed up {data_dir} to {to} ({size:,} bytes)")
 
 
 def _rebuild(data_dir: Path, yes: bool) -> None:

@@ -14,8 +14,11 @@ RESTORED = "restored"
 """The row of `meta` by which a copy is known: the revisions that the original gave after it must not come again."""
 
 
-def copy_ledger(source: Path, target: Path, progress: Callable[[float], None]) -> None:
-    """Copy the ledger as it is at one moment; `progress` is told the share done. Raises StorageFailed."""
+def copy_ledger(source: Path, target: Path, progress: Callable[[int, int], None]) -> None:
+    """Copy the ledger as it is at one moment. Raises StorageFailed.
+
+    `progress` is told how many pages are done, and of how many.
+    """
     try:
         with (
             closing(sqlite3.connect(f"{source.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None)) as old,
@@ -24,7 +27,7 @@ def copy_ledger(source: Path, target: Path, progress: Callable[[float], None]) -
             # Within one read the copy does not begin anew when the server writes.
             old.execute("BEGIN")
             old.execute("SELECT count(*) FROM meta").fetchone()
-            old.backup(new, pages=PAGES, progress=lambda _, left, total: progress(1 - left / max(total, 1)))
+            old.backup(new, pages=PAGES, progress=lambda _, left, total: progress(total - left, total))
             new.execute("INSERT OR REPLACE INTO meta (name, value) VALUES (?, 1)", (RESTORED,))
             new.execute("PRAGMA journal_mode = DELETE")
     except sqlite3.Error as error:

@@ -28,6 +28,12 @@ def knows(server: Server, id: str) -> bool:
         return False
 
 
+def verified(server: Server) -> int:
+    """The exit code of `avocet-grpc verify` on the server's data directory."""
+    command = [str(BIN / "avocet-grpc"), "verify", "--data-dir", str(server.data)]
+    return subprocess.run(command, timeout=60).returncode
+
+
 class Busy:
     """Sibling, reviewer and another program at work on a server, until the block ends."""
 
@@ -98,6 +104,7 @@ def test_a_backup_of_a_working_server_holds_all_that_was_acknowledged_before(
 
     shutil.rmtree(restored.data)
     shutil.copytree(tmp_path / "backup", restored.data)
+    assert verified(restored) == 0
     restored.start()
     assert restored.stats().revision > last_revision
     examples = {e.id for response in restored.stub.StreamExport(pb.StreamExportRequest()) for e in response.examples}
@@ -106,6 +113,7 @@ def test_a_backup_of_a_working_server_holds_all_that_was_acknowledged_before(
         assert knows(restored, id)
     assert restored.correct("c7999").revision > last_revision
     assert restored.stop() == 0
+    assert verified(restored) == 0
     ids = [one["id"] for one in records(restored.approved)]
     assert len(ids) == len(set(ids)) and set(ids) >= examples
     candidates = [one["id"] for one in records(restored.candidates)]
