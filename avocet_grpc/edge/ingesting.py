@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import itertools
 from collections.abc import AsyncIterable, AsyncIterator
 from functools import partial
 
@@ -13,20 +15,56 @@ from avocet_grpc.edge import validate
 from avocet_grpc.edge.backend import Backend
 from avocet_grpc.edge.status import status_of
 
+AHEAD = 2
+"""Messages that are read and queued before the results of the one before them are sent."""
+
+Outcomes = list[Ingested | Exception]
+
 
 async def stream_ingest(
     backend: Backend, requests: AsyncIterable[pb.StreamIngestRequest]
 ) -> AsyncIterator[pb.StreamIngestResponse]:
     """One response a message, sent once all its items are durable or refused."""
+    queued: asyncio.Queue[asyncio.Task[Outcomes] | None] = asyncio.Queue(AHEAD)
+    reading = asyncio.create_task(_read_all(backend, requests, queued))
     index = 0
-    async for request in requests:
-        validate.item_count(request)
-        items = [_read(item) for item in request.items]
-        works = [partial(ingest, correction=item) for item in items if isinstance(item, Correction)]
+    try:
+        while (storing := await queued.get()) is not None:
+            outcomes = await storing
+            yield pb.StreamIngestResponse(results=[_result(index + i, outcome) for i, outcome in enumerate(outcomes)])
+            index += len(outcomes)
+        await reading
+    finally:
+        reading.cancel()
+
+
+async def _read_all(
+    backend: Backend,
+    requests: AsyncIterable[pb.StreamIngestRequest],
+    queued: asyncio.Queue[asyncio.Task[Outcomes] | None],
+) -> None:
+    """Queue each message's items for the ledger as it comes. Raises what the call shall end with."""
+    try:
+        async for request in requests:
+            validate.item_count(request)
+            items = [_read(item) for item in request.items]
+            await queued.put(asyncio.create_task(_stored(backend, items)))
+    except Exception:
+        await queued.put(None)
+        raise
+    await queued.put(None)
+
+
+async def _stored(backend: Backend, items: list[Correction | CorrectionsError]) -> Outcomes:
+    """What became of each item, once all are durable. Raises StorageFailed."""
+    works = [partial(ingest, correction=item) for item in items if isinstance(item, Correction)]
+    try:
         stored = iter(await backend.write_all(works))
-        outcomes = [next(stored) if isinstance(item, Correction) else item for item in items]
-        yield pb.StreamIngestResponse(results=[_result(index + i, outcome) for i, outcome in enumerate(outcomes)])
-        index += len(outcomes)
+    except StorageFailed:
+        raise
+    except CorrectionsError as refusal:
+        stored = itertools.repeat(refusal)
+    return [next(stored) if isinstance(item, Correction) else item for item in items]
 
 
 def _read(item: pb.IngestRequest) -> Correction | CorrectionsError:

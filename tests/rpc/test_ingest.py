@@ -127,3 +127,18 @@ def test_more_than_a_thousand_items_in_a_message_are_refused_and_a_thousand_are_
     assert server.stats().total == 0
     assert [result.index for result in send(1_000)] == list(range(1_000))
     assert server.stats().total == server.stats().export_ready == 1_000
+
+
+def test_what_came_before_a_refused_message_is_answered_in_order(server: Server) -> None:
+    messages = [pb.StreamIngestRequest(items=[request(prompt=f"{m}.{n}") for n in range(10)]) for m in range(6)]
+    messages.append(pb.StreamIngestRequest(items=[request()] * 1_001))
+    results: list[pb.StreamIngestResult] = []
+
+    def send() -> None:
+        for answer in server.stub.StreamIngest(iter(messages), metadata=bearer()):
+            results.extend(answer.results)
+
+    assert failure_of(send).fields == ["items"]
+    assert [result.index for result in results] == list(range(60))
+    eventually(lambda: len(records(server.approved)) == 60)
+    assert [content["id"] for content in records(server.approved)] == [result.id for result in results]
