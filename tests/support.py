@@ -24,6 +24,8 @@ from avocet_client.v1 import corrections_pb2_grpc
 
 ROOT = Path(__file__).resolve().parent.parent
 BIN = Path(sys.executable).parent
+COMMAND = [sys.executable, "-m", "tests.faults.sabotage"] if os.environ.get("SABOTAGE") else [str(BIN / "avocet-grpc")]
+"""What starts a server: the sound build, or the broken one that a test of the tests asks for."""
 SECRET = "a-secret-of-the-tests"
 DOMAIN = "avocet.corrections.v1"
 SHARED_WITHIN = 1.5
@@ -95,7 +97,7 @@ class Server:
         environment |= self.environment
         flags = ["--listen", self.listen, "--data-dir", str(self.data), "--config-dir", str(self.config)]
         with log.open("ab") as output:
-            command = [*self.prefix, *(self.command or [str(BIN / "avocet-grpc"), "serve", *flags])]
+            command = [*self.prefix, *(self.command or [*COMMAND, "serve", *flags])]
             return subprocess.Popen(command, env=environment, stdout=output, stderr=output, cwd=ROOT)
 
     @property

@@ -8,8 +8,11 @@ from pathlib import Path
 import pytest
 
 from tests.faults.acks import Acks
+from tests.faults.sabotage import break_as_asked
 from tests.faults.support import new_seed
 from tests.support import Server
+
+break_as_asked()
 
 
 @pytest.fixture

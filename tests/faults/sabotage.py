@@ -1,0 +1,233 @@
+"""Builds that are broken on purpose, each in one way, and the test that catches it.
+
+`python -m tests.faults.sabotage NAME serve ...` is the command `avocet-grpc` of such a build. With SABOTAGE=NAME in the
+environment the tests' servers are started so, and what the tests run in their own process is sabotaged too.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import sys
+import time
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import Any
+
+from avocet_grpc import failpoint
+from avocet_grpc.core import requests
+from avocet_grpc.shared_files import append, displaced, intake, mirror, patch, reconcile, swap, watch
+from avocet_grpc.store import reader, sqlite
+
+VARIABLE = "SABOTAGE"
+
+
+@dataclass(frozen=True, slots=True)
+class Sabotage:
+    """`break_it` changes one thing; the test `caught_by` then fails, with `shown` (a regular expression) in its output.
+
+    `examples`: of a test in rounds, how many it gets to find it; None for as many as it has in its short form. `slow`:
+    it is caught by waiting for long, or by trying much, and so left to `make test-faults`.
+    """
+
+    break_it: Callable[[], None]
+    caught_by: str
+    shown: str
+    examples: int | None = None
+    slow: bool = False
+
+
+def put(place: Any, name: str, value: Any) -> None:
+    """Replace what must be there."""
+    getattr(place, name)
+    setattr(place, name, value)
+
+
+def nothing(*_: Any, **__: Any) -> None:
+    """Stands for what is left out."""
+
+
+def acknowledge_before_the_commit() -> None:
+    hit = failpoint.hit
+
+    def answer_too_early(name: str) -> None:
+        if name == "commit.before":
+            here = sys._getframe(1).f_locals
+            for group, found in zip(here["groups"], here["outcomes"], strict=True):
+                group.answer(found)
+                object.__setattr__(group, "future", Future())
+            time.sleep(0.02)
+        hit(name)
+
+    put(failpoint, "hit", answer_too_early)
+
+
+def go_on_after_a_failed_sync() -> None:
+    put(sqlite.SqliteStore, "_fail", nothing)
+
+
+def do_not_sync_the_ledger() -> None:
+    connect = sqlite.SqliteStore._connect
+
+    def without_sync(self: Any, *arguments: Any) -> Any:
+        db = connect(self, *arguments)
+        db.execute("PRAGMA synchronous = OFF")
+        return db
+
+    put(sqlite.SqliteStore, "_connect", without_sync)
+
+
+def forget_request_ids() -> None:
+    put(requests, "keep", nothing)
+
+
+def patch_without_a_lease() -> None:
+    granted = SimpleNamespace(**vars(fcntl) | {"fcntl": nothing})
+    for module in (patch, append):
+        put(module, "take_lease", nothing)
+        put(module, "fcntl", granted)
+
+
+def replace_instead_of_exchange() -> None:
+    def plain(built: Any, path: Any, old: Any) -> None:
+        os.replace(built, path)
+        swap.sync_directory(path.parent)
+
+    put(swap, "exchange", plain)
+
+
+def do_not_drain() -> None:
+    put(displaced.Drain, "_save", nothing)
+
+
+def do_not_sync_the_directory() -> None:
+    put(swap, "sync_directory", nothing)
+
+
+def swap_with_what_came_meanwhile_left_out() -> None:
+    put(swap, "catch_up", lambda source, target, start: watch.of_stat(os.fstat(source)))
+
+
+def skip_reconcile() -> None:
+    put(reconcile, "apply", nothing)
+
+
+def take_a_truncated_file_at_its_word() -> None:
+    put(reconcile.Planner, "_is_damage", lambda *_: False)
+    put(reconcile, "FRESH_S", 0.0)
+    put(intake, "SETTLE_S", 0.0)
+
+
+def believe_a_stale_rewrite() -> None:
+    put(reader.SqlReader, "was_ours", nothing)
+
+
+def look_at_size_and_time_alone() -> None:
+    def of_stat(found: os.stat_result) -> watch.Signature:
+        return watch.Signature(found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, 0)
+
+    for module in (watch, intake, mirror, patch, swap):
+        put(module, "of_stat", of_stat)
+
+
+def parse_a_line_before_its_end() -> None:
+    put(intake, "TORN_S", 0.0)
+
+
+def write_behind_a_torn_line() -> None:
+    put(intake.Intake, "ends_torn", lambda self: False)
+    put(intake, "TORN_S", 0.0)
+
+
+FAULTS = "tests/faults/test_"
+EDITS = f"{FAULTS}foreign_edits.py::test_an_edit_a_deletion_and_an_addition_are_accepted_while_it_runs"
+LATE = "tests/files/test_swap.py::test_a_file_that_is_kept_open_is_swapped_and_a_late_line_is_saved"
+MACHINE = f"{FAULTS}state_machine.py::test_any_order_of_events_leaves_what_a_dict_says"
+READERS = (
+    "tests/files/test_plain_reader.py::test_a_plain_reader_beside_decisions_and_foreign_appends_sees_whole_records_once"
+)
+REWRITER = f"{FAULTS}foreign_rewriter.py::test_every_acknowledged_decision_outlives_stale_rewrites_and_their_own_edits_are_kept"  # fmt: skip  # noqa: E501
+TORN = f"{FAULTS}torn_lines.py::"
+
+SABOTAGES: dict[str, Sabotage] = {
+    "acknowledge before the commit": Sabotage(
+        acknowledge_before_the_commit,
+        f"{FAULTS}kill.py::test_nothing_is_lost_by_a_kill_at_the_failpoint[commit.before]",
+        "wrong:",
+    ),
+    "go on after a failed sync": Sabotage(
+        go_on_after_a_failed_sync,
+        f"{FAULTS}storage_fails.py::test_a_failed_sync_of_the_journal_acknowledges_nothing_more_and_is_not_tried_again",
+        "AssertionError|TimeoutExpired",
+        slow=True,
+    ),
+    "do not sync the ledger": Sabotage(
+        do_not_sync_the_ledger,
+        f"{FAULTS}storage_fails.py::test_on_a_slow_disk_batches_grow_and_nothing_is_acknowledged_before_its_sync",
+        "acknowledged before its sync",
+    ),
+    "forget request ids": Sabotage(
+        forget_request_ids,
+        "tests/rpc/test_decisions.py::"
+        "test_a_decision_repeated_with_its_request_id_gets_the_first_answer_also_after_a_restart",
+        "NOT_IN_REVIEW|AssertionError|_InactiveRpcError",
+    ),
+    "patch without a lease": Sabotage(patch_without_a_lease, READERS, "twice|missing|unparsable|torn end"),
+    "replace instead of exchange": Sabotage(replace_instead_of_exchange, LATE, "did not come about"),
+    "do not drain": Sabotage(do_not_drain, LATE, "did not come about"),
+    "do not sync the directory": Sabotage(
+        do_not_sync_the_directory,
+        f"{FAULTS}swap_is_durable.py::test_an_exchange_is_on_the_disk_before_the_ledger_relies_on_it",
+        "the directory was not synced",
+    ),
+    "skip reconcile": Sabotage(skip_reconcile, EDITS, "did not come about"),
+    "take a truncated file at its word": Sabotage(
+        take_a_truncated_file_at_its_word,
+        "tests/files/test_plain_reader.py::test_a_damaged_file_is_put_back_and_nothing_is_deleted[empty]",
+        "AssertionError",
+    ),
+    "believe a stale rewrite": Sabotage(believe_a_stale_rewrite, REWRITER, "AssertionError"),
+    "look at size and time alone": Sabotage(
+        look_at_size_and_time_alone,
+        f"{FAULTS}same_size_same_time.py::test_a_rewrite_of_the_same_size_and_time_is_noticed[stopped]",
+        "Blue sky",
+    ),
+    "parse a line before its end": Sabotage(
+        parse_a_line_before_its_end, f"{TORN}test_a_line_that_is_completed_after_a_pause_is_one_record", "malformed"
+    ),
+    "write behind a torn line": Sabotage(
+        write_behind_a_torn_line,
+        f"{TORN}test_a_line_that_is_given_up_counts_as_malformed_and_ours_begins_a_new_line",
+        "AssertionError",
+    ),
+    "forget request ids, found by the machine": Sabotage(
+        forget_request_ids, MACHINE, "send_again", examples=60, slow=True
+    ),
+    "do not drain, found by the machine": Sabotage(do_not_drain, MACHINE, "AssertionError", examples=200, slow=True),
+    "skip reconcile, found by the machine": Sabotage(skip_reconcile, MACHINE, "AssertionError", examples=60, slow=True),
+    "take a truncated file at its word, found by the machine": Sabotage(
+        take_a_truncated_file_at_its_word, MACHINE, "AssertionError", examples=60, slow=True
+    ),
+    "believe a stale rewrite, found by the machine": Sabotage(
+        believe_a_stale_rewrite, MACHINE, "AssertionError", examples=200, slow=True
+    ),
+}
+
+
+def break_as_asked() -> None:
+    """Do what the environment asks for, if it asks for anything."""
+    if name := os.environ.get(VARIABLE):
+        SABOTAGES[name].break_it()
+
+
+def main() -> None:
+    break_as_asked()
+    from avocet_grpc.cli import main as command
+
+    command()
+
+
+if __name__ == "__main__":
+    main()
