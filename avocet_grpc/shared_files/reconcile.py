@@ -91,6 +91,7 @@ class Planner:
         self._read = read
         self._plan = Plan(moves=join.moves)
         self._absent: set[int] = set()
+        self._replaced = False
 
     def run(self) -> Plan:
         """The differences. Raises FileChanged."""
@@ -122,6 +123,7 @@ class Planner:
             one = same.popleft()
             taken.add(one.offset)
             self._absent.discard(line.key)
+            self._replaced |= (line.offset, line.length) != (one.offset, one.length)
             ours = line.sync in (Sync.APPEND, Sync.CHANGE) and one.digest == line.digest
             self._plan.placed.append((line.key, one.digest, one.offset, one.length, ours))
         return others, [one for one in left if one.offset not in taken]
@@ -162,6 +164,7 @@ class Planner:
             if self._rules.stopped or not self._is_known(line.id, digest):
                 self._plan.edited.append(Edit(line, one, new, difference(old, record)))
                 return
+        self._replaced = True
         self._plan.placed.append((line.key, one.digest, one.offset, one.length, False))
         self._plan.stale += 1
         if not self._is_known(line.id, digest):
@@ -209,7 +212,8 @@ class Planner:
         if lost > max(DAMAGE_LINES, DAMAGE_SHARE * total):
             return True
         plan = self._plan
-        as_it_was = not (plan.edited or plan.adopted or plan.placed or plan.junk or plan.moves)
+        # A line that waits to be changed is placed anew though it stands where it stood.
+        as_it_was = not (plan.edited or plan.adopted or self._replaced or plan.junk or plan.moves)
         return as_it_was and all(line.offset is not None and line.offset >= self._size for line in gone)
 
 
