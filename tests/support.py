@@ -72,8 +72,8 @@ class Server:
         path = self.directory / "server.log"
         return path.read_text(errors="replace") if path.exists() else ""
 
-    def start(self) -> Server:
-        """Start it and wait until it serves."""
+    def start(self, within: float = 20) -> Server:
+        """Start it and wait until it serves, for `within` seconds at most."""
         offset = len(self.log)
         self._process = self.spawn(self.directory / "server.log")
         listening = "listening on "
@@ -85,7 +85,7 @@ class Server:
                 raise RuntimeError(f"the server ended with {self._process.returncode}:\n{self.log[offset:]}")
             return found[0] if found else None
 
-        self.address = eventually(address, within=20)
+        self.address = eventually(address, within=within)
         self.stub = corrections_pb2_grpc.CorrectionsServiceStub(self.channel())
         return self
 

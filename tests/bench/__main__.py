@@ -21,6 +21,7 @@ WORKS: dict[str, Callable[[Stage], writes.Found]] = {
     "stats": reads.stats,
     "queue": reads.queue,
     "export": reads.export,
+    "client-export": reads.client_export,
     "export-curve": reads.export_curve,
     "submit": writes.submit_one,
     "anatomy": whole.one_call,
