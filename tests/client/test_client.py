@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import pickle
+from collections.abc import Iterator
 from typing import Any
 
 import grpc
@@ -32,6 +33,15 @@ def stopped_server(stopped_server: Server) -> Server:
     kinds = {"a": "code", "b": "summary", "c": "code"}
     write_records(stopped_server.candidates, [record(id, task_type=kind) for id, kind in kinds.items()])
     return stopped_server
+
+
+@pytest.fixture(scope="module")
+def refusing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """One server for the refused calls, with `a` in review and `decided` approved; none changes it."""
+    server = Server(tmp_path_factory.mktemp("refusing"))
+    write_records(server.candidates, [record("a"), record("decided", status="approved", corrected_response="x")])
+    yield server.start()
+    server.kill()
 
 
 def test_both_clients_have_a_method_for_every_rpc_with_the_same_arguments() -> None:
@@ -107,10 +117,10 @@ def test_every_write_has_a_request_id_of_its_own() -> None:
         (lambda c: c.import_run("x"), avocet_client.RunNotFound, "NOT_FOUND", {"run_id": "x"}),
         (lambda c: c.undo("a"), avocet_client.AlreadyInReview, "FAILED_PRECONDITION", {}),
         (
-            lambda c: [c.submit("a", action="flag"), c.submit("a", action="flag")],
+            lambda c: c.submit("decided", action="flag"),
             avocet_client.NotInReview,
             "FAILED_PRECONDITION",
-            {"current_status": "model_rejected"},
+            {"current_status": "approved"},
         ),
         (lambda c: c.submit("a", action="correct"), avocet_client.InvalidField, "INVALID_ARGUMENT", None),
         (lambda c: list(c.export(at_revision=1)), avocet_client.RevisionExpired, "OUT_OF_RANGE", {}),
@@ -123,9 +133,11 @@ def test_every_write_has_a_request_id_of_its_own() -> None:
         ),
     ],
 )
-def test_a_refusal_is_an_error_of_its_own_class(client: Any, call: Any, error: Any, code: str, metadata: Any) -> None:
+def test_a_refusal_is_an_error_of_its_own_class(
+    make_client: Make, refusing: Server, call: Any, error: Any, code: str, metadata: Any
+) -> None:
     with pytest.raises(error) as caught:
-        call(client)
+        call(make_client(refusing.address, token=SECRET))
     failure = caught.value
     assert type(failure) is error
     assert (failure.code, failure.reason) == (grpc.StatusCode[code], error.reason)

@@ -8,7 +8,7 @@ import os
 import subprocess
 import sys
 import textwrap
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from avocet_client import CandidateFilter, CorrectionsClient, RevisionExpired, t
 from avocet_client.v1 import corrections_pb2 as pb
 from tests.client.conftest import Make
 from tests.client.drivers import Proxy
-from tests.support import ROOT, Server, record, write_records
+from tests.support import ROOT, SECRET, Server, record, write_records
 
 KILLS = 5
 MANY = 50_000 if os.environ.get("CLIENT") == "full" else 5_000
@@ -31,10 +31,13 @@ def approved(count: int, **changes: Any) -> list[Any]:
     return [record(f"e{n:05d}", status="approved", corrected_response=f"better {n}", **changes) for n in range(count)]
 
 
-@pytest.fixture
-def stopped_server(stopped_server: Server) -> Server:
-    write_records(stopped_server.approved, approved(COUNT))
-    return stopped_server
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """One server of COUNT examples for the tests that only read."""
+    made = Server(tmp_path_factory.mktemp("export"))
+    write_records(made.approved, approved(COUNT))
+    yield made.start()
+    made.kill()
 
 
 def digest(examples: Iterable[pb.TrainingExample]) -> str:
@@ -110,7 +113,11 @@ def test_a_finished_export_stays_finished(client: Any) -> None:
     assert list(resumed) == []
 
 
-def test_a_state_stays_at_its_revision_whatever_is_approved_meanwhile(client: Any, server: Server) -> None:
+def test_a_state_stays_at_its_revision_whatever_is_approved_meanwhile(
+    make_client: Make, stopped_server: Server
+) -> None:
+    write_records(stopped_server.approved, approved(COUNT))
+    client = make_client(stopped_server.start().address, token=SECRET)
     export = client.export(batch_size=5)
     before = [next(export).id for _ in range(12)]
     client.ingest(source="s", task_type="t", prompt="p", correction="c")
