@@ -167,6 +167,7 @@ SABOTAGES: dict[str, Sabotage] = {
         do_not_sync_the_ledger,
         f"{FAULTS}storage_fails.py::test_on_a_slow_disk_batches_grow_and_nothing_is_acknowledged_before_its_sync",
         "acknowledged before its sync",
+        slow=True,
     ),
     "forget request ids": Sabotage(
         forget_request_ids,
@@ -188,7 +189,7 @@ SABOTAGES: dict[str, Sabotage] = {
         "tests/files/test_plain_reader.py::test_a_damaged_file_is_put_back_and_nothing_is_deleted[empty]",
         "AssertionError",
     ),
-    "believe a stale rewrite": Sabotage(believe_a_stale_rewrite, REWRITER, "AssertionError"),
+    "believe a stale rewrite": Sabotage(believe_a_stale_rewrite, REWRITER, "AssertionError", slow=True),
     "look at size and time alone": Sabotage(
         look_at_size_and_time_alone,
         f"{FAULTS}same_size_same_time.py::test_a_rewrite_of_the_same_size_and_time_is_noticed[stopped]",
@@ -201,6 +202,7 @@ SABOTAGES: dict[str, Sabotage] = {
         write_behind_a_torn_line,
         f"{TORN}test_a_line_that_is_given_up_counts_as_malformed_and_ours_begins_a_new_line",
         "AssertionError",
+        slow=True,
     ),
     "forget request ids, found by the machine": Sabotage(
         forget_request_ids, MACHINE, "send_again", examples=60, slow=True

@@ -20,8 +20,8 @@ from tests.faults.support import WHOLE, rounds
 from tests.support import Json, Server, eventually, record, write_records
 
 BASE = 300
-SOAK_S = rounds(18, 600)
-EPISODE_S = 12.0 if WHOLE else 2.0
+SOAK_S = rounds(12, 600)
+EPISODE_S = 12.0 if WHOLE else 1.5
 FLAT = 1.05 if WHOLE else 1.25
 """How much more memory the last third may use than the second; a short soak still warms up."""
 OWN = 20
