@@ -71,6 +71,9 @@ def run(
                 results.take(WORKS[name](stage))
                 if out:
                     results.save(out)
+    results.take_growth()
+    if out:
+        results.save(out)
     report.show(results, console)
     if docs:
         report.write_docs(results)

@@ -43,6 +43,9 @@ class Ratio:
         return self.value <= self.target if self.at_most else self.value >= self.target
 
 
+GROWING = "Submit, 1 caller"
+
+
 @dataclass
 class Results:
     """All figures and ratios, the newest of each, and the machine that they are of."""
@@ -56,6 +59,13 @@ class Results:
         for one in found:
             kept: list[Any] = self.figures if isinstance(one, Figure) else self.ratios
             kept[:] = [other for other in kept if _key(other) != _key(one)] + [one]
+
+    def take_growth(self) -> None:
+        """What a decision costs in the largest store to what it costs in the smallest."""
+        ours = {f.size: f.median for f in self.figures if (f.work, f.side) == (GROWING, "ours")}
+        if len(ours) > 1:
+            small, large = min(ours), max(ours)
+            self.take([Ratio(f"{GROWING}: time to that at {small:,}", large, ours[large] / ours[small], 1.2, True)])
 
     def save(self, path: Path) -> None:
         ordered = Results(self.machine, sorted(self.figures, key=_key), sorted(self.ratios, key=_key))
