@@ -21,7 +21,9 @@ _MISFIT = object()
 
 
 def _text(value: Any) -> Any:
-    return replace_surrogates(value) if isinstance(value, str) else _MISFIT
+    if not isinstance(value, str):
+        return _MISFIT
+    return value if value.isascii() else replace_surrogates(value)
 
 
 def _double(value: Any) -> Any:
@@ -63,6 +65,11 @@ _FITTERS: dict[str, Callable[[Any], Any]] = {
     "tokens_per_sec": _double,
     "gpu_id": _int32,
 }
+# Content that is no string has a field of its own, and is left out here.
+_MESSAGE_FITTERS: dict[str, Callable[[Any], Any]] = {
+    "role": _text,
+    "content": lambda value: _text(value) if isinstance(value, str) else None,
+}
 
 
 def _fit(record: Record, fitters: dict[str, Callable[[Any], Any]]) -> tuple[dict[str, Any], str]:
@@ -81,13 +88,10 @@ def _fit(record: Record, fitters: dict[str, Callable[[Any], Any]]) -> tuple[dict
 
 def chat_message(message: Record) -> pb.ChatMessage:
     """One message of a conversation; content that is no string goes to `content_json`."""
-    typed, extra = _fit({key: value for key, value in message.items() if key != "content"}, {"role": _text})
-    if "content" in message:
-        content = message["content"]
-        if isinstance(content, str):
-            typed["content"] = replace_surrogates(content)
-        else:
-            typed["content_json"] = json.dumps(content)
+    typed, extra = _fit(message, _MESSAGE_FITTERS)
+    content = message.get("content", "")
+    if not isinstance(content, str):
+        typed["content_json"] = json.dumps(content)
     return pb.ChatMessage(**typed, extra_json=extra)
 
 
