@@ -9,6 +9,7 @@ import re
 from typing import Any
 
 import msgspec
+import xxhash
 
 from avocet_grpc.core.model import Candidate, Columns, ParsedLine, Record
 
@@ -69,8 +70,8 @@ def render(record: Record) -> ParsedLine:
 
 
 def digest_of(raw: bytes) -> bytes:
-    """16 bytes that tell lines apart by their bytes."""
-    return hashlib.blake2b(raw, digest_size=16).digest()
+    """16 bytes that tell lines apart by their bytes; of each line of each file, so it is the fastest there is."""
+    return xxhash.xxh3_128_digest(raw)
 
 
 def content_digest(record: Record) -> bytes:

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
-from hashlib import blake2b
+
+from xxhash import xxh3_128_digest
 
 BLOCK_BYTES = 32 * 1024
 
@@ -57,4 +58,4 @@ class Blocks:
 
 
 def _digest(data: bytes | memoryview) -> bytes:
-    return blake2b(data, digest_size=16).digest()
+    return xxh3_128_digest(data)
