@@ -10,11 +10,12 @@ import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from avocet_client.v1 import corrections_pb2 as pb
 from tests.faults.acks import Acks
-from tests.faults.check import check
+from tests.faults.check import check, export
 from tests.faults.load import Load, candidates
 from tests.faults.support import need
-from tests.support import Server, write_records
+from tests.support import Server, queue_ids, write_records
 
 EXIT_STORAGE_FAILED = 5
 STATUS = health_pb2.HealthCheckResponse
@@ -84,6 +85,42 @@ def end_by_a_failed_sync(server: Server, acks: Acks, trace: Path, file: str, whe
     check(acks, server.start())
     assert server.stop() == 0
     check(acks, server.start(), asked=10_000)
+
+
+def test_a_read_of_the_ledger_that_fails_ends_the_service(victim: Server, acks: Acks, tmp_path: Path) -> None:
+    need("strace")
+    write_records(victim.candidates, made := candidates(600, size=2_000))
+    acks.add(made)
+    victim.start()
+    assert victim.stop() == 0
+    trace = tmp_path / "trace"
+    failing = ["-e", "trace=pread64", "-e", "inject=pread64:error=EIO:when=120+"]
+    victim.prefix = [
+        "strace",
+        "-D",
+        "-f",
+        "-qq",
+        "-o",
+        str(trace),
+        "-P",
+        str(victim.data / ".avocet/ledger.db"),
+        *failing,
+    ]
+    health = HealthWatch(victim.start())
+    health.start()
+    with pytest.raises(grpc.RpcError) as caught:
+        while True:
+            list(queue_ids(victim, per_page=500))
+            list(queue_ids(victim, per_page=100, order=pb.ORDER_QUALITY))
+            export(victim)
+    error: Any = caught.value
+    assert error.code() is grpc.StatusCode.UNAVAILABLE
+    assert victim.ended() == EXIT_STORAGE_FAILED
+    health.join(timeout=10)
+    assert STATUS.NOT_SERVING in health.seen
+    assert "(INJECTED)" in trace.read_text() and "ledger failed" in victim.log
+    victim.prefix = []
+    check(acks, victim.start())
 
 
 SYNC_S = 0.2
