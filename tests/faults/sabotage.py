@@ -18,8 +18,9 @@ from typing import Any
 
 from avocet_grpc import failpoint
 from avocet_grpc.core import requests
+from avocet_grpc.core.errors import StorageFailed, StorageFull
 from avocet_grpc.shared_files import append, displaced, intake, mirror, patch, reconcile, swap, watch
-from avocet_grpc.store import reader, sqlite
+from avocet_grpc.store import failure, reader, sqlite
 
 VARIABLE = "SABOTAGE"
 
@@ -66,6 +67,25 @@ def acknowledge_before_the_commit() -> None:
 
 def go_on_after_a_failed_sync() -> None:
     put(sqlite.SqliteStore, "_fail", nothing)
+
+
+def believe_a_ledger_without_its_seal() -> None:
+    put(sqlite, "refuse_if_damaged", lambda path: True)
+
+
+def leave_checkpoints_to_sqlite() -> None:
+    put(sqlite, "DURABLE", tuple(setting for setting in sqlite.DURABLE if "autocheckpoint" not in setting))
+    put(sqlite.SqliteStore, "_checkpoint_if_due", nothing)
+
+
+def take_a_full_disk_for_a_failure() -> None:
+    meaning = failure.meaning
+
+    def failed(*arguments: Any) -> Any:
+        known = meaning(*arguments)
+        return StorageFailed("full") if isinstance(known, StorageFull) else known
+
+    put(sqlite, "meaning", failed)
 
 
 def do_not_sync_the_ledger() -> None:
@@ -161,6 +181,24 @@ SABOTAGES: dict[str, Sabotage] = {
         go_on_after_a_failed_sync,
         f"{FAULTS}storage_fails.py::test_a_failed_sync_of_the_journal_acknowledges_nothing_more_and_is_not_tried_again",
         "AssertionError|TimeoutExpired",
+        slow=True,
+    ),
+    "believe a ledger without its seal": Sabotage(
+        believe_a_ledger_without_its_seal,
+        f"{FAULTS}damaged_ledger.py::test_one_changed_byte_anywhere_in_the_ledger_is_refused_with_the_way_out",
+        "TimeoutExpired|AssertionError",
+        slow=True,
+    ),
+    "leave checkpoints to SQLite": Sabotage(
+        leave_checkpoints_to_sqlite,
+        f"{FAULTS}storage_fails.py::test_a_failed_sync_of_the_database_ends_the_service_too",
+        "AssertionError|TimeoutExpired",
+        slow=True,
+    ),
+    "take a full disk for a failure": Sabotage(
+        take_a_full_disk_for_a_failure,
+        f"{FAULTS}full_disk.py::test_a_full_disk_refuses_writes_serves_reads_and_goes_on_when_there_is_room",
+        "did not come about",
         slow=True,
     ),
     "do not sync the ledger": Sabotage(
