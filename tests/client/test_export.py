@@ -174,7 +174,8 @@ def test_a_download_that_was_broken_off_is_continued(
         client.export(batch_size=5).write_jsonl(broken, on_progress=interrupt)
     assert not broken.exists()
     part = tmp_path / "broken.jsonl.part"
-    part.write_bytes(part.read_bytes() + b'{"half a li')  # what a crash leaves behind the last checkpoint
+    # What a crash leaves behind the last checkpoint, longer than what is still to come.
+    part.write_bytes(part.read_bytes() + b'{"half a li' + b"x" * 1_000_000)
     started: list[int] = []
     assert client.export().write_jsonl(broken, on_progress=lambda done, _: started.append(done)) == COUNT
     assert started[0] > 17
