@@ -10,14 +10,14 @@ import pytest
 from tests.faults.acks import Acks
 from tests.faults.check import check, files_agree, settle
 from tests.faults.load import Load, candidates
-from tests.faults.support import rounds
+from tests.faults.support import WHOLE, rounds
 from tests.support import Server, write_records
 
 EXIT_CANNOT_START = 1
 EXIT_TAKEN = 3
 
 
-@pytest.mark.parametrize("name", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("name", [signal.SIGTERM, signal.SIGINT] if WHOLE else [signal.SIGTERM])
 def test_a_stop_under_load_answers_what_is_under_way_and_leaves_the_files_up_to_date(
     victim: Server, acks: Acks, name: signal.Signals
 ) -> None:

@@ -14,7 +14,7 @@ from avocet_client.v1 import corrections_pb2 as pb
 from tests.faults.acks import Acks
 from tests.faults.check import check, export
 from tests.faults.load import Load, candidates
-from tests.faults.support import need
+from tests.faults.support import WHOLE, need, whole_only
 from tests.support import Server, queue_ids, write_records
 
 EXIT_STORAGE_FAILED = 5
@@ -52,7 +52,7 @@ def syncs_after_the_injected_one(trace: Path) -> list[str]:
     return [line for line in lines[injected + 1 :] if "ledger.db" in line and "sync(" in line]
 
 
-@pytest.mark.parametrize("when", [40, 90])
+@pytest.mark.parametrize("when", [40, 90] if WHOLE else [40])
 def test_a_failed_sync_of_the_journal_acknowledges_nothing_more_and_is_not_tried_again(
     victim: Server, acks: Acks, tmp_path: Path, when: int
 ) -> None:
@@ -60,6 +60,7 @@ def test_a_failed_sync_of_the_journal_acknowledges_nothing_more_and_is_not_tried
 
 
 def test_a_failed_sync_of_the_database_ends_the_service_too(victim: Server, acks: Acks, tmp_path: Path) -> None:
+    whole_only()
     end_by_a_failed_sync(victim, acks, tmp_path / "trace", "ledger.db", 1, least=200)
 
 

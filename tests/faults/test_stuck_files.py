@@ -11,7 +11,7 @@ import pytest
 from tests.faults.acks import Acks
 from tests.faults.check import answers, check, files, listings
 from tests.faults.load import Load, candidates
-from tests.faults.support import ext4, mounted, need, run
+from tests.faults.support import WHOLE, ext4, mounted, need, run, whole_only
 from tests.support import Server, write_records
 
 LAG = "shared file not brought up to date"
@@ -38,7 +38,7 @@ def mounted_and_open(server: Server) -> Iterator[None]:
         yield
 
 
-@pytest.mark.parametrize("stick", [immutable, mounted_and_open])
+@pytest.mark.parametrize("stick", [immutable, mounted_and_open] if WHOLE else [immutable])
 def test_acknowledgements_go_on_while_a_file_cannot_be_changed_and_it_is_caught_up_afterwards(
     victim: Server, acks: Acks, tmp_path: Path, stick
 ) -> None:
@@ -88,6 +88,7 @@ def test_a_file_system_without_exchange_is_served_all_the_same(victim: Server, a
 
 def test_a_file_system_in_memory_is_served_all_the_same(victim: Server, acks: Acks) -> None:
     need("root")
+    whole_only()
     with mounted(victim.data, "-t", "tmpfs", "tmpfs"):
         serve_and_restart(victim, acks)
 

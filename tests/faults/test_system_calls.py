@@ -50,7 +50,7 @@ def test_nothing_is_lost_by_a_kill_at_the_nth_system_call_that_writes(
     total = len(trace.read_text().splitlines())
     assert total > 50 and {"fdatasync", "renameat2", "pwrite64"} <= {_name(line) for line in trace.open()}
     dice = random.Random(acks.seed)
-    chosen = sorted(dice.sample(range(1, total), rounds(short=4, whole=100)))
+    chosen = sorted(dice.sample(range(1, total), rounds(short=2, whole=100)))
     fired = 0
     for when in list(range(1, 31)) + chosen if WHOLE else chosen:
         traced(victim, trace, "-e", f"inject={CALLS}:signal=KILL:when={when}")
