@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import hashlib
 import json
 import os
@@ -14,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from avocet_client import CandidateFilter, CorrectionsClient, RevisionExpired, to_kto
+from avocet_client import AsyncCorrectionsClient, CandidateFilter, CorrectionsClient, RevisionExpired, to_kto
 from avocet_client.v1 import corrections_pb2 as pb
 from tests.client.conftest import Make
 from tests.client.drivers import Proxy
@@ -225,3 +227,18 @@ def test_an_export_over_a_given_channel_and_a_closed_client_reads_on(server: Ser
     client.close()
     assert before + [example.id for example in export] == IDS
     client.close()
+
+
+def test_a_task_cancelled_in_the_middle_leaves_the_async_export_usable(server: Server) -> None:
+    async def read() -> list[str]:
+        async with AsyncCorrectionsClient(server.address) as client:
+            export = client.export(batch_size=5)
+            before = [(await anext(export)).id for _ in range(5)]
+            task = asyncio.ensure_future(anext(export))
+            await asyncio.sleep(0)
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                before.append((await task).id)
+            return before + [example.id async for example in export]
+
+    assert asyncio.run(read()) == IDS

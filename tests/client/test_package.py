@@ -156,6 +156,8 @@ def test_a_fresh_environment_gets_the_three_dependencies_and_what_grpc_needs(tmp
     }
     code = "from avocet_client import CorrectionsClient; CorrectionsClient('127.0.0.1:1'); import avocet_client.v1"
     subprocess.run([python, "-c", code], check=True, timeout=60, cwd=tmp_path, env={"PATH": os.environ["PATH"]})
+    command = subprocess.run([str(tmp_path / "bin" / "avocet")], capture_output=True, text=True, timeout=60)
+    assert command.returncode == 1 and "pip install 'avocet-client[cli]'" in command.stderr
     packaged = next(tmp_path.glob("lib/python*/site-packages/avocet_client"))
     assert {"py.typed", "v1/service_config.json", "v1/corrections_pb2.pyi"} <= {
         str(path.relative_to(packaged)) for path in packaged.rglob("*")

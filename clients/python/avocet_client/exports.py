@@ -195,6 +195,9 @@ class AsyncExport(_Export, AsyncIterator[pb.TrainingExample]):
             if self._call is None:
                 self._call = self._request_stream()
             response = await self._call.read()
+        except asyncio.CancelledError:
+            self.close()  # gRPC has cancelled the stream with the task; who iterates on gets another
+            raise
         except grpc.RpcError as error:
             await asyncio.sleep(self._broke(error_of_call(error)))
             return
