@@ -69,8 +69,10 @@ $(TRAINING)/.stamp: pyproject.toml clients/python/pyproject.toml
 	$(TRAINING)/bin/python -m pip install --quiet --disable-pip-version-check -e clients/python -e '.[training]'
 	touch $@
 
+# A short form: TRAINING_TESTS="tests/training/test_trainers.py -k sft".
+TRAINING_TESTS ?= tests/training
 test-training: $(TRAINING)/.stamp ## train with TRL from the stream, in an environment of its own (.venv-training)
-	HF_HUB_OFFLINE=1 $(TRAINING)/bin/python -m pytest tests/training --timeout 600
+	HF_HUB_OFFLINE=1 $(TRAINING)/bin/python -m pytest --timeout 600 $(TRAINING_TESTS)
 
 lint: setup $(VENV)/npm/.stamp-$(BUF_VERSION) ## check style, types, layers, protos and the generated code
 	$(BIN)/ruff check .
