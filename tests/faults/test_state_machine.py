@@ -155,7 +155,7 @@ class Machine(RuleBasedStateMachine):
 
     @rule(file=FILES, kind=st.sampled_from(["new", "new", "malformed", "again", "crlf", "blank"]), pick=PICKS)
     def append(self, file: File, kind: str, pick: int) -> None:
-        if self.touched[file]:
+        if self.touched[file] or self.ends_torn(file):
             return
         raw = self.foreign_line(file, kind, pick)
         with open(self.paths[file], "ab", buffering=0) as out:
@@ -170,7 +170,7 @@ class Machine(RuleBasedStateMachine):
 
     @rule(file=FILES, release=st.booleans())
     def append_by_held_handle(self, file: File, release: bool) -> None:
-        if (handle := self.held.get(file)) is None or self.touched[file]:
+        if (handle := self.held.get(file)) is None or self.touched[file] or self.ends_torn(file):
             return
         handle.write(self.foreign_line(file, "new", 0) + b"\n")
         self.foreign_came(file)
@@ -228,9 +228,11 @@ class Machine(RuleBasedStateMachine):
         else:
             data = path.read_bytes()
             os.truncate(path, int(len(data) * share))
-            torn = path.read_bytes().rpartition(b"\n")[2]
+            *whole, torn = path.read_bytes().split(b"\n")
             if torn.strip() and id_of(torn) is None:
-                self.models[file].kept[torn] += 1
+                # Where such a piece stood behind the cut before, this one is taken for it.
+                kept = self.models[file].kept
+                kept[torn] = max(kept[torn], whole.count(torn) + 1)
         self.models[file].ours |= self.models[file].records.keys()
         self.foreign_came(file)
         self.touched[file] = True
@@ -309,7 +311,8 @@ class Machine(RuleBasedStateMachine):
             view = read_plainly(self.paths[file].read_bytes())
             again = {id_of(raw) for raw in model.kept}
             assert not [id for id in view.twice() if id not in again]
-            assert not view.torn.strip() and not Counter(view.unreadable) - model.kept
+            assert not view.torn.strip() or view.torn in model.kept
+            assert not Counter(view.unreadable) - model.kept
             if file is File.CANDIDATES:
                 assert not [id for id in self.settled_before[file] & model.records.keys() if id not in view.ids]
 
@@ -336,7 +339,6 @@ class Machine(RuleBasedStateMachine):
     def check_files(self) -> None:
         for file, model in self.models.items():
             data = self.paths[file].read_bytes() if self.paths[file].exists() else b""
-            assert not data.rpartition(b"\n")[2].strip()
             kept, found = Counter(model.kept), dict[str, Any]()
             for raw in lines_of(data):
                 if kept[raw] > 0:
@@ -381,6 +383,11 @@ class Machine(RuleBasedStateMachine):
     def untold(self) -> set[str]:
         """Ids whose record other programs have changed since all was level."""
         return set(self.models[File.CANDIDATES].records) - self.settled[File.CANDIDATES]
+
+    def ends_torn(self, file: File) -> bool:
+        """Whose line runs into a piece that another left, lost it."""
+        data = self.paths[file].read_bytes() if self.paths[file].exists() else b""
+        return bool(data.rpartition(b"\n")[2])
 
     def foreign_line(self, file: File, kind: str, pick: int) -> bytes:
         model = self.models[file]
@@ -428,7 +435,7 @@ class Machine(RuleBasedStateMachine):
         again = {id_of(raw) for raw in model.kept}
         at = pick % len(lines) if lines else 0
         id = id_of(lines[at]) if lines else None
-        if id is None or at == len(lines) - 1 or id in again or id in model.ours:
+        if id is None or at == len(lines) - 1 or id in again or id in model.ours or id not in self.settled[file]:
             return
         if model.records.get(id) != json.loads(lines[at]):
             return

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
 
 from tests.faults.acks import Acks
-from tests.faults.check import check, files_agree, get
+from tests.faults.check import check, files_agree, get, settle
 from tests.faults.load import Caller, Load, candidates
 from tests.faults.support import rounds
 from tests.support import Server, eventually, record, write_records
@@ -88,6 +88,7 @@ class ServerMachine(RuleBasedStateMachine):
             self.server.kill()
         self.caller.close()
         self.start()
+        settle(self.acks, self.server)
 
     @rule(delete_ledger=st.booleans())
     def stop_and_start(self, delete_ledger: bool) -> None:
