@@ -72,9 +72,11 @@ def rebuild(
 
     Exit codes: 0 when it is done; 1 if it cannot be, or was not wanted; 3 if a server has the data directory.
     """
+    from avocet_grpc import logs
     from avocet_grpc.lock import DataDirectoryTaken
     from avocet_grpc.rebuild import lock
 
+    logs.configure()
     try:
         held = lock(data_dir)
     except DataDirectoryTaken as error:

@@ -65,8 +65,9 @@ class Rebuild:
         try:
             revision = (self._old.revision or 0) + 1
             with _opened(building / LEDGER, revision) as store:
-                for file, name in NAMES.items():
-                    Intake(store, file, Path(os.path.realpath(self._data_dir / name))).adopt(None)
+                with store.loading():
+                    for file, name in NAMES.items():
+                        Intake(store, file, Path(os.path.realpath(self._data_dir / name))).adopt(None)
                 store.write(self._carry_over).result()
                 records = store.read(lambda reader: sum(1 for line in reader.lines(File.CANDIDATES) if line.id))
             for suffix in SUFFIXES:
