@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 
 EXIT_CANNOT = 1
-EXIT_DAMAGE = 2
+EXIT_DAMAGE = 6
 EXIT_TAKEN = 3
 
 DataDir = Annotated[
@@ -37,7 +37,7 @@ def verify(data_dir: DataDir = Path("data")) -> None:
 
         avocet-grpc verify --data-dir ./data
 
-    Exit codes: 0 where nothing is damaged; 1 if it cannot be told; 2 if the ledger or a file is damaged.
+    Exit codes: 0 where nothing is damaged; 1 if it cannot be told; 6 if the ledger or a file is damaged.
     """
     from avocet_grpc.store.soundness import LedgerUnusable
     from avocet_grpc.verify import verify as compare

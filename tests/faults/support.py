@@ -18,6 +18,9 @@ REQUIRED = os.environ.get("REQUIRE_FAULT_TESTS") == "1"
 WHOLE = os.environ.get("FAULTS") == "full"
 """The whole of every row, as `make test-faults` runs it; else a short form."""
 
+# Where the file systems' tools lie, which not every environment of root's has in its path.
+os.environ["PATH"] = f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin"
+
 NEEDS: dict[str, Callable[[], bool]] = {
     "root": lambda: os.geteuid() == 0,
     "strace": lambda: shutil.which("strace") is not None,

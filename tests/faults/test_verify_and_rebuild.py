@@ -83,9 +83,9 @@ def test_verify_calls_a_file_that_lost_its_half_damaged(worked: Server) -> None:
     sound = worked.candidates.read_bytes()
     for content in (sound[: len(sound) // 2], b""):
         worked.candidates.write_bytes(content)
-        assert "DAMAGE: sft_candidates.jsonl" in verified(worked, code=2)
+        assert "DAMAGE: sft_candidates.jsonl" in verified(worked, code=6)
     worked.candidates.unlink()
-    assert "the file is missing" in verified(worked, code=2)
+    assert "the file is missing" in verified(worked, code=6)
 
 
 def test_verify_finds_one_changed_byte_of_any_record_also_beside_a_running_server(worked: Server, acks: Acks) -> None:
@@ -94,14 +94,14 @@ def test_verify_finds_one_changed_byte_of_any_record_also_beside_a_running_serve
         (key, raw) = db.execute("SELECT key, raw FROM bodies ORDER BY key LIMIT 1 OFFSET 7").fetchone()
         at = random.Random(acks.seed).randrange(len(raw))
         db.execute("UPDATE bodies SET raw = ? WHERE key = ?", (raw[:at] + b"~" + raw[at + 1 :], key))
-    assert f"the bytes of line {key}" in verified(worked, code=2)
+    assert f"the bytes of line {key}" in verified(worked, code=6)
 
 
 def test_verify_of_a_damaged_ledger_names_the_way_out_and_rebuild_is_it(worked: Server, acks: Acks) -> None:
     revision = acks.highest_revision
     flip(ledger_of(worked), 20)
     damaged = ledger_of(worked).read_bytes()
-    assert "DAMAGE: the way out: avocet-grpc rebuild" in verified(worked, code=2)
+    assert "DAMAGE: the way out: avocet-grpc rebuild" in verified(worked, code=6)
     assert "avocet-grpc rebuild" in refusal(worked)
     asked = command(worked, "rebuild")
     assert asked.returncode == 1 and "This cannot come back" in asked.stdout and "--yes" in asked.stderr
