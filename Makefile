@@ -113,6 +113,16 @@ lint-fresh:
 generate: setup ## generate the Python client's stubs and service config from protos/
 	$(BIN)/python protos/generate.py
 
+# pip-audit has a place of its own, so that what it needs is not among what it looks at.
+$(VENV)/audit/.stamp: | $(VENV)/.stamp
+	$(PYTHON) -m venv $(VENV)/audit
+	$(VENV)/audit/bin/python -m pip install --quiet --disable-pip-version-check 'pip-audit>=2.7'
+	touch $@
+
+.PHONY: audit
+audit: setup $(VENV)/audit/.stamp ## look up the installed dependencies in the database of known holes
+	$(BIN)/python -m tests.audit $(VENV)/audit/bin/pip-audit
+
 demo: setup ## run a server and show a session with it
 	$(BIN)/python -m tests.demo
 
