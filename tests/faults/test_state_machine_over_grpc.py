@@ -16,7 +16,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_sta
 from tests.faults.acks import Acks
 from tests.faults.check import check, files_agree, get, settle
 from tests.faults.load import Caller, Load, candidates
-from tests.faults.support import rounds
+from tests.faults.support import WHOLE, rounds
 from tests.support import Server, eventually, record, write_records
 
 EXAMPLES = rounds(2, 20)
@@ -109,6 +109,7 @@ def test_any_order_of_events_leaves_what_the_ledger_of_acks_says() -> None:
         stateful_step_count=STEPS,
         deadline=None,
         database=None,
+        derandomize=not WHOLE,
         suppress_health_check=list(HealthCheck),
         phases=[Phase.generate],
     )
