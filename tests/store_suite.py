@@ -286,6 +286,10 @@ class StoreSuite:
         assert [line.sync for line in store.read(lambda r: r.pending(File.CANDIDATES, 9))] == [Sync.APPEND] * 4
         assert store.read(lambda r: r.has_malformed(File.CANDIDATES, parse(b"{torn").digest))
         assert not store.read(lambda r: r.has_malformed(File.CANDIDATES, parse(b"{other").digest))
+        digest = candidate_line(0).digest
+        assert store.read(lambda r: r.has_duplicate(File.CANDIDATES, "c0", digest))
+        assert not store.read(lambda r: r.has_duplicate(File.CANDIDATES, "c7", digest))
+        assert not store.read(lambda r: r.has_duplicate(File.APPROVED, "c0", digest))
 
     def test_what_is_durable_and_what_was_displaced_is_kept(self, store: Store) -> None:
         assert store.read(lambda r: r.durable(File.APPROVED)) == Durable()

@@ -207,6 +207,9 @@ class Reader(Protocol):
     def has_malformed(self, file: File, digest: bytes) -> bool:
         """True where a malformed line of these bytes is known."""
 
+    def has_duplicate(self, file: File, id: str, digest: bytes) -> bool:
+        """True where a DUPLICATE line of this id and these bytes is known."""
+
     def line_of(self, file: File, id: str) -> LedgerLine | None:
         """The RECORD line of this id in the file."""
 

@@ -147,7 +147,9 @@ class Drain:
         if line.columns is None:
             return not tx.has_malformed(self._file, line.digest)
         id = line.columns.id
-        if tx.was_ours(self._file, id, content_digest(line.record or {})):
+        if tx.was_ours(self._file, id, content_digest(line.record or {})) or tx.has_duplicate(
+            self._file, id, line.digest
+        ):
             return False
         last = next((entry for entry in tx.history(id) if entry.file is self._file), None)
         return last is None or last.action != "delete"

@@ -206,6 +206,10 @@ class SqlReader:
         query = "SELECT 1 FROM lines WHERE file = ? AND id IS NULL AND kind = 2 AND digest = ? LIMIT 1"
         return self._db.execute(query, (file, digest)).fetchone() is not None
 
+    def has_duplicate(self, file: File, id: str, digest: bytes) -> bool:
+        query = "SELECT 1 FROM lines WHERE file = ? AND id = ? AND kind = 1 AND digest = ? LIMIT 1"
+        return self._db.execute(query, (file, id, digest)).fetchone() is not None
+
     def line_of(self, file: File, id: str) -> LedgerLine | None:
         query = f"SELECT {LINE} FROM lines l WHERE l.file = ? AND l.id = ? AND l.kind = 0 AND l.sync <> 3"
         row = self._db.execute(query, (file, id)).fetchone()

@@ -316,3 +316,13 @@ def test_a_cut_at_the_end_of_a_line_is_damage_though_a_decision_waits_for_anothe
     assert len(lines_of(path.read_bytes())) == 2
     machine.touched[File.CANDIDATES] = True
     machine.come_to_rest()
+
+
+def test_a_second_line_of_an_id_in_a_displaced_file_is_not_taken_for_an_edit_of_its_record(machine: Machine) -> None:
+    machine.begin(count=3)
+    machine.append(file=File.CANDIDATES, kind="again", pick=1)
+    machine.stop_and_start(delete_ledger=True)
+    machine.wait_long()
+    machine.damage(file=File.CANDIDATES, share=0.3)
+    machine.stop_and_start(delete_ledger=False)
+    assert machine.model.candidates.kept
