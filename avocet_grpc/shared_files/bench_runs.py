@@ -9,7 +9,7 @@ from avocet_grpc.core.errors import RunNotFound
 from avocet_grpc.core.model import ParsedLine
 from avocet_grpc.core.ports import Run
 from avocet_grpc.core.record import parse
-from avocet_grpc.shared_files.watch import split_lines
+from avocet_grpc.shared_files.watch import read_regular
 
 CANDIDATES_NAME = "sft_candidates.jsonl"
 
@@ -43,15 +43,14 @@ class BenchRuns:
         if not base or not _is_plain(run_id):
             raise RunNotFound(run_id)
         try:
-            data = (Path(base) / run_id / CANDIDATES_NAME).read_bytes()
+            data = read_regular(Path(base) / run_id / CANDIDATES_NAME)
         except (OSError, ValueError) as error:
             raise RunNotFound(run_id) from error
-        found = split_lines(data + b"\n", 0)
-        return [parse(raw) for _, raw in found.lines]
+        return [parse(raw) for raw in data.split(b"\n") if raw.strip()]
 
 
 def _is_plain(name: str) -> bool:
-    """True for one path component that is valid Unicode."""
-    if name in ("", ".", "..") or any(c in name for c in "/\\\0"):
+    """True for one path component that is valid Unicode and that Import takes."""
+    if name in ("", ".") or ".." in name or any(c in name for c in "/\\\0"):
         return False
     return not any("\ud800" <= c <= "\udfff" for c in name)

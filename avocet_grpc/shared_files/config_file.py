@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import io
 import os
 import tempfile
@@ -15,8 +16,11 @@ from ruamel.yaml.comments import CommentedMap
 from ruamel.yaml.error import YAMLError
 
 from avocet_grpc.core.errors import ConfigUnreadable
+from avocet_grpc.shared_files.watch import read_regular
 
 NAME = "label_tool.yaml"
+BYTE_ORDER_MARK = "\ufeff"
+FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 SECTION = "sft"
 KEY = "bench_results_dir"
 
@@ -30,7 +34,7 @@ class YamlConfigFile:
     def bench_results_dir(self) -> str:
         """The value; empty where the key, or a readable file, is absent."""
         try:
-            content = yaml.safe_load(self._path.read_bytes())
+            content = yaml.safe_load(read_regular(self._path))
         except (OSError, ValueError, RecursionError, yaml.YAMLError):
             return ""
         section = content.get(SECTION) if isinstance(content, dict) else None
@@ -38,20 +42,27 @@ class YamlConfigFile:
         return value if isinstance(value, str) else ""
 
     def set_bench_results_dir(self, value: str) -> None:
-        """Change the key, and nothing else, in one rename. Raises ConfigUnreadable or OSError."""
+        """Change the key, and nothing else, in one rename. Raises ConfigUnreadable, or OSError for a full disk."""
         # A symlink stays one: the file that it names is replaced.
         path = Path(os.path.realpath(self._path))
         text = self._text(path)
-        _replace(path, _changed(text or "", value).encode())
+        mark = text[:1] if text.startswith(BYTE_ORDER_MARK) else ""
+        data = (mark + _changed(text.removeprefix(mark), value)).encode()
+        try:
+            _replace(path, data)
+        except OSError as error:
+            if error.errno in FULL:
+                raise
+            raise ConfigUnreadable("the config file cannot be written") from error
 
     @staticmethod
-    def _text(path: Path) -> str | None:
+    def _text(path: Path) -> str:
         try:
-            return path.read_bytes().decode("utf-8-sig")
+            return read_regular(path).decode("utf-8")
         except FileNotFoundError:
-            return None
-        except ValueError as error:
-            raise ConfigUnreadable("the config file is no UTF-8 text") from error
+            return ""
+        except (OSError, ValueError) as error:
+            raise ConfigUnreadable("the config file cannot be read as UTF-8 text") from error
 
 
 def _changed(text: str, value: str) -> str:
@@ -64,8 +75,8 @@ def _changed(text: str, value: str) -> str:
     if section is None:
         section = content[SECTION] = CommentedMap()
         plain[SECTION] = {}
-    elif not isinstance(section, dict):
-        raise ConfigUnreadable(f"the key {SECTION} is no mapping")
+    elif not isinstance(section, CommentedMap) or section.yaml_anchor() is not None:
+        raise ConfigUnreadable(f"the key {SECTION} is no mapping of its own")
     section[KEY] = plain[SECTION][KEY] = value
     with contextlib.suppress(yaml.YAMLError, IndexError, ValueError):
         spliced = _spliced(text, value)
@@ -81,6 +92,10 @@ def _spliced(text: str, value: str) -> str:
     quoted = "'" + value.replace("'", "''") + "'"
     root = yaml.compose(text, Loader=yaml.SafeLoader)
     section = _value_of(root, SECTION) if root is not None else None
+    if section is not None and not section.value:
+        # An empty mapping, or none at all.
+        begin, end = section.start_mark.index, section.end_mark.index
+        return text[:begin].rstrip(" ") + f" {{{KEY}: {quoted}}}" + text[end:]
     ending = "\r\n" if "\r\n" in text else "\n"
     if section is None:
         start = text if not text or text.endswith("\n") else text + ending

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import stat
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,19 +32,6 @@ class Signature:
     def same_file(self, other: Signature) -> bool:
         """True for the same inode."""
         return (self.device, self.inode) == (other.device, other.inode)
-
-
-@dataclass(frozen=True, slots=True)
-class FileLines:
-    """The lines of a stretch of a file.
-
-    `lines` are (offset, bytes without newline), blank ones left out; `end` is the offset after the last newline and
-    `rest` what stands behind it.
-    """
-
-    lines: list[tuple[int, bytes]]
-    end: int
-    rest: bytes
 
 
 def of_stat(found: os.stat_result) -> Signature:
@@ -75,21 +63,18 @@ def read_range(path: Path, start: int, end: int) -> bytes:
     return b"".join(parts)
 
 
+def read_regular(path: Path) -> bytes:
+    """The content of a regular file. Raises OSError, also for a pipe, where a read might wait for ever."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    with open(descriptor, "rb", buffering=0) as file:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EINVAL, "no regular file", str(path))
+        return file.readall()
+
+
 def tail_before(path: Path, end: int) -> bytes:
     """The last 64 KB before `end`; what a grown file must still have there. Raises OSError."""
     return read_range(path, max(0, end - TAIL_BYTES), end) if end else b""
-
-
-def split_lines(data: bytes, base: int) -> FileLines:
-    """Split at newlines alone; `base` is the offset of the first byte."""
-    lines: list[tuple[int, bytes]] = []
-    start = 0
-    while (stop := data.find(b"\n", start)) >= 0:
-        raw = data[start:stop]
-        if raw.strip():
-            lines.append((base + start, raw))
-        start = stop + 1
-    return FileLines(lines, base + start, data[start:])
 
 
 def has_writer(path: Path) -> bool | None:

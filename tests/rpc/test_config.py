@@ -57,6 +57,46 @@ def test_setting_the_directory_changes_that_key_alone(server: Server) -> None:
     assert get_directory(server) == ""
 
 
+@pytest.mark.parametrize(
+    "before",
+    [
+        "c: ~\ng: |-\n   x\n",
+        "h:   [1,\n  2]\nsft: {}\n",
+        "h:   [1,\n  2]\nsft:\nlast: ~\n",
+        "sft: ~  # none yet\nlast: 1\n",
+        "\ufeffa: 1\n",
+    ],
+)
+def test_adding_the_key_leaves_every_other_character_as_it_was(server: Server, before: str) -> None:
+    path = server.config / "label_tool.yaml"
+    path.write_bytes(before.encode())
+    set_directory(server, "/new")
+    assert get_directory(server) == "/new"
+    after = path.read_bytes().decode()
+    assert all(line.rstrip(" ~{}") in after for line in before.splitlines() if not line.startswith("sft: ~"))
+    assert after.startswith(before[:4])
+    assert len(after) <= len(before) + len("sft:\n {bench_results_dir: '/new'}\n")
+
+
+def test_a_section_that_is_another_one_by_an_alias_is_left_alone(server: Server) -> None:
+    path = server.config / "label_tool.yaml"
+    path.write_text(text := "base: &b {bench_results_dir: /z}\nsft: *b\n")
+    failure = failure_of(lambda: set_directory(server, "/new"))
+    assert (failure.code, failure.reason) == (grpc.StatusCode.FAILED_PRECONDITION, "CONFIG_UNREADABLE")
+    assert path.read_text() == text
+
+
+def test_a_config_file_that_is_none_holds_nothing_up(server: Server) -> None:
+    path = server.config / "label_tool.yaml"
+    for make in (os.mkfifo, os.mkdir):
+        make(path)
+        assert get_directory(server) == ""
+        failure = failure_of(lambda: set_directory(server, "/new"))
+        assert (failure.code, failure.reason) == (grpc.StatusCode.FAILED_PRECONDITION, "CONFIG_UNREADABLE")
+        path.unlink() if make is os.mkfifo else path.rmdir()
+    assert server.stop() == 0
+
+
 @pytest.mark.parametrize("broken", ["a: [1\nb: }", "- a list\n", "just a word\n", "a: 1\n\tb: 2\n"])
 def test_a_file_that_is_no_yaml_mapping_is_left_alone(server: Server, broken: str) -> None:
     path = server.config / "label_tool.yaml"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import grpc
 
 from avocet_client.v1 import corrections_pb2 as pb
@@ -13,6 +15,17 @@ def test_without_a_directory_there_are_no_runs(quiet_server: Server) -> None:
     failure = failure_of(lambda: quiet_server.stub.Import(pb.ImportRequest(run_id="2025-03-01-120000")))
     assert (failure.code, failure.reason) == (grpc.StatusCode.NOT_FOUND, "RUN_NOT_FOUND")
     assert failure.resource == "2025-03-01-120000"
+
+
+def test_a_run_that_is_a_pipe_or_has_a_name_that_import_refuses_is_none(server: Server) -> None:
+    server.set_runs_directory()
+    (server.runs / "pipe").mkdir()
+    os.mkfifo(server.runs / "pipe" / "sft_candidates.jsonl")
+    make_run(server.runs, "foo..bar", count=1)
+    assert list(server.stub.ListRuns(pb.ListRunsRequest()).runs) == []
+    failure = failure_of(lambda: server.stub.Import(pb.ImportRequest(run_id="pipe"), timeout=5))
+    assert (failure.code, failure.reason) == (grpc.StatusCode.NOT_FOUND, "RUN_NOT_FOUND")
+    assert server.stop() == 0
 
 
 def test_runs_are_listed_newest_first_with_their_counts_and_paged(server: Server) -> None:
