@@ -5,7 +5,7 @@ Whoever implements the ledger MUST pass `tests/store_suite.py`. A new engine is 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -204,6 +204,9 @@ class Reader(Protocol):
     def displaced(self, file: File) -> list[DisplacedFile]:
         """The files that swaps took away and that are still watched, oldest first."""
 
+    def duplicate_order(self, file: File) -> dict[str, list[int]]:
+        """Of each id with several lines: the keys of those that are CLEAN, in their order in the file."""
+
     def has_malformed(self, file: File, digest: bytes) -> bool:
         """True where a malformed line of these bytes is known."""
 
@@ -278,6 +281,12 @@ class Transaction(Reader, Protocol):
 
     def placed_all(self, places: Iterable[Place]) -> None:
         """`placed` for many lines at once."""
+
+    def settle_duplicates(self, file: File, before: Mapping[str, list[int]]) -> list[tuple[bytes, bytes]]:
+        """Where others changed the order of lines of one id since `before`, that in the file says which of them counts.
+
+        Gives the raw record before and after of each id whose record is another one now.
+        """
 
     def moved_all(self, file: File, moves: Iterable[Move]) -> None:
         """The same lines stand elsewhere in the file."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -26,7 +27,10 @@ DRAIN_S = 60.0
 DRAIN_AT_STOP_S = 1.0
 REST_S = 1.0
 """How long a displaced file that is not as noted must be still before it is read as a whole."""
+HELD_AT_STOP_S = 3.0
+"""How long a stop waits for programs that have a displaced file open and do not write."""
 LINES_AT_ONCE = 1_000
+SET_ASIDE = re.compile(r"\.from-([0-9]+)\.displaced$")
 UNKNOWN_SIZE = 2**63 - 1
 """Noted of a file that somebody was rewriting: what comes behind its end is not news."""
 
@@ -84,6 +88,7 @@ class Drain:
             found = signature(path)
             if found is None:
                 continue
+            note = note or _note_in_name(path, found)
             ours = note is not None and (found.device, found.inode) != (note.device, note.inode)
             if ours or (current is not None and found.same_file(current)):
                 # The exchange never happened: it is a copy of ours, or another name of the file itself.
@@ -110,11 +115,23 @@ class Drain:
                 self._save(old, found, exact, whole_lines=True)
             patience = DRAIN_AT_STOP_S if stopping else DRAIN_S if exact else REST_S
             if still < patience or has_writer(old.path) or (old.has_other_names() and not stopping):
+                if stopping and exact and still >= HELD_AT_STOP_S:
+                    self._set_aside(old)
                 continue
             self._save(old, found, exact, whole_lines=False)
             if signature(old.path) == found:
                 self._drop(old)
                 self._displaced.remove(old)
+
+    def _set_aside(self, old: Displaced) -> None:
+        """Leave it for the next start; its name says up to where it was read, since the ledger may be gone then."""
+        stem = SET_ASIDE.sub("", old.path.name).removesuffix(swap.DISPLACED)
+        path = old.path.with_name(f"{stem}.from-{old.read_to}{swap.DISPLACED}")
+        os.rename(old.path, path)
+        swap.sync_directory(path.parent)
+        self._forget(old.path.name)
+        self._displaced.remove(old)
+        log.warning("another program has the old file open; what it still writes is taken in at the next start")
 
     def _drop(self, old: Displaced) -> None:
         with contextlib.suppress(FileNotFoundError):
@@ -134,7 +151,7 @@ class Drain:
             old.read_to = max(old.read_to, end)
 
     def _take_in(self, tx: Transaction, old: Displaced, lines: list[ParsedLine], end: int, exact: bool) -> None:
-        saved = sum(self._is_news(tx, line, exact) and self._take_line(tx, line) for line in lines)
+        saved = sum(self._is_news(tx, line, exact) and self._take_line(tx, line, exact) for line in lines)
         if old.noted is not None:
             tx.note_displaced(self._file, replace(old.noted, read_to=max(old.read_to, end)))
         if saved:
@@ -154,8 +171,8 @@ class Drain:
         last = next((entry for entry in tx.history(id) if entry.file is self._file), None)
         return last is None or last.action != "delete"
 
-    def _take_line(self, tx: Transaction, line: ParsedLine) -> bool:
-        standing = tx.line_of(self._file, line.columns.id) if line.columns else None
+    def _take_line(self, tx: Transaction, line: ParsedLine, exact: bool) -> bool:
+        standing = tx.line_of(self._file, line.columns.id) if line.columns and not exact else None
         if standing is None or line.columns is None:
             kind = tx.save(self._file, line)
             if kind is LineKind.RECORD and line.columns is not None:
@@ -167,6 +184,14 @@ class Drain:
         tx.replace(standing.key, line)
         reconcile.note(tx, self._file, line.columns.id, "edit", line.columns.status, previous)
         return True
+
+
+def _note_in_name(path: Path, found: Signature) -> DisplacedFile | None:
+    """What the name of a file that was set aside says of it."""
+    if (match := SET_ASIDE.search(path.name)) is None:
+        return None
+    read_to = int(match[1])
+    return DisplacedFile(path.name, found.device, found.inode, read_to, found.mtime_ns, read_to)
 
 
 def _parts(path: Path, start: int, stop: int, whole_lines: bool) -> Iterator[tuple[list[ParsedLine], int]]:

@@ -267,8 +267,11 @@ class Intake:
         if grew and (now is None or found is None or not now.same_file(found) or now.size <= size):
             return False
         failpoint.hit("intake.before")
+        order = self.store.read(lambda reader: reader.duplicate_order(self.file)) if plan.moves else {}
         self.store.write(lambda tx: reconcile.apply(tx, self.file, plan, read, note_imports)).result()
         self.write_moves(plan.moves)
+        if order:
+            self.store.write(lambda tx: reconcile.settle_duplicates(tx, self.file, order)).result()
         if found is not None:
             state = self.state(found, blank=blank)
             self.store.write(lambda tx: tx.set_file_state(self.file, state)).result()

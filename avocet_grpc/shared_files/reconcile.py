@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections import defaultdict, deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from avocet_grpc.core.clock import now_iso
@@ -241,6 +241,14 @@ def apply(tx: Transaction, file: File, plan: Plan, read: ReadLine, note_imports:
         tx.forget(line.key)
         if previous is not None and line.id is not None:
             note(tx, file, line.id, "delete", None, previous)
+
+
+def settle_duplicates(tx: Transaction, file: File, before: Mapping[str, list[int]]) -> None:
+    """Of lines of one id whose order others changed, another one may count now: an edit of theirs."""
+    for old, after in tx.settle_duplicates(file, before):
+        new = load(after)
+        status = new.get("status")
+        note(tx, file, new["id"], "edit", status if isinstance(status, str) else None, difference(load(old), new))
 
 
 def note(tx: Transaction, file: File, id: str, action: str, status: str | None, previous: str | None) -> None:

@@ -18,6 +18,7 @@ AT_FDCWD = -100
 RENAME_EXCHANGE = 2
 NO_EXCHANGE = frozenset({errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP})
 NO_COPY = frozenset({errno.ENOSYS, errno.EXDEV, errno.EINVAL, errno.EOPNOTSUPP, errno.EPERM})
+DISPLACED = ".displaced"
 COPY_BYTES = 64 * 1024 * 1024
 BUFFER_BYTES = 1024 * 1024
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -37,14 +38,14 @@ class Built:
 def names(path: Path) -> tuple[Path, Path]:
     """Free names beside the file: for the new one while it is built, and for the old one once it is displaced."""
     stamp = time.time_ns()
-    return path.with_name(f".{path.name}.{stamp}.new"), path.with_name(f".{path.name}.{stamp}.displaced")
+    return path.with_name(f".{path.name}.{stamp}.new"), path.with_name(f".{path.name}.{stamp}{DISPLACED}")
 
 
 def left_over(path: Path) -> list[Path]:
     """What swaps of this file displaced, oldest first; what was never more than half built is removed."""
     for built in path.parent.glob(f".{path.name}.*.new"):
         built.unlink()
-    return sorted(path.parent.glob(f".{path.name}.*.displaced"))
+    return sorted(path.parent.glob(f".{path.name}.*{DISPLACED}"))
 
 
 def build(reader: Reader, file: File, source: int, target: Path) -> Built:

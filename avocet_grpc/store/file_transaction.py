@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any, TypeVar
 
@@ -74,6 +74,48 @@ class FileTransaction(SqlTransaction):
         now = time.time()
         rows = ((at, length, digest, ours, now, digest, key) for key, digest, at, length, ours in places)
         self._db.executemany(PLACE_LINE, rows)
+
+    def settle_duplicates(self, file: File, before: Mapping[str, list[int]]) -> list[tuple[bytes, bytes]]:
+        settled = []
+        for id, keys in self.duplicate_order(file).items():
+            known = set(before.get(id, ())) & set(keys)
+            was = [key for key in before.get(id, ()) if key in known]
+            record = self.line_of(file, id)
+            # Not the order alone: a record that we changed stands at the end until the file is compacted.
+            if record is None or keys == sorted(keys) or was == [key for key in keys if key in known]:
+                continue
+            raw = self.raw(record.key)
+            self._exchange(file, keys)
+            record = self.line_of(file, id)
+            settled.append((raw, self.raw(record.key) if record else raw))
+        return [(old, new) for old, new in settled if old != new]
+
+    def _exchange(self, file: File, keys: list[int]) -> None:
+        """Give the keys, from the lowest, the lines in their order in the file, which is that of `keys`."""
+        standing = [(self.line(key), parse(self.raw(key))) for key in keys]
+        for key, (place, line) in zip(sorted(keys), standing, strict=True):
+            if place is not None and place.offset is not None:
+                self.edit(key, line, place.offset, len(line.raw))
+        chosen = min(keys)
+        if file == File.APPROVED:
+            lines = list(zip(sorted(keys), (line for _, line in standing), strict=True))
+            good = [key for key, line in lines if line.record and is_exportable(line.record)]
+            chosen = good[-1] if good else max(keys)
+        self._choose(file, keys, chosen)
+
+    def _choose(self, file: File, keys: list[int], chosen: int) -> None:
+        """Of the lines of one id this one is the record, and no other."""
+        for key in keys:
+            row = self.line(key)
+            if row is not None and row.kind is LineKind.RECORD and key != chosen:
+                self._close_example(key)
+                self._set_kind(key, LineKind.DUPLICATE)
+        row = self.line(chosen)
+        if row is not None and row.kind is LineKind.DUPLICATE:
+            self._set_kind(chosen, LineKind.RECORD)
+            line = parse(self.raw(chosen))
+            if file == File.APPROVED and line.record is not None:
+                self._open_example(chosen, line.record, stored_columns(line))
 
     def moved_all(self, file: File, moves: Iterable[Move]) -> None:
         self._db.executemany(

@@ -202,6 +202,16 @@ class SqlReader:
         query = "SELECT name, device, inode, size, mtime_ns, read_to FROM displaced WHERE file = ? ORDER BY name"
         return [DisplacedFile(*row) for row in self._db.execute(query, (file,))]
 
+    def duplicate_order(self, file: File) -> dict[str, list[int]]:
+        query = (
+            "SELECT id, key FROM lines WHERE file = ? AND sync = 0 AND id IN"
+            " (SELECT id FROM lines WHERE file = ? AND kind = 1) ORDER BY id, position"
+        )
+        order: dict[str, list[int]] = {}
+        for id, key in self._db.execute(query, (file, file)):
+            order.setdefault(id, []).append(key)
+        return order
+
     def has_malformed(self, file: File, digest: bytes) -> bool:
         query = "SELECT 1 FROM lines WHERE file = ? AND id IS NULL AND kind = 2 AND digest = ? LIMIT 1"
         return self._db.execute(query, (file, digest)).fetchone() is not None

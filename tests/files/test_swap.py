@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 
 from avocet_client.v1 import corrections_pb2 as pb
 from tests.support import Server, eventually, record, records, write_records
@@ -26,3 +27,34 @@ def test_a_file_that_is_kept_open_is_swapped_and_a_late_line_is_saved(stopped_se
     assert server.stop() == 0
     assert [one["id"] for one in records(path)] == [*(f"c{n}" for n in range(20)), "late"]
     assert not list(path.parent.glob(".*.displaced"))
+
+
+def test_a_stop_does_not_wait_for_a_program_that_holds_the_old_file_and_loses_nothing_of_it(
+    stopped_server: Server,
+) -> None:
+    path = stopped_server.candidates
+    write_records(path, [record(f"c{n}") for n in range(20)])
+    server = stopped_server.start()
+    inode = os.stat(path).st_ino
+    with open(path, "a") as held:
+        server.correct("c3", "better")
+        eventually(lambda: os.stat(path).st_ino != inode, within=5)
+        assert server.stop() == 0
+        held.write(json.dumps(record("late")) + "\n")
+    shutil.rmtree(server.data / ".avocet")
+    server.start()
+    eventually(lambda: sorted(one["id"] for one in records(path)) == sorted([f"c{n}" for n in range(20)] + ["late"]), 5)
+    assert {one["id"]: one for one in records(path)}["c3"]["corrected_response"] == "better"
+
+
+def test_a_second_line_of_an_id_from_a_displaced_file_is_kept_and_is_no_edit(stopped_server: Server) -> None:
+    path = stopped_server.candidates
+    write_records(path, [record("a", model_response="first"), record("b")])
+    server = stopped_server.start()
+    inode = os.stat(path).st_ino
+    with open(path, "a") as held:
+        server.correct("b", "better")
+        eventually(lambda: os.stat(path).st_ino != inode, within=5)
+        held.write(json.dumps(record("a", model_response="second")) + "\n")
+    eventually(lambda: server.stats().duplicate_ids == 1, within=5)
+    assert server.stub.GetCandidate(pb.GetCandidateRequest(id="a")).candidate.model_response == "first"
