@@ -65,11 +65,7 @@ _FITTERS: dict[str, Callable[[Any], Any]] = {
     "tokens_per_sec": _double,
     "gpu_id": _int32,
 }
-# Content that is no string has a field of its own, and is left out here.
-_MESSAGE_FITTERS: dict[str, Callable[[Any], Any]] = {
-    "role": _text,
-    "content": lambda value: _text(value) if isinstance(value, str) else None,
-}
+_MESSAGE_FITTERS: dict[str, Callable[[Any], Any]] = {"role": _text, "content": _text}
 
 
 def _fit(record: Record, fitters: dict[str, Callable[[Any], Any]]) -> tuple[dict[str, Any], str]:
@@ -78,6 +74,9 @@ def _fit(record: Record, fitters: dict[str, Callable[[Any], Any]]) -> tuple[dict
     extra: Record = {}
     for key, value in record.items():
         fitter = fitters.get(key)
+        if fitter is _text and type(value) is str and value.isascii():
+            typed[key] = value
+            continue
         fitted = _MISFIT if fitter is None else None if value is None else fitter(value)
         if fitted is _MISFIT:
             extra[key] = value
@@ -88,11 +87,12 @@ def _fit(record: Record, fitters: dict[str, Callable[[Any], Any]]) -> tuple[dict
 
 def chat_message(message: Record) -> pb.ChatMessage:
     """One message of a conversation; content that is no string goes to `content_json`."""
-    typed, extra = _fit(message, _MESSAGE_FITTERS)
     content = message.get("content", "")
-    if not isinstance(content, str):
-        typed["content_json"] = json.dumps(content)
-    return pb.ChatMessage(**typed, extra_json=extra)
+    if isinstance(content, str):
+        typed, extra = _fit(message, _MESSAGE_FITTERS)
+        return pb.ChatMessage(**typed, extra_json=extra)
+    typed, extra = _fit({key: value for key, value in message.items() if key != "content"}, _MESSAGE_FITTERS)
+    return pb.ChatMessage(**typed, content_json=json.dumps(content), extra_json=extra)
 
 
 def candidate_message(candidate: Candidate) -> pb.Candidate:

@@ -10,6 +10,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from tests.bench import anatomy
 from tests.bench.results import Figure, Ratio, Results
 from tests.bench.sides import ROOT
 
@@ -18,6 +19,7 @@ KEPT = DOCS / "performance.json"
 PAGE = DOCS / "performance.md"
 PLOTS = DOCS / "performance"
 BY_SIZE = ("Submit, 1 caller", "Queue, first page", "Queue, by token", "Stats", "StreamExport, first example")
+ONE_CALL = ("gRPC, an empty call", "edge, and between threads", *anatomy.PARTS)
 COLOURS = {"ours": "#1b6ca8", "floor": "#9aa5b1", "ledger": "#9aa5b1"}
 
 
@@ -105,12 +107,11 @@ def _export_by_batch(axes: Any, results: Results) -> None:
 
 
 def _one_call(axes: Any, results: Results) -> None:
-    parts = [f for f in results.figures if f.work == "one Submit"]
     left = 0.0
-    for part in parts:
+    for part in sorted((f for f in results.figures if f.work == "one Submit"), key=lambda f: ONE_CALL.index(f.side)):
         axes.barh(["one Submit"], [part.median], left=left, label=f"{part.side}: {part.median:.0f} us")
         left += part.median
-    axes.set(xlabel="microseconds", title="Where the time of one Submit goes, one caller")
+    axes.set(ylim=(-0.5, 2.5), yticks=[], xlabel="microseconds", title="Where the time of one Submit goes, one caller")
 
 
 def _curve(axes: Any, results: Results, work: str, unit: str) -> None:
