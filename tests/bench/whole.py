@@ -46,7 +46,8 @@ def memory(stage: Stage) -> Found:
 def shared_file(stage: Stage) -> Found:
     """From an answered decision to the moment when a plain reader can see it; and what was written for it."""
     ids = stage.queued_ids(A_SECOND * WATCHED_S)
-    watch = Watch(stage.directory / "data" / "sft_candidates.jsonl")
+    path = stage.directory / "data" / "sft_candidates.jsonl"
+    watch, blank = Watch(path), blank_bytes(path)
     answered: dict[str, float] = {}
     call: Any = stage.service.stub().Submit
     began = time.perf_counter()
@@ -56,14 +57,14 @@ def shared_file(stage: Stage) -> Found:
             call(pb.SubmitRequest.FromString(message))
             answered[ids[number]] = time.perf_counter()
         watch.wait_for(set(ids))
+    # A patch writes the new line and blanks the old one, a swap the whole file.
+    written = watch.grown + max(0, blank_bytes(path) - blank) + watch.swapped
     stage.undo(ids)
     late = [1000 * max(0.0, watch.seen[id] - at) for id, at in answered.items()]
     seen = figure("a decision's way into the shared file", "ours", stage.size, "ms", late)
-    # A patch blanks the old line, which is shorter than the new one, once for each line that it adds.
-    written = (watch.grown + watch.grown) / watch.grown if not watch.swaps else watch.written / watch.grown
     yield seen
     yield Ratio("a plain reader sees a decision", stage.size, seen.median, 100, at_most=True, unit="ms")
-    yield Ratio("bytes written to the file to the changed lines'", stage.size, written, 4, at_most=True)
+    yield Ratio("bytes written to the file to the changed lines'", stage.size, written / watch.changed, 4, at_most=True)
 
 
 def one_call(stage: Stage) -> Found:
@@ -88,6 +89,12 @@ def one_call(stage: Stage) -> Found:
         yield figure("one Submit", part, stage.size, "us", [value])
 
 
+def blank_bytes(path: Path) -> int:
+    """Bytes of the file's blank lines."""
+    with path.open("rb") as file:
+        return sum(len(line) for line in file if line.isspace())
+
+
 @dataclass
 class Watch:
     """Reads what is added to the file, opening it only where it has grown: an open would hold up its writer."""
@@ -96,7 +103,7 @@ class Watch:
 
     def __post_init__(self) -> None:
         self.seen: dict[str, float] = {}
-        self.grown = self.written = self.swaps = 0
+        self.grown = self.changed = self.swapped = 0
         self._end = Event()
         self._thread = Thread(target=self._run, daemon=True)
 
@@ -122,8 +129,7 @@ class Watch:
         while not self._end.wait(LOOK_EVERY_S):
             status = os.stat(self.path)
             if status.st_ino != self._inode:
-                self.swaps += 1
-                self.written += status.st_size
+                self.swapped += status.st_size
                 self._inode, self._size = status.st_ino, max(0, status.st_size - (8 << 20))
             if status.st_size > self._size:
                 self._read()
@@ -135,7 +141,7 @@ class Watch:
         now, whole = time.perf_counter(), tail[: tail.rfind(b"\n") + 1]
         self._size += len(whole)
         self.grown += len(whole)
-        self.written += 2 * len(whole)
-        for line in whole.splitlines():
+        for line in whole.splitlines(keepends=True):
             id = line.partition(b'"id": "')[2].partition(b'"')[0].decode()
-            self.seen.setdefault(id, now)
+            if self.seen.setdefault(id, now) == now:
+                self.changed += len(line)
