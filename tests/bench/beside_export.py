@@ -51,7 +51,7 @@ def main(
         server = Server(Path(directory))
         waiting = int(rounds * seconds * 2 * 2_000)
         _fill(server, examples, waiting)
-        server.start()
+        server.start(within=120)
         try:
             alone, beside, exported = _measure(server, seconds, rounds)
         finally:
