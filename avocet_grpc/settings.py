@@ -14,7 +14,7 @@ class Limits:
     """Calls at once, health checks apart; the next one gets OVERLOADED and a delay after which to try again."""
 
     waiting_writes: int = 10_000
-    """Changes that wait for the writer; the next one gets OVERLOADED."""
+    """Changes that wait for the writer, a stream's message being one; the next one gets OVERLOADED."""
 
     connections: int = 1_000
     """Connections at once; the next one is closed before anything is read from it."""
