@@ -24,7 +24,7 @@ APPENDERS = 3
 READERS = 2
 SWAPS = rounds(3, 200)
 CHANGES = SWAPS * 25
-WITHIN_S = 25 + SWAPS * 2
+WITHIN_S = 25 + SWAPS * 5
 
 
 class InodeWatch(threading.Thread):
