@@ -74,7 +74,7 @@ def test_filters_shards_splits_and_revisions_go_to_the_server(client: Any, serve
 def test_a_server_killed_five_times_changes_nothing_for_the_reader(make_client: Make, tmp_path: Path) -> None:
     server = Server(tmp_path)
     write_records(server.approved, approved(MANY))
-    proxy = Proxy(server.start().address)
+    proxy = Proxy(server.start(within=120).address)
     try:
         # A window that does not grow keeps what is under way small, so that each kill finds the stream unfinished.
         client = make_client(proxy.address, options=(("grpc.http2.bdp_probe", 0),))
@@ -86,7 +86,7 @@ def test_a_server_killed_five_times_changes_nothing_for_the_reader(make_client: 
             sha.update(example.SerializeToString(deterministic=True))
             if len(ids) in breaks:
                 server.kill()
-                proxy.target = server.start().address
+                proxy.target = server.start(within=120).address
         assert proxy.connections - connections >= KILLS
         assert ids == [f"e{number:05d}" for number in range(MANY)]
         assert sha.hexdigest() == undisturbed

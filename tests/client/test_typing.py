@@ -14,6 +14,7 @@ import pytest
 from tests.support import BIN, ROOT
 
 EXAMPLES = Path(__file__).parent / "typing"
+pytestmark = pytest.mark.timeout(300)
 PYRIGHT = BIN.parent / "npm" / "node_modules" / ".bin" / "pyright"
 
 
@@ -21,8 +22,16 @@ def mypy(file: Path, tmp_path: Path) -> set[int]:
     """The lines that mypy finds an error in, with the package and nothing else of the project."""
     settings = tmp_path / "mypy.ini"
     settings.write_text(f"[mypy]\nmypy_path = {ROOT / 'clients/python'}\n")
-    command = [str(BIN / "mypy"), "--strict", "--config-file", str(settings), "--cache-dir", str(tmp_path), str(file)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=110, cwd=EXAMPLES)
+    command = [
+        str(BIN / "mypy"),
+        "--strict",
+        "--config-file",
+        str(settings),
+        "--cache-dir",
+        str(tmp_path.parent / "mypy"),
+        str(file),
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=280, cwd=EXAMPLES)
     assert done.returncode in (0, 1), done.stdout + done.stderr
     return {int(line) for line in re.findall(rf"{file.name}:(\d+): error", done.stdout)}
 
@@ -40,7 +49,7 @@ def pyright(file: Path, tmp_path: Path) -> set[int]:
     shutil.copy(file, tmp_path)
     (tmp_path / "pyrightconfig.json").write_text(json.dumps(settings))
     command = [str(PYRIGHT), "-p", str(tmp_path), "--outputjson", "--pythonpath", sys.executable]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=110)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=280)
     assert done.returncode in (0, 1), done.stdout + done.stderr
     found = json.loads(done.stdout)
     assert found["summary"]["filesAnalyzed"] == 1
