@@ -126,10 +126,9 @@ audit: setup $(VENV)/audit/.stamp ## look up the installed dependencies in the d
 demo: setup ## run a server and show a session with it
 	$(BIN)/python -m tests.demo
 
-# Plots need matplotlib, and h2load is the witness of the load generator; it is left out where it cannot be had.
+# The witness of the load generator; it is left out where it cannot be had.
 .PHONY: bench-tools
 bench-tools: setup
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[bench]'
 	command -v h2load >/dev/null || { apt-get update -qq && apt-get install -qq -y nghttp2-client; } || true
 
 BENCH ?= --docs --size 1000 --size 100000 --size 1000000

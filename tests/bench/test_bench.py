@@ -29,6 +29,7 @@ def test_a_short_run_measures_every_work(tmp_path: Path, monkeypatch: pytest.Mon
     assert len(results.ratios) > 12
 
 
+@pytest.mark.timeout(300)
 def test_two_commits_are_compared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AVOCET_BENCH_DIR", str(tmp_path / "data"))
     done = _bench("compare", "HEAD", "--size", "50", "--rounds", "1", "--only", "stats")
@@ -36,7 +37,6 @@ def test_two_commits_are_compared(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 
 def test_the_page_is_made_of_the_results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("matplotlib")
     results = Results("a machine", [Figure("Stats", "ours", 1000, "ms", 0.25)], [Ratio("Stats", 1000, 1.5, 2, True)])
     for name, path in {"KEPT": "performance.json", "PAGE": "performance.md", "PLOTS": "performance"}.items():
         monkeypatch.setattr(report, name, tmp_path / path)
