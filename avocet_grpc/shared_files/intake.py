@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import time
 from collections import defaultdict, deque
@@ -14,7 +15,7 @@ import structlog
 from avocet_grpc import failpoint
 from avocet_grpc.core.model import File, LineKind, ParsedLine, Sync
 from avocet_grpc.core.ports import Durable, FileState, LedgerLine, Move, Reader, Store, Transaction
-from avocet_grpc.core.record import content_digest, parse
+from avocet_grpc.core.record import content_digest, digest_of, parse
 from avocet_grpc.shared_files import reconcile
 from avocet_grpc.shared_files.blocks import Blocks
 from avocet_grpc.shared_files.join import Join
@@ -198,6 +199,11 @@ class Intake:
         raw = read_range(self.path, self.scanned, found.size)
         if b"\n" in raw:
             return self._take_tail(found) and self.scanned == found.size
+        start = self.scanned
+        if self.store.read(lambda reader: self._is_half_of_ours(reader, raw, still)):
+            self._import([], found, found.size)
+            self.junk.append(Change(start, len(raw), digest_of(raw), None))
+            return True
         line = parse(raw)
         whole = line.columns is not None and has_writer(self.path) is False
         if still < TORN_S and not whole:
@@ -248,6 +254,7 @@ class Intake:
         self, descriptor: int, found: Signature | None, rules: reconcile.Rules, note_imports: bool
     ) -> bool:
         blocks = Blocks()
+        halves: list[Change] = []
         size = found.size if found else 0
 
         def read(one: Found) -> ParsedLine:
@@ -258,7 +265,9 @@ class Intake:
             scanner = LineScanner(descriptor, 0, size, blocks.feed)
             for offset, raw in self._logged(scanner, size):
                 join.take(offset, raw)
-            torn = self._take_torn_end(join, scanner, rules.stopped)
+            if self._is_half_of_ours(reader, scanner.rest, self._still()):
+                halves.append(Change(scanner.end, len(scanner.rest), digest_of(scanner.rest), None))
+            torn = not halves and self._take_torn_end(join, scanner, rules.stopped)
             planner = reconcile.Planner(reader, self.file, size, rules.with_torn(torn), join, read)
             return planner.run(), max(0, size - join.line_bytes)
 
@@ -277,7 +286,7 @@ class Intake:
             self.store.write(lambda tx: tx.set_file_state(self.file, state)).result()
         failpoint.hit("intake.after")
         self._report(plan)
-        self.junk = [Change(one.offset, one.length, one.digest, None) for one in plan.junk]
+        self.junk = halves + [Change(one.offset, one.length, one.digest, None) for one in plan.junk]
         self._doubtful, self.blank, self.put_back = plan.doubtful, blank, bool(plan.unplaced)
         self._forget_doubts(found, blocks)
         # Who appends all the time must not put a look at a large file off; what hides behind the growth is found later.
@@ -312,6 +321,19 @@ class Intake:
         self._grew, self.misplaced, self._checked = False, False, 0
         self.noted, self.scanned, self.blocks = found, found.size if found else 0, blocks
         self._remember_end()
+
+    def _is_half_of_ours(self, reader: Reader, rest: bytes, still: float) -> bool:
+        """Whether the torn end is what a kill, or a full disk, left of a line of ours that still waits.
+
+        The kernel stops a long write of a process that is killed. Nothing is lost with what our own line has whole; but
+        before the line's id others may write the same, so theirs is left to them until they are still.
+        """
+        if not rest.strip():
+            return False
+        for line in reader.pending(self.file, PENDING_LIMIT):
+            if line.sync in (Sync.APPEND, Sync.CHANGE) and reader.raw(line.key).startswith(rest):
+                return still >= TORN_S or json.dumps(line.id).encode() in rest
+        return False
 
     def _take_torn_end(self, join: Join, scanner: LineScanner, stopped: bool) -> bool:
         if not scanner.rest.strip():

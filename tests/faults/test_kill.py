@@ -9,12 +9,14 @@ import re
 import signal
 import subprocess
 import time
+from pathlib import Path
 
 import pytest
 
 from avocet_grpc import failpoint
+from avocet_grpc.core.model import File, Sync
 from tests.faults.acks import Acks
-from tests.faults.check import check, get
+from tests.faults.check import check, get, history_of
 from tests.faults.load import Load, candidates
 from tests.faults.support import WHOLE, rounds
 from tests.support import ROOT, Json, Server, eventually, record, write_records
@@ -118,6 +120,32 @@ def drive_to_the_end(server: Server, acks: Acks, load: Load) -> list[Json]:
 def test_each_failpoint_is_somewhere_in_the_code_and_no_other() -> None:
     code = "".join(path.read_text() for path in (ROOT / "avocet_grpc").rglob("*.py"))
     assert sorted(set(re.findall(r'failpoint\.hit\("([^"]+)"\)', code))) == sorted(failpoint.NAMES)
+
+
+def test_half_a_line_that_a_kill_left_of_ours_is_gone_after_the_next_start(victim: Server, acks: Acks) -> None:
+    """The kernel cuts a long write of a process that is killed, so a line of ours may end anywhere."""
+    prepare(victim, acks, 100)
+    for share in (0.2, 0.6, 0.99):
+        victim.environment = {failpoint.VARIABLE: "append.before:kill:4"}
+        victim.start()
+        with Load(acks, victim.address, threads=2) as load:
+            assert victim.ended(within=60) == KILLED
+        assert load.acknowledged >= 1
+        victim.environment = {}
+        for file, path in ((File.CANDIDATES, victim.candidates), (File.APPROVED, victim.approved)):
+            leave_half_a_line(victim, file, path, share)
+        check(acks, victim.start())
+        assert victim.stats().malformed == 0
+        victim.kill()
+
+
+def leave_half_a_line(server: Server, file: File, path: Path, share: float) -> None:
+    """What a write of the first line that waits for this file leaves when it is cut there."""
+    with history_of(server.data) as ledger:
+        waiting = [line for line in ledger.pending(file, 1_000) if line.sync is Sync.APPEND]
+        raw = ledger.raw(waiting[0].key) if waiting else b""
+    with path.open("ab") as out:
+        out.write(raw[: int(len(raw) * share)])
 
 
 RECOVERY = ("intake.before", "commit.before", "intake.after", "append.before", "patch.before", "patch.appended")
