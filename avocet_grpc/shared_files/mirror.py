@@ -33,12 +33,16 @@ SYNC_EVERY_S = 5.0
 
 
 class Mirror:
-    """Implements the three ways out, and holds the Intake and the Drain of the same file."""
+    """Implements the three ways out, and holds the Intake and the Drain of the same file.
+
+    `written` is how many lines the last round had to write.
+    """
 
     def __init__(self, store: Store, file: File, path: Path) -> None:
         self._store, self._file, self._path = store, file, path
         self.intake = Intake(store, file, path)
         self._drain = Drain(store, file, path)
+        self.written = 0
         self._refused_since: float | None = None
         self._next_swap = 0.0
         self._next_sync = 0.0
@@ -84,6 +88,7 @@ class Mirror:
 
     def _write_out(self) -> bool:
         pending = self._store.read(self._collect)
+        self.written = len(pending)
         if not pending and not self.intake.junk:
             self.intake.put_back = False
             self._refused_since = None

@@ -23,6 +23,9 @@ LOOK_EVERY_S = 0.25
 NOT_LEVEL_S = 0.05
 GATHER_S = 0.03
 """Commits that come within this time go out together."""
+GATHER_BUSY_S = 0.2
+BUSY_LINES = range(16, 2_000)
+"""Where a round writes so many lines, the next one waits longer: each costs the callers some, whatever it brings."""
 PRIVATE = ".avocet"
 RUNNING = "running"
 
@@ -80,7 +83,8 @@ class Syncer:
         level = True
         while not self._end.is_set():
             self._wake.wait(LOOK_EVERY_S if level else NOT_LEVEL_S)
-            self._end.wait(GATHER_S)
+            busy = sum(mirror.written for mirror in self._mirrors) in BUSY_LINES
+            self._end.wait(GATHER_BUSY_S if busy else GATHER_S)
             self._wake.clear()
             level = all([self._try(number, mirror) for number, mirror in enumerate(self._mirrors)])
             self._store.observer.files_level(level and not self._said)

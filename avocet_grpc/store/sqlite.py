@@ -42,8 +42,11 @@ WAITING = 10_000
 CHECKPOINT_CHANGES = 4_000
 """Changed rows after which the journal is copied into the database."""
 JOURNAL_BYTES = 64 * 1024 * 1024
-WRITER_CACHE_KB = 32 * 1024
-READER_CACHE_KB = 4 * 1024
+# Enough for the inner pages of a large ledger; the operating system has the others. Larger ones fill for hours, which
+# looks like a leak.
+WRITER_CACHE_KB = 8 * 1024
+READER_CACHE_KB = 1024
+LOADING_CACHE_KB = 64 * 1024
 # SQLite would not tell of a failure in an automatic checkpoint, and try it again.
 DURABLE = (
     "journal_mode = WAL",
@@ -220,7 +223,7 @@ class SqliteStore:
 
     def _open(self, path: Path | None, settings: Sequence[str]) -> None:
         self._path, self._settings, self._copied = path, settings, 0
-        self._db = self._connect(WRITER_CACHE_KB)
+        self._db = self._connect(LOADING_CACHE_KB if settings is QUICK else WRITER_CACHE_KB)
         self._prepare()
 
     def _disconnect(self) -> None:
