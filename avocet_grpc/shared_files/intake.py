@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections import defaultdict, deque
 from collections.abc import Iterable, Iterator
 from functools import partial
 from pathlib import Path
@@ -14,13 +13,14 @@ import structlog
 
 from avocet_grpc import failpoint
 from avocet_grpc.core.model import File, LineKind, ParsedLine, Sync
-from avocet_grpc.core.ports import Durable, FileState, LedgerLine, Move, Reader, Store, Transaction
-from avocet_grpc.core.record import content_digest, digest_of, parse
+from avocet_grpc.core.ports import Durable, FileState, Move, Reader, Store, Transaction
+from avocet_grpc.core.record import digest_of, parse
 from avocet_grpc.shared_files import reconcile
 from avocet_grpc.shared_files.blocks import Blocks
 from avocet_grpc.shared_files.join import Join
 from avocet_grpc.shared_files.patch import Change
 from avocet_grpc.shared_files.scan import FileChanged, Found, LineScanner, opened, read_line
+from avocet_grpc.shared_files.waiting import Waiting, standing
 from avocet_grpc.shared_files.watch import (
     Signature,
     from_state,
@@ -212,7 +212,7 @@ class Intake:
         return True
 
     def _import(self, lines: list[tuple[int, ParsedLine]], found: Signature, scanned: int) -> None:
-        waiting = _Waiting(self.store.read(lambda reader: reader.pending(self.file, PENDING_LIMIT)) if lines else [])
+        waiting = Waiting(self.store.read(lambda reader: reader.pending(self.file, PENDING_LIMIT)) if lines else [])
         junk: list[Change] = []
         blank = self.blank + scanned - self.scanned - sum(len(line.raw) + 1 for _, line in lines)
         failpoint.hit("intake.before")
@@ -221,7 +221,7 @@ class Intake:
             for offset, line in lines:
                 if (ours := waiting.take(tx, self.file, line)) is not None:
                     tx.placed(ours.key, line.digest, offset, len(line.raw), True)
-                    junk.extend(_standing(ours))
+                    junk.extend(standing(ours))
                     continue
                 kind = tx.adopt(self.file, line, offset, len(line.raw))
                 if kind is LineKind.RECORD and line.columns:
@@ -369,39 +369,6 @@ class Intake:
             stale=len(plan.junk),
             missing=plan.doubtful,
         )
-
-
-class _Waiting:
-    """Lines of ours that the file may hold already although the ledger does not know."""
-
-    def __init__(self, pending: list[LedgerLine]) -> None:
-        self._by_digest: dict[bytes, deque[LedgerLine]] = defaultdict(deque)
-        self._by_id: dict[str, LedgerLine] = {}
-        for line in pending:
-            # A removal without a place: its append reached the file, and the ledger could not note where.
-            if line.sync in (Sync.APPEND, Sync.CHANGE) or (line.sync is Sync.REMOVE and line.offset is None):
-                self._by_digest[line.digest].append(line)
-                self._by_id[line.id or ""] = line
-
-    def take(self, tx: Transaction, file: File, found: ParsedLine) -> LedgerLine | None:
-        """The line that was written here, as it is or as it was before it was changed again; None for others' lines."""
-        if same := self._by_digest.get(found.digest):
-            line = same.popleft()
-            self._by_id.pop(line.id or "", None)
-            return line
-        if found.columns is None or (known := self._by_id.get(found.columns.id)) is None:
-            return None
-        if not tx.was_ours(file, found.columns.id, content_digest(found.record or {})):
-            return None
-        self._by_digest[known.digest].remove(known)
-        return self._by_id.pop(found.columns.id)
-
-
-def _standing(line: LedgerLine) -> list[Change]:
-    """Where the file still holds what the line was before."""
-    if line.offset is None or line.length is None or line.file_digest is None:
-        return []
-    return [Change(line.offset, line.length, line.file_digest, None)]
 
 
 def _move(tx: Transaction, file: File, moves: list[Move]) -> None:
