@@ -103,7 +103,7 @@ class Planner:
         pending, left = self._match(pending, left, lambda line: None if line.sync is Sync.REMOVE else line.digest)
         pending, left = self._match(pending, left, lambda line: line.file_digest)
         missing, left = self._pair(gone + pending, left)
-        self._leftovers(left)
+        self._leftovers(left, missing)
         self._missing(missing, total)
         return self._plan
 
@@ -173,10 +173,14 @@ class Planner:
     def _is_known(self, id: str | None, digest: bytes) -> bool:
         return id is not None and self._reader.was_ours(self._file, id, digest)
 
-    def _leftovers(self, left: list[Found]) -> None:
+    def _leftovers(self, left: list[Found], missing: list[LedgerLine]) -> None:
+        starts = {line.offset: line for line in missing}
+        ends = {line.offset + line.length: line for line in missing if line.offset is not None and line.length}
         for one in left if not self._reader.is_empty(self._file) else ():
             new = self._read(one)
             if new.columns is None:
+                if self._is_ruin(new.raw, starts.get(one.offset), ends.get(one.offset + one.length)):
+                    self._plan.junk.append(one)
                 continue
             known = self._is_known(new.columns.id, content_digest(new.record or {}))
             # Beside the record of its id an older state of ours is what a crash left of a patch.
@@ -184,6 +188,19 @@ class Planner:
                 self._plan.junk.append(one)
         junk = {one.offset for one in self._plan.junk}
         self._plan.adopted = [one for one in left if one.offset not in junk]
+
+    def _is_ruin(self, raw: bytes, first: LedgerLine | None, last: LedgerLine | None) -> bool:
+        """Whether it is what a power cut left where lines stood that the ledger has whole.
+
+        A file may have grown on the disk by blocks that were never written: NULs, with the rest of a line before and
+        behind them.
+        """
+        head, _, rest = raw.partition(b"\0")
+        tail = rest.lstrip(b"\0")
+        if self._rules.durable is None or len(head) == len(raw) or b"\0" in tail:
+            return False
+        whole = [self._reader.raw(line.key) if line is not None else b"" for line in (first, last)]
+        return whole[0].startswith(head) and whole[1].endswith(tail)
 
     def _missing(self, missing: list[LedgerLine], total: int) -> None:
         gone = [line for line in missing if line.sync is Sync.CLEAN]
