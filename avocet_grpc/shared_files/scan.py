@@ -11,7 +11,7 @@ from pathlib import Path
 from avocet_grpc.core.model import ParsedLine
 from avocet_grpc.core.record import digest_of, parse
 
-CHUNK_BYTES = 4 * 1024 * 1024
+CHUNK_BYTES = 1024 * 1024
 
 
 class FileChanged(Exception):
