@@ -175,7 +175,7 @@ SABOTAGES: dict[str, Sabotage] = {
     "acknowledge before the commit": Sabotage(
         acknowledge_before_the_commit,
         f"{FAULTS}kill.py::test_nothing_is_lost_by_a_kill_at_the_failpoint[commit.before]",
-        "wrong:",
+        "wrong:|exit 5",
     ),
     "go on after a failed sync": Sabotage(
         go_on_after_a_failed_sync,

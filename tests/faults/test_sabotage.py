@@ -25,6 +25,8 @@ def run_sabotaged(name: str) -> subprocess.CompletedProcess[str]:
     sabotage = SABOTAGES[name]
     environment = {key: value for key, value in os.environ.items() if key not in ("FAULTS", "FAULT_ROUNDS")}
     environment[VARIABLE] = name
+    if sabotage.slow:
+        environment["FAULTS"] = "full"
     if sabotage.examples:
         environment["FAULT_ROUNDS"] = str(sabotage.examples)
     command = [sys.executable, "-m", "pytest", sabotage.caught_by, "-q", "-x", "-p", "no:cacheprovider"]
