@@ -225,6 +225,17 @@ class SqliteStore:
         self._path, self._settings, self._copied = path, settings, 0
         self._db = self._connect(LOADING_CACHE_KB if settings is QUICK else WRITER_CACHE_KB)
         self._prepare()
+        if settings is DURABLE and path is not None:
+            self._copy_journal(path)
+
+    def _copy_journal(self, path: Path) -> None:
+        """A journal that a crash left is copied and emptied: it would grow with each start that ends so."""
+        try:
+            self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        except sqlite3.Error as error:
+            failure = meaning(error, path)
+            if failure is None or not may_go_on(failure):
+                raise
 
     def _disconnect(self) -> None:
         self._db.close()

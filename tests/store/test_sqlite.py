@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import threading
 from pathlib import Path
 
@@ -52,3 +53,27 @@ class TestSqliteOnDisk(StoreSuite):
 class TestSqliteInMemory(StoreSuite):
     def open_store(self, tmp_path: Path) -> Store:
         return SqliteStore(None, encode)
+
+
+def test_a_journal_that_a_crash_left_does_not_grow_from_start_to_start(tmp_path: Path) -> None:
+    path, crashed = tmp_path / "ledger.db", tmp_path / "crashed"
+    for number in range(4):
+        store = SqliteStore(path, encode)
+        for n in range(60):
+            import_candidates(store, 60 * number + n)
+        # The files as they are in the midst of it are what a crash leaves.
+        crashed.mkdir()
+        for suffix in ("", "-wal"):
+            shutil.copy(f"{path}{suffix}", crashed)
+        store.close()
+        for old in tmp_path.glob("ledger.db*"):
+            old.unlink()
+        for file in crashed.iterdir():
+            file.rename(tmp_path / file.name)
+        crashed.rmdir()
+        size = path.with_name("ledger.db-wal").stat().st_size
+        assert size > 100_000
+        again = SqliteStore(path, encode)
+        assert path.with_name("ledger.db-wal").stat().st_size == 0
+        assert again.read(lambda r: r.stats(CandidateFilter())).total > 0
+        again.close()
