@@ -267,7 +267,7 @@ class Intake:
                 join.take(offset, raw)
             if self._is_half_of_ours(reader, scanner.rest, self._still()):
                 halves.append(Change(scanner.end, len(scanner.rest), digest_of(scanner.rest), None))
-            torn = not halves and self._take_torn_end(join, scanner, rules.stopped)
+            torn = bool(halves) or self._take_torn_end(join, scanner, rules.stopped)
             planner = reconcile.Planner(reader, self.file, size, rules.with_torn(torn), join, read)
             return planner.run(), max(0, size - join.line_bytes)
 
