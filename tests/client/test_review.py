@@ -7,12 +7,15 @@ import os
 import pty
 import re
 import select
+import signal
 import struct
 import subprocess
+import sys
 import termios
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -20,14 +23,20 @@ from avocet_client.v1 import corrections_pb2 as pb
 from tests.support import BIN, Server, record, write_records
 
 HINT = "[q]uit"
+LFLAG = 3
 WITHIN = 20.0
 
 
 class Terminal:
     """A process on a terminal of its own, 100 columns wide."""
 
-    def __init__(self, command: list[str], environment: dict[str, str]) -> None:
+    def __init__(self, command: list[str], environment: dict[str, str], prepare: Callable[[], Any] = int) -> None:
         self._ours, theirs = pty.openpty()
+
+        def take() -> None:
+            fcntl.ioctl(0, termios.TIOCSCTTY, 0)  # so that Ctrl-C reaches it
+            prepare()
+
         fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 100, 0, 0))
         self._process = subprocess.Popen(
             command,
@@ -36,7 +45,7 @@ class Terminal:
             stderr=theirs,
             env=environment,
             start_new_session=True,
-            preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),  # so that Ctrl-C reaches it
+            preexec_fn=take,
         )
         os.close(theirs)
         self.screen = ""
@@ -59,6 +68,15 @@ class Terminal:
                 self.screen += re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", data.decode(errors="replace"))
         return self.screen
 
+    def set_mode(self, change: Callable[[list[Any]], None]) -> None:
+        """Change the terminal's mode as another program on it would."""
+        mode = termios.tcgetattr(self._ours)
+        change(mode)
+        termios.tcsetattr(self._ours, termios.TCSANOW, mode)
+
+    def send(self, number: int) -> None:
+        self._process.send_signal(number)
+
     def end(self) -> int:
         return self._process.wait(timeout=WITHIN)
 
@@ -76,16 +94,34 @@ def reviewed(stopped_server: Server) -> Server:
 
 
 @pytest.fixture
-def terminal(reviewed: Server, tmp_path: Path) -> Iterator[Terminal]:
-    editor = tmp_path / "editor"
-    editor.write_text('#!/bin/sh\nsleep 0.01; echo "Air scatters blue light." > "$1"\n')
-    editor.chmod(0o755)
+def editor(tmp_path: Path) -> Path:
+    """The reviewer's editor; a test may write another in its place."""
+    path = tmp_path / "editor"
+    path.write_text('#!/bin/sh\nsleep 0.01; echo "Air scatters blue light." > "$1"\n')
+    path.chmod(0o755)
+    return path
+
+
+@pytest.fixture
+def begin(reviewed: Server, editor: Path) -> Iterator[Callable[..., Terminal]]:
+    """Begins a review in a terminal of its own."""
     kept = {key: value for key, value in os.environ.items() if not key.startswith("AVOCET_")}
-    environment = kept | {"HOME": str(tmp_path), "TERM": "xterm", "EDITOR": str(editor), "VISUAL": ""}
+    environment = kept | {"HOME": str(editor.parent), "TERM": "xterm", "EDITOR": str(editor), "VISUAL": ""}
     command = [str(BIN / "avocet"), "review", "--address", reviewed.address, "--reviewer", "kim"]
-    made = Terminal(command, environment)
-    yield made
-    made.close()
+    made: list[Terminal] = []
+
+    def start(command: list[str] = command, **changes: Any) -> Terminal:
+        made.append(Terminal(command, environment, **changes))
+        return made[-1]
+
+    yield start
+    for each in made:
+        each.close()
+
+
+@pytest.fixture
+def terminal(begin: Callable[..., Terminal]) -> Terminal:
+    return begin()
 
 
 def candidate(server: Server, id: str) -> pb.Candidate:
@@ -142,7 +178,32 @@ def test_what_somebody_else_decided_meanwhile_is_left_as_it_is(terminal: Termina
     assert terminal.end() == 0
 
 
-def test_an_interrupt_ends_the_review_and_keeps_what_was_decided(terminal: Terminal, reviewed: Server) -> None:
+def without_signals(mode: list[Any]) -> None:
+    mode[LFLAG] &= ~termios.ISIG
+
+
+def as_shells_have_it(mode: list[Any]) -> None:
+    mode[LFLAG] |= termios.ICANON | termios.ECHO
+
+
+STARTS: dict[str, Callable[[], Any]] = {
+    "by hand": lambda: None,
+    "by a script in the background, which ignores SIGINT": lambda: signal.signal(signal.SIGINT, signal.SIG_IGN),
+    "on a terminal that sends Ctrl-C as a key": lambda: termios.tcsetattr(0, termios.TCSANOW, changed(without_signals)),
+}
+
+
+def changed(change: Callable[[list[Any]], None]) -> list[Any]:
+    mode = termios.tcgetattr(0)
+    change(mode)
+    return mode
+
+
+@pytest.mark.parametrize("prepare", STARTS.values(), ids=STARTS.keys())
+def test_an_interrupt_ends_the_review_and_keeps_what_was_decided(
+    begin: Callable[..., Terminal], reviewed: Server, prepare: Callable[[], Any]
+) -> None:
+    terminal = begin(prepare=prepare)
     terminal.read_until(HINT)
     terminal.press("d")
     terminal.read_until("reason of two")
@@ -151,6 +212,100 @@ def test_an_interrupt_ends_the_review_and_keeps_what_was_decided(terminal: Termi
     terminal.read_until("1 discarded")
     assert terminal.end() == 0
     assert candidate(reviewed, "one").status == pb.CANDIDATE_STATUS_DISCARDED
+
+
+def test_an_interrupt_that_reaches_another_thread_or_comes_too_early_is_not_lost(
+    begin: Callable[..., Terminal],
+) -> None:
+    script = """if True:
+        import signal, threading, time
+        from avocet_client.cli.keys import Keys
+        def interrupted(keys):
+            try:
+                return "read " + keys.read()
+            except KeyboardInterrupt:
+                return "interrupted"
+        with Keys() as keys:
+            thread = threading.Thread(target=time.sleep, args=(60,), daemon=True)
+            thread.start()
+            threading.Timer(0.3, lambda: signal.pthread_kill(thread.ident, signal.SIGINT)).start()
+            print("1:", interrupted(keys))
+        with Keys() as keys:
+            try:
+                signal.raise_signal(signal.SIGINT)
+            except KeyboardInterrupt:
+                pass  # as Python does in a finaliser
+            print("2:", interrupted(keys), "done")
+    """
+    terminal = begin([sys.executable, "-c", script])
+    screen = terminal.read_until("done")
+    assert "1: interrupted" in screen and "2: interrupted" in screen
+    assert terminal.end() == 0
+
+
+def test_an_arrow_key_decides_nothing(terminal: Terminal, reviewed: Server) -> None:
+    terminal.read_until(HINT)
+    for sequence in ("\x1b[D", "\x1b[1;5D", "\x1bOS", "\x1bd"):
+        terminal.press(sequence)
+        terminal.read_until(HINT)
+    terminal.press("q")
+    terminal.read_until("nothing was decided")
+    assert candidate(reviewed, "one").status == pb.CANDIDATE_STATUS_NEEDS_REVIEW
+
+
+def test_after_a_stop_the_keys_work_whatever_mode_the_shell_left(terminal: Terminal) -> None:
+    terminal.read_until(HINT)
+    terminal.set_mode(as_shells_have_it)
+    terminal.send(signal.SIGCONT)
+    terminal.press("s")
+    terminal.read_until("reason of two")
+
+
+def test_ctrl_c_in_the_editor_is_the_editors_own(terminal: Terminal, editor: Path) -> None:
+    editor.write_text(
+        '#!/bin/sh\ntrap "echo \\"CAUGHT IT\\"" INT\necho "IN THE EDITOR"; read _; read _; echo "New." > "$1"\n'
+    )
+    terminal.read_until(HINT)
+    terminal.press("c")
+    terminal.read_until("IN THE EDITOR")
+    terminal.press("\x03")
+    terminal.read_until("CAUGHT IT")
+    terminal.press("\n\n")
+    terminal.read_until("What was wrong?")
+    terminal.press("x")
+    terminal.read_until("one is corrected.")
+
+
+def test_an_editor_that_fails_changes_nothing(terminal: Terminal, editor: Path) -> None:
+    editor.write_text("#!/bin/sh\nexit 1\n")
+    terminal.read_until(HINT)
+    terminal.press("c")
+    assert "EDITOR" in terminal.read_until(HINT)
+    terminal.press("q")
+    terminal.read_until("nothing was decided")
+
+
+def test_a_correction_outlives_a_server_that_is_away(terminal: Terminal, reviewed: Server, editor: Path) -> None:
+    editor.write_text('#!/bin/sh\nsleep 0.01; echo "And more." >> "$1"\n')
+    terminal.read_until(HINT)
+    reviewed.listen = reviewed.address
+    reviewed.kill()
+    tries = 1
+    while "one is corrected." not in decide_anew(terminal):
+        assert "Decide again" in terminal.screen and tries < 20
+        if tries == 1:
+            reviewed.start()
+        tries += 1
+    assert tries > 1
+    assert candidate(reviewed, "one").corrected_response.count("And more.") == tries
+
+
+def decide_anew(terminal: Terminal) -> str:
+    """Correct the candidate; gives the screen after that."""
+    terminal.press("c")
+    terminal.read_until("What was wrong?")
+    terminal.press("x")
+    return terminal.read_until(HINT)
 
 
 def test_without_a_terminal_it_says_what_to_use(reviewed: Server) -> None:

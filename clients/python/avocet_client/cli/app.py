@@ -8,13 +8,13 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any
 
-import click
 import grpc
 import typer
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from rich.text import Text
 
 from avocet_client.bulk_state import Correction
+from avocet_client.cli.editor import edit
 from avocet_client.cli.export import export
 from avocet_client.cli.options import ActionName, Category, OrderName, RequestId, Reviewer, word
 from avocet_client.cli.plain import plain
@@ -99,7 +99,7 @@ def submit(
     revision = None
     if action is ActionName.correct and text is None:
         candidate = session.client.get_candidate(id)
-        text, revision = click.edit(candidate.model_response, extension=".md"), candidate.revision
+        text, revision = edit(candidate.model_response), candidate.revision
         if text is None:
             session.err.print("Nothing was changed, so nothing is submitted.")
             return REFUSED

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import contextlib
 import sys
+import uuid
 from collections import Counter
 from collections.abc import Iterator
 from typing import Annotated, Any
 
-import click
 import typer
 from rich.text import Text
 
+from avocet_client.cli.editor import edit
 from avocet_client.cli.keys import Keys
 from avocet_client.cli.options import CategoryName, OrderName, Reviewer, word
 from avocet_client.cli.session import Session
 from avocet_client.cli.tables import candidate_panel
 from avocet_client.client import CorrectionsClient
-from avocet_client.errors import Conflict, NotFound
+from avocet_client.errors import Conflict, InvalidField, NotFound, TransportError, TryLater
 from avocet_client.v1 import corrections_pb2 as pb
 from avocet_client.words import CandidateFilter
 
@@ -38,13 +39,14 @@ def review(
     """
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
         raise ValueError("review needs a terminal; a program decides with 'avocet submit'")
-    with Keys() as keys:
-        walk = Review(session, Items(session.client, filter, word(order)), keys, reviewer or "")
-        with contextlib.suppress(KeyboardInterrupt):
+    keys = Keys()
+    walk = Review(session, Items(session.client, filter, word(order)), keys, reviewer or "")
+    try:
+        with keys, contextlib.suppress(KeyboardInterrupt):
             walk.run()
-    counts = dict(walk.counts)
-    words = ", ".join(f"{count} {name}" for name, count in counts.items() if count) or "nothing was decided"
-    session.show(counts, lambda: words)
+    finally:
+        words = ", ".join(f"{count} {name}" for name, count in walk.counts.items() if count) or "nothing was decided"
+        session.show(dict(walk.counts), lambda: words)
 
 
 class Items(Iterator[pb.Candidate]):
@@ -77,6 +79,8 @@ class Review:
         self._reviewer = reviewer
         self._decided: list[tuple[str, pb.Candidate]] = []
         self._again: list[pb.Candidate] = []
+        self._drafts: dict[str, str] = {}
+        self._id = uuid.uuid4()
         self.counts = Counter({"corrected": 0, "discarded": 0, "flagged": 0, "skipped": 0, "undone": 0})
 
     def run(self) -> None:
@@ -110,25 +114,34 @@ class Review:
         return False
 
     def _correct(self, candidate: pb.Candidate) -> bool:
-        with self._keys.lent():
-            text = click.edit(candidate.model_response, extension=".md")
+        try:
+            with self._keys.lent():
+                text = edit(self._drafts.get(candidate.id, candidate.model_response))
+        except ValueError as error:
+            return self._stay(str(error))
         if text is None or not text.strip():
-            self._say(Text("Nothing was changed, so nothing is submitted.", style="yellow"))
-            return False
-        corrected = text.removesuffix("\n") if not candidate.model_response.endswith("\n") else text
+            return self._stay("Nothing was changed, so nothing is submitted.")
+        self._drafts[candidate.id] = text
         category = self._category()
         return self._submit(
-            candidate, "corrected", action="correct", corrected_response=corrected, failure_category=category
+            candidate, "corrected", action="correct", corrected_response=text, failure_category=category
         )
 
     def _submit(self, candidate: pb.Candidate, outcome: str, **decision: Any) -> bool:
+        request_id = self._repeatable(candidate, *decision.values())
         try:
             decided = self._session.client.submit(
-                candidate.id, reviewer=self._reviewer, expected_revision=candidate.revision, **decision
+                candidate.id,
+                reviewer=self._reviewer,
+                expected_revision=candidate.revision,
+                request_id=request_id,
+                **decision,
             )
         except (Conflict, NotFound) as error:
             self._say(Text(f"{error} It is left as it is.", style="yellow"))
             return True
+        except (InvalidField, TransportError, TryLater) as error:
+            return self._stay(f"{error} Decide again; a correction is kept for it.")
         self._decided.append((outcome, decided))
         self.counts[outcome] += 1
         self._say(Text(f"{candidate.id} is {outcome}.", style="green"))
@@ -137,14 +150,21 @@ class Review:
     def _undo(self, candidate: pb.Candidate) -> bool:
         """Take the last decision back, and show its candidate before the present one."""
         if not self._decided:
-            self._say(Text("There is nothing to undo.", style="yellow"))
-            return False
-        outcome, decided = self._decided.pop()
+            return self._stay("There is nothing to undo.")
+        outcome, decided = self._decided[-1]
         try:
-            undone = self._session.client.undo(decided.id, reviewer=self._reviewer, expected_revision=decided.revision)
+            undone = self._session.client.undo(
+                decided.id,
+                reviewer=self._reviewer,
+                expected_revision=decided.revision,
+                request_id=self._repeatable(decided),
+            )
         except (Conflict, NotFound) as error:
-            self._say(Text(f"{error} It is left as it is.", style="yellow"))
-            return False
+            self._decided.pop()
+            return self._stay(f"{error} It is left as it is.")
+        except (TransportError, TryLater) as error:
+            return self._stay(f"{error} Undo again.")
+        self._decided.pop()
         self.counts[outcome] -= 1
         self.counts["undone"] += 1
         self._again += [candidate, undone]
@@ -160,6 +180,15 @@ class Review:
     def _key(self, hint: str) -> str:
         self._say(Text(hint, style="bold"))
         return self._keys.read()
+
+    def _repeatable(self, candidate: pb.Candidate, *decision: Any) -> str:
+        """The request id of a change: that of the same one before, whose answer may have been lost."""
+        return str(uuid.uuid5(self._id, repr((candidate.id, candidate.revision, decision))))
+
+    def _stay(self, why: str) -> bool:
+        """Say why the candidate is still to be decided."""
+        self._say(Text(why, style="yellow"))
+        return False
 
     def _say(self, what: Any) -> None:
         # Standard output is the result's, for --json.
