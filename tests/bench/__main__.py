@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from tests.bench import reads, report, today, whole, writes
+from tests.bench import client, reads, report, today, whole, writes
 from tests.bench.compare import compare as compare_commits
 from tests.bench.results import Results, this_machine
 from tests.bench.sides import ROOT
@@ -21,7 +21,7 @@ WORKS: dict[str, Callable[[Stage], writes.Found]] = {
     "stats": reads.stats,
     "queue": reads.queue,
     "export": reads.export,
-    "client-export": reads.client_export,
+    "client-export": client.client_export,
     "export-curve": reads.export_curve,
     "submit": writes.submit_one,
     "anatomy": whole.one_call,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import random
 from collections.abc import Iterator
@@ -37,6 +38,13 @@ def write_files(data_dir: Path, count: int) -> None:
             all.write(line)
             if number % APPROVED_EACH == 0:
                 approved.write(line)
+
+
+def write_approved(data_dir: Path, count: int) -> None:
+    """The approved file alone, with `count` records: an approved line without a candidate is exported all the same."""
+    data_dir.mkdir(parents=True, exist_ok=True)
+    with (data_dir / "sft_approved.jsonl").open("w") as approved:
+        approved.writelines(itertools.islice(lines(count * APPROVED_EACH), 0, None, APPROVED_EACH))
 
 
 def lines(count: int) -> Iterator[str]:

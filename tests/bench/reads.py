@@ -6,7 +6,6 @@ import itertools
 import time
 from typing import Any
 
-from avocet_client import CorrectionsClient
 from avocet_client.v1 import corrections_pb2 as pb
 from tests.bench.results import Ratio, figure, ratio_of_rounds
 from tests.bench.sides import SERVICE, Side
@@ -49,18 +48,6 @@ def export(stage: Stage) -> Found:
     )
     yield first
     yield Ratio("StreamExport: first example", stage.size, first.median, 50, at_most=True, unit="ms")
-
-
-def client_export(stage: Stage) -> Found:
-    """The whole export through the Python client, an example at a time, and to a bare stub that counts them."""
-    again = max(1, LEAST_EXAMPLES // _examples(stage))
-    found = stage.in_turn(
-        client=lambda: _examples_per_second([_through_client(stage.service) for _ in range(again)]),
-        ours=lambda: _examples_per_second([_whole(stage.service) for _ in range(again)]),
-    )
-    yield figure("StreamExport through the Python client", "ours", stage.size, "examples/s", found["client"])
-    ratio = ratio_of_rounds(found["client"], found["ours"])
-    yield Ratio("Python client's export: examples/s to a bare stub", stage.size, ratio, 0.5, at_most=False)
 
 
 def export_curve(stage: Stage) -> Found:
@@ -107,15 +94,6 @@ def _whole(side: Side, batch_size: int = 0, most: int = 1 << 60) -> tuple[int, f
             call.cancel()
             break
     return count, time.perf_counter() - started
-
-
-def _through_client(side: Side) -> tuple[int, float]:
-    """Examples and seconds of one export, read by the client."""
-    with CorrectionsClient(side.address) as client:
-        client.stats()
-        started = time.perf_counter()
-        count = sum(1 for _ in client.export())
-        return count, time.perf_counter() - started
 
 
 def _examples_per_second(exports: list[tuple[int, float]]) -> float:
