@@ -188,5 +188,20 @@ def test_corrections_are_ingested_one_and_many(shell: Shell) -> None:
     file = shell.home / "many.jsonl"
     file.write_text("\n".join([*lines, json.dumps(common | {"prompt": "p", "source": ""})]))
     done = shell.run("ingest", str(file), code=1)
-    assert "0 stored, 450 stored before, 1 refused" in done.stdout and "correction 451" in done.stderr
-    assert "line 1 is no correction" in shell.run("ingest", "-", code=2, stdin='{"prompt": 1}').stderr
+    assert "0 stored, 450 stored before, 1 refused" in done.stdout and "line 451" in done.stderr
+
+
+def test_a_line_that_is_no_correction_is_refused_by_its_number_and_the_others_are_stored(shell: Shell) -> None:
+    good = {"source": "cli", "task_type": "t", "prompt": "p", "correction": "c", "label": None}
+    others = [good | {"prompt": 1}, good | {"colour": "blue"}, good | {"prompt": "\ud800"}, [1], good | {"source": ""}]
+    lines = [*(json.dumps(line) for line in (good, *others)), "", '{"torn', json.dumps(good)]
+    done = shell.run("ingest", "-", "--json", code=1, stdin="\n".join(lines))
+    found = json.loads(done.stdout)
+    assert (found["stored"], [each["line"] for each in found["refused"]]) == (2, [2, 3, 4, 5, 6, 8])
+    assert "prompt must be a string" in found["refused"][0]["error"]
+
+
+def test_what_was_stored_before_a_failure_is_told(shell: Shell) -> None:
+    shell.variables["AVOCET_TOKEN"] = "wrong"
+    done = shell.run("ingest", "-", code=5, stdin='{"source": "s", "task_type": "t", "prompt": "p", "correction": "c"}')
+    assert "0 stored" in done.stdout and "token" in done.stderr

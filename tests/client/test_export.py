@@ -200,6 +200,41 @@ def test_a_part_of_another_export_or_revision_long_gone_is_not_continued(client:
         client.export(at_revision=5).write_jsonl(tmp_path / "other.jsonl")
 
 
+def test_an_example_that_could_not_be_written_is_not_left_out_by_the_next_try(client: Any, tmp_path: Path) -> None:
+    path = tmp_path / "out.jsonl"
+    faults = [True]
+
+    def render(example: pb.TrainingExample) -> Any:
+        if example.id == IDS[13] and faults:
+            faults.clear()
+            raise KeyError("a fault of the renderer's own")
+        return {"id": example.id}
+
+    with pytest.raises(KeyError):
+        client.export(batch_size=5).write_jsonl(path, render=render)
+    assert client.export().write_jsonl(path, render=render) == COUNT
+    assert [json.loads(line)["id"] for line in path.read_text().splitlines()] == IDS
+
+
+def test_two_downloads_to_one_path_do_not_mix(client: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("avocet_client.jsonl.CHECKPOINT_SECONDS", 0)
+    path = tmp_path / "out.jsonl"
+    refused: list[Exception] = []
+
+    def again(done: int, _: int) -> None:
+        if done == 9:
+            with (
+                pytest.raises(FileExistsError, match="another process") as caught,
+                CorrectionsClient("unused") as other,
+            ):
+                other.export().write_jsonl(path)
+            refused.append(caught.value)
+
+    assert client.export().write_jsonl(path, on_progress=again) == COUNT
+    assert len(refused) == 1
+    assert [json.loads(line)["id"] for line in path.read_text().splitlines()] == IDS
+
+
 def test_a_killed_download_is_continued_by_the_next_process(server: Server, tmp_path: Path) -> None:
     path = tmp_path / "out.jsonl"
     script = textwrap.dedent(

@@ -10,13 +10,13 @@ import grpc
 
 import avocet_client.calls as calls
 from avocet_client.backoff import RETRY_FOR_SECONDS
+from avocet_client.base import ClientBase
 from avocet_client.bulk import ingest_many_async
 from avocet_client.bulk_state import Correction, IngestResult
-from avocet_client.connection import Connection, Options, Tls, call_metadata
+from avocet_client.connection import Connection
 from avocet_client.errors import error_of_call
 from avocet_client.exports import AsyncExport, export_request
 from avocet_client.methods import described
-from avocet_client.v1 import corrections_pb2_grpc
 from avocet_client.words import CandidateFilter, SplitName
 
 P = ParamSpec("P")
@@ -45,23 +45,12 @@ class _Method(Generic[P, T]):
         raise NotImplementedError  # for type checkers: `__set_name__` has put a function in its place
 
 
-class AsyncCorrectionsClient:
+class AsyncCorrectionsClient(ClientBase[grpc.aio.Channel]):
     """`CorrectionsClient` for asyncio: the same methods, awaited, in one event loop. Use `async with`, or `close` it.
 
     `target` is an address, or a `grpc.aio.Channel` of your own (made with `channel_options()`, or nothing is retried),
     which is not closed.
     """
-
-    def __init__(
-        self, target: str | grpc.aio.Channel, *, token: str = "", tls: Tls | None = None, options: Options = ()
-    ) -> None:
-        self._connection = Connection(target, token, tls, tuple(options)) if isinstance(target, str) else None
-        if self._connection is None and (tls or options):
-            raise TypeError("a channel has its TLS and options already; give them with an address")
-        self._given = None if isinstance(target, str) else target
-        self._metadata = call_metadata(token)
-        self._channel: grpc.aio.Channel | None = None
-        self._stub: Any = None
 
     list_runs = _Method(calls.list_runs)
     import_run = _Method(calls.import_run)
@@ -116,9 +105,8 @@ class AsyncCorrectionsClient:
 
     async def close(self) -> None:
         """Close the channel, if the client made it. Calls under way end; another call would connect again."""
-        if self._channel is not None:
-            await self._channel.close()
-        self._channel = self._stub = None
+        if (channel := self._let_go()) is not None:
+            await channel.close()
 
     async def __aenter__(self) -> AsyncCorrectionsClient:
         return self
@@ -128,20 +116,8 @@ class AsyncCorrectionsClient:
     ) -> None:
         await self.close()
 
-    def channel(self) -> grpc.aio.Channel:
-        """The channel that the calls go over, for other services at the same address."""
-        if self._given is not None:
-            return self._given
-        if self._channel is None:
-            assert self._connection is not None
-            self._channel = self._connection.aio_channel()
-        return self._channel
-
-    def _method(self, name: str) -> Any:
-        if self._stub is None:
-            channel: Any = self.channel()
-            self._stub = corrections_pb2_grpc.CorrectionsServiceStub(channel)
-        return getattr(self._stub, name)
+    def _connect(self, connection: Connection) -> grpc.aio.Channel:
+        return connection.aio_channel()
 
     async def _carry_out(self, call: calls.Call[T]) -> T:
         try:
@@ -149,9 +125,3 @@ class AsyncCorrectionsClient:
         except grpc.aio.AioRpcError as error:
             raise error_of_call(error, call.request_id) from None
         return call.result(response)
-
-    def _streams(self, method: str) -> Callable[..., Any]:
-        def open(request: Any, timeout: float) -> Any:
-            return self._method(method)(request, timeout=timeout, metadata=self._metadata)
-
-        return open

@@ -27,7 +27,7 @@ def ingest_many(
     open: Open, corrections: Iterable[Correction], retry_for: float, timeout: float
 ) -> Iterator[IngestResult]:
     """`CorrectionsClient.ingest_many`."""
-    state, backoff, stream = IngestState(), Backoff(retry_for), _Stream(open, timeout)
+    state, backoff, stream = IngestState(), Backoff(retry_for), _SyncStream(open, timeout)
     try:
         for message in _messages(state, corrections):
             stream.send(message)
@@ -47,7 +47,7 @@ def _messages(state: IngestState, corrections: Iterable[Correction]) -> Iterator
         yield message
 
 
-def _receive(stream: _Stream, state: IngestState, backoff: Backoff) -> list[IngestResult]:
+def _receive(stream: _SyncStream, state: IngestState, backoff: Backoff) -> list[IngestResult]:
     """The results of the oldest message; none where the stream broke and was begun anew."""
     response: pb.StreamIngestResponse | None = None
     error: CorrectionsError = state.ended()
@@ -64,7 +64,9 @@ def _receive(stream: _Stream, state: IngestState, backoff: Backoff) -> list[Inge
 
 
 class _Stream:
-    """The sync call and the queue that feeds it."""
+    """A call and the queue that feeds it."""
+
+    send: Callable[[pb.StreamIngestRequest | None], None]
 
     def __init__(self, open: Open, timeout: float) -> None:
         self._open = open
@@ -75,22 +77,29 @@ class _Stream:
     def begin(self, messages: Iterable[pb.StreamIngestRequest]) -> None:
         """Begin a new call with these messages."""
         self.close()
-        self._queue: queue.SimpleQueue[pb.StreamIngestRequest | None] = queue.SimpleQueue()
+        self.send, requests = self._queue()
         for message in messages:
-            self._queue.put(message)
-        self._call = self._open(iter(self._queue.get, None), timeout=self._timeout)
+            self.send(message)
+        self._call = self._open(requests, timeout=self._timeout)
 
-    def send(self, message: pb.StreamIngestRequest) -> None:
-        self._queue.put(message)
+    def close(self) -> None:
+        if self._call is not None:
+            self.send(None)
+            self._call.cancel()
+
+    def _queue(self) -> tuple[Callable[[pb.StreamIngestRequest | None], None], Any]:
+        """How to put a message into a new queue, None being the last, and what gives gRPC those that were put."""
+        raise NotImplementedError
+
+
+class _SyncStream(_Stream):
+    def _queue(self) -> tuple[Callable[[pb.StreamIngestRequest | None], None], Any]:
+        waiting: queue.SimpleQueue[pb.StreamIngestRequest | None] = queue.SimpleQueue()
+        return waiting.put, iter(waiting.get, None)
 
     def receive(self) -> pb.StreamIngestResponse | None:
         response: pb.StreamIngestResponse | None = next(self._call, None)
         return response
-
-    def close(self) -> None:
-        if self._call is not None:
-            self._queue.put(None)
-            self._call.cancel()
 
 
 async def ingest_many_async(
@@ -138,34 +147,14 @@ async def _receive_async(stream: _AsyncStream, state: IngestState, backoff: Back
     return state.receive(response)
 
 
-class _AsyncStream:
-    """The async call and the queue that feeds it."""
-
-    def __init__(self, open: Open, timeout: float) -> None:
-        self._open = open
-        self._timeout = timeout
-        self._call: Any = None
-        self.begin(())
-
-    def begin(self, messages: Iterable[pb.StreamIngestRequest]) -> None:
-        """Begin a new call with these messages."""
-        self.close()
-        self._queue: asyncio.Queue[pb.StreamIngestRequest | None] = asyncio.Queue()
-        for message in messages:
-            self._queue.put_nowait(message)
-        self._call = self._open(_drained(self._queue), timeout=self._timeout)
-
-    def send(self, message: pb.StreamIngestRequest) -> None:
-        self._queue.put_nowait(message)
+class _AsyncStream(_Stream):
+    def _queue(self) -> tuple[Callable[[pb.StreamIngestRequest | None], None], Any]:
+        waiting: asyncio.Queue[pb.StreamIngestRequest | None] = asyncio.Queue()
+        return waiting.put_nowait, _drained(waiting)
 
     async def receive(self) -> pb.StreamIngestResponse | None:
         response = await self._call.read()
         return None if response is grpc.aio.EOF else response
-
-    def close(self) -> None:
-        if self._call is not None:
-            self._queue.put_nowait(None)
-            self._call.cancel()
 
 
 async def _drained(

@@ -105,10 +105,11 @@ class IngestState:
 
 
 def _message(corrections: list[Correction]) -> pb.StreamIngestRequest:
-    return pb.StreamIngestRequest(items=[_item(correction) for correction in corrections])
+    return pb.StreamIngestRequest(items=[item_of(correction) for correction in corrections])
 
 
-def _item(correction: Correction) -> pb.IngestRequest:
+def item_of(correction: Correction) -> pb.IngestRequest:
+    """The correction as the wire has it. Raises TypeError or ValueError for what is no text."""
     fields: dict[str, Any] = {name: getattr(correction, name) for name in Correction.__slots__}
     return pb.IngestRequest(**fields)
 

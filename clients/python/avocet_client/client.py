@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import threading
 from collections.abc import Callable, Iterable, Iterator
 from types import TracebackType
 from typing import Any, Generic, ParamSpec, TypeVar, overload
@@ -12,13 +10,13 @@ import grpc
 
 import avocet_client.calls as calls
 from avocet_client.backoff import RETRY_FOR_SECONDS
+from avocet_client.base import ClientBase
 from avocet_client.bulk import ingest_many
 from avocet_client.bulk_state import Correction, IngestResult
-from avocet_client.connection import Connection, Options, Tls, call_metadata
+from avocet_client.connection import Connection
 from avocet_client.errors import error_of_call
 from avocet_client.exports import Export, export_request
 from avocet_client.methods import described
-from avocet_client.v1 import corrections_pb2_grpc
 from avocet_client.words import CandidateFilter, SplitName
 
 P = ParamSpec("P")
@@ -47,7 +45,7 @@ class _Method(Generic[P, T]):
         raise NotImplementedError  # for type checkers: `__set_name__` has put a function in its place
 
 
-class CorrectionsClient:
+class CorrectionsClient(ClientBase[grpc.Channel]):
     """Calls the corrections service. Safe for threads; use it as a context manager, or `close` it.
 
     `target` is an address, or a channel of your own (made with `channel_options()`, or nothing is retried), which is
@@ -56,19 +54,6 @@ class CorrectionsClient:
 
     A client of an address connects at its first call, and once more in a process that was forked or unpickled it.
     """
-
-    def __init__(
-        self, target: str | grpc.Channel, *, token: str = "", tls: Tls | None = None, options: Options = ()
-    ) -> None:
-        self._connection = Connection(target, token, tls, tuple(options)) if isinstance(target, str) else None
-        if self._connection is None and (tls or options):
-            raise TypeError("a channel has its TLS and options already; give them with an address")
-        self._given = None if isinstance(target, str) else target
-        self._metadata = call_metadata(token)
-        self._channel: grpc.Channel | None = None
-        self._stub: Any = None
-        self._process = 0
-        self._lock = threading.Lock()
 
     list_runs = _Method(calls.list_runs)
     import_run = _Method(calls.import_run)
@@ -134,10 +119,8 @@ class CorrectionsClient:
 
     def close(self) -> None:
         """Close the channel, if the client made it. Calls under way end; another call would connect again."""
-        with self._lock:
-            if self._channel is not None and self._process == os.getpid():
-                self._channel.close()
-            self._channel = self._stub = None
+        if (channel := self._let_go()) is not None:
+            channel.close()
 
     def __enter__(self) -> CorrectionsClient:
         return self
@@ -152,21 +135,8 @@ class CorrectionsClient:
             raise TypeError("a client of a channel cannot go to another process; make it of an address")
         return _connected, (self._connection,)
 
-    def channel(self) -> grpc.Channel:
-        """The channel that the calls go over, for other services at the same address."""
-        if self._given is not None:
-            return self._given
-        with self._lock:
-            if self._channel is None or self._process != os.getpid():
-                assert self._connection is not None
-                self._channel, self._stub, self._process = self._connection.channel(), None, os.getpid()
-            return self._channel
-
-    def _method(self, name: str) -> Any:
-        channel = self.channel()
-        if self._stub is None:
-            self._stub = corrections_pb2_grpc.CorrectionsServiceStub(channel)
-        return getattr(self._stub, name)
+    def _connect(self, connection: Connection) -> grpc.Channel:
+        return connection.channel()
 
     def _carry_out(self, call: calls.Call[T]) -> T:
         try:
@@ -174,12 +144,6 @@ class CorrectionsClient:
         except grpc.RpcError as error:
             raise error_of_call(error, call.request_id) from None
         return call.result(response)
-
-    def _streams(self, method: str) -> Callable[..., Any]:
-        def open(request: Any, timeout: float) -> Any:
-            return self._method(method)(request, timeout=timeout, metadata=self._metadata)
-
-        return open
 
 
 def _connected(connection: Connection) -> CorrectionsClient:

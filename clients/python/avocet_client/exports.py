@@ -165,7 +165,8 @@ class Export(_Export, Iterator[pb.TrainingExample]):
 
         `path` appears when the export is complete, and not before. The same call again continues a download that was
         broken off, at the revision where it began. `render` makes the rows of an example: `to_dict` (all of it),
-        `to_sft`, ... `on_progress(done, total)` is called every second; without it, a terminal shows a line.
+        `to_sft`, ... `on_progress(done, total)` is called every second; without it, a terminal shows a line. Raises
+        FileExistsError where another process is writing the same file.
         """
         with self._download(path, render, on_progress) as download:
             try:

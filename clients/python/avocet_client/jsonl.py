@@ -14,6 +14,11 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import IO, Any
 
+try:
+    import fcntl
+except ModuleNotFoundError:  # Windows: two writers of one path are not told apart there
+    fcntl = None  # type: ignore[assignment]
+
 from avocet_client.render import Render, rows
 from avocet_client.v1 import corrections_pb2 as pb
 
@@ -38,10 +43,14 @@ class JsonlDownload:
         self.resumed = False
 
     def open(self, load: Callable[[Mapping[str, Any]], None]) -> None:
-        """Begin the file, or continue it where `load` takes the state that lies beside it."""
+        """Begin the file, or continue it where `load` takes the state that lies beside it.
+
+        Raises FileExistsError where another process is writing it.
+        """
         self._path.parent.mkdir(parents=True, exist_ok=True)
+        self._file = _claimed(self._part)
         size = 0
-        if self._state.exists() and self._part.exists():
+        if self._state.exists():
             try:
                 saved = json.loads(self._state.read_bytes())
                 if saved["render"] == self._render_name() and saved["bytes"] <= self._part.stat().st_size:
@@ -49,25 +58,28 @@ class JsonlDownload:
                     size, self.resumed = saved["bytes"], True
             except (ValueError, KeyError, TypeError):
                 pass  # of another export or another version: this one begins anew
-        self._file = self._part.open("r+b" if self._part.exists() else "w+b")
         self._file.truncate(size)
         self._file.seek(size)
+        self._written: int = self._export.consumed
 
     def add(self, example: pb.TrainingExample) -> None:
         """Write the example's rows."""
         assert self._file is not None
         for row in rows(self._render, example):
             self._file.write(json.dumps(row).encode() + b"\n")
+        self._written += 1
         if time.monotonic() - self._checked >= CHECKPOINT_SECONDS:
             self._checkpoint()
+            self._report()
 
     def finish(self) -> int:
         """Put the complete file in its place. Gives how many examples it is made of."""
         assert self._file is not None
         self._checkpoint()
-        self._file.close()
+        self._report()
         os.replace(self._part, self._path)
         self._state.unlink()
+        self._file.close()
         _sync_directory(self._path.parent)
         consumed: int = self._export.consumed
         return consumed
@@ -75,8 +87,12 @@ class JsonlDownload:
     def close(self) -> None:
         """Leave off; what was written so far is kept for the next time."""
         if self._file is not None and not self._file.closed:
-            self._checkpoint()
-            self._file.close()
+            try:
+                # An example that was handed out, and not written, would be missing for ever.
+                if self._written == self._export.consumed:
+                    self._checkpoint()
+            finally:
+                self._file.close()
 
     def discard(self) -> None:
         """Forget what was written so far."""
@@ -97,11 +113,27 @@ class JsonlDownload:
             os.fsync(file.fileno())
         os.replace(new, self._state)
         self._checked = time.monotonic()
+
+    def _report(self) -> None:
         if self._export.total is not None:
             self._on_progress(self._export.consumed, self._export.total)
 
     def _render_name(self) -> str:
         return f"{getattr(self._render, '__module__', '')}.{getattr(self._render, '__qualname__', '')}"
+
+
+def _claimed(part: Path) -> IO[bytes]:
+    """The file, opened for reading and writing by this process alone, for as long as it is open."""
+    file = os.fdopen(os.open(part, os.O_RDWR | os.O_CREAT, 0o666), "r+b")
+    try:
+        if fcntl is not None:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if os.path.samestat(os.fstat(file.fileno()), os.stat(part)):  # else its writer has just finished it
+            return file
+    except (BlockingIOError, FileNotFoundError):
+        pass
+    file.close()
+    raise FileExistsError(f"another process is writing {part}; let it finish, or write to another path")
 
 
 def _sync_directory(directory: Path) -> None:

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import sys
-from collections.abc import Iterable
-from pathlib import Path
 from typing import Annotated, Any
 
 import grpc
@@ -13,9 +9,9 @@ import typer
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from rich.text import Text
 
-from avocet_client.bulk_state import Correction
 from avocet_client.cli.editor import edit
 from avocet_client.cli.export import export
+from avocet_client.cli.ingest import ingest
 from avocet_client.cli.options import ActionName, Category, OrderName, RequestId, Reviewer, word
 from avocet_client.cli.plain import plain
 from avocet_client.cli.review import review
@@ -146,65 +142,6 @@ def config(
         now = session.client.set_config(bench_results_dir=bench_results_dir)
     lines = f"bench_results_dir: {now.bench_results_dir or '(none)'}\nsettings of this command: {config_path()}"
     session.show(plain(now), lambda: Text(lines))
-
-
-def ingest(
-    session: Session,
-    file: Annotated[
-        Path | None, typer.Argument(help="JSON lines with the keys below; '-' reads standard input.", allow_dash=True)
-    ] = None,
-    source: Annotated[str, typer.Option(help="Who sends it.")] = "",
-    task_type: Annotated[str, typer.Option(help="The kind of task.")] = "",
-    prompt: Annotated[str, typer.Option(help="What the model was asked.")] = "",
-    response: Annotated[str, typer.Option(help="What it answered.")] = "",
-    correction: Annotated[str, typer.Option(help="What it should have answered.")] = "",
-    label: Annotated[str | None, typer.Option(help="A label of your own.")] = None,
-    request_id: RequestId = None,
-) -> int | None:
-    """Store corrections: one from the flags, or many from a file.
-
-    Each line of the file is an object with source, task_type, prompt, correction, and where wanted response, label and
-    request_id. With a request_id, a file that was ingested half may be ingested again whole.
-    """
-    if file is not None:
-        return _ingest_many(session, file)
-    stored = session.client.ingest(
-        source=source,
-        task_type=task_type,
-        prompt=prompt,
-        response=response,
-        correction=correction,
-        label=label,
-        request_id=request_id,
-    )
-    session.show(plain(stored), lambda: f"{'stored' if stored.created else 'was stored before'} as {stored.id}")
-    return None
-
-
-def _ingest_many(session: Session, file: Path) -> int:
-    stored = again = 0
-    refused: list[dict[str, Any]] = []
-    with sys.stdin if str(file) == "-" else file.open() as lines, session.err.status("ingesting") as status:
-        for result in session.client.ingest_many(_corrections(lines)):
-            stored, again = stored + result.created, again + (not result.created and not result.error)
-            if result.error:
-                refused.append({"line": result.index + 1, "error": str(result.error)})
-            status.update(f"{result.index + 1:,} corrections")
-    summary = f"{stored:,} stored, {again:,} stored before, {len(refused):,} refused"
-    session.show({"stored": stored, "stored_before": again, "refused": refused}, lambda: summary)
-    if not session.as_json:
-        for each in refused:
-            session.err.print(f"correction {each['line']}: {each['error']}", style="red", markup=False)
-    return REFUSED if refused else 0
-
-
-def _corrections(lines: Iterable[str]) -> Iterable[Correction]:
-    for number, line in enumerate(lines, 1):
-        if line.strip():
-            try:
-                yield Correction(**json.loads(line))
-            except (TypeError, ValueError) as error:
-                raise ValueError(f"line {number} is no correction: {error}") from None
 
 
 def health(session: Session) -> int:

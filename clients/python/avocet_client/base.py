@@ -1,0 +1,60 @@
+"""What both clients share: the channel that they make or are given, and the calls that go over it."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable
+from typing import Any, Generic, TypeVar
+
+from avocet_client.connection import Connection, Options, Tls, call_metadata
+from avocet_client.v1 import corrections_pb2_grpc
+
+C = TypeVar("C")
+"""The kind of channel: `grpc.Channel` or `grpc.aio.Channel`."""
+
+
+class ClientBase(Generic[C]):
+    """A client of an address connects at its first call, and once more in a process that was forked."""
+
+    def __init__(self, target: str | C, *, token: str = "", tls: Tls | None = None, options: Options = ()) -> None:
+        self._connection = Connection(target, token, tls, tuple(options)) if isinstance(target, str) else None
+        if self._connection is None and (tls or options):
+            raise TypeError("a channel has its TLS and options already; give them with an address")
+        self._given = None if isinstance(target, str) else target
+        self._metadata = call_metadata(token)
+        self._channel: C | None = None
+        self._stub: Any = None
+        self._process = 0
+        self._lock = threading.Lock()
+
+    def channel(self) -> C:
+        """The channel that the calls go over, for other services at the same address."""
+        if self._given is not None:
+            return self._given
+        with self._lock:
+            if self._channel is None or self._process != os.getpid():
+                assert self._connection is not None
+                self._channel, self._stub, self._process = self._connect(self._connection), None, os.getpid()
+            return self._channel
+
+    def _connect(self, connection: Connection) -> C:
+        raise NotImplementedError
+
+    def _let_go(self) -> C | None:
+        """Forget the channel that was made. Gives it to be closed, unless it is another process's."""
+        with self._lock:
+            channel, self._channel, self._stub = self._channel, None, None
+            return channel if self._process == os.getpid() else None
+
+    def _method(self, name: str) -> Any:
+        channel: Any = self.channel()
+        if self._stub is None:
+            self._stub = corrections_pb2_grpc.CorrectionsServiceStub(channel)
+        return getattr(self._stub, name)
+
+    def _streams(self, method: str) -> Callable[..., Any]:
+        def open(request: Any, timeout: float) -> Any:
+            return self._method(method)(request, timeout=timeout, metadata=self._metadata)
+
+        return open

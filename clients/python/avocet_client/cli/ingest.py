@@ -1,0 +1,111 @@
+"""`avocet ingest`."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections import deque
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from avocet_client.bulk_state import Correction, item_of
+from avocet_client.cli.options import RequestId
+from avocet_client.cli.plain import plain
+from avocet_client.cli.session import REFUSED, Session
+
+
+def ingest(
+    session: Session,
+    file: Annotated[
+        Path | None, typer.Argument(help="JSON lines with the keys below; '-' reads standard input.", allow_dash=True)
+    ] = None,
+    source: Annotated[str, typer.Option(help="Who sends it.")] = "",
+    task_type: Annotated[str, typer.Option(help="The kind of task.")] = "",
+    prompt: Annotated[str, typer.Option(help="What the model was asked.")] = "",
+    response: Annotated[str, typer.Option(help="What it answered.")] = "",
+    correction: Annotated[str, typer.Option(help="What it should have answered.")] = "",
+    label: Annotated[str | None, typer.Option(help="A label of your own.")] = None,
+    request_id: RequestId = None,
+) -> int | None:
+    """Store corrections: one from the flags, or many from a file.
+
+    Each line of the file is an object with source, task_type, prompt, correction, and where wanted response, label and
+    request_id. With a request_id, a file that was ingested half may be ingested again whole. A line that is refused
+    does not hold up the others.
+    """
+    if file is not None:
+        return _ingest_many(session, file)
+    stored = session.client.ingest(
+        source=source,
+        task_type=task_type,
+        prompt=prompt,
+        response=response,
+        correction=correction,
+        label=label,
+        request_id=request_id,
+    )
+    session.show(plain(stored), lambda: f"{'stored' if stored.created else 'was stored before'} as {stored.id}")
+    return None
+
+
+def _ingest_many(session: Session, file: Path) -> int:
+    stored = again = 0
+    with sys.stdin if str(file) == "-" else file.open() as lines, session.err.status("ingesting") as status:
+        corrections = _Lines(lines)
+        try:
+            for result in session.client.ingest_many(corrections):
+                line = corrections.numbers.popleft()
+                if result.error:
+                    corrections.refuse(line, result.error)
+                stored, again = stored + result.created, again + (not result.created and not result.error)
+                status.update(f"{result.index + 1:,} corrections")
+        finally:
+            _summarize(session, stored, again, corrections.refused)
+    return REFUSED if corrections.refused else 0
+
+
+def _summarize(session: Session, stored: int, again: int, refused: list[dict[str, Any]]) -> None:
+    refused.sort(key=lambda each: each["line"])
+    summary = f"{stored:,} stored, {again:,} stored before, {len(refused):,} refused"
+    session.show({"stored": stored, "stored_before": again, "refused": refused}, lambda: summary)
+    if not session.as_json:
+        for each in refused:
+            session.err.print(f"line {each['line']}: {each['error']}", style="red", markup=False)
+
+
+class _Lines:
+    """The corrections of a file's lines; `numbers` are the lines of those whose results are still to come."""
+
+    def __init__(self, lines: Iterable[str]) -> None:
+        self._lines = lines
+        self.numbers: deque[int] = deque()
+        self.refused: list[dict[str, Any]] = []
+
+    def __iter__(self) -> Iterator[Correction]:
+        for number, line in enumerate(self._lines, 1):
+            if line.strip():
+                try:
+                    correction = _correction(json.loads(line))
+                except (TypeError, ValueError) as error:
+                    self.refuse(number, error)
+                else:
+                    self.numbers.append(number)
+                    yield correction
+
+    def refuse(self, line: int, why: Exception) -> None:
+        self.refused.append({"line": line, "error": str(why)})
+
+
+def _correction(fields: Any) -> Correction:
+    """The correction of a line. Raises TypeError or ValueError where it is none."""
+    if not isinstance(fields, dict):
+        raise TypeError("it is no JSON object")
+    stated = {name: value for name, value in fields.items() if (name, value) != ("label", None)}
+    if wrong := [name for name, value in stated.items() if not isinstance(value, str)]:
+        raise TypeError(f"{', '.join(wrong)} must be a string")
+    correction = Correction(**stated)
+    item_of(correction)  # what gRPC cannot carry, a lone surrogate, is this line's fault alone
+    return correction
