@@ -166,10 +166,10 @@ class Reader(Protocol):
         """
 
     def export_batch(
-        self, selection: ExportSelection, after_key: int, limit: int, max_bytes: int
+        self, selection: ExportSelection, after_key: int, limit: int, max_bytes: int, *, about: bool = False
     ) -> ExportBatch | None:
         """The same examples joined: at most `limit`, and no more than `max_bytes`, but for a larger one, which comes
-        alone. None at the end."""
+        alone. None at the end. Where the caller wants `about` so many, a batch made before may be of another size."""
 
     def export_total(self, selection: ExportSelection, after_key: int) -> int:
         """How many examples `export_rows` yields in all after `after_key`."""

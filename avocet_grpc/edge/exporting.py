@@ -12,9 +12,9 @@ from avocet_grpc.core.ports import Reader
 from avocet_grpc.edge.backend import Backend
 from avocet_grpc.edge.validate import MAX_BATCH, ExportQuery
 
-AIM_BYTES = 256 * 1024
+AIM_BYTES = 512 * 1024
 MAX_BYTES = 3_000_000
-READ_BYTES = 1 << 20
+READ_BYTES = 2 << 20
 FIRST_GUESS_BYTES = 2_048
 
 
@@ -45,7 +45,7 @@ class Export:
         """The examples of the next response, joined; None at the end."""
         mean = self._bytes // self._sent if self._sent else FIRST_GUESS_BYTES
         most = self._most or min(MAX_BATCH, AIM_BYTES // max(1, mean) + 1)
-        batch = reader.export_batch(self._selection, self._after_key, most, MAX_BYTES)
+        batch = reader.export_batch(self._selection, self._after_key, most, MAX_BYTES, about=not self._most)
         if batch is None:
             return None
         self._after_key = batch.last_key

@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Collection, Iterator
 from typing import Any
 
-from avocet_grpc.core.export import in_split
 from avocet_grpc.core.model import (
     Candidate,
     CandidateFilter,
-    ExportBatch,
-    ExportRow,
-    ExportSelection,
     File,
     LineKind,
     Order,
@@ -22,6 +17,7 @@ from avocet_grpc.core.model import (
     Sync,
 )
 from avocet_grpc.core.ports import DisplacedFile, Durable, FileState, HistoryEntry, LedgerLine, Row
+from avocet_grpc.store.exports import ExportQueries, where_of
 from avocet_grpc.store.schema import NEVER
 
 LINE = "l.key, l.file, l.kind, l.id, l.digest, l.sync, l.position, l.length, l.file_digest, l.synced_at, l.revision"
@@ -39,27 +35,10 @@ COUNTED = {
     "by_failure_category": "failure_category",
 }
 LEFT_OUT_IF_UNKNOWN = frozenset({"by_source", "by_failure_category"})
-JOINED = (
-    "SELECT count(*), max(key), CAST(group_concat(id || char(10), '') AS BLOB),"
-    " CAST(group_concat(encoded, '') AS BLOB) FROM "
-)
-"""Joined by the engine: a step for each row would let go of the interpreter's lock and wait for it each time."""
-CAREFUL_ROWS = 16
-"""Rows read at once where they may be as large as 4 MB each."""
 
 
-class SqlReader:
+class SqlReader(ExportQueries):
     """Implements `core.ports.Reader`."""
-
-    def __init__(self, connection: sqlite3.Connection) -> None:
-        self._connection = connection
-
-    @property
-    def _db(self) -> sqlite3.Connection:
-        return self._connection
-
-    def revision(self) -> int:
-        return self._meta("revision")
 
     def first_revision(self) -> int:
         return self._meta("first_revision")
@@ -121,42 +100,6 @@ class SqlReader:
     def known_run_ids(self, run_ids: Collection[str]) -> set[str]:
         query = "SELECT 1 FROM lines WHERE file = 0 AND benchmark_run_id = ? AND kind = 0 LIMIT 1"
         return {run_id for run_id in run_ids if self._db.execute(query, (run_id,)).fetchone()}
-
-    def export_rows(self, selection: ExportSelection, after_key: int, limit: int) -> list[ExportRow]:
-        rows: list[ExportRow] = []
-        where, values = self._export_where(selection)
-        query = f"SELECT key, id, encoded FROM examples WHERE key > ?{where} ORDER BY key, approved_revision LIMIT ?"
-        while len(rows) < limit:
-            found = self._db.execute(query, (after_key, *values, limit)).fetchall()
-            split = selection.split
-            rows += [ExportRow(*row) for row in found if split is None or in_split(row[1], split)]
-            if len(found) < limit:
-                break
-            after_key = found[-1][0]
-        return rows[:limit]
-
-    def export_batch(
-        self, selection: ExportSelection, after_key: int, limit: int, max_bytes: int
-    ) -> ExportBatch | None:
-        if selection.split is None:
-            where, values = self._export_where(selection)
-            part = (
-                f"(SELECT key, id, encoded FROM examples WHERE key > ?{where} ORDER BY key, approved_revision LIMIT ?)"
-            )
-            parameters = (after_key, *values, limit)
-            if self._number(f"SELECT coalesce(sum(length(encoded)), 0) FROM {part}", parameters) <= max_bytes:
-                count, key, ids, encoded = self._db.execute(JOINED + part, parameters).fetchone()
-                return ExportBatch(key, count, ids, encoded) if count else None
-        return self._batch_by_rows(selection, after_key, limit, max_bytes)
-
-    def export_total(self, selection: ExportSelection, after_key: int) -> int:
-        if not after_key and selection == ExportSelection(self.revision()):
-            return self._counter("export_ready")
-        where, values = self._export_where(selection)
-        if (split := selection.split) is None:
-            return self._number(f"SELECT count(*) FROM examples WHERE key > ?{where}", (after_key, *values))
-        ids = self._db.execute(f"SELECT id FROM examples WHERE key > ?{where}", (after_key, *values))
-        return sum(in_split(id, split) for (id,) in ids)
 
     def history(self, id: str) -> list[HistoryEntry]:
         rows = self._db.execute(
@@ -233,37 +176,6 @@ class SqlReader:
         query = "SELECT 1 FROM past WHERE file = ? AND id = ? AND digest = ?"
         return self._db.execute(query, (file, id, digest)).fetchone() is not None
 
-    def _batch_by_rows(
-        self, selection: ExportSelection, after_key: int, limit: int, max_bytes: int
-    ) -> ExportBatch | None:
-        rows: list[ExportRow] = []
-        size, ended = 0, False
-        while not ended and len(rows) < limit:
-            found = self.export_rows(
-                selection, rows[-1].key if rows else after_key, min(limit - len(rows), CAREFUL_ROWS)
-            )
-            ended = not found
-            for row in found:
-                size += len(row.encoded)
-                if ended := bool(rows) and size > max_bytes:
-                    break
-                rows.append(row)
-        if not rows:
-            return None
-        ids = "".join([f"{row.id}\n" for row in rows]).encode()
-        return ExportBatch(rows[-1].key, len(rows), ids, b"".join([row.encoded for row in rows]))
-
-    def _meta(self, name: str) -> int:
-        return self._number("SELECT value FROM meta WHERE name = ?", (name,))
-
-    def _counter(self, name: str) -> int:
-        row = self._db.execute("SELECT n FROM counters WHERE name = ? AND value = ''", (name,)).fetchone()
-        return row[0] if row else 0
-
-    def _number(self, query: str, values: tuple[Any, ...]) -> int:
-        number: int = self._db.execute(query, values).fetchone()[0]
-        return number
-
     def _queue_rows(self, where: str, values: list[Any], order: str, offset: int, limit: int) -> list[Any]:
         return self._db.execute(
             "SELECT l.key, b.raw, l.revision, l.recorded_at, l.quality_score FROM lines l"
@@ -298,43 +210,6 @@ class SqlReader:
         where, values = where_of(filter, "")
         query = f"SELECT count(*) FROM examples WHERE removed_revision = ?{where}"
         return self._number(query, (NEVER, *values))
-
-    @staticmethod
-    def _export_where(selection: ExportSelection) -> tuple[str, list[Any]]:
-        where = " AND approved_revision <= ? AND removed_revision > ?"
-        values: list[Any] = [selection.revision, selection.revision]
-        if selection.since_revision:
-            where += " AND approved_revision > ?"
-            values.append(selection.since_revision)
-        if selection.shard_count > 1:
-            where += " AND shard_hash % ? = ?"
-            values += [selection.shard_count, selection.shard_index]
-        more, more_values = where_of(selection.filter, "")
-        return where + more, values + more_values
-
-
-def where_of(filter: CandidateFilter, prefix: str) -> tuple[str, list[Any]]:
-    """The filter as SQL that continues a WHERE, and its values."""
-    lists = {
-        "task_type": filter.task_types,
-        "model_name": filter.model_names,
-        "source": filter.sources,
-        "benchmark_run_id": filter.benchmark_run_ids,
-        "failure_category": filter.failure_categories,
-        "label": filter.labels,
-    }
-    where, values = "", list[Any]()
-    for column, wanted in lists.items():
-        if wanted:
-            where += f" AND {prefix}{column} IN ({', '.join('?' * len(wanted))})"
-            values += wanted
-    if filter.min_quality_score is not None:
-        where += f" AND {prefix}quality_score >= ?"
-        values.append(filter.min_quality_score)
-    if filter.max_quality_score is not None:
-        where += f" AND {prefix}quality_score <= ?"
-        values.append(filter.max_quality_score)
-    return where, values
 
 
 def _item(row: Any, value: str | float | None) -> QueueItem:

@@ -24,6 +24,7 @@ from avocet_grpc.core.observer import SILENT, Observer
 from avocet_grpc.core.ports import Reader, Transaction
 from avocet_grpc.store import schema
 from avocet_grpc.store.backup import RESTORED
+from avocet_grpc.store.batches import BatchCache
 from avocet_grpc.store.buffer import Buffer, add_counts
 from avocet_grpc.store.failure import StorageRefused, may_go_on, meaning
 from avocet_grpc.store.file_transaction import FileTransaction
@@ -125,6 +126,7 @@ class SqliteStore:
         self._encode = encode
         self._groups: queue.SimpleQueue[Group | None] = queue.SimpleQueue()
         self._readers: queue.LifoQueue[sqlite3.Connection] = queue.LifoQueue()
+        self._batches = BatchCache(path.parent) if path is not None else None
         self._memory_lock = threading.RLock() if path is None else None
         self._commit_listeners: list[Callable[[], None]] = []
         self._failure_listeners: list[Callable[[], None]] = []
@@ -147,7 +149,7 @@ class SqliteStore:
             with self._reader() as connection:
                 connection.execute("BEGIN")
                 try:
-                    return work(SqlReader(connection))
+                    return work(SqlReader(connection, self._batches))
                 finally:
                     if connection.in_transaction:
                         connection.execute("COMMIT")
@@ -357,6 +359,8 @@ class SqliteStore:
         self._is_full = isinstance(failure, StorageFull)
         _fail(groups, failure)
         if isinstance(failure, StorageFull | StorageRefused):
+            if self._batches is not None:
+                self._batches.drop()
             for listener in self._full_listeners:
                 listener()
 

@@ -33,6 +33,10 @@ def queue(stage: Stage) -> Found:
 def export(stage: Stage) -> Found:
     """The whole export to a bare stub, and a stream of the same bytes, prepared."""
     again = max(1, LEAST_EXAMPLES // _examples(stage))
+    stage.service.stop()
+    stage.service.start()
+    cold = _examples_per_second([_whole(stage.service)])
+    yield figure("StreamExport, the first after a start", "ours", stage.size, "examples/s", [cold])
 
     def load(side: Side) -> float:
         return _examples_per_second([_whole(side) for _ in range(again)])

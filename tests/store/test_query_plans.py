@@ -9,6 +9,7 @@ import pytest
 
 from avocet_grpc.core import export, review
 from avocet_grpc.core.model import CandidateFilter, ExportSelection, File, Order, Position, UndoRequest
+from avocet_grpc.store.exports import UNCHANGED
 from avocet_grpc.store.sqlite import SqliteStore
 from tests.store_suite import correct, encode, import_candidates
 
@@ -84,3 +85,9 @@ def test_an_export_is_counted_by_an_index_alone(traced) -> None:
     [counted] = [statement for statement in statements if "count(*)" in statement]
     store._db.set_trace_callback(None)
     assert "COVERING INDEX" in store._db.execute(f"EXPLAIN QUERY PLAN {counted}").fetchone()[3]
+
+
+def test_a_batch_that_was_kept_is_checked_by_an_index_alone(traced) -> None:
+    store, _ = traced
+    plan = store._db.execute(f"EXPLAIN QUERY PLAN {UNCHANGED}", (1, 9, 5, 5)).fetchall()
+    assert [row[3] for row in plan] == ["SEARCH examples USING COVERING INDEX examples_counted (key>? AND key<?)"]
