@@ -155,6 +155,8 @@ def test_settings_come_from_flags_then_variables_then_the_file(shell: Shell, ser
     assert "adress" in shell.run("stats", code=2).stderr
     file.write_text("= 1\n")
     assert "no valid TOML" in shell.run("stats", code=2).stderr
+    file.write_text("address = 50051\n")
+    assert "address must be a string" in shell.run("stats", code=2).stderr
 
 
 def test_statistics_have_bars(shell: Shell) -> None:
@@ -176,6 +178,18 @@ def test_an_export_is_written_in_each_format(shell: Shell) -> None:
     assert sorted(line for part in parts for line in part) == sorted(out.read_text().splitlines())
     sides = [shell.run("export", "--split", side).stdout.splitlines() for side in ("train", "validation")]
     assert sum(map(len, sides)) == whole
+
+
+@pytest.mark.parametrize("arguments", [("export",), ("stats", "--json")])
+def test_a_reader_that_goes_away_is_no_error(shell: Shell, arguments: tuple[str, ...]) -> None:
+    gone, output = os.pipe()
+    os.close(gone)
+    environment = os.environ | shell.variables | {"HOME": str(shell.home)}
+    done = subprocess.run(
+        [BIN / "avocet", *arguments], env=environment, stdout=output, stderr=subprocess.PIPE, timeout=60
+    )
+    os.close(output)
+    assert (done.returncode, done.stderr) == (141, b"")
 
 
 def test_corrections_are_ingested_one_and_many(shell: Shell) -> None:

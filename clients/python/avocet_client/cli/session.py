@@ -5,6 +5,7 @@ from __future__ import annotations
 import getpass
 import inspect
 import json
+import os
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -26,11 +27,12 @@ from avocet_client.errors import (
     Unauthorized,
 )
 
-REFUSED, USAGE, NOT_FOUND, CONFLICT, UNAUTHORIZED, UNAVAILABLE, CORRUPTED, INTERRUPTED = 1, 2, 3, 4, 5, 6, 7, 130
+REFUSED, USAGE, NOT_FOUND, CONFLICT, UNAUTHORIZED, UNAVAILABLE, CORRUPTED = 1, 2, 3, 4, 5, 6, 7
+INTERRUPTED, BROKEN_PIPE = 130, 141
 EXIT_CODES = """\
-Exit codes: 0 done; 1 refused by the service; 2 wrong flags or settings; 3 no such candidate or run; 4 the candidate is
-not as supposed; 5 the token is missing or refused; 6 the service cannot be reached, or cannot do it now; 7 an export
-came incomplete; 130 interrupted."""
+Exit codes: 0 done; 1 refused by the service; 2 wrong flags, settings or files; 3 no such candidate or run; 4 the
+candidate is not as supposed; 5 the token is missing or refused; 6 the service cannot be reached, or cannot do it now; 7
+an export came incomplete; 130 interrupted; 141 whoever reads the output has gone."""
 _CODES: tuple[tuple[type[CorrectionsError], int], ...] = (
     (NotFound, NOT_FOUND),
     (Conflict, CONFLICT),
@@ -90,10 +92,16 @@ def _carry_out(command: Callable[..., int | None], arguments: dict[str, Any]) ->
         if "reviewer" in arguments:
             arguments["reviewer"] = arguments["reviewer"] or settings.get("reviewer") or getpass.getuser()
         with client_of(settings) as client:
-            return command(Session(client, as_json, Console(), err), **arguments) or 0
+            code = command(Session(client, as_json, Console(), err), **arguments) or 0
+        sys.stdout.flush()
+        return code
     except CorrectionsError as error:
         _complain(err, error, as_json)
         return next((code for kind, code in _CODES if isinstance(error, kind)), REFUSED)
+    except BrokenPipeError:
+        # The interpreter flushes standard output once more at its end, and would complain.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return BROKEN_PIPE
     except (OSError, ValueError) as error:
         err.print(f"avocet: {error}", style="red", markup=False, highlight=False)
         return USAGE

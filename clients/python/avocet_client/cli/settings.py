@@ -41,4 +41,7 @@ def _file() -> dict[str, Any]:
         raise ValueError(f"{path} is no valid TOML: {error}") from None
     if unknown := sorted(set(found) - set(NAMES)):
         raise ValueError(f"{path} has {', '.join(unknown)}; it may have {', '.join(NAMES)}")
+    for name, value in found.items():
+        if not isinstance(value, bool if name == "tls" else str):
+            raise ValueError(f"{path}: {name} must be {'true or false' if name == 'tls' else 'a string'}")
     return found
