@@ -9,11 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from avocet_grpc import failpoint
-from avocet_grpc.shared_files.patch import take_lease
+from avocet_grpc.shared_files.patch import LEASE_PATIENCE_S, take_lease
 from avocet_grpc.shared_files.watch import Signature, of_stat
 
 MAX_BYTES = 8 * 1024 * 1024
-LEASE_PATIENCE_S = 0.5
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from xxhash import xxh3_128_digest
 
 BLOCK_BYTES = 32 * 1024
+READ_BYTES = 1024 * 1024
 
 
 class Blocks:
@@ -20,6 +21,14 @@ class Blocks:
         self.size = 0
         self._whole: list[bytes] = []
         self._last = b""
+
+    @classmethod
+    def of(cls, descriptor: int) -> Blocks:
+        """Those of a whole open file. Raises OSError."""
+        blocks = cls()
+        while data := os.pread(descriptor, READ_BYTES, blocks.size):
+            blocks.feed(data)
+        return blocks
 
     def feed(self, data: bytes) -> None:
         """What follows behind `size`."""

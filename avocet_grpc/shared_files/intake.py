@@ -120,9 +120,9 @@ class Intake:
         for part in reconcile.split_moves(moves, MOVE_KEYS):
             self.store.write(partial(_move, file=self.file, moves=part)).result()
 
-    def swapped(self, now: Signature, scanned: int) -> None:
+    def swapped(self, now: Signature, scanned: int, blocks: Blocks) -> None:
         """After a swap: nothing is blank, and the blocks are others."""
-        self.junk, self.blank, self.blocks, self.put_back = [], 0, Blocks(), False
+        self.junk, self.blank, self.blocks, self.put_back = [], 0, blocks, False
         self.moved(now, scanned)
 
     def state(self, now: Signature, scanned: int | None = None, blank: int | None = None) -> FileState:
@@ -133,7 +133,7 @@ class Intake:
         """True where the whole file is as the ledger has it; else it is compared in the next round."""
         if self._grew and not self.misplaced:
             self._grew = False
-            self.misplaced = not self._blocks_match(0, self.scanned)
+            self.misplaced = not self.blocks_match(0, self.scanned)
         return not self.misplaced and not self._doubtful and self.scanned == (self.noted.size if self.noted else 0)
 
     def ends_torn(self) -> bool:
@@ -165,7 +165,7 @@ class Intake:
             if self.blocks.size != self.scanned:
                 return self._compare()
             end = min(self.scanned, self._checked + CHECK_BYTES)
-            if not self._blocks_match(self._checked, end):
+            if not self.blocks_match(self._checked, end):
                 return self._compare()
             self._checked = end
             self._grew = end < self.scanned
@@ -176,7 +176,8 @@ class Intake:
                 self.blocks.feed(data)
         return True
 
-    def _blocks_match(self, start: int, stop: int) -> bool:
+    def blocks_match(self, start: int, stop: int) -> bool:
+        """Whether that part of the file is certainly as it was noted. Raises OSError."""
         if self.blocks.size != self.scanned:
             return False
         with opened(self.path) as descriptor:

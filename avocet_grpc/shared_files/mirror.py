@@ -14,9 +14,10 @@ from avocet_grpc.core.model import File, Sync
 from avocet_grpc.core.ports import DisplacedFile, Durable, LedgerLine, Reader, Store, Transaction
 from avocet_grpc.shared_files import swap
 from avocet_grpc.shared_files.append import MAX_BYTES, append_lines
+from avocet_grpc.shared_files.blocks import Blocks
 from avocet_grpc.shared_files.displaced import UNKNOWN_SIZE, Drain
 from avocet_grpc.shared_files.intake import Intake
-from avocet_grpc.shared_files.patch import MAX_CHANGES, Change, Outcome, is_refused, patch
+from avocet_grpc.shared_files.patch import LEASE_PATIENCE_S, MAX_CHANGES, Change, Outcome, patch, refusal
 from avocet_grpc.shared_files.scan import opened
 from avocet_grpc.shared_files.watch import has_writer, of_stat, signature
 
@@ -25,9 +26,10 @@ log = structlog.get_logger(__name__)
 Pending = tuple[LedgerLine, bytes]
 
 PENDING_AT_ONCE = 5_000
-LEASE_PATIENCE_S = 0.6
 SWAP_PAUSE = 9
-"""Between two swaps for want of a lease lie at least this many times the duration of the last one."""
+"""Between two swaps lie at least this many times the duration of one."""
+QUICK_SWAP_S = 0.4
+"""Swaps that take less may follow each other at once where a lease is refused: the file is then within 1 s."""
 BLANK_BYTES = 8 * 1024 * 1024
 SYNC_EVERY_S = 5.0
 
@@ -35,7 +37,7 @@ SYNC_EVERY_S = 5.0
 class Mirror:
     """Implements the three ways out, and holds the Intake and the Drain of the same file.
 
-    `written` is how many lines the last round had to write.
+    `written` is how many lines the last round wrote; 0 where it was kept from it.
     """
 
     def __init__(self, store: Store, file: File, path: Path) -> None:
@@ -44,7 +46,8 @@ class Mirror:
         self._drain = Drain(store, file, path)
         self.written = 0
         self._refused_since: float | None = None
-        self._next_swap = 0.0
+        self._swapped_at = 0.0
+        self._swap_took = self._swap_costs = 0.0
         self._next_sync = 0.0
         self._unsynced = False
         self._stopping = False
@@ -65,6 +68,7 @@ class Mirror:
 
     def round(self) -> bool:
         """Foreign changes in, then ours out. True where nothing is left to do."""
+        self.written = 0
         if not self.intake.take_in():
             return False
         self._drain.run(self._stopping)
@@ -88,7 +92,6 @@ class Mirror:
 
     def _write_out(self) -> bool:
         pending = self._store.read(self._collect)
-        self.written = len(pending)
         if not pending and not self.intake.junk:
             self.intake.put_back = False
             self._refused_since = None
@@ -116,6 +119,7 @@ class Mirror:
             part = changes[start : start + MAX_CHANGES]
             if (part or self.intake.junk) and not self._patch(part):
                 return False
+        self.written = len(pending)
         return not self._store.read(lambda reader: reader.pending_count(self._file))
 
     def _collect(self, reader: Reader) -> list[Pending]:
@@ -200,17 +204,21 @@ class Mirror:
         now = time.monotonic()
         if self._refused_since is None or now - self._refused_since < LEASE_PATIENCE_S:
             return False
-        if now < self._next_swap and not self._stopping:
-            return False
-        if not is_refused(self._path):
+        refused = refusal(self._path)
+        if refused is None:
             self._refused_since = None
-        return self._refused_since is not None
+            return False
+        return self._stopping or self._has_rested(0.0 if refused is Outcome.UNSUPPORTED else QUICK_SWAP_S)
+
+    def _has_rested(self, quick_s: float) -> bool:
+        """Whether the last swap is long enough ago, or swaps take less than `quick_s`."""
+        return self._swap_costs < quick_s or time.monotonic() >= self._swapped_at + SWAP_PAUSE * self._swap_costs
 
     def _compact_if_worth(self) -> None:
         noted = self.intake.noted
         if noted is None or self.intake.blank <= max(BLANK_BYTES, noted.size / 4):
             return
-        if time.monotonic() >= self._next_swap and not self._has_other_names():
+        if self._has_rested(0.0) and not self._has_other_names():
             self._swap()
 
     def _has_other_names(self) -> bool:
@@ -247,7 +255,9 @@ class Mirror:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(fresh)
         took = time.monotonic() - started
-        self._next_swap = time.monotonic() + SWAP_PAUSE * took
+        # The shorter of two, so that one moment of a busy disk does not count.
+        self._swap_costs, self._swap_took = min(took, self._swap_took), took
+        self._swapped_at = time.monotonic()
         if done:
             log.info("file rewritten", file=self._path.name, seconds=round(took, 3))
         return done
@@ -261,6 +271,9 @@ class Mirror:
         last = swap.catch_up(source, fresh, scanned)
         if last is None or (last != noted and not self.intake.is_growth(last)):
             return False
+        if last != noted and not self.intake.blocks_match(0, scanned):
+            # What was copied may hide an edit; it is looked for once the file is quiet.
+            built.blocks = Blocks()
         size = UNKNOWN_SIZE if self.intake.put_back else last.size
         note = DisplacedFile(old.name, last.device, last.inode, size, last.mtime_ns, last.size)
         self._store.write(lambda tx: tx.note_displaced(self._file, note)).result()
@@ -292,7 +305,7 @@ class Mirror:
 
         self._store.write(work).result()
         failpoint.hit("swap.marked")
-        self.intake.swapped(now, built.size)
+        self.intake.swapped(now, built.size, built.blocks)
         self._refused_since = None
         self._unsynced = True
         return True

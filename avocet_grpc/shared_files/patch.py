@@ -18,6 +18,8 @@ from avocet_grpc.shared_files.blocks import Blocks
 from avocet_grpc.shared_files.watch import NO_LEASE_NOW, Signature, of_stat
 
 MAX_CHANGES = 64
+LEASE_PATIENCE_S = 0.4
+"""Where nobody lets go of the file for so long, it is written without a lease: appended to, or swapped."""
 LEASE_TRIES_S = 0.1
 LEASE_PAUSE_S = 0.001
 NO_LEASES = frozenset({errno.EINVAL, errno.EACCES, errno.EPERM, errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS})
@@ -71,9 +73,8 @@ def patch(path: Path, noted: Signature, changes: Sequence[Change], newline_first
     except FileNotFoundError:
         return Patched(Outcome.CHANGED)
     try:
-        refusal = take_lease(descriptor, LEASE_TRIES_S)
-        if refusal is not None:
-            return Patched(refusal)
+        if (refused := take_lease(descriptor, LEASE_TRIES_S)) is not None:
+            return Patched(refused)
         try:
             # A plain stat: opening the path would wait for our own lease.
             if of_stat(os.fstat(descriptor)) != noted or of_stat(os.stat(path)) != noted:
@@ -86,14 +87,14 @@ def patch(path: Path, noted: Signature, changes: Sequence[Change], newline_first
         os.close(descriptor)
 
 
-def is_refused(path: Path) -> bool:
-    """Whether no write lease is to be had at this moment. Raises OSError."""
+def refusal(path: Path) -> Outcome | None:
+    """Why no write lease is to be had at this moment; None where one is. Raises OSError."""
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
     except FileNotFoundError:
-        return False
+        return None
     try:
-        return take_lease(descriptor, 0) is not None
+        return take_lease(descriptor, 0)
     finally:
         os.close(descriptor)
 

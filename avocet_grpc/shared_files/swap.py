@@ -12,6 +12,7 @@ from pathlib import Path
 
 from avocet_grpc.core.model import File, Sync
 from avocet_grpc.core.ports import Move, Place, Reader
+from avocet_grpc.shared_files.blocks import Blocks
 from avocet_grpc.shared_files.watch import Signature, of_stat
 
 AT_FDCWD = -100
@@ -26,13 +27,17 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 @dataclass(slots=True)
 class Built:
-    """A new file beside the old one, of `size` bytes: what stands elsewhere in it, what is new in it, what is not."""
+    """A new file beside the old one, of `size` bytes: what stands elsewhere in it, what is new in it, what is not.
+
+    `blocks` are its digests.
+    """
 
     path: Path
     moves: list[Move] = field(default_factory=list)
     placed: list[Place] = field(default_factory=list)
     removed: list[int] = field(default_factory=list)
     size: int = 0
+    blocks: Blocks = field(default_factory=Blocks)
 
 
 def names(path: Path) -> tuple[Path, Path]:
@@ -60,6 +65,7 @@ def build(reader: Reader, file: File, source: int, target: Path) -> Built:
             built = _Copy(source, descriptor, target).run(reader, file)
             _take_after(descriptor, source)
             os.fsync(descriptor)
+            built.blocks = Blocks.of(descriptor)
         finally:
             os.close(descriptor)
     except BaseException:

@@ -1,0 +1,103 @@
+"""Programs that keep the file open again and again, and let it grow: it is within a second all the same."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from avocet_grpc.core import review
+from avocet_grpc.core.model import Action, Decision, File
+from avocet_grpc.shared_files import swap
+from avocet_grpc.shared_files.intake import SETTLE_S
+from avocet_grpc.shared_files.syncer import GATHER_S, NOT_LEVEL_S
+from avocet_grpc.shared_files.watch import TAIL_BYTES
+from tests.faults.in_process import Clock, CrashingOs, InProcess, replaced
+from tests.support import record, records, write_records
+
+SYNC_S = 0.05
+WITHIN_S = 1.0
+
+
+class SlowDisk(CrashingOs):
+    """Each sync takes its time, on the clock that the shared files see."""
+
+    def __init__(self, clock: Clock) -> None:
+        super().__init__()
+        self.clock = clock
+
+    def fsync(self, descriptor: int) -> None:
+        self.clock.sleep(SYNC_S)
+
+
+def test_a_file_that_others_hold_again_and_again_is_within_a_second(tmp_path: Path) -> None:
+    clock = Clock()
+    with replaced(clock, disk := SlowDisk(clock)):
+        write_records(path := tmp_path / "sft_candidates.jsonl", [record(f"c{n}") for n in range(20)])
+        service = InProcess(tmp_path, clock, disk)
+        service.open()
+        assert service.round()
+        inodes = {path.stat().st_ino}
+        for number in range(10):
+            with path.open("a") as held:
+                held.write(json.dumps(record(f"foreign{number}")) + "\n")
+                held.flush()
+                behind = seconds_behind(service, clock, path, f"c{number}")
+            assert behind <= WITHIN_S, f"decision {number}: {behind:.2f} s behind"
+            inodes.add(path.stat().st_ino)
+        assert len(inodes) == 11, "it was not swapped for want of a lease"
+        assert service.stop()
+
+
+def seconds_behind(service: InProcess, clock: Clock, path: Path, id: str) -> float:
+    """How long, on the clock of the shared files, a decision takes until it stands in the file."""
+    service.do(lambda tx: review.submit(tx, Decision(id, Action.CORRECT, "better")))
+    started = clock.monotonic()
+    while status_of(path, id) != "approved":
+        assert clock.monotonic() < started + 60, "it never came"
+        clock.sleep(NOT_LEVEL_S + GATHER_S)
+        service.round()
+    return clock.monotonic() - started
+
+
+def status_of(path: Path, id: str) -> Any:
+    return next(one["status"] for one in records(path) if one["id"] == id)
+
+
+def test_an_edit_that_a_growth_hides_from_a_swap_is_served_once_the_file_is_quiet(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = Clock()
+    build = swap.build
+
+    def edit_and_append_before(*arguments: Any) -> swap.Built:
+        monkeypatch.setattr(swap, "build", build)
+        path.write_bytes(path.read_bytes().replace(b"before", b"edited"))
+        with path.open("a") as file:
+            file.write(json.dumps(record("foreign", model_response="x" * TAIL_BYTES)) + "\n")
+        return build(*arguments)
+
+    with replaced(clock, disk := CrashingOs()):
+        write_records(path := tmp_path / "sft_candidates.jsonl", [record("c0"), record("edited", task_name="before")])
+        with path.open("a") as file:
+            file.write(json.dumps(record("long", model_response="x" * TAIL_BYTES)) + "\n")
+        service = InProcess(tmp_path, clock, disk)
+        service.open()
+        while not service.round():
+            clock.sleep(1)
+        monkeypatch.setattr(swap, "build", edit_and_append_before)
+        with path.open("a"):
+            seconds_behind(service, clock, path, "c0")
+        for _ in range(3):
+            clock.sleep(SETTLE_S)
+            service.round()
+        assert status_of(path, "foreign") and task_name(service, "edited") == "edited"
+        assert service.stop()
+
+
+def task_name(service: InProcess, id: str) -> Any:
+    line = service.ask(lambda reader: reader.line_of(File.CANDIDATES, id))
+    assert line is not None
+    return json.loads(service.ask(lambda reader: reader.raw(line.key)))["task_name"]
