@@ -27,9 +27,10 @@ Pending = tuple[LedgerLine, bytes]
 
 PENDING_AT_ONCE = 5_000
 SWAP_PAUSE = 9
-"""Between two swaps lie at least this many times the duration of one."""
-QUICK_SWAP_S = 0.4
-"""Swaps that take less may follow each other at once where a lease is refused: the file is then within 1 s."""
+"""Between two swaps lie at least this many times the duration of the last one."""
+QUICK_SWAP_S = 0.2
+"""A swap that took less CPU time than this may be followed by another at once where a lease is refused: so the file is
+within 1 s. The clock's time would count a busy machine too."""
 BLANK_BYTES = 8 * 1024 * 1024
 SYNC_EVERY_S = 5.0
 
@@ -47,10 +48,15 @@ class Mirror:
         self.written = 0
         self._refused_since: float | None = None
         self._swapped_at = 0.0
-        self._swap_took = self._swap_costs = 0.0
+        self._swap_took = self._swap_cpu = 0.0
         self._next_sync = 0.0
         self._unsynced = False
         self._stopping = False
+
+    @property
+    def is_refused(self) -> bool:
+        """Whether a lease is waited for: the next round shall not be put off then."""
+        return self._refused_since is not None
 
     def adopt(self, clean: bool) -> None:
         """At start: take the file in, and find what swaps left. `clean`: the service was stopped and has finished.
@@ -208,17 +214,18 @@ class Mirror:
         if refused is None:
             self._refused_since = None
             return False
-        return self._stopping or self._has_rested(0.0 if refused is Outcome.UNSUPPORTED else QUICK_SWAP_S)
+        quick = refused is Outcome.REFUSED and self._swap_cpu < QUICK_SWAP_S
+        return self._stopping or quick or self._has_rested()
 
-    def _has_rested(self, quick_s: float) -> bool:
-        """Whether the last swap is long enough ago, or swaps take less than `quick_s`."""
-        return self._swap_costs < quick_s or time.monotonic() >= self._swapped_at + SWAP_PAUSE * self._swap_costs
+    def _has_rested(self) -> bool:
+        """Whether the last swap is long enough ago."""
+        return time.monotonic() >= self._swapped_at + SWAP_PAUSE * self._swap_took
 
     def _compact_if_worth(self) -> None:
         noted = self.intake.noted
         if noted is None or self.intake.blank <= max(BLANK_BYTES, noted.size / 4):
             return
-        if self._has_rested(0.0) and not self._has_other_names():
+        if self._has_rested() and not self._has_other_names():
             self._swap()
 
     def _has_other_names(self) -> bool:
@@ -246,7 +253,7 @@ class Mirror:
         """Write the file anew and put it in place. False where others were quicker; the next round tries again."""
         if not self.intake.is_certain():
             return False
-        started = time.monotonic()
+        started, worked = time.monotonic(), time.thread_time()
         fresh, old = swap.names(self._path)
         try:
             with opened(self._path) as source:
@@ -254,12 +261,10 @@ class Mirror:
         finally:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(fresh)
-        took = time.monotonic() - started
-        # The shorter of two, so that one moment of a busy disk does not count.
-        self._swap_costs, self._swap_took = min(took, self._swap_took), took
-        self._swapped_at = time.monotonic()
+        self._swapped_at, self._swap_cpu = time.monotonic(), time.thread_time() - worked
+        self._swap_took = self._swapped_at - started
         if done:
-            log.info("file rewritten", file=self._path.name, seconds=round(took, 3))
+            log.info("file rewritten", file=self._path.name, seconds=round(self._swap_took, 3))
         return done
 
     def _swap_from(self, source: int, fresh: Path, old: Path) -> bool:

@@ -18,7 +18,7 @@ from avocet_grpc.shared_files.blocks import Blocks
 from avocet_grpc.shared_files.watch import NO_LEASE_NOW, Signature, of_stat
 
 MAX_CHANGES = 64
-LEASE_PATIENCE_S = 0.4
+LEASE_PATIENCE_S = 0.3
 """Where nobody lets go of the file for so long, it is written without a lease: appended to, or swapped."""
 LEASE_TRIES_S = 0.1
 LEASE_PAUSE_S = 0.001

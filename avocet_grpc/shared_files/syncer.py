@@ -83,7 +83,8 @@ class Syncer:
         level = True
         while not self._end.is_set():
             self._wake.wait(LOOK_EVERY_S if level else NOT_LEVEL_S)
-            busy = sum(mirror.written for mirror in self._mirrors) in BUSY_LINES
+            refused = any(mirror.is_refused for mirror in self._mirrors)
+            busy = not refused and sum(mirror.written for mirror in self._mirrors) in BUSY_LINES
             self._end.wait(GATHER_BUSY_S if busy else GATHER_S)
             self._wake.clear()
             level = all([self._try(number, mirror) for number, mirror in enumerate(self._mirrors)])

@@ -31,6 +31,7 @@ class Clock:
     """Stands for the module `time`: it moves on only when it is told to, or by sleeping. What is measured is real."""
 
     perf_counter = staticmethod(time.perf_counter)
+    thread_time = staticmethod(time.thread_time)
 
     def __init__(self) -> None:
         self._passed = 0.0

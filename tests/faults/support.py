@@ -25,6 +25,7 @@ NEEDS: dict[str, Callable[[], bool]] = {
     "root": lambda: os.geteuid() == 0,
     "strace": lambda: shutil.which("strace") is not None,
     "setpriv": lambda: shutil.which("setpriv") is not None,
+    "gcc": lambda: shutil.which("gcc") is not None,
     "prlimit": lambda: shutil.which("prlimit") is not None,
     "unshare": lambda: shutil.which("unshare") is not None,
     "chattr": lambda: shutil.which("chattr") is not None,
