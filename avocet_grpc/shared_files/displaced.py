@@ -76,8 +76,8 @@ class Drain:
         self._store, self._file, self._path = store, file, path
         self._displaced: list[Displaced] = []
 
-    def __bool__(self) -> bool:
-        return bool(self._displaced)
+    def __len__(self) -> int:
+        return len(self._displaced)
 
     def find(self) -> None:
         """At start: what swaps left behind. Raises OSError or StorageFailed."""

@@ -31,6 +31,8 @@ SWAP_PAUSE = 9
 QUICK_SWAP_S = 0.2
 """A swap that took less CPU time than this may be followed by another at once where a lease is refused: so the file is
 within 1 s. The clock's time would count a busy machine too."""
+DISPLACED_BYTES = 1024 * 1024 * 1024
+"""While the displaced files, which are kept for a minute at least, take more than this, no swap follows at once."""
 BLANK_BYTES = 8 * 1024 * 1024
 SYNC_EVERY_S = 5.0
 
@@ -214,8 +216,10 @@ class Mirror:
         if refused is None:
             self._refused_since = None
             return False
-        quick = refused is Outcome.REFUSED and self._swap_cpu < QUICK_SWAP_S
-        return self._stopping or quick or self._has_rested()
+        if self._stopping or self._has_rested():
+            return True
+        room = len(self._drain) * self.intake.scanned < DISPLACED_BYTES
+        return refused is Outcome.REFUSED and self._swap_cpu < QUICK_SWAP_S and room
 
     def _has_rested(self) -> bool:
         """Whether the last swap is long enough ago."""

@@ -10,7 +10,7 @@ import pytest
 
 from avocet_grpc.core import review
 from avocet_grpc.core.model import Action, Decision, File
-from avocet_grpc.shared_files import swap
+from avocet_grpc.shared_files import mirror, swap
 from avocet_grpc.shared_files.intake import SETTLE_S
 from avocet_grpc.shared_files.syncer import GATHER_S, NOT_LEVEL_S
 from avocet_grpc.shared_files.watch import TAIL_BYTES
@@ -48,6 +48,23 @@ def test_a_file_that_others_hold_again_and_again_is_within_a_second(tmp_path: Pa
             assert behind <= WITHIN_S, f"decision {number}: {behind:.2f} s behind"
             inodes.add(path.stat().st_ino)
         assert len(inodes) == 11, "it was not swapped for want of a lease"
+        assert service.stop()
+
+
+def test_swaps_rest_between_each_other_while_what_they_displaced_takes_much_room(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = Clock()
+    with replaced(clock, disk := SlowDisk(clock)):
+        write_records(path := tmp_path / "sft_candidates.jsonl", [record(f"c{n}") for n in range(20)])
+        service = InProcess(tmp_path, clock, disk)
+        service.open()
+        monkeypatch.setattr(mirror, "DISPLACED_BYTES", 10 * path.stat().st_size)
+        behind = []
+        for number in range(20):
+            with path.open("a"):
+                behind.append(seconds_behind(service, clock, path, f"c{number}"))
+        assert max(behind[:8]) <= WITHIN_S < max(behind[12:])
         assert service.stop()
 
 
