@@ -15,6 +15,7 @@ import pytest
 from typer.testing import CliRunner
 
 from avocet_client.cli.app import app
+from tests.client.terminal import Terminal
 from tests.support import BIN, SECRET, Server, make_run, record, write_records
 
 RUN = "2025-03-02-120000"
@@ -178,6 +179,18 @@ def test_an_export_is_written_in_each_format(shell: Shell) -> None:
     assert sorted(line for part in parts for line in part) == sorted(out.read_text().splitlines())
     sides = [shell.run("export", "--split", side).stdout.splitlines() for side in ("train", "validation")]
     assert sum(map(len, sides)) == whole
+
+
+@pytest.mark.parametrize("flags", ["--out out.jsonl", "> out.jsonl"])
+def test_an_export_shows_its_progress_in_a_terminal(shell: Shell, flags: str) -> None:
+    command = ["sh", "-c", f"cd {shell.home} && exec {BIN}/avocet export {flags}"]
+    terminal = Terminal(command, os.environ | shell.variables | {"HOME": str(shell.home), "TERM": "xterm"})
+    try:
+        terminal.read_until(f"{APPROVED}/{APPROVED}")
+        assert terminal.end() == 0
+    finally:
+        terminal.close()
+    assert len((shell.home / "out.jsonl").read_text().splitlines()) == APPROVED
 
 
 @pytest.mark.parametrize("arguments", [("export",), ("stats", "--json")])

@@ -2,17 +2,11 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
-import pty
-import re
-import select
 import signal
-import struct
 import subprocess
 import sys
 import termios
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -20,70 +14,11 @@ from typing import Any
 import pytest
 
 from avocet_client.v1 import corrections_pb2 as pb
+from tests.client.terminal import Terminal
 from tests.support import BIN, Server, record, write_records
 
 HINT = "[q]uit"
 LFLAG = 3
-WITHIN = 20.0
-
-
-class Terminal:
-    """A process on a terminal of its own, 100 columns wide."""
-
-    def __init__(self, command: list[str], environment: dict[str, str], prepare: Callable[[], Any] = int) -> None:
-        self._ours, theirs = pty.openpty()
-
-        def take() -> None:
-            fcntl.ioctl(0, termios.TIOCSCTTY, 0)  # so that Ctrl-C reaches it
-            prepare()
-
-        fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 100, 0, 0))
-        self._process = subprocess.Popen(
-            command,
-            stdin=theirs,
-            stdout=theirs,
-            stderr=theirs,
-            env=environment,
-            start_new_session=True,
-            preexec_fn=take,
-        )
-        os.close(theirs)
-        self.screen = ""
-
-    def press(self, key: str) -> None:
-        self.screen = ""
-        os.write(self._ours, key.encode())
-
-    def read_until(self, text: str) -> str:
-        """What came since the last key, up to `text`."""
-        deadline = time.monotonic() + WITHIN
-        while text not in self.screen:
-            assert time.monotonic() < deadline, f"{text!r} did not come; the screen has:\n{self.screen}"
-            if select.select([self._ours], [], [], 0.1)[0]:
-                try:
-                    data = os.read(self._ours, 65_536)
-                except OSError:
-                    data = b""
-                assert data or text in self.screen, f"it ended before {text!r}:\n{self.screen}"
-                self.screen += re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", data.decode(errors="replace"))
-        return self.screen
-
-    def set_mode(self, change: Callable[[list[Any]], None]) -> None:
-        """Change the terminal's mode as another program on it would."""
-        mode = termios.tcgetattr(self._ours)
-        change(mode)
-        termios.tcsetattr(self._ours, termios.TCSANOW, mode)
-
-    def send(self, number: int) -> None:
-        self._process.send_signal(number)
-
-    def end(self) -> int:
-        return self._process.wait(timeout=WITHIN)
-
-    def close(self) -> None:
-        self._process.kill()
-        self._process.wait()
-        os.close(self._ours)
 
 
 @pytest.fixture

@@ -110,9 +110,11 @@ class CorrectionsClient(ClientBase[grpc.Channel]):
     ) -> Iterator[IngestResult]:
         """Store many corrections over one stream; gives a result for each, in order, once it is durable or refused.
 
-        `corrections` is read as fast as the server stores. A broken stream is continued without storing anything
-        twice, for an outage of up to `retry_for` seconds; `timeout` bounds one stream. Results have to be iterated over
-        for anything to be sent. Raises what `ingest` raises for the whole call; an item's own error is in its result.
+        `corrections` is read as fast as the server stores, and sent 200 at a time: a source that gives one now and then
+        is better served by `ingest`. A broken stream is continued without storing anything twice, for an outage of up
+        to `retry_for` seconds; `timeout` bounds one stream. Results have to be iterated over for anything to be sent.
+        Raises what `ingest` raises for the whole call, and what `corrections` raises; an item's own error is in its
+        result. With request ids of your own, what was sent before an error may be sent again.
         """
         deadline = calls.timeout_of("StreamIngest", timeout)
         return ingest_many(self._streams("StreamIngest"), corrections, retry_for, deadline)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import re
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -15,8 +17,12 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from avocet_client.cli.options import Side, word
 from avocet_client.cli.session import Session
 from avocet_client.exports import Export
+from avocet_client.jsonl import Progress as OnProgress
 from avocet_client.render import Render, rows, to_dict, to_kto, to_openai, to_preference, to_sft
 from avocet_client.words import CandidateFilter
+
+SHOW_EACH = 1_000
+"""Examples to standard output between two looks of the progress bar."""
 
 
 class Format(StrEnum):
@@ -72,25 +78,35 @@ def export(
         since_revision=since_revision,
     )
     if out is None:
-        _print(made, RENDERERS[format])
+        _print(session, made, RENDERERS[format])
     else:
         _write(session, made, out, RENDERERS[format])
 
 
-def _print(made: Export, render: Render) -> None:
-    for example in made:
-        for row in rows(render, example):
-            sys.stdout.write(json.dumps(row) + "\n")
+def _print(session: Session, made: Export, render: Render) -> None:
+    with _bar(session, wanted=not sys.stdout.isatty()) as show:
+        for example in made:
+            for row in rows(render, example):
+                sys.stdout.write(json.dumps(row) + "\n")
+            if made.consumed % SHOW_EACH == 0 or made.consumed == made.total:
+                show(made.consumed, made.total or 0)
 
 
 def _write(session: Session, made: Export, out: Path, render: Render) -> None:
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=session.err, disable=not session.err.is_terminal) as progress:
-        task = progress.add_task("exporting", total=None)
-        count = made.write_jsonl(
-            out, render=render, on_progress=lambda done, total: progress.update(task, completed=done, total=total)
-        )
+    with _bar(session) as show:
+        count = made.write_jsonl(out, render=render, on_progress=show)
     session.show(
         {"examples": count, "revision": made.revision, "out": str(out)},
         lambda: f"{count:,} examples of revision {made.revision} in {out}",
     )
+
+
+@contextmanager
+def _bar(session: Session, wanted: bool = True) -> Iterator[OnProgress]:
+    """A progress bar on standard error, where that is a terminal."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    disable = not (wanted and session.err.is_terminal)
+    # Standard output is the examples' own way.
+    with Progress(*columns, console=session.err, disable=disable, redirect_stdout=False) as progress:
+        task = progress.add_task("exporting", total=None)
+        yield lambda done, total: progress.update(task, completed=done, total=total)
