@@ -142,6 +142,12 @@ def test_an_error_has_its_exit_code_and_is_json_too(shell: Shell) -> None:
     assert "--request-id" in gone and "AVOCET_ADDRESS" in gone
 
 
+@pytest.mark.parametrize("arguments", [("export",), ("ingest", "-"), ("stats",)])
+def test_a_service_that_is_not_there_is_told_and_not_waited_for(shell: Shell, arguments: tuple[str, ...]) -> None:
+    shell.variables["AVOCET_ADDRESS"] = "127.0.0.1:1"
+    assert "Is the service there?" in shell.run(*arguments, code=6).stderr
+
+
 def test_settings_come_from_flags_then_variables_then_the_file(shell: Shell, served: Server) -> None:
     shell.variables = {}
     shell.run("stats", "--address", "127.0.0.1:1", code=6)
@@ -183,14 +189,15 @@ def test_an_export_is_written_in_each_format(shell: Shell) -> None:
 
 @pytest.mark.parametrize("flags", ["--out out.jsonl", "> out.jsonl"])
 def test_an_export_shows_its_progress_in_a_terminal(shell: Shell, flags: str) -> None:
+    ready = shell.json("stats")["export_ready"]
     command = ["sh", "-c", f"cd {shell.home} && exec {BIN}/avocet export {flags}"]
     terminal = Terminal(command, os.environ | shell.variables | {"HOME": str(shell.home), "TERM": "xterm"})
     try:
-        terminal.read_until(f"{APPROVED}/{APPROVED}")
+        terminal.read_until(f"{ready}/{ready}")
         assert terminal.end() == 0
     finally:
         terminal.close()
-    assert len((shell.home / "out.jsonl").read_text().splitlines()) == APPROVED
+    assert len((shell.home / "out.jsonl").read_text().splitlines()) == ready
 
 
 @pytest.mark.parametrize("arguments", [("export",), ("stats", "--json")])

@@ -84,7 +84,7 @@ def end(rpc: Any, code: grpc.StatusCode = grpc.StatusCode.OK) -> None:
     rpc.terminate((), code, "as the script says")
 
 
-def test_a_break_after_the_third_batch_is_continued_behind_it(script: Script) -> None:
+def test_a_break_after_the_third_batch_is_continued_behind_it(script: Script, caplog: pytest.LogCaptureFixture) -> None:
     export = script.client.export()
     ids = script.run(lambda: [example.id for example in export])
     request, rpc = script.call()
@@ -98,6 +98,8 @@ def test_a_break_after_the_third_batch_is_continued_behind_it(script: Script) ->
     end(rpc)
     assert ids.result(10) == list("abcdefg")
     assert (export.total, export.consumed, export.revision) == (7, 7, REVISION)
+    (told,) = (each for each in caplog.records if each.name == "avocet_client")
+    assert "as the script says [UNAVAILABLE]" in told.getMessage()
 
 
 def test_a_break_before_the_first_batch_begins_at_no_revision(script: Script) -> None:

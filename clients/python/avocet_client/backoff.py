@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import random
 
 import grpc
@@ -13,6 +14,7 @@ LONGEST_SECONDS = 10.0
 RETRY_FOR_SECONDS = 300.0
 """How long an outage a stream sits out, where the caller states nothing."""
 
+_log = logging.getLogger("avocet_client")
 _PASSING = {
     grpc.StatusCode.UNAVAILABLE,
     grpc.StatusCode.INTERNAL,
@@ -36,7 +38,7 @@ class Backoff:
         self._next = FIRST_SECONDS
 
     def pause(self, error: CorrectionsError, now: float) -> float:
-        """Seconds to wait before the next try, `now` being any clock's seconds.
+        """Seconds to wait before the next try, `now` being any clock's seconds; the log of `avocet_client` has why.
 
         Raises the error itself where another try cannot help, or the outage has lasted longer than `retry_for`.
         """
@@ -46,6 +48,7 @@ class Backoff:
         if not _passes(error) or now + pause > self._since + self._retry_for:
             raise error
         self._next = min(self._next * 2, LONGEST_SECONDS)
+        _log.warning("the stream broke, and is continued in %.1f s: %s", pause, error)
         return pause
 
 

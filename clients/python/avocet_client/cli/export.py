@@ -77,6 +77,7 @@ def export(
         at_revision=at_revision,
         since_revision=since_revision,
     )
+    session.reach()
     if out is None:
         _print(session, made, RENDERERS[format])
     else:

@@ -52,6 +52,7 @@ def ingest(
 
 
 def _ingest_many(session: Session, file: Path) -> int:
+    session.reach()
     stored = again = 0
     with sys.stdin if str(file) == "-" else file.open() as lines, session.err.status("ingesting") as status:
         corrections = _Lines(lines)

@@ -52,6 +52,10 @@ class Session:
     out: Console
     err: Console
 
+    def reach(self) -> None:
+        """Raise TransportError where the service is not there, before a stream that would wait for it."""
+        self.client.get_config()
+
     def show(self, data: Any, people: Callable[[], Any]) -> None:
         """Print `data` as JSON where that was asked for, else what `people` gives for people."""
         if self.as_json:
