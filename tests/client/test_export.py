@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+import grpc
 import pytest
 
 from avocet_client import AsyncCorrectionsClient, CandidateFilter, CorrectionsClient, RevisionExpired, to_kto
@@ -262,6 +263,42 @@ def test_an_export_over_a_given_channel_and_a_closed_client_reads_on(server: Ser
     client.close()
     assert before + [example.id for example in export] == IDS
     client.close()
+
+
+class Interrupted(grpc.UnaryStreamClientInterceptor):
+    """Ctrl-C comes just after each stream's second response was taken, and before its reader has it."""
+
+    def intercept_unary_stream(self, continuation: Any, details: Any, request: Any) -> Any:
+        return InterruptedCall(continuation(details, request))
+
+
+class InterruptedCall:
+    def __init__(self, call: Any) -> None:
+        self._call = call
+        self._taken = 0
+        self.cancel = call.cancel
+
+    def __next__(self) -> Any:
+        response = next(self._call)
+        self._taken += 1
+        if self._taken == 2:
+            raise KeyboardInterrupt
+        return response
+
+
+def test_who_iterates_on_after_ctrl_c_misses_nothing(server: Server) -> None:
+    with grpc.insecure_channel(server.address) as channel:
+        export = CorrectionsClient(grpc.intercept_channel(channel, Interrupted())).export(batch_size=5)
+        ids: list[str] = []
+        interrupts = 0
+        while len(ids) < COUNT:
+            try:
+                for example in export:
+                    ids.append(example.id)
+            except KeyboardInterrupt:
+                interrupts += 1
+        assert ids == IDS
+        assert interrupts >= 5
 
 
 def test_a_task_cancelled_in_the_middle_leaves_the_async_export_usable(server: Server) -> None:

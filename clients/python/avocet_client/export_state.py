@@ -96,8 +96,8 @@ class ExportState:
             self._skip -= len(examples)
             self._token = response.resume_token
         else:
-            self._set_batch(examples[self._skip :] if self._skip else examples)
             self._next_token = response.resume_token
+            self._set_batch(examples[self._skip :] if self._skip else examples)
         if response.HasField("summary"):
             self._check_summary(response.summary)
             self._complete = True

@@ -125,11 +125,7 @@ class _Export:
         return self._backoff.pause(error, time.monotonic())
 
     def _receive(self, response: pb.StreamExportResponse) -> None:
-        try:
-            self._state.receive(response)
-        except CorrectionsError:
-            self.close()
-            raise
+        self._state.receive(response)
         self._backoff.progressed()
 
 
@@ -152,13 +148,16 @@ class Export(_Export, Iterator[pb.TrainingExample]):
             if self._call is None:
                 self._call = self._request_stream()
             response = next(self._call, None)
-        except grpc.RpcError as error:
-            time.sleep(self._broke(error_of_call(error)))
-            return
-        if response is None:
-            time.sleep(self._broke(self._state.ended()))
-        else:
-            self._receive(response)
+            if response is not None:
+                self._receive(response)
+                return
+            error: CorrectionsError = self._state.ended()
+        except grpc.RpcError as broken:
+            error = error_of_call(broken)
+        except BaseException:
+            self.close()  # Ctrl-C may have lost a response on its way here; who iterates on gets another stream
+            raise
+        time.sleep(self._broke(error))
 
     def write_jsonl(self, path: str | Path, *, render: Render = to_dict, on_progress: Progress | None = None) -> int:
         """Write all examples to `path`, a row a line, and give the number of examples.
@@ -196,16 +195,16 @@ class AsyncExport(_Export, AsyncIterator[pb.TrainingExample]):
             if self._call is None:
                 self._call = self._request_stream()
             response = await self._call.read()
-        except asyncio.CancelledError:
+            if response is not grpc.aio.EOF:
+                self._receive(response)
+                return
+            error: CorrectionsError = self._state.ended()
+        except grpc.RpcError as broken:
+            error = error_of_call(broken)
+        except BaseException:
             self.close()  # gRPC has cancelled the stream with the task; who iterates on gets another
             raise
-        except grpc.RpcError as error:
-            await asyncio.sleep(self._broke(error_of_call(error)))
-            return
-        if response is grpc.aio.EOF:
-            await asyncio.sleep(self._broke(self._state.ended()))
-        else:
-            self._receive(response)
+        await asyncio.sleep(self._broke(error))
 
     async def write_jsonl(
         self, path: str | Path, *, render: Render = to_dict, on_progress: Progress | None = None
