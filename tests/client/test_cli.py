@@ -80,7 +80,12 @@ def test_help_lists_every_command_and_the_exit_codes(shell: Shell) -> None:
 
 
 def test_completion_is_offered(shell: Shell) -> None:
-    assert "_AVOCET_COMPLETE" in shell.run("--show-completion", "bash").stdout
+    # The shell that it is called from is the one that it completes for; `true` keeps bash from giving way to the command.
+    asked = ["bash", "-c", f"{BIN}/avocet --show-completion; true"]
+    shown = subprocess.run(
+        asked, env=os.environ | {"HOME": str(shell.home)}, capture_output=True, text=True, timeout=60
+    )
+    assert "_AVOCET_COMPLETE" in shown.stdout, shown.stderr
     completing = {"_AVOCET_COMPLETE": "complete_bash", "COMP_WORDS": "avocet export --format ", "COMP_CWORD": "3"}
     shell.variables |= completing
     assert {"sft", "preference", "kto", "openai"} <= set(shell.run().stdout.split())
