@@ -80,7 +80,7 @@ def test_help_lists_every_command_and_the_exit_codes(shell: Shell) -> None:
 
 
 def test_completion_is_offered(shell: Shell) -> None:
-    # The shell that it is called from is the one that it completes for; `true` keeps bash from giving way to the command.
+    # It completes for the shell that it is called from; `true` keeps bash from giving way to the command.
     asked = ["bash", "-c", f"{BIN}/avocet --show-completion; true"]
     shown = subprocess.run(
         asked, env=os.environ | {"HOME": str(shell.home)}, capture_output=True, text=True, timeout=60
