@@ -122,8 +122,8 @@ class ExportState:
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go to where `state` stands. Raises ValueError where it is of another request, or of another version."""
-        if state["version"] != VERSION:
-            raise ValueError(f"the state is of version {state['version']}; this client reads version {VERSION}")
+        if state.get("version") != VERSION:
+            raise ValueError(f"the state is of version {state.get('version')}; this client reads version {VERSION}")
         if state["request"] != self._digest:
             raise ValueError("the state is of another export; ask for the same filter, shard, split and revisions")
         if self._request.at_revision not in (0, state["revision"]):
@@ -154,16 +154,18 @@ class ExportState:
         if self.total is None:
             self.total = total
         if self.total != total:
-            raise ExportCorrupted(f"The export had {self.total} examples; continued, the server says {total}.")
+            raise _corrupted(f"It had {self.total} examples; continued, the server says {total}.")
         if self.revision not in (0, response.revision):
-            raise ExportCorrupted(f"The export is of revision {self.revision}; the server sends {response.revision}.")
+            raise _corrupted(f"It is of revision {self.revision}; the server sends {response.revision}.")
         self.revision = response.revision
 
     def _check_summary(self, summary: pb.ExportSummary) -> None:
         if not summary.example_count == self._call_count == self._call_total:
-            raise ExportCorrupted(
-                f"The server says that it sent {summary.example_count} examples of {self._call_total};"
-                f" {self._call_count} arrived."
-            )
+            sent = f"{summary.example_count} examples of {self._call_total}"
+            raise _corrupted(f"The server says that it sent {sent}; {self._call_count} arrived.")
         if summary.ids_sha256 != self._call_ids.hexdigest():
-            raise ExportCorrupted("The examples that arrived are not those of the server's summary.")
+            raise _corrupted("The ids that arrived are not those of the server's summary.")
+
+
+def _corrupted(what: str) -> ExportCorrupted:
+    return ExportCorrupted(f"The export came incomplete; begin it anew. {what}")
