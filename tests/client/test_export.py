@@ -17,10 +17,18 @@ from typing import Any
 import grpc
 import pytest
 
-from avocet_client import AsyncCorrectionsClient, CandidateFilter, CorrectionsClient, RevisionExpired, to_kto
+from avocet_client import (
+    AsyncCorrectionsClient,
+    CandidateFilter,
+    CorrectionsClient,
+    ExportCorrupted,
+    RevisionExpired,
+    to_kto,
+)
 from avocet_client.v1 import corrections_pb2 as pb
 from tests.client.conftest import Make
 from tests.client.drivers import Proxy
+from tests.client.fake import FakeServer
 from tests.support import ROOT, SECRET, Server, record, write_records
 
 KILLS = 5
@@ -215,6 +223,28 @@ def test_an_example_that_could_not_be_written_is_not_left_out_by_the_next_try(cl
         client.export(batch_size=5).write_jsonl(path, render=render)
     assert client.export().write_jsonl(path, render=render) == COUNT
     assert [json.loads(line)["id"] for line in path.read_text().splitlines()] == IDS
+
+
+def test_a_download_that_came_incomplete_begins_anew(make_client: Make, tmp_path: Path) -> None:
+    def behave(name: str, request: pb.StreamExportRequest, context: Any) -> Iterator[pb.StreamExportResponse]:
+        asked.append(request.resume_token)
+        sent, told = ("ax", "ab") if len(asked) == 1 else ("ab", "ab")
+        examples = [pb.TrainingExample(id=id) for id in sent if not request.resume_token]
+        yield pb.StreamExportResponse(examples=examples, resume_token="end", revision=7, total=len(examples))
+        told = "".join(f"{id}\n" for id in told if examples)
+        summary = pb.ExportSummary(example_count=len(examples), ids_sha256=hashlib.sha256(told.encode()).hexdigest())
+        yield pb.StreamExportResponse(resume_token="end", revision=7, summary=summary)
+
+    asked: list[str] = []
+    fake = FakeServer(behave)
+    path = tmp_path / "out.jsonl"
+    client = make_client(fake.address)
+    with pytest.raises(ExportCorrupted, match="begin it anew"):
+        client.export().write_jsonl(path)
+    assert client.export().write_jsonl(path) == 2
+    assert [json.loads(line)["id"] for line in path.read_text().splitlines()] == ["a", "b"]
+    assert asked == ["", ""]
+    fake.close()
 
 
 def test_two_downloads_to_one_path_do_not_mix(client: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

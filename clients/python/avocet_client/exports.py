@@ -13,7 +13,7 @@ import grpc
 
 from avocet_client.backoff import Backoff
 from avocet_client.calls import timeout_of
-from avocet_client.errors import CorrectionsError, RevisionExpired, error_of_call
+from avocet_client.errors import CorrectionsError, ExportCorrupted, RevisionExpired, error_of_call
 from avocet_client.export_state import ExportState, ExportStateDict
 from avocet_client.jsonl import JsonlDownload, Progress
 from avocet_client.render import Render, to_dict
@@ -102,6 +102,9 @@ class _Export:
         download.open(self.load_state_dict)
         try:
             yield download
+        except ExportCorrupted:
+            download.discard()  # nothing of it may be continued
+            raise
         finally:
             download.close()
 
