@@ -138,13 +138,16 @@ def test_a_stream_that_ends_without_its_summary_is_continued(script: Script) -> 
     ],
 )
 def test_a_summary_that_contradicts_what_arrived_is_an_error(script: Script, closing: pb.StreamExportResponse) -> None:
-    work = script.run(lambda: list(script.client.export()))
+    export = script.client.export()
+    work = script.run(lambda: list(export))
     _, rpc = script.call()
     rpc.send_response(batch("ab", total=4))
     rpc.send_response(batch("cd"))
     rpc.send_response(closing)
     with pytest.raises(ExportCorrupted):
         work.result(10)
+    with pytest.raises(ExportCorrupted):
+        script.run(lambda: list(export)).result(10)  # who iterates on does not take it for complete
 
 
 def test_a_total_or_revision_that_changes_over_a_break_is_an_error(script: Script) -> None:

@@ -52,6 +52,7 @@ class ExportState:
         self._batch: Sequence[pb.TrainingExample] = ()
         self._size = self._position = 0
         self._next_token = ""
+        self._corrupted: ExportCorrupted | None = None
         self._begin_call()
 
     @property
@@ -65,7 +66,9 @@ class ExportState:
         return self._complete and self._position == self._size
 
     def next_request(self) -> pb.StreamExportRequest:
-        """The request of the next call, which continues the export."""
+        """The request of the next call, which continues the export. An ExportCorrupted is raised once more."""
+        if self._corrupted is not None:
+            raise self._corrupted
         self._settle()
         self._skip += self._position
         self._before += self._position
@@ -86,6 +89,13 @@ class ExportState:
 
     def receive(self, response: pb.StreamExportResponse) -> None:
         """Take a response in, once `take` has given None. Raises ExportCorrupted where it contradicts what was said."""
+        try:
+            self._take_in(response)
+        except ExportCorrupted as error:
+            self._corrupted = error
+            raise
+
+    def _take_in(self, response: pb.StreamExportResponse) -> None:
         self._settle()
         if not self._call_began:
             self._check_first(response)
@@ -130,7 +140,7 @@ class ExportState:
             raise ValueError(f"the state is of revision {state['revision']}, not {self._request.at_revision}")
         self.revision, self.total = state["revision"], state["total"]
         self._token, self._skip, self._before = state["resume_token"], state["skip"], state["consumed"]
-        self._complete = state["finished"]
+        self._complete, self._corrupted = state["finished"], None
         self._set_batch(())
         self._begin_call()
 
