@@ -53,7 +53,7 @@ class Mirror:
         self._swap_took = self._swap_cpu = 0.0
         self._next_sync = 0.0
         self._unsynced = False
-        self._stopping = False
+        self._stopping = self._compacted = False
 
     @property
     def is_refused(self) -> bool:
@@ -85,17 +85,17 @@ class Mirror:
             self._make_durable()
         return level
 
-    def finish(self, deadline: float) -> bool:
-        """Bring the file up to date and compact it where needed, until `deadline` (monotonic). True if it worked."""
+    def finish(self) -> bool:
+        """At a stop: one more step to a file that is up to date, compact where it can be, and durable. True once it is.
+
+        Raises what `round` raises.
+        """
         self._stopping = self.intake.stopping = True
-        compacted = False
-        while time.monotonic() < deadline:
-            if self.round() and not self._drain:
-                if compacted or self._is_compact() or self._has_other_names():
-                    return self._make_durable()
-                compacted = self._swap()
-                continue
-            time.sleep(0.02)
+        if not self.round() or self._drain:
+            return False
+        if self._compacted or self._is_compact() or self._has_other_names():
+            return self._make_durable()
+        self._compacted = self._swap()
         return False
 
     def _write_out(self) -> bool:

@@ -21,6 +21,7 @@ log = structlog.get_logger(__name__)
 NAMES = {File.CANDIDATES: "sft_candidates.jsonl", File.APPROVED: "sft_approved.jsonl"}
 LOOK_EVERY_S = 0.25
 NOT_LEVEL_S = 0.05
+FINISH_PAUSE_S = 0.02
 GATHER_S = 0.03
 """Commits that come within this time go out together."""
 GATHER_BUSY_S = 0.2
@@ -72,12 +73,12 @@ class Syncer:
             self._thread.join(timeout)
             if self._thread.is_alive():
                 return False
-        done = all([self._finish(mirror, deadline) for mirror in self._mirrors])
-        if done:
-            with contextlib.suppress(OSError):
-                self._running.unlink(missing_ok=True)
-                sync_directory(self._running.parent)
-        return done
+        if not self._finish(deadline):
+            return False
+        with contextlib.suppress(OSError):
+            self._running.unlink(missing_ok=True)
+            sync_directory(self._running.parent)
+        return True
 
     def _run(self) -> None:
         level = True
@@ -102,16 +103,21 @@ class Syncer:
         self._said.pop(number, None)
         return level
 
-    def _finish(self, mirror: Mirror, deadline: float) -> bool:
-        number = self._mirrors.index(mirror)
-        while True:
-            try:
-                return mirror.finish(deadline)
-            except Exception as error:
-                self._failed(number, error)
-            if time.monotonic() + LOOK_EVERY_S > deadline:
-                return False
+    def _finish(self, deadline: float) -> bool:
+        """Both files in turn, since each waits for its displaced one."""
+        left = set(range(len(self._mirrors)))
+        while left and time.monotonic() < deadline:
+            left -= {number for number in left if self._is_finished(number)}
+            time.sleep(FINISH_PAUSE_S if left else 0)
+        return not left
+
+    def _is_finished(self, number: int) -> bool:
+        try:
+            return self._mirrors[number].finish()
+        except Exception as error:
+            self._failed(number, error)
             time.sleep(LOOK_EVERY_S)
+            return False
 
     def _failed(self, number: int, error: Exception) -> None:
         """Say it once until it changes or works again; a full disk would fill the log."""

@@ -15,7 +15,7 @@ from tests.faults.support import WHOLE, rounds, whole_only
 from tests.support import Json, Server, eventually, record, write_records
 
 BASE = 300
-ROUNDS = rounds(5, 100)
+ROUNDS = rounds(3, 100)
 PAUSE_S = 10.0 if WHOLE else 6.0
 """Longer than the service waits for a writer that does nothing."""
 GAP_S = 5.0 if WHOLE else 1.5

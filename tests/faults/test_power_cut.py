@@ -24,7 +24,7 @@ def test_nothing_acknowledged_is_lost_over_power_cuts_under_load(victim: Server,
         acks.add(made)
         victim.start()
         assert victim.stop() == 0
-    for number in range(rounds(short=2, whole=50)):
+    for number in range(rounds(short=1, whole=50)):
         with mounted(victim.data, "-o", "loop", str(image)):
             victim.start()
             if number:

@@ -26,7 +26,7 @@ def busy(victim: Server, acks: Acks) -> Server:
 
 def test_calls_of_one_request_id_in_parallel_are_stored_once_and_answered_alike(busy: Server, acks: Acks) -> None:
     callers = [Caller(acks, busy.address) for _ in range(8)]
-    for number in range(rounds(short=10, whole=200)):
+    for number in range(rounds(short=5, whole=200)):
         request = ingest_request(f"parallel-{number}")
         with ThreadPoolExecutor(8) as threads:
 
@@ -80,7 +80,7 @@ def again_is_alike(server: Server, acks: Acks) -> None:
 
 
 def test_a_change_whose_answer_was_lost_is_found_again_by_its_request_id(busy: Server, acks: Acks) -> None:
-    for _ in range(rounds(short=3, whole=50)):
+    for _ in range(rounds(short=2, whole=50)):
         lose_one_answer(busy, acks)
     check(acks, busy, asked=1_000)
 

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from avocet_grpc.core import review
-from avocet_grpc.core.model import Action, Decision, File
+from avocet_grpc.core.model import Action, Decision, File, UndoRequest
 from avocet_grpc.shared_files import mirror, swap
+from avocet_grpc.shared_files.displaced import DRAIN_AT_STOP_S
 from avocet_grpc.shared_files.intake import SETTLE_S
 from avocet_grpc.shared_files.syncer import GATHER_S, NOT_LEVEL_S
 from avocet_grpc.shared_files.watch import TAIL_BYTES
@@ -66,6 +67,24 @@ def test_swaps_rest_between_each_other_while_what_they_displaced_takes_much_room
                 behind.append(seconds_behind(service, clock, path, f"c{number}"))
         assert max(behind[:8]) <= WITHIN_S < max(behind[12:])
         assert service.stop()
+
+
+def test_a_stop_waits_for_the_displaced_ones_of_both_files_at_once(tmp_path: Path) -> None:
+    clock = Clock()
+    with replaced(clock, disk := CrashingOs()):
+        write_records(path := tmp_path / "sft_candidates.jsonl", [record(f"c{n}") for n in range(3)])
+        service = InProcess(tmp_path, clock, disk)
+        service.open()
+        for number in range(3):
+            seconds_behind(service, clock, path, f"c{number}")
+        service.do(lambda tx: review.undo(tx, UndoRequest("c0")))
+        while not service.round():
+            clock.sleep(NOT_LEVEL_S)
+        before = {one: one.stat().st_ino for one in tmp_path.glob("*.jsonl")}
+        started = clock.monotonic()
+        assert service.stop()
+        assert DRAIN_AT_STOP_S <= clock.monotonic() - started < 1.5 * DRAIN_AT_STOP_S
+        assert len(before) == 2 and all(one.stat().st_ino != inode for one, inode in before.items())
 
 
 def seconds_behind(service: InProcess, clock: Clock, path: Path, id: str) -> float:
