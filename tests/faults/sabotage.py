@@ -245,13 +245,13 @@ SABOTAGES: dict[str, Sabotage] = {
     "forget request ids, found by the machine": Sabotage(
         forget_request_ids, MACHINE, "send_again", examples=60, slow=True
     ),
-    "do not drain, found by the machine": Sabotage(do_not_drain, MACHINE, "AssertionError", examples=200, slow=True),
+    "do not drain, found by the machine": Sabotage(do_not_drain, MACHINE, "AssertionError", examples=1_000, slow=True),
     "skip reconcile, found by the machine": Sabotage(skip_reconcile, MACHINE, "AssertionError", examples=60, slow=True),
     "take a truncated file at its word, found by the machine": Sabotage(
         take_a_truncated_file_at_its_word, MACHINE, "AssertionError", examples=60, slow=True
     ),
     "believe a stale rewrite, found by the machine": Sabotage(
-        believe_a_stale_rewrite, MACHINE, "AssertionError", examples=200, slow=True
+        believe_a_stale_rewrite, MACHINE, "AssertionError", examples=1_000, slow=True
     ),
 }
 

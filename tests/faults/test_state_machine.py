@@ -127,6 +127,14 @@ class Machine(Stage):
         if file not in self.held and self.paths[file].exists():
             self.held[file] = open(self.paths[file], "ab", buffering=0)  # noqa: SIM115
 
+    @rule(file=FILES, pick=PICKS)
+    def hold_over_a_decision(self, file: File, pick: int) -> None:
+        """It has the file open while a decision is brought there, so that a swap takes the file away from it."""
+        self.hold(file)
+        self.submit(pick, Action.CORRECT, "", remembered=False)
+        for _ in range(4):
+            self.look(0.3)
+
     @rule(file=FILES, release=st.booleans())
     def append_by_held_handle(self, file: File, release: bool) -> None:
         if (handle := self.held.get(file)) is None or self.touched[file] or self.ends_torn(file):
