@@ -1,9 +1,16 @@
-"""What is known of the call under way: set by the outermost interceptor, filled in by the inner ones."""
+"""What is known of the call under way."""
 
 from __future__ import annotations
 
+import random
+import re
 from contextvars import ContextVar
 from dataclasses import dataclass
+from typing import Any
+
+CORRELATION = "x-correlation-id"
+TRACE = "traceparent"
+CORRELATION_ID = re.compile(r"[A-Za-z0-9._:/+=@-]{1,128}")
 
 
 @dataclass(slots=True)
@@ -11,11 +18,28 @@ class CallInfo:
     """`principal` is the name of the token that the call came with, empty where it came without one."""
 
     method: str
+    metadata: Any
     correlation_id: str
     principal: str = ""
 
 
 current: ContextVar[CallInfo] = ContextVar("avocet_call")
+
+
+def begin(method: str, metadata: Any) -> None:
+    """A call of this method came, with these headers."""
+    current.set(CallInfo(method, metadata, correlation_id(metadata)))
+
+
+def correlation_id(metadata: Any) -> str:
+    """What ties the call to its line in the log: the caller's own id, else its trace's, else a random one."""
+    trace = ""
+    for key, value in metadata:
+        if key == CORRELATION and isinstance(value, str) and CORRELATION_ID.fullmatch(value):
+            return value
+        if key == TRACE and isinstance(value, str):
+            trace = value[3:35]
+    return trace if len(trace) == 32 and trace.isalnum() and trace.isascii() else f"{random.getrandbits(64):016x}"
 
 
 def principal() -> str:

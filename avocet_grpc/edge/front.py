@@ -1,4 +1,4 @@
-"""The gRPC server: all services that it has, behind the interceptors, within the limits."""
+"""The gRPC server: all services that it has, behind the interceptor, within the limits."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from grpc_reflection.v1alpha import reflection
 from avocet_grpc.edge.backend import Backend
 from avocet_grpc.edge.gate import Gate
 from avocet_grpc.edge.health import Health
-from avocet_grpc.edge.interceptors import interceptors
+from avocet_grpc.edge.interceptors import interceptor
 from avocet_grpc.edge.interceptors.auth import Credentials
 from avocet_grpc.edge.interceptors.log import Meter
 from avocet_grpc.edge.options import server_options
@@ -34,7 +34,7 @@ def build_server(
     """A server that listens nowhere yet. Channelz, which shows every caller's address, needs somebody to ask for it."""
     with_channelz = not credentials().open
     server = grpc.aio.server(
-        interceptors=interceptors(credentials, limits, gate, meter), options=server_options(limits, with_channelz)
+        interceptors=(interceptor(credentials, limits, gate, meter),), options=server_options(limits, with_channelz)
     )
     server.add_generic_rpc_handlers((method_handlers(CorrectionsServicer(backend)),))
     health_pb2_grpc.add_HealthServicer_to_server(health, server)

@@ -7,12 +7,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-import grpc
-
 from avocet_grpc.core.errors import CorrectionsError, IngestionNotConfigured, TokenMissing, TokenRefused
 from avocet_grpc.edge.access import POLICIES, Role
 from avocet_grpc.edge.call import current
-from avocet_grpc.edge.interceptors.wrap import Continuation, Handler, refusing
+from avocet_grpc.edge.interceptors.wrap import Call, Context, Layer
 from avocet_grpc.edge.tokens import Token, find
 
 
@@ -24,45 +22,39 @@ class Credentials:
     open: bool = True
 
 
-class AuthInterceptor(grpc.aio.ServerInterceptor):
+class AuthLayer(Layer):
     """Holds each call against the policy table and the credentials of this moment."""
 
     def __init__(self, credentials: Callable[[], Credentials]) -> None:
         self._credentials = credentials
 
-    async def intercept_service(
-        self,
-        continuation: Continuation,
-        handler_call_details: grpc.HandlerCallDetails,
-    ) -> Handler | None:
-        handler = await continuation(handler_call_details)
-        if handler is None:
-            return None
-        refusal = self._refusal(handler_call_details)
-        return handler if refusal is None else refusing(handler, refusal)
+    async def around(self, method: str, call: Call, context: Context) -> Any:
+        refusal = self._refusal(method, self._credentials())
+        if refusal is not None:
+            raise refusal
+        return await call()
 
-    def _refusal(self, details: grpc.HandlerCallDetails) -> CorrectionsError | None:
-        credentials = self._credentials()
-        if details.method not in POLICIES:
+    def _refusal(self, method: str, credentials: Credentials) -> CorrectionsError | None:
+        if method not in POLICIES:
             return TokenRefused()
-        role = POLICIES[details.method]
+        role = POLICIES[method]
         if role is None or (credentials.open and role is not Role.INGEST):
             return None
         if not credentials.tokens and credentials.open:
             return IngestionNotConfigured("no secret")
-        secret = _bearer(details)
+        info = current.get()
+        secret = _bearer(info.metadata)
         if not secret:
             return TokenMissing("no bearer token")
         token = find(credentials.tokens, secret, datetime.now(UTC))
         if token is None:
             return TokenRefused()
-        current.get().principal = token.name
+        info.principal = token.name
         return None if role in token.roles else TokenRefused(role)
 
 
-def _bearer(details: grpc.HandlerCallDetails) -> bytes:
+def _bearer(metadata: Any) -> bytes:
     """The token of the call, empty where there is none; of several `authorization` values the first counts."""
-    metadata: Any = details.invocation_metadata or ()
     header = next((value for key, value in metadata if key.lower() == "authorization"), "")
     raw = header if isinstance(header, bytes) else header.encode("utf-8", "surrogateescape")
     scheme, _, token = raw.partition(b" ")

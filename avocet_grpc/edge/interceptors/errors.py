@@ -1,11 +1,9 @@
-"""Errors to status: the outermost interceptor."""
+"""Errors to status: the outermost layer."""
 
 from __future__ import annotations
 
 import asyncio
 import errno
-import random
-import re
 import traceback
 from typing import Any
 
@@ -15,28 +13,15 @@ from google.rpc import status_pb2
 from grpc_status import rpc_status
 
 from avocet_grpc.core.errors import CorrectionsError, StorageFull
-from avocet_grpc.edge.call import CallInfo, current
-from avocet_grpc.edge.interceptors.wrap import Call, Context, Continuation, Handler, Layer
+from avocet_grpc.edge.call import current
+from avocet_grpc.edge.interceptors.wrap import Call, Context, Layer
 from avocet_grpc.edge.status import internal_status, status_of
 
 log = structlog.get_logger("avocet_grpc")
 
-CORRELATION = "x-correlation-id"
-TRACE = "traceparent"
-CORRELATION_ID = re.compile(r"[A-Za-z0-9._:/+=@-]{1,128}")
 
-
-class ErrorInterceptor(Layer):
+class ErrorLayer(Layer):
     """Gives every error that a method raises its code and details, in all four shapes of a call."""
-
-    async def intercept_service(
-        self,
-        continuation: Continuation,
-        handler_call_details: grpc.HandlerCallDetails,
-    ) -> Handler | None:
-        method = handler_call_details.method
-        current.set(CallInfo(method, correlation_id(handler_call_details.invocation_metadata or ())))
-        return await super().intercept_service(continuation, handler_call_details)
 
     async def around(self, method: str, call: Call, context: Context) -> Any:
         try:
@@ -50,17 +35,6 @@ class ErrorInterceptor(Layer):
         except Exception as error:
             full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
             await _abort(context, status_of(StorageFull()) if full else _unforeseen(error, method))
-
-
-def correlation_id(metadata: Any) -> str:
-    """What ties the call to its line in the log: the caller's own id, else its trace's, else a random one."""
-    trace = ""
-    for key, value in metadata:
-        if key == CORRELATION and isinstance(value, str) and CORRELATION_ID.fullmatch(value):
-            return value
-        if key == TRACE and isinstance(value, str):
-            trace = value[3:35]
-    return trace if len(trace) == 32 and trace.isalnum() and trace.isascii() else f"{random.getrandbits(64):016x}"
 
 
 def _unforeseen(error: Exception, method: str) -> status_pb2.Status:

@@ -1,4 +1,4 @@
-"""How many calls at once, and how long each: the innermost interceptor, where the request is received, too."""
+"""How many calls at once, and how long each: the innermost layer, where the request is received, too."""
 
 from __future__ import annotations
 
@@ -13,14 +13,13 @@ from avocet_grpc.edge.interceptors.wrap import Call, Context, Handler, Layer, re
 HEALTH = "/grpc.health.v1.Health/"
 
 
-class LimitInterceptor(Layer):
+class LimitLayer(Layer):
     """Refuses the call that is one too many or too late, and ends the one that takes too long.
 
     Health is never refused: a busy server is not a dead one. Its Watch lasts as long as its connection.
     """
 
     def __init__(self, gate: Gate, calls: int, call_seconds: float, stream_seconds: float) -> None:
-        super().__init__()
         self._gate = gate
         self._calls, self._call_seconds, self._stream_seconds = calls, call_seconds, stream_seconds
         self._under_way = 0

@@ -27,11 +27,10 @@ class Meter(Protocol):
         """It has ended."""
 
 
-class LogInterceptor(Layer):
+class LogLayer(Layer):
     """Logs each call once it has ended, and lets `meter` count it."""
 
     def __init__(self, meter: Meter | None = None) -> None:
-        super().__init__()
         self._meter = meter
 
     async def around(self, method: str, call: Call, context: Context) -> Any:

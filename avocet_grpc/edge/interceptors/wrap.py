@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from functools import partial
 from typing import Any, TypeAlias
 
@@ -11,6 +11,7 @@ import grpc
 from google.protobuf.message import DecodeError
 
 from avocet_grpc.core.errors import InvalidField
+from avocet_grpc.edge.call import begin
 
 # Quoted: in grpcio itself the class takes no parameters.
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
@@ -21,10 +22,23 @@ Around = Callable[[Call, Context], Awaitable[Any]]
 Parse = Callable[[bytes], Any]
 
 
-class Layer(grpc.aio.ServerInterceptor):
-    """An interceptor that runs the whole call, all its responses included, inside `around`."""
+class Layer:
+    """Something that every call passes through: `around` runs the whole call inside, all its responses included."""
 
-    def __init__(self) -> None:
+    def wrapped(self, method: str, handler: Handler) -> Handler:
+        """The handler with this layer round it."""
+        return wrap(handler, partial(self.around, method))
+
+    async def around(self, method: str, call: Call, context: Context) -> Any:
+        """Run `call`, and give what it gives."""
+        raise NotImplementedError
+
+
+class Layers(grpc.aio.ServerInterceptor):
+    """One interceptor of many layers, the outermost first: gRPC goes through each of its interceptors at each call."""
+
+    def __init__(self, layers: Sequence[Layer]) -> None:
+        self._layers = layers
         # A method's handler is nearly always the same object: wrapped once, not at each call.
         self._wrapped: dict[str, tuple[Handler, Handler]] = {}
 
@@ -37,30 +51,25 @@ class Layer(grpc.aio.ServerInterceptor):
         if handler is None:
             return None
         method = handler_call_details.method
+        begin(method, handler_call_details.invocation_metadata or ())
         known = self._wrapped.get(method)
         if known is None or known[0] is not handler:
-            known = self._wrapped[method] = (handler, self.wrapped(method, handler))
+            known = self._wrapped[method] = (handler, self._in_all_layers(method, handler))
         return known[1]
 
-    def wrapped(self, method: str, handler: Handler) -> Handler:
-        """The handler with this layer round it."""
-        return wrap(handler, partial(self.around, method))
-
-    async def around(self, method: str, call: Call, context: Context) -> Any:
-        """Run `call`, and give what it gives."""
-        raise NotImplementedError
+    def _in_all_layers(self, method: str, handler: Handler) -> Handler:
+        for layer in reversed(self._layers):
+            handler = layer.wrapped(method, handler)
+        return handler
 
 
 def wrap(handler: Handler, around: Around) -> Handler:
     """A handler that runs the whole call as `around(call, context)`."""
     inner = behavior_of(handler)
+    awaitable = inner if inspect.iscoroutinefunction(inner) else partial(_awaited, inner)
 
     async def answer(request: Any, context: Context) -> Any:
-        async def call() -> Any:
-            result = inner(request, context)
-            return await result if inspect.isawaitable(result) else result
-
-        return await around(call, context)
+        return await around(partial(awaitable, request, context), context)
 
     async def stream(request: Any, context: Context) -> None:
         await around(lambda: _write_all(inner(request, context), context), context)
@@ -79,8 +88,7 @@ def reading_inside(handler: Handler) -> Handler:
         return handler
 
     async def answer(requests: Any, context: Context) -> Any:
-        result = behavior(await _one(parse, context), context)
-        return await result if inspect.isawaitable(result) else result
+        return await _awaited(behavior, await _one(parse, context), context)
 
     async def stream(requests: Any, context: Context) -> None:
         await _write_all(behavior(await _one(parse, context), context), context)
@@ -91,15 +99,6 @@ def reading_inside(handler: Handler) -> Handler:
     if handler.request_streaming:
         return with_behavior(handler, both, None)
     return with_behavior(handler, stream if handler.response_streaming else answer, None, reads=True)
-
-
-def refusing(handler: Handler, refusal: Exception) -> Handler:
-    """A handler in place of this one that raises `refusal`, before anything of the request is read."""
-
-    async def refuse(requests: Any, context: Any) -> Any:
-        raise refusal
-
-    return with_behavior(handler, refuse, None, reads=True)
 
 
 def behavior_of(handler: Handler) -> Callable[[Any, Any], Any]:
@@ -119,6 +118,12 @@ def with_behavior(handler: Handler, behavior: Any, deserializer: Parse | None, *
     make = makers[reads or bool(handler.request_streaming), bool(handler.response_streaming)]
     wrapped: Handler = make(behavior, deserializer, handler.response_serializer)
     return wrapped
+
+
+async def _awaited(behavior: Callable[[Any, Any], Any], request: Any, context: Context) -> Any:
+    # A method of one response may be a plain function.
+    result = behavior(request, context)
+    return await result if inspect.isawaitable(result) else result
 
 
 async def _write_all(result: Any, context: Context) -> None:
