@@ -10,7 +10,7 @@ from avocet_grpc.core.model import CandidateFilter, ExportBatch, ExportRow, Expo
 from avocet_grpc.store.batches import BatchCache, KeptBatch
 
 JOINED = (
-    "SELECT count(*), max(key), CAST(group_concat(id || char(10), '') AS BLOB),"
+    "SELECT max(key), count(*), CAST(group_concat(id || char(10), '') AS BLOB),"
     " CAST(group_concat(encoded, '') AS BLOB) FROM "
 )
 """Joined by the engine: a step for each row would let go of the interpreter's lock and wait for it each time."""
@@ -103,10 +103,10 @@ class ExportQueries:
             where, values = f" AND key <= ?{where}", [up_to, *values]
         part = f"(SELECT key, id, encoded FROM examples WHERE key > ?{where} ORDER BY key, approved_revision LIMIT ?)"
         parameters = (after_key, *values, limit)
-        if self._number(f"SELECT coalesce(sum(length(encoded)), 0) FROM {part}", parameters) <= max_bytes:
-            count, key, ids, encoded = self._db.execute(JOINED + part, parameters).fetchone()
-            return ExportBatch(key, count, ids, encoded) if count else None
-        return self._batch_by_rows(selection, after_key, limit, max_bytes)
+        size = self._number(f"SELECT coalesce(sum(length(encoded)), 0) FROM {part}", parameters)
+        if size > max_bytes:
+            return self._batch_by_rows(selection, after_key, limit, max_bytes)
+        return ExportBatch(*self._db.execute(JOINED + part, parameters).fetchone()) if size else None
 
     def export_total(self, selection: ExportSelection, after_key: int) -> int:
         if not after_key and selection == ExportSelection(self.revision()):

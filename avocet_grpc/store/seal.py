@@ -1,17 +1,20 @@
 """The seal: a checksum of the whole ledger, left by a clean stop and broken by the next start.
 
-A byte that changes while nobody serves is noticed before anything of the ledger is believed. The checksum reads 2 GB in
-about a second; of those that Python has, Adler-32 is the fastest, and one changed byte never escapes it.
+A byte that changes while nobody serves is noticed before anything of the ledger is believed. Of the checksums that
+Python has, Adler-32 is the fastest, and one changed byte never escapes it; one processor takes 2 GB in a second. Each
+part of the file has its own, so that all processors take part.
 """
 
 from __future__ import annotations
 
-import contextlib
 import os
 import zlib
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 CHUNK_BYTES = 4 * 1024 * 1024
+PART_BYTES = 64 * CHUNK_BYTES
 SUFFIX = "-seal"
 
 
@@ -54,13 +57,17 @@ def _seal_of(ledger: Path) -> Path:
 
 
 def _checksum(ledger: Path) -> str:
-    sum, size = 1, 0
-    with open(ledger, "rb", buffering=0) as file:
-        with contextlib.suppress(AttributeError, OSError):
-            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_SEQUENTIAL)
-        while chunk := file.read(CHUNK_BYTES):
-            sum, size = zlib.adler32(chunk, sum), size + len(chunk)
-    return f"adler32 {sum:08x} of {size} bytes\n"
+    with open(ledger, "rb", buffering=0) as file, ThreadPoolExecutor(os.cpu_count()) as threads:
+        size = os.fstat(file.fileno()).st_size
+        parts = threads.map(partial(_checksum_of_part, file.fileno()), range(0, size, PART_BYTES))
+        return f"adler32 {' '.join(parts)} of {size} bytes\n"
+
+
+def _checksum_of_part(descriptor: int, start: int) -> str:
+    sum = 1
+    for at in range(start, start + PART_BYTES, CHUNK_BYTES):
+        sum = zlib.adler32(os.pread(descriptor, CHUNK_BYTES, at), sum)
+    return f"{sum:08x}"
 
 
 def _sync_directory(path: Path) -> None:
