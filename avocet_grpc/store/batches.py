@@ -1,7 +1,7 @@
 """Batches of whole exports, kept as they went out: the next export reads them back at the speed of a file.
 
 A cache and nothing more: an unlinked file beside the ledger, which ends with the process and makes room where the disk
-fills. Whether a batch is still what the ledger would give is the reader's question (`reader.py`), asked each time.
+fills. Whether a batch is still what the ledger would give is asked each time (`exports.py`).
 """
 
 from __future__ import annotations
