@@ -66,10 +66,9 @@ class Layers(grpc.aio.ServerInterceptor):
 def wrap(handler: Handler, around: Around) -> Handler:
     """A handler that runs the whole call as `around(call, context)`."""
     inner = behavior_of(handler)
-    awaitable = inner if inspect.iscoroutinefunction(inner) else partial(_awaited, inner)
 
     async def answer(request: Any, context: Context) -> Any:
-        return await around(partial(awaitable, request, context), context)
+        return await around(partial(inner, request, context), context)
 
     async def stream(request: Any, context: Context) -> None:
         await around(lambda: _write_all(inner(request, context), context), context)
@@ -88,7 +87,7 @@ def reading_inside(handler: Handler) -> Handler:
         return handler
 
     async def answer(requests: Any, context: Context) -> Any:
-        return await _awaited(behavior, await _one(parse, context), context)
+        return await behavior(await _one(parse, context), context)
 
     async def stream(requests: Any, context: Context) -> None:
         await _write_all(behavior(await _one(parse, context), context), context)
@@ -118,12 +117,6 @@ def with_behavior(handler: Handler, behavior: Any, deserializer: Parse | None, *
     make = makers[reads or bool(handler.request_streaming), bool(handler.response_streaming)]
     wrapped: Handler = make(behavior, deserializer, handler.response_serializer)
     return wrapped
-
-
-async def _awaited(behavior: Callable[[Any, Any], Any], request: Any, context: Context) -> Any:
-    # A method of one response may be a plain function.
-    result = behavior(request, context)
-    return await result if inspect.isawaitable(result) else result
 
 
 async def _write_all(result: Any, context: Context) -> None:
