@@ -25,6 +25,7 @@ NAMES = (
     "drain.read",  # the displaced file was read, its lines are not saved
     "drain.rescued",  # they are
     "drain.unlinked",  # the displaced file is gone, the ledger still has its name
+    "twin.claimed",  # a displaced file shall serve again, and nothing of it has changed
     "intake.before",  # read, and compared; the ledger does not know
     "intake.after",  # it does
 )

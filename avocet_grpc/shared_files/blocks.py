@@ -13,12 +13,19 @@ from xxhash import xxh3_128_digest
 BLOCK_BYTES = 32 * 1024
 READ_BYTES = 1024 * 1024
 
+Span = tuple[int, int]
+"""A place in a file: its offset and length in bytes."""
+
 
 class Blocks:
-    """The digests of the first `size` bytes of a file; the last block may be shorter than the others."""
+    """The digests of the first `size` bytes of a file; the last block may be shorter than the others.
+
+    `origin` is the same as long as the file is only patched and appended to since it was read as a whole.
+    """
 
     def __init__(self) -> None:
         self.size = 0
+        self.origin = object()
         self._whole: list[bytes] = []
         self._last = b""
 
@@ -29,6 +36,12 @@ class Blocks:
         while data := os.pread(descriptor, READ_BYTES, blocks.size):
             blocks.feed(data)
         return blocks
+
+    def copy(self) -> Blocks:
+        """The same, of a twin of the file."""
+        twin = Blocks()
+        twin.size, twin.origin, twin._whole, twin._last = self.size, self.origin, self._whole.copy(), self._last
+        return twin
 
     def feed(self, data: bytes) -> None:
         """What follows behind `size`."""
@@ -47,8 +60,8 @@ class Blocks:
         numbers = range(start // BLOCK_BYTES, -(-min(stop, self.size) // BLOCK_BYTES))
         return all(self._matches(descriptor, number) for number in numbers)
 
-    def blank(self, places: Iterable[tuple[int, int]], descriptor: int) -> None:
-        """Those places (offset, length) were overwritten with spaces, and nothing else of their blocks."""
+    def blank(self, places: Iterable[Span], descriptor: int) -> None:
+        """Those places were overwritten with spaces, and nothing else of their blocks."""
         numbers = {n for at, length in places for n in range(at // BLOCK_BYTES, (at + length) // BLOCK_BYTES + 1)}
         for number in numbers:
             data = self._read(descriptor, number)

@@ -18,6 +18,8 @@ from avocet_grpc.core.model import File, LineKind, ParsedLine, Sync
 from avocet_grpc.core.ports import DisplacedFile, Store, Transaction
 from avocet_grpc.core.record import content_digest, difference, load, parse
 from avocet_grpc.shared_files import reconcile, swap
+from avocet_grpc.shared_files.blocks import Blocks, Span
+from avocet_grpc.shared_files.patch import refusal, take_lease
 from avocet_grpc.shared_files.scan import FileChanged, LineScanner, opened
 from avocet_grpc.shared_files.watch import Signature, has_writer, signature
 
@@ -25,6 +27,8 @@ log = structlog.get_logger(__name__)
 
 DRAIN_S = 60.0
 DRAIN_AT_STOP_S = 1.0
+SETTLE_S = 10.0
+"""How long one that grew while it was displaced must be still before what that may hide is looked for."""
 REST_S = 1.0
 """How long a displaced file that is not as noted must be still before it is read as a whole."""
 HELD_AT_STOP_S = 3.0
@@ -36,11 +40,24 @@ UNKNOWN_SIZE = 2**63 - 1
 
 
 class Displaced:
-    """One displaced file. `noted` is what it was; None where the ledger knows nothing of it."""
+    """One displaced file. `noted` is what it was; None where the ledger knows nothing of it.
 
-    def __init__(self, path: Path, noted: DisplacedFile | None) -> None:
+    Its first `common` bytes had these `blocks`, and `blanked` is what was blanked of them since in the file that took
+    its place. `doubtful`: it grew while it was displaced, which may hide an edit.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        noted: DisplacedFile | None,
+        blocks: Blocks | None = None,
+        common: int = 0,
+        doubtful: bool = False,
+    ) -> None:
         self.path = path
         self.noted = noted
+        self.blocks, self.common, self.doubtful = blocks or Blocks(), common, doubtful
+        self.blanked: list[Span] = []
         self.read_to = noted.read_to if noted else 0
         self._exact = noted is not None
         self._seen: Signature | None = None
@@ -67,6 +84,19 @@ class Displaced:
         if (found.device, found.inode) != (noted.device, noted.inode) or found.size < max(noted.size, self.read_to):
             return False
         return found.size > noted.size or found.mtime_ns == noted.mtime_ns
+
+    def settle(self, descriptor: int) -> None:
+        """Look for what its growth may hide; where there is something, it has to be read as a whole. Raises OSError."""
+        known = self.blocks.size == self.common
+        self._exact = known and self.blocks.matches(descriptor, 0, self.common)
+        self.doubtful = False
+
+    def is_twin_of(self, blocks: Blocks) -> bool:
+        """Whether it lacks nothing but what was written since, all of it was read, and no name but ours leads to it."""
+        found, _ = self.look()
+        if self.blocks.origin is not blocks.origin or found is None or not self.only_grew(found):
+            return False
+        return found.size == self.read_to and not self.has_other_names()
 
 
 class Drain:
@@ -98,9 +128,51 @@ class Drain:
         for name in noted:
             self._forget(name)
 
-    def add(self, path: Path, noted: DisplacedFile) -> None:
-        """A swap displaced this file just now."""
-        self._displaced.append(Displaced(path, noted))
+    def add(self, path: Path, noted: DisplacedFile, blocks: Blocks, common: int) -> None:
+        """A swap displaced this file just now, whose first `common` bytes had these blocks."""
+        self._displaced.append(Displaced(path, noted, blocks, common, doubtful=noted.read_to > common))
+
+    def blanked(self, places: list[Span]) -> None:
+        """Those places were blanked in the file that took the place of these."""
+        for old in self._displaced:
+            old.blanked += places
+
+    def has_twin(self, blocks: Blocks) -> bool:
+        """Whether a displaced file can serve as a twin of the file with these blocks. Raises OSError."""
+        return any(old.is_twin_of(blocks) and refusal(old.path) is None for old in self._displaced)
+
+    def claim_twin(self, blocks: Blocks, path: Path) -> tuple[int, Displaced] | None:
+        """Such a file, taken out of the drain, named `path` and open under the write lease; None where there is none.
+
+        Nobody has it open, and nobody will under its new name; what a crash leaves there is removed by `find`. Raises
+        OSError or StorageFailed.
+        """
+        for old in reversed(self._displaced):
+            if not old.is_twin_of(blocks):
+                continue
+            descriptor = os.open(old.path, os.O_RDWR | os.O_CLOEXEC)
+            try:
+                if take_lease(descriptor, 0) is None and self._is_free(old, descriptor):
+                    self._claim(old, path)
+                    return descriptor, old
+            except BaseException:
+                os.close(descriptor)
+                raise
+            os.close(descriptor)
+        return None
+
+    def _is_free(self, old: Displaced, descriptor: int) -> bool:
+        """Now that nobody can write to it any more."""
+        if old.doubtful:
+            old.settle(descriptor)
+        return old.is_twin_of(old.blocks)
+
+    def _claim(self, old: Displaced, path: Path) -> None:
+        os.rename(old.path, path)
+        self._displaced.remove(old)
+        # Durable before a byte of it changes: what comes at its end from now on is no late line of others.
+        self._forget(old.path.name)
+        failpoint.hit("twin.claimed")
 
     def run(self, stopping: bool) -> None:
         """Save what is written to them; drop those that nobody writes any more. Raises OSError or StorageFailed."""
@@ -110,6 +182,9 @@ class Drain:
                 self._forget(old.path.name)
                 self._displaced.remove(old)
                 continue
+            if old.doubtful and (stopping or still >= SETTLE_S):
+                with opened(old.path) as descriptor:
+                    old.settle(descriptor)
             exact = old.only_grew(found)
             if exact and found.size > old.read_to:
                 self._save(old, found, exact, whole_lines=True)

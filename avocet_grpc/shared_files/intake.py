@@ -120,9 +120,9 @@ class Intake:
         for part in reconcile.split_moves(moves, MOVE_KEYS):
             self.store.write(partial(_move, file=self.file, moves=part)).result()
 
-    def swapped(self, now: Signature, scanned: int, blocks: Blocks) -> None:
-        """After a swap: nothing is blank, and the blocks are others."""
-        self.junk, self.blank, self.blocks, self.put_back = [], 0, blocks, False
+    def swapped(self, now: Signature, scanned: int, blank: int, blocks: Blocks) -> None:
+        """After a swap: nothing is left to blank, and the blocks are others."""
+        self.junk, self.blank, self.blocks, self.put_back = [], blank, blocks, False
         self.moved(now, scanned)
 
     def state(self, now: Signature, scanned: int | None = None, blank: int | None = None) -> FileState:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import time
 from pathlib import Path
@@ -11,34 +10,24 @@ import structlog
 
 from avocet_grpc import failpoint
 from avocet_grpc.core.model import File, Sync
-from avocet_grpc.core.ports import DisplacedFile, Durable, LedgerLine, Reader, Store, Transaction
-from avocet_grpc.shared_files import swap
-from avocet_grpc.shared_files.append import MAX_BYTES, append_lines
-from avocet_grpc.shared_files.blocks import Blocks
-from avocet_grpc.shared_files.displaced import UNKNOWN_SIZE, Drain
+from avocet_grpc.core.ports import Durable, Reader, Store, Transaction
+from avocet_grpc.shared_files.append import append_lines
+from avocet_grpc.shared_files.displaced import Drain
 from avocet_grpc.shared_files.intake import Intake
-from avocet_grpc.shared_files.patch import LEASE_PATIENCE_S, MAX_CHANGES, Change, Outcome, patch, refusal
+from avocet_grpc.shared_files.patch import LEASE_PATIENCE_S, MAX_CHANGES, Outcome, patch, refusal
+from avocet_grpc.shared_files.pending import Pending, change_of, collect
 from avocet_grpc.shared_files.scan import opened
-from avocet_grpc.shared_files.watch import has_writer, of_stat, signature
+from avocet_grpc.shared_files.swapper import Swapper
+from avocet_grpc.shared_files.watch import has_writer, signature
 
 log = structlog.get_logger(__name__)
 
-Pending = tuple[LedgerLine, bytes]
-
-PENDING_AT_ONCE = 5_000
-SWAP_PAUSE = 9
-"""Between two swaps lie at least this many times the duration of the last one."""
-QUICK_SWAP_S = 0.2
-"""A swap that took less CPU time than this may be followed by another at once where a lease is refused: so the file is
-within 1 s. The clock's time would count a busy machine too."""
-DISPLACED_BYTES = 1024 * 1024 * 1024
-"""While the displaced files, which are kept for a minute at least, take more than this, no swap follows at once."""
 BLANK_BYTES = 8 * 1024 * 1024
 SYNC_EVERY_S = 5.0
 
 
 class Mirror:
-    """Implements the three ways out, and holds the Intake and the Drain of the same file.
+    """Chooses among the three ways out, and holds the Intake, the Drain and the Swapper of the same file.
 
     `written` is how many lines the last round wrote; 0 where it was kept from it.
     """
@@ -47,10 +36,9 @@ class Mirror:
         self._store, self._file, self._path = store, file, path
         self.intake = Intake(store, file, path)
         self._drain = Drain(store, file, path)
+        self._swapper = Swapper(store, file, path, self.intake, self._drain)
         self.written = 0
         self._refused_since: float | None = None
-        self._swapped_at = 0.0
-        self._swap_took = self._swap_cpu = 0.0
         self._next_sync = 0.0
         self._unsynced = False
         self._stopping = self._compacted = False
@@ -95,11 +83,11 @@ class Mirror:
             return False
         if self._compacted or self._is_compact() or self._has_other_names():
             return self._make_durable()
-        self._compacted = self._swap()
+        self._compacted = self._swapped(self._swapper.compact())
         return False
 
     def _write_out(self) -> bool:
-        pending = self._store.read(self._collect)
+        pending = self._store.read(lambda reader: collect(reader, self._file))
         if not pending and not self.intake.junk:
             self.intake.put_back = False
             self._refused_since = None
@@ -107,7 +95,7 @@ class Mirror:
             return True
         self._unsynced = True
         if self._swap_is_due():
-            return self._swap()
+            return self._swap(pending)
         if lost := [line.key for line, _ in pending if line.sync is Sync.REMOVE and line.offset is None]:
             self._store.write(lambda tx: _forget(tx, lost)).result()
         # An id that was undone and approved again waits for its old line to go, or readers would see it twice.
@@ -119,7 +107,7 @@ class Mirror:
         ]
         if appends and self.intake.put_back and self.intake.noted and has_writer(self._path):
             # Who rewrites the file would write over what is put back behind its end.
-            return self._swap()
+            return self._swapped(self._swapper.compact())
         if appends and not self._append(appends):
             return False
         changes = [(line, raw) for line, raw in pending if line.offset is not None]
@@ -129,16 +117,6 @@ class Mirror:
                 return False
         self.written = len(pending)
         return not self._store.read(lambda reader: reader.pending_count(self._file))
-
-    def _collect(self, reader: Reader) -> list[Pending]:
-        collected, size = list[Pending](), 0
-        for line in reader.pending(self._file, PENDING_AT_ONCE):
-            raw = b"" if line.sync is Sync.REMOVE else reader.raw(line.key)
-            size += len(raw) + 1
-            if collected and size > MAX_BYTES:
-                break
-            collected.append((line, raw))
-        return collected
 
     def _append(self, lines: list[Pending]) -> bool:
         torn = self.intake.ends_torn()
@@ -173,7 +151,7 @@ class Mirror:
             self.intake.misplaced = True
             return False
         junk = self.intake.junk[:MAX_CHANGES]
-        changes = [_change(line, raw) for line, raw in lines]
+        changes = [change_of(line, raw) for line, raw in lines]
         result = patch(self._path, noted, changes + junk, self.intake.ends_torn(), self.intake.blocks)
         if result.outcome in (Outcome.REFUSED, Outcome.UNSUPPORTED):
             return self._without_lease(result.outcome)
@@ -184,6 +162,7 @@ class Mirror:
             return False
         failpoint.hit("patch.after")
         blank = self.intake.blank + sum(change.length + 1 for change in changes + junk)
+        self._drain.blanked([(change.offset, change.length) for change in changes + junk])
 
         def work(tx: Transaction) -> None:
             for (line, raw), offset in zip(lines, result.offsets, strict=False):
@@ -216,21 +195,16 @@ class Mirror:
         if refused is None:
             self._refused_since = None
             return False
-        if self._stopping or self._has_rested():
+        if self._stopping or self._swapper.has_rested():
             return True
-        room = len(self._drain) * self.intake.scanned < DISPLACED_BYTES
-        return refused is Outcome.REFUSED and self._swap_cpu < QUICK_SWAP_S and room
-
-    def _has_rested(self) -> bool:
-        """Whether the last swap is long enough ago."""
-        return time.monotonic() >= self._swapped_at + SWAP_PAUSE * self._swap_took
+        return refused is Outcome.REFUSED and self._swapper.may_follow()
 
     def _compact_if_worth(self) -> None:
         noted = self.intake.noted
         if noted is None or self.intake.blank <= max(BLANK_BYTES, noted.size / 4):
             return
-        if self._has_rested() and not self._has_other_names():
-            self._swap()
+        if self._swapper.has_rested() and not self._has_other_names():
+            self._swapped(self._swapper.compact())
 
     def _has_other_names(self) -> bool:
         """Whether the file has hard links: a swap leaves them with the old content, so none is made to compact."""
@@ -253,71 +227,15 @@ class Mirror:
 
         return self._store.read(in_order)
 
-    def _swap(self) -> bool:
-        """Write the file anew and put it in place. False where others were quicker; the next round tries again."""
-        if not self.intake.is_certain():
-            return False
-        started, worked = time.monotonic(), time.thread_time()
-        fresh, old = swap.names(self._path)
-        try:
-            with opened(self._path) as source:
-                done = source >= 0 and self._swap_from(source, fresh, old)
-        finally:
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(fresh)
-        self._swapped_at, self._swap_cpu = time.monotonic(), time.thread_time() - worked
-        self._swap_took = self._swapped_at - started
+    def _swap(self, pending: list[Pending]) -> bool:
+        if len(pending) < self._store.read(lambda reader: reader.pending_count(self._file)):
+            return self._swapped(self._swapper.compact())
+        return self._swapped(self._swapper.change(pending))
+
+    def _swapped(self, done: bool) -> bool:
         if done:
-            log.info("file rewritten", file=self._path.name, seconds=round(self._swap_took, 3))
+            self._refused_since, self._unsynced = None, True
         return done
-
-    def _swap_from(self, source: int, fresh: Path, old: Path) -> bool:
-        noted, scanned = self.intake.noted, self.intake.scanned
-        if noted is None or of_stat(os.fstat(source)) != noted:
-            return False
-        built = self._store.read(lambda reader: swap.build(reader, self._file, source, fresh))
-        failpoint.hit("swap.built")
-        last = swap.catch_up(source, fresh, scanned)
-        if last is None or (last != noted and not self.intake.is_growth(last)):
-            return False
-        if last != noted and not self.intake.blocks_match(0, scanned):
-            # What was copied may hide an edit; it is looked for once the file is quiet.
-            built.blocks = Blocks()
-        size = UNKNOWN_SIZE if self.intake.put_back else last.size
-        note = DisplacedFile(old.name, last.device, last.inode, size, last.mtime_ns, last.size)
-        self._store.write(lambda tx: tx.note_displaced(self._file, note)).result()
-        failpoint.hit("swap.noted")
-        try:
-            if signature(self._path) != last:
-                raise BlockingIOError("others write the file at this moment")
-            swap.exchange(fresh, self._path, old)
-        except OSError as error:
-            self._store.write(lambda tx: tx.drop_displaced(self._file, old.name)).result()
-            if isinstance(error, BlockingIOError):
-                return False
-            raise
-        failpoint.hit("swap.exchanged")
-        self._drain.add(old, note)
-        return self._mark_swapped(built)
-
-    def _mark_swapped(self, built: swap.Built) -> bool:
-        now = signature(self._path)
-        if now is None or now.size < built.size:
-            self.intake.misplaced = True
-            return False
-        self.intake.write_moves(move for move in built.moves if move[2])
-
-        def work(tx: Transaction) -> None:
-            tx.placed_all(built.placed)
-            _forget(tx, built.removed)
-            tx.set_file_state(self._file, self.intake.state(now, built.size, blank=0))
-
-        self._store.write(work).result()
-        failpoint.hit("swap.marked")
-        self.intake.swapped(now, built.size, built.blocks)
-        self._refused_since = None
-        self._unsynced = True
-        return True
 
     def _make_durable(self) -> bool:
         """The file on the disk, and what is known of that. False where it is not level. Raises OSError."""
@@ -338,8 +256,3 @@ class Mirror:
 def _forget(tx: Transaction, keys: list[int]) -> None:
     for key in keys:
         tx.forget(key)
-
-
-def _change(line: LedgerLine, raw: bytes) -> Change:
-    assert line.offset is not None and line.length is not None and line.file_digest is not None
-    return Change(line.offset, line.length, line.file_digest, None if line.sync is Sync.REMOVE else raw)

@@ -51,7 +51,8 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Patched:
-    """The outcome; where DONE, the offset of each change's new line (None without one) and the new signature."""
+    """The outcome; where DONE, the offset of each change's new line (None without one), then of each line that is
+    new, and the new signature."""
 
     outcome: Outcome
     offsets: tuple[int | None, ...] = ()
@@ -80,7 +81,7 @@ def patch(path: Path, noted: Signature, changes: Sequence[Change], newline_first
             if of_stat(os.fstat(descriptor)) != noted or of_stat(os.stat(path)) != noted:
                 return Patched(Outcome.CHANGED)
             failpoint.hit("patch.before")
-            return _apply(descriptor, noted.size, changes, newline_first, blocks)
+            return apply(descriptor, noted.size, changes, (), newline_first, blocks)
         finally:
             fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_UNLCK)
     finally:
@@ -119,7 +120,18 @@ def take_lease(descriptor: int, patience_s: float) -> Outcome | None:
         time.sleep(LEASE_PAUSE_S)
 
 
-def _apply(descriptor: int, size: int, changes: Sequence[Change], newline_first: bool, blocks: Blocks) -> Patched:
+def apply(
+    descriptor: int,
+    size: int,
+    changes: Sequence[Change],
+    new: Sequence[bytes],
+    newline_first: bool,
+    blocks: Blocks,
+) -> Patched:
+    """Make the changes in an open file of that size, and append the lines that are `new`; nobody may read it meanwhile.
+
+    Raises OSError; nothing is changed then.
+    """
     for change in changes:
         if not blocks.matches(descriptor, change.offset, change.offset + change.length):
             return Patched(Outcome.MISPLACED)
@@ -128,19 +140,20 @@ def _apply(descriptor: int, size: int, changes: Sequence[Change], newline_first:
             return Patched(Outcome.MISPLACED)
     blob = bytearray(b"\n" if newline_first else b"")
     offsets: list[int | None] = []
-    for change in changes:
-        offsets.append(None if change.new is None else size + len(blob))
-        if change.new is not None:
-            blob += change.new + b"\n"
-    if any(offset is not None for offset in offsets):
-        try:
-            _write_at(descriptor, bytes(blob), size)
-        except OSError:
-            os.ftruncate(descriptor, size)
-            raise
+    for line in [*(change.new for change in changes), *new]:
+        offsets.append(None if line is None else size + len(blob))
+        if line is not None:
+            blob += line + b"\n"
+    if all(offset is None for offset in offsets):
+        blob.clear()
+    try:
+        write_at(descriptor, bytes(blob), size)
+    except OSError:
+        os.ftruncate(descriptor, size)
+        raise
     failpoint.hit("patch.appended")
     for change in changes:
-        _write_at(descriptor, b" " * change.length, change.offset)
+        write_at(descriptor, b" " * change.length, change.offset)
         failpoint.hit("patch.blanked")
     blocks.blank([(change.offset, change.length) for change in changes], descriptor)
     if blocks.size == size:
@@ -148,7 +161,8 @@ def _apply(descriptor: int, size: int, changes: Sequence[Change], newline_first:
     return Patched(Outcome.DONE, tuple(offsets), of_stat(os.fstat(descriptor)))
 
 
-def _write_at(descriptor: int, data: bytes, offset: int) -> None:
+def write_at(descriptor: int, data: bytes, offset: int) -> None:
+    """Write all of it there. Raises OSError."""
     written = 0
     while written < len(data):
         written += os.pwrite(descriptor, memoryview(data)[written:], offset + written)

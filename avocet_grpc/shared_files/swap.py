@@ -12,7 +12,7 @@ from pathlib import Path
 
 from avocet_grpc.core.model import File, Sync
 from avocet_grpc.core.ports import Move, Place, Reader
-from avocet_grpc.shared_files.blocks import Blocks
+from avocet_grpc.shared_files.blocks import Blocks, Span
 from avocet_grpc.shared_files.watch import Signature, of_stat
 
 AT_FDCWD = -100
@@ -29,7 +29,8 @@ _libc = ctypes.CDLL(None, use_errno=True)
 class Built:
     """A new file beside the old one, of `size` bytes: what stands elsewhere in it, what is new in it, what is not.
 
-    `blocks` are its digests.
+    `blocks` are its digests, and `blank` counts the bytes that hold no line; `blanked` are the places that hold one in
+    the old file alone. `is_copy`: the whole file was written for it.
     """
 
     path: Path
@@ -37,6 +38,9 @@ class Built:
     placed: list[Place] = field(default_factory=list)
     removed: list[int] = field(default_factory=list)
     size: int = 0
+    blank: int = 0
+    blanked: list[Span] = field(default_factory=list)
+    is_copy: bool = True
     blocks: Blocks = field(default_factory=Blocks)
 
 
@@ -63,7 +67,7 @@ def build(reader: Reader, file: File, source: int, target: Path) -> Built:
     try:
         try:
             built = _Copy(source, descriptor, target).run(reader, file)
-            _take_after(descriptor, source)
+            take_after(descriptor, source)
             os.fsync(descriptor)
             built.blocks = Blocks.of(descriptor)
         finally:
@@ -191,7 +195,8 @@ def copy_some(source: int, target: int, offset: int, count: int) -> int:
     return copied
 
 
-def _take_after(descriptor: int, source: int) -> None:
+def take_after(descriptor: int, source: int) -> None:
+    """Give a file the mode and owner of the open `source`. Raises OSError."""
     made, old = os.fstat(descriptor), os.fstat(source)
     if (made.st_uid, made.st_gid) != (old.st_uid, old.st_gid):
         os.fchown(descriptor, old.st_uid, old.st_gid)

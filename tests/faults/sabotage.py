@@ -19,7 +19,7 @@ from typing import Any
 from avocet_grpc import failpoint
 from avocet_grpc.core import requests
 from avocet_grpc.core.errors import StorageFailed, StorageFull
-from avocet_grpc.shared_files import append, displaced, intake, mirror, patch, reconcile, swap, watch
+from avocet_grpc.shared_files import append, displaced, intake, patch, reconcile, swap, swapper, twin, watch
 from avocet_grpc.store import failure, reader, sqlite
 
 VARIABLE = "SABOTAGE"
@@ -130,6 +130,16 @@ def swap_with_what_came_meanwhile_left_out() -> None:
     put(swap, "catch_up", lambda source, target, start: watch.of_stat(os.fstat(source)))
 
 
+def take_an_old_file_for_a_twin_as_it_is() -> None:
+    level = twin.level
+    put(twin, "level", lambda source, size, target, common, _, blocks: level(source, size, target, common, [], blocks))
+
+
+def write_to_an_old_file_that_somebody_reads() -> None:
+    put(displaced, "take_lease", nothing)
+    put(displaced, "refusal", nothing)
+
+
 def skip_reconcile() -> None:
     put(reconcile, "apply", nothing)
 
@@ -148,7 +158,7 @@ def look_at_size_and_time_alone() -> None:
     def of_stat(found: os.stat_result) -> watch.Signature:
         return watch.Signature(found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, 0)
 
-    for module in (watch, intake, mirror, patch, swap):
+    for module in (watch, intake, patch, swap, swapper):
         put(module, "of_stat", of_stat)
 
 
@@ -164,6 +174,7 @@ def write_behind_a_torn_line() -> None:
 FAULTS = "tests/faults/test_"
 EDITS = f"{FAULTS}foreign_edits.py::test_an_edit_a_deletion_and_an_addition_are_accepted_while_it_runs"
 LATE = "tests/files/test_swap.py::test_a_file_that_is_kept_open_is_swapped_and_a_late_line_is_saved"
+TWINS = f"{FAULTS}twins.py::"
 MACHINE = f"{FAULTS}state_machine.py::test_any_order_of_events_leaves_what_a_dict_says"
 READERS = (
     "tests/files/test_plain_reader.py::test_a_plain_reader_beside_decisions_and_foreign_appends_sees_whole_records_once"
@@ -216,6 +227,16 @@ SABOTAGES: dict[str, Sabotage] = {
     "patch without a lease": Sabotage(patch_without_a_lease, READERS, "twice|missing|unparsable|torn end"),
     "replace instead of exchange": Sabotage(replace_instead_of_exchange, LATE, "did not come about"),
     "do not drain": Sabotage(do_not_drain, LATE, "did not come about"),
+    "take an old file for a twin as it is": Sabotage(
+        take_an_old_file_for_a_twin_as_it_is,
+        f"{TWINS}test_a_displaced_file_that_serves_again_has_what_was_written_since",
+        "AssertionError",
+    ),
+    "write to an old file that somebody reads": Sabotage(
+        write_to_an_old_file_that_somebody_reads,
+        f"{TWINS}test_a_displaced_file_that_somebody_reads_stays_as_it_is",
+        "AssertionError",
+    ),
     "do not sync the directory": Sabotage(
         do_not_sync_the_directory,
         f"{FAULTS}swap_is_durable.py::test_an_exchange_is_on_the_disk_before_the_ledger_relies_on_it",

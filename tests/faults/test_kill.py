@@ -71,7 +71,7 @@ def test_nothing_acknowledged_is_lost_or_there_twice_over_kills_at_random_moment
     check(acks, victim.start(), asked=100_000)
 
 
-HITS = {"commit": 40, "append": 12, "patch": 16, "swap": 1, "drain": 1, "intake": 6}
+HITS = {"commit": 40, "append": 12, "patch": 16, "swap": 1, "drain": 1, "twin": 1, "intake": 6}
 """At which hit of a failpoint of this group the process is killed: after a good number of acknowledgements."""
 
 
@@ -98,19 +98,23 @@ def test_nothing_is_lost_by_a_kill_at_the_failpoint(victim: Server, acks: Acks, 
 
 
 def drive_to_the_end(server: Server, acks: Acks, load: Load) -> list[Json]:
-    """Take a server by every failpoint: decisions, others' lines, a writer who keeps the file open over a swap and adds
-    a line to the displaced file, and a stop. Gives the records of others; the server may end at any point."""
+    """Take a server by every failpoint: decisions, others' lines, two writers in turn who keep the file open over a
+    swap and add a line to the displaced file, which serves again for the second, and a stop.
+
+    Gives the records of others; the server may end at any point.
+    """
     process = server.process
     eventually(lambda: load.acknowledged >= 80 or process.poll() is not None, within=30)
     foreign = [record(acks.name("foreign"), source="dashboard") for _ in range(8)]
-    for content in foreign[1:]:
+    for content in foreign[2:]:
         with server.candidates.open("ab", buffering=0) as file:
             file.write(json.dumps(content).encode() + b"\n")
         time.sleep(0.3 if process.poll() is None else 0)
-    with server.candidates.open("ab", buffering=0) as late:
-        inode = os.fstat(late.fileno()).st_ino
-        eventually(lambda: server.candidates.stat().st_ino != inode or process.poll() is not None, within=20)
-        late.write(json.dumps(foreign[0]).encode() + b"\n")
+    for late in foreign[:2]:
+        with server.candidates.open("ab", buffering=0) as held:
+            inode = os.fstat(held.fileno()).st_ino
+            eventually(lambda: server.candidates.stat().st_ino != inode or process.poll() is not None, within=20)  # noqa: B023
+            held.write(json.dumps(late).encode() + b"\n")
         time.sleep(0.5 if process.poll() is None else 0)
     if process.poll() is None:
         process.send_signal(signal.SIGTERM)

@@ -1,0 +1,172 @@
+"""Putting another file in the place of a shared one: when it may be done, and that nothing is lost by it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import structlog
+
+from avocet_grpc import failpoint
+from avocet_grpc.core.model import File, Sync
+from avocet_grpc.core.ports import DisplacedFile, Store, Transaction
+from avocet_grpc.shared_files import swap, twin
+from avocet_grpc.shared_files.displaced import UNKNOWN_SIZE, Drain
+from avocet_grpc.shared_files.intake import Intake
+from avocet_grpc.shared_files.patch import Outcome
+from avocet_grpc.shared_files.pending import Pending, change_of
+from avocet_grpc.shared_files.scan import opened
+from avocet_grpc.shared_files.watch import Signature, of_stat, signature
+
+log = structlog.get_logger(__name__)
+
+PAUSE = 9
+"""Between two swaps that write the whole file lie at least this many times the duration of the last one."""
+NEW = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+DISPLACED_BYTES = 1024 * 1024 * 1024
+"""While the displaced files, which are kept for a minute at least, take more than this, no copy follows at once."""
+TRIES = 20
+"""So often what others append meanwhile is copied after before the new file is given up."""
+
+
+class Swapper:
+    """Swaps one shared file, as the Intake knows it, and leaves the old one to the Drain."""
+
+    def __init__(self, store: Store, file: File, path: Path, intake: Intake, drain: Drain) -> None:
+        self._store, self._file, self._path = store, file, path
+        self._intake, self._drain = intake, drain
+        self._copied_at = self._copy_took = 0.0
+        self._failed = False
+
+    def has_rested(self) -> bool:
+        """Whether the last swap that wrote the whole file, or came to nothing, is long enough ago."""
+        return time.monotonic() >= self._copied_at + PAUSE * self._copy_took
+
+    def may_follow(self) -> bool:
+        """Whether another swap may follow at once: a displaced file serves again, or a copy more has room."""
+        if self._failed:
+            return False
+        if self._drain.has_twin(self._intake.blocks):
+            return True
+        return len(self._drain) * self._intake.scanned < DISPLACED_BYTES
+
+    def compact(self) -> bool:
+        """Write the file anew, in key order and without blanks. False where others were quicker.
+
+        Raises OSError or StorageFailed.
+        """
+        return self._swap(lambda source, fresh: self._store.read(lambda r: swap.build(r, self._file, source, fresh)))
+
+    def change(self, pending: list[Pending]) -> bool:
+        """Make these changes, which are all that wait, in a twin of the file. False where others were quicker.
+
+        Raises OSError or StorageFailed.
+        """
+        return self._swap(lambda source, fresh: self._changed_twin(source, fresh, pending))
+
+    def _swap(self, make: Callable[[int, Path], swap.Built | None]) -> bool:
+        if not self._intake.is_certain():
+            return False
+        started = time.monotonic()
+        self._failed = True
+        fresh, old = swap.names(self._path)
+        built: swap.Built | None = None
+        try:
+            with opened(self._path) as source:
+                if source >= 0 and of_stat(os.fstat(source)) == self._intake.noted:
+                    built = make(source, fresh)
+                failpoint.hit("swap.built")
+                self._failed = built is None or not self._put_in_place(source, built, old)
+        finally:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(fresh)
+            took = time.monotonic() - started
+            if self._failed or built is None or built.is_copy:
+                self._copied_at, self._copy_took = time.monotonic(), took
+        if built is not None and not self._failed:
+            log.info("file rewritten", file=self._path.name, seconds=round(took, 3), copied=built.is_copy)
+        return not self._failed
+
+    def _changed_twin(self, source: int, fresh: Path, pending: list[Pending]) -> swap.Built | None:
+        """None, and the file is looked at as a whole, where it is not as the ledger has it."""
+        intake, size = self._intake, self._intake.scanned
+        blocks = intake.blocks.copy()
+        claimed = self._drain.claim_twin(blocks, fresh)
+        descriptor, base = claimed or (os.open(fresh, NEW, 0o600), None)
+        try:
+            common, blanked = (base.common, base.blanked) if base else (0, [])
+            if not twin.level(source, size, descriptor, common, blanked, blocks):
+                return None
+            standing = [one for one in pending if one[0].offset is not None]
+            new = [one for one in pending if one[0].offset is None and one[0].sync is not Sync.REMOVE]
+            changes = [change_of(line, raw) for line, raw in standing] + intake.junk
+            lines = [raw for _, raw in new]
+            patched = twin.change(source, size, descriptor, changes, lines, intake.ends_torn(), blocks)
+        finally:
+            os.close(descriptor)
+        if patched.outcome is not Outcome.DONE or patched.signature is None:
+            intake.misplaced = True
+            return None
+        offsets = patched.offsets[: len(standing)] + patched.offsets[len(changes) :]
+        built = swap.Built(fresh, size=patched.signature.size, blocks=blocks, is_copy=base is None)
+        built.removed = [line.key for line, _ in pending if line.sync is Sync.REMOVE]
+        built.placed = [
+            (line.key, line.digest, offset, len(raw), True)
+            for (line, raw), offset in zip(standing + new, offsets, strict=True)
+            if offset is not None
+        ]
+        built.blanked = [(one.offset, one.length) for one in changes]
+        built.blank = intake.blank + sum(one.length + 1 for one in changes)
+        return built
+
+    def _put_in_place(self, source: int, built: swap.Built, old: Path) -> bool:
+        noted, end = self._intake.noted, self._intake.scanned
+        for _ in range(TRIES):
+            last = swap.catch_up(source, built.path, end)
+            if last is None or (last != noted and not self._intake.is_growth(last)):
+                return False
+            if self._exchange(built, old, last):
+                return self._mark(built)
+            end = last.size
+        return False
+
+    def _exchange(self, built: swap.Built, old: Path, last: Signature) -> bool:
+        """False where the file is not as it was at the `last` look."""
+        size = UNKNOWN_SIZE if self._intake.put_back else last.size
+        note = DisplacedFile(old.name, last.device, last.inode, size, last.mtime_ns, last.size)
+        self._store.write(lambda tx: tx.note_displaced(self._file, note)).result()
+        failpoint.hit("swap.noted")
+        try:
+            if signature(self._path) != last:
+                raise BlockingIOError("others write the file at this moment")
+            swap.exchange(built.path, self._path, old)
+        except OSError as error:
+            self._store.write(lambda tx: tx.drop_displaced(self._file, old.name)).result()
+            if isinstance(error, BlockingIOError):
+                return False
+            raise
+        failpoint.hit("swap.exchanged")
+        self._drain.add(old, note, self._intake.blocks, self._intake.scanned)
+        self._drain.blanked(built.blanked)
+        return True
+
+    def _mark(self, built: swap.Built) -> bool:
+        now = signature(self._path)
+        if now is None or now.size < built.size:
+            self._intake.misplaced = True
+            return False
+        self._intake.write_moves(move for move in built.moves if move[2])
+
+        def work(tx: Transaction) -> None:
+            tx.placed_all(built.placed)
+            for key in built.removed:
+                tx.forget(key)
+            tx.set_file_state(self._file, self._intake.state(now, built.size, built.blank))
+
+        self._store.write(work).result()
+        failpoint.hit("swap.marked")
+        self._intake.swapped(now, built.size, built.blank, built.blocks)
+        return True

@@ -1,0 +1,135 @@
+"""A file that swaps displaced serves again once nobody has it open: nothing is lost by it, and nothing comes back."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from structlog.testing import capture_logs
+
+from avocet_grpc.core import review
+from avocet_grpc.core.model import Action, Decision, UndoRequest
+from avocet_grpc.shared_files.patch import LEASE_PATIENCE_S, ignore_sigio
+from tests.faults.in_process import Clock, CrashingOs, InProcess, replaced
+from tests.faults.plain import read_plainly
+from tests.support import Json, record, write_records
+
+COUNT = 60
+LONG = "x" * 3_000
+"""So that the file has several blocks."""
+
+
+class Held:
+    """The service on a file that others hold at times, driven round by round."""
+
+    def __init__(self, data: Path, clock: Clock, disk: CrashingOs, events: list[Any]) -> None:
+        self._events = events
+        self.path = data / "sft_candidates.jsonl"
+        self.records = {f"c{n}": record(f"c{n}", model_response=LONG) for n in range(COUNT)}
+        write_records(self.path, list(self.records.values()))
+        self._clock = clock
+        self.service = InProcess(data, clock, disk)
+        self.service.open()
+        self.come_to_rest()
+
+    def come_to_rest(self) -> None:
+        while not self.service.round():
+            self._clock.sleep(LEASE_PATIENCE_S)
+
+    def correct(self, id: str) -> None:
+        self.service.do(lambda tx: review.submit(tx, Decision(id, Action.CORRECT, f"better {id}")))
+        self.come_to_rest()
+
+    def correct_while_held(self, id: str) -> None:
+        with self.path.open("rb") as held:
+            self.correct(id)
+            assert os.fstat(held.fileno()).st_ino != self.path.stat().st_ino, "it was not swapped"
+
+    def copies(self) -> list[bool]:
+        """Of each swap, whether the whole file was copied for it."""
+        return [one["copied"] for one in self._events if one["event"] == "file rewritten"]
+
+    def append(self, id: str) -> None:
+        with self.path.open("a") as file:
+            file.write(json.dumps(record(id)) + "\n")
+        self.come_to_rest()
+
+    def seen(self) -> dict[str, Json]:
+        """What a plain reader sees, each id once."""
+        view = read_plainly(self.path.read_bytes())
+        assert not view.unreadable and not view.torn and not view.twice()
+        return view.records
+
+    def corrected(self) -> set[str]:
+        return {id for id, one in self.seen().items() if one["corrected_response"] == f"better {id}"}
+
+
+@pytest.fixture
+def held(tmp_path: Path) -> Iterator[Held]:
+    ignore_sigio()
+    clock = Clock()
+    with replaced(clock, disk := CrashingOs()), capture_logs() as events:
+        yield Held(tmp_path, clock, disk, events)
+
+
+def test_a_displaced_file_that_serves_again_has_what_was_written_since(held: Held) -> None:
+    held.correct_while_held("c0")
+    for number in range(1, 30):
+        held.correct(f"c{number}")
+    held.service.do(lambda tx: review.undo(tx, UndoRequest("c7")))
+    held.append("foreign")
+    held.correct_while_held("c30")
+    assert held.copies() == [True, False]
+    assert held.corrected() == {f"c{n}" for n in range(31)} - {"c7"}
+    assert held.seen().keys() == held.records.keys() | {"foreign"}
+    assert held.service.stop()
+    assert held.corrected() == {f"c{n}" for n in range(31)} - {"c7"}
+
+
+def test_a_displaced_file_that_somebody_reads_stays_as_it_is(held: Held) -> None:
+    with held.path.open("rb") as reader:
+        held.correct("c0")
+        before = reader.read()
+        for number in range(1, 4):
+            held.correct_while_held(f"c{number}")
+        assert held.copies() == [True, True, False, False]
+        reader.seek(0)
+        assert reader.read() == before
+    assert held.corrected() == {f"c{n}" for n in range(4)}
+
+
+def test_late_lines_of_a_displaced_file_that_serves_again_are_there_once(held: Held) -> None:
+    with held.path.open("a") as writer:
+        held.correct("c0")
+        writer.write(json.dumps(record("late")) + "\n")
+    held.come_to_rest()
+    held.correct_while_held("c1")
+    assert held.copies() == [True, False]
+    assert held.seen().keys() == held.records.keys() | {"late"}
+    assert held.service.stop()
+    assert held.seen().keys() == held.records.keys() | {"late"}
+
+
+def test_an_edit_in_a_displaced_file_is_taken_in_and_it_does_not_serve_again(held: Held) -> None:
+    with held.path.open("r+b") as writer:
+        held.correct("c0")
+        writer.seek(writer.read().index(b'"c5"'))
+        writer.write(b'"e5"')
+    held.correct_while_held("c1")
+    assert held.copies() == [True, True]
+    held.service.wait(5)
+    held.come_to_rest()
+    assert held.seen().keys() == held.records.keys() | {"e5"}
+
+
+def test_a_file_that_was_compacted_since_is_no_twin(held: Held) -> None:
+    held.correct_while_held("c0")
+    held.service._syncer._mirrors[0]._swapper.compact()
+    held.correct_while_held("c1")
+    assert held.copies() == [True, True, True]
+    assert held.corrected() == {"c0", "c1"}
+    assert next(iter(held.seen())) == "c0"
