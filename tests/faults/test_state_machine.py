@@ -135,6 +135,24 @@ class Machine(Stage):
         for _ in range(4):
             self.look(0.3)
 
+    @rule(picks=st.tuples(PICKS, PICKS, PICKS), late=st.booleans(), crash_at=st.none() | st.integers(0, 20))
+    def hold_again_over_a_decision(self, picks: tuple[int, int, int], late: bool, crash_at: int | None) -> None:
+        """Another program does so once the first has let go: what was displaced serves again."""
+        self.hold_over_a_decision(File.CANDIDATES, picks[0])
+        if late:
+            self.append_by_held_handle(File.CANDIDATES, release=False)
+        if handle := self.held.pop(File.CANDIDATES, None):
+            handle.close()
+        self.submit(picks[1], Action.DISCARD, "", remembered=False)
+        self.look(0.3)
+        if crash_at is None:
+            self.hold_over_a_decision(File.CANDIDATES, picks[2])
+        else:
+            self.hold(File.CANDIDATES)
+            self.submit(picks[2], Action.CORRECT, "", remembered=False)
+            self.look(0.3)
+            self.crash(at=[crash_at], first_round=True)
+
     @rule(file=FILES, release=st.booleans())
     def append_by_held_handle(self, file: File, release: bool) -> None:
         if (handle := self.held.get(file)) is None or self.touched[file] or self.ends_torn(file):
