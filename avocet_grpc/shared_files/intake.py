@@ -160,7 +160,7 @@ class Intake:
         """Once others have left the file alone: decide about what is missing, and look for hidden edits."""
         settled = still >= SETTLE_S or self.stopping
         if settled and self._doubtful:
-            return self._compare()
+            return self._compare(judged=True)
         if self._grew and settled:
             if self.blocks.size != self.scanned:
                 return self._compare()
@@ -238,9 +238,9 @@ class Intake:
         self.blank, self.noted, self.scanned = blank, found, scanned
         self._remember_end()
 
-    def _compare(self) -> bool:
+    def _compare(self, judged: bool = False) -> bool:
         settle = 0.0 if self.stopping else SETTLE_S
-        return self._reconcile(reconcile.Rules(False, still_s=self._still(), settle_s=settle))
+        return self._reconcile(reconcile.Rules(False, still_s=self._still(), settle_s=settle, judged=judged))
 
     def _reconcile(self, rules: reconcile.Rules, note_imports: bool = True) -> bool:
         """Compare the whole file with the ledger. False where it changed meanwhile."""

@@ -31,13 +31,15 @@ class Rules:
 
     `stopped`: the service was stopped cleanly, the file is the truth. `durable`: the service ended without a stop, and
     a power cut may have taken from the file what is not durable. `still_s`: for how many seconds others have left it
-    alone. `settle_s`: after how many of them a missing line counts as deleted. `torn`: it ends inside a line.
+    alone. `settle_s`: after how many of them a missing line counts as deleted. `judged`: it is as it was at the last
+    look, which found lines missing and no damage. `torn`: it ends inside a line.
     """
 
     stopped: bool
     durable: Durable | None = None
     still_s: float = 0.0
     settle_s: float = 10.0
+    judged: bool = False
     torn: bool = False
 
     def with_torn(self, torn: bool) -> Rules:
@@ -223,6 +225,8 @@ class Planner:
         return json.dumps({"set": [], "was": load(raw)}) if line.kind is not LineKind.MALFORMED else "{}"
 
     def _is_damage(self, gone: list[LedgerLine], total: int) -> bool:
+        if self._rules.judged:
+            return False
         if not self._join.lines or self._rules.torn:
             return True
         lost = sum(line.kind is LineKind.RECORD for line in gone)

@@ -344,6 +344,16 @@ def test_a_cut_at_the_end_of_a_line_is_damage_though_a_decision_waits_for_anothe
     machine.come_to_rest()
 
 
+def test_a_record_behind_blanks_that_a_rewrite_leaves_out_is_deleted_and_no_damage(machine: Machine) -> None:
+    """Once the blanks are gone too, where it stood lies behind the end, as if the file had been cut there."""
+    machine.begin(count=12)
+    for pick in (0, 1):
+        machine.submit(pick=pick, action=Action.DISCARD, reviewer="", remembered=False)
+    machine.wait_long()
+    machine.rewrite(file=File.CANDIDATES, edit=None, delete=10, add=False, replace=False, new_status="")
+    machine.come_to_rest()
+
+
 def test_a_second_line_of_an_id_in_a_displaced_file_is_not_taken_for_an_edit_of_its_record(machine: Machine) -> None:
     machine.begin(count=3)
     machine.append(file=File.CANDIDATES, kind="again", pick=1)
