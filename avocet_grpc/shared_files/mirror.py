@@ -23,6 +23,9 @@ from avocet_grpc.shared_files.watch import has_writer, signature
 log = structlog.get_logger(__name__)
 
 BLANK_BYTES = 8 * 1024 * 1024
+"""A file with less blank is not compacted."""
+QUIET_S = 10.0
+"""Nor is one that was written within this time: what comes meanwhile has to wait, seconds where the file is large."""
 SYNC_EVERY_S = 5.0
 
 
@@ -39,7 +42,7 @@ class Mirror:
         self._swapper = Swapper(store, file, path, self.intake, self._drain)
         self.written = 0
         self._refused_since: float | None = None
-        self._next_sync = 0.0
+        self._next_sync = self._wrote_at = 0.0
         self._unsynced = False
         self._stopping = self._compacted = False
 
@@ -69,6 +72,7 @@ class Mirror:
             return False
         self._drain.run(self._stopping)
         level = self._write_out()
+        self._compact_if_worth()
         if level and self._unsynced and time.monotonic() >= self._next_sync:
             self._make_durable()
         return level
@@ -91,9 +95,8 @@ class Mirror:
         if not pending and not self.intake.junk:
             self.intake.put_back = False
             self._refused_since = None
-            self._compact_if_worth()
             return True
-        self._unsynced = True
+        self._unsynced, self._wrote_at = True, time.monotonic()
         if self._swap_is_due():
             return self._swap(pending)
         if lost := [line.key for line, _ in pending if line.sync is Sync.REMOVE and line.offset is None]:
@@ -200,10 +203,12 @@ class Mirror:
         return refused is Outcome.REFUSED and self._swapper.may_follow()
 
     def _compact_if_worth(self) -> None:
-        noted = self.intake.noted
-        if noted is None or self.intake.blank <= max(BLANK_BYTES, noted.size / 4):
+        """In a quiet moment, where more than a quarter of the file is blank; at any, where more than half is."""
+        noted, blank = self.intake.noted, self.intake.blank
+        if noted is None or blank <= max(BLANK_BYTES, noted.size / 4):
             return
-        if self._swapper.has_rested() and not self._has_other_names():
+        is_time = blank > noted.size / 2 or time.monotonic() - self._wrote_at >= QUIET_S
+        if is_time and self._swapper.has_rested() and not self._has_other_names():
             self._swapped(self._swapper.compact())
 
     def _has_other_names(self) -> bool:
