@@ -67,7 +67,7 @@ class Intake:
         self._seen: Signature | None = None
         self._changed_at = time.monotonic()
         self._doubtful = 0
-        self._grew = False
+        self.grew = False
         self._checked = 0
 
     def adopt(self, durable: Durable | None) -> None:
@@ -131,8 +131,8 @@ class Intake:
 
     def is_certain(self) -> bool:
         """True where the whole file is as the ledger has it; else it is compared in the next round."""
-        if self._grew and not self.misplaced:
-            self._grew = False
+        if self.grew and not self.misplaced:
+            self.grew = False
             self.misplaced = not self.blocks_match(0, self.scanned)
         return not self.misplaced and not self._doubtful and self.scanned == (self.noted.size if self.noted else 0)
 
@@ -161,15 +161,15 @@ class Intake:
         settled = still >= SETTLE_S or self.stopping
         if settled and self._doubtful:
             return self._compare(judged=True)
-        if self._grew and settled:
+        if self.grew and settled:
             if self.blocks.size != self.scanned:
                 return self._compare()
             end = min(self.scanned, self._checked + CHECK_BYTES)
             if not self.blocks_match(self._checked, end):
                 return self._compare()
             self._checked = end
-            self._grew = end < self.scanned
-        elif not self._grew and self.blocks.size < self.scanned:
+            self.grew = end < self.scanned
+        elif not self.grew and self.blocks.size < self.scanned:
             end = min(self.scanned, self.blocks.size + CHECK_BYTES)
             data = read_range(self.path, self.blocks.size, end)
             if signature(self.path) == self.noted:
@@ -232,7 +232,7 @@ class Intake:
         self.store.write(work).result()
         failpoint.hit("intake.after")
         self.junk += junk
-        self._grew, self._checked = self._grew or bool(lines), 0
+        self.grew, self._checked = self.grew or bool(lines), 0
         if self.blocks.size == self.scanned:
             self.blocks.feed(read_range(self.path, self.scanned, scanned))
         self.blank, self.noted, self.scanned = blank, found, scanned
@@ -291,7 +291,7 @@ class Intake:
         self._doubtful, self.blank, self.put_back = plan.doubtful, blank, bool(plan.unplaced)
         self._forget_doubts(found, blocks)
         # Who appends all the time must not put a look at a large file off; what hides behind the growth is found later.
-        self._grew = grew
+        self.grew = grew
         return True
 
     def _adopt_first(self, found: Signature) -> None:
@@ -316,10 +316,10 @@ class Intake:
         self.store.write(work).result()
         self.blank = max(0, found.size - totals[0])
         self._forget_doubts(found, blocks)
-        self._grew = signature(self.path) != found
+        self.grew = signature(self.path) != found
 
     def _forget_doubts(self, found: Signature | None, blocks: Blocks) -> None:
-        self._grew, self.misplaced, self._checked = False, False, 0
+        self.grew, self.misplaced, self._checked = False, False, 0
         self.noted, self.scanned, self.blocks = found, found.size if found else 0, blocks
         self._remember_end()
 

@@ -12,7 +12,7 @@ from avocet_grpc import failpoint
 from avocet_grpc.core.model import File, Sync
 from avocet_grpc.core.ports import Durable, Reader, Store, Transaction
 from avocet_grpc.shared_files.append import append_lines
-from avocet_grpc.shared_files.displaced import Drain
+from avocet_grpc.shared_files.drain import Drain
 from avocet_grpc.shared_files.intake import Intake
 from avocet_grpc.shared_files.patch import LEASE_PATIENCE_S, MAX_CHANGES, Outcome, patch, refusal
 from avocet_grpc.shared_files.pending import Pending, change_of, collect

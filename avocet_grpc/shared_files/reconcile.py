@@ -247,7 +247,7 @@ def apply(tx: Transaction, file: File, plan: Plan, read: ReadLine, note_imports:
     for edit in plan.edited:
         _edit(tx, file, edit)
     for edit in plan.overruled:
-        _note_overruled(tx, file, edit)
+        _overrule(tx, file, edit)
     for found in plan.adopted:
         new = read(found)
         kind = tx.adopt(file, new, found.offset, found.length)
@@ -281,7 +281,7 @@ def _edit(tx: Transaction, file: File, edit: Edit) -> None:
     line, found, new = edit.line, edit.found, edit.new
     if not _is_still(tx, line):
         tx.placed(line.key, found.digest, found.offset, found.length, False)
-        _note_overruled(tx, file, edit)
+        _overrule(tx, file, edit)
     elif edit.previous is None:
         tx.respell(line.key, new, found.offset)
     else:
@@ -296,10 +296,14 @@ def _is_still(tx: Transaction, line: LedgerLine) -> bool:
     return now is not None and (now.revision, now.sync) == (line.revision, line.sync)
 
 
-def _note_overruled(tx: Transaction, file: File, edit: Edit) -> None:
+def _overrule(tx: Transaction, file: File, edit: Edit) -> None:
     if edit.line.id is not None:
-        record: Record = edit.new.record or {}
-        note(tx, file, edit.line.id, "edit", None, json.dumps({"overruled": record}))
+        note_overruled(tx, file, edit.line.id, edit.new.record or {})
+
+
+def note_overruled(tx: Transaction, file: File, id: str, record: Record) -> None:
+    """A history entry about an edit that does not count, since ours had not reached the file that was edited."""
+    note(tx, file, id, "edit", None, json.dumps({"overruled": record}))
 
 
 def split_moves(moves: Iterable[Move], most: int) -> Iterable[list[Move]]:

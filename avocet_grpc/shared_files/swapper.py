@@ -14,7 +14,7 @@ from avocet_grpc import failpoint
 from avocet_grpc.core.model import File, Sync
 from avocet_grpc.core.ports import DisplacedFile, Store, Transaction
 from avocet_grpc.shared_files import swap, twin
-from avocet_grpc.shared_files.displaced import UNKNOWN_SIZE, Drain
+from avocet_grpc.shared_files.drain import UNKNOWN_SIZE, Drain
 from avocet_grpc.shared_files.intake import Intake
 from avocet_grpc.shared_files.patch import Outcome
 from avocet_grpc.shared_files.pending import Pending, change_of
@@ -58,6 +58,8 @@ class Swapper:
 
         Raises OSError or StorageFailed.
         """
+        if not self._intake.is_certain():
+            return False
         return self._swap(lambda source, fresh: self._store.read(lambda r: swap.build(r, self._file, source, fresh)))
 
     def change(self, pending: list[Pending]) -> bool:
@@ -68,15 +70,13 @@ class Swapper:
         return self._swap(lambda source, fresh: self._changed_twin(source, fresh, pending))
 
     def _swap(self, make: Callable[[int, Path], swap.Built | None]) -> bool:
-        if not self._intake.is_certain():
-            return False
         started = time.monotonic()
         self._failed = True
         fresh, old = swap.names(self._path)
         built: swap.Built | None = None
         try:
             with opened(self._path) as source:
-                if source >= 0 and of_stat(os.fstat(source)) == self._intake.noted:
+                if source >= 0 and self._is_noted(of_stat(os.fstat(source))):
                     built = make(source, fresh)
                 failpoint.hit("swap.built")
                 self._failed = built is None or not self._put_in_place(source, built, old)
@@ -89,6 +89,11 @@ class Swapper:
         if built is not None and not self._failed:
             log.info("file rewritten", file=self._path.name, seconds=round(took, 3), copied=built.is_copy)
         return not self._failed
+
+    def _is_noted(self, found: Signature) -> bool:
+        """Whether it may be the file that is noted, with more at its end: who appends all the time stops no swap."""
+        noted = self._intake.noted
+        return noted is not None and found.same_file(noted) and found.size >= noted.size
 
     def _changed_twin(self, source: int, fresh: Path, pending: list[Pending]) -> swap.Built | None:
         """None, and the file is looked at as a whole, where it is not as the ledger has it."""
@@ -149,7 +154,8 @@ class Swapper:
                 return False
             raise
         failpoint.hit("swap.exchanged")
-        self._drain.add(old, note, self._intake.blocks, self._intake.scanned)
+        doubtful = self._intake.grew or last.size > self._intake.scanned
+        self._drain.add(old, note, self._intake.blocks, self._intake.scanned, doubtful)
         self._drain.blanked(built.blanked)
         return True
 

@@ -19,7 +19,7 @@ from typing import Any
 from avocet_grpc import failpoint
 from avocet_grpc.core import requests
 from avocet_grpc.core.errors import StorageFailed, StorageFull
-from avocet_grpc.shared_files import append, displaced, intake, patch, reconcile, swap, swapper, twin, watch
+from avocet_grpc.shared_files import append, drain, intake, patch, reconcile, swap, swapper, twin, watch
 from avocet_grpc.store import failure, reader, sqlite
 
 VARIABLE = "SABOTAGE"
@@ -119,7 +119,7 @@ def replace_instead_of_exchange() -> None:
 
 
 def do_not_drain() -> None:
-    put(displaced.Drain, "_save", nothing)
+    put(drain.Drain, "_save", nothing)
 
 
 def do_not_sync_the_directory() -> None:
@@ -136,8 +136,8 @@ def take_an_old_file_for_a_twin_as_it_is() -> None:
 
 
 def write_to_an_old_file_that_somebody_reads() -> None:
-    put(displaced, "take_lease", nothing)
-    put(displaced, "refusal", nothing)
+    put(drain, "take_lease", nothing)
+    put(drain, "refusal", nothing)
 
 
 def skip_reconcile() -> None:

@@ -157,7 +157,11 @@ class Machine(Stage):
     def append_by_held_handle(self, file: File, release: bool) -> None:
         if (handle := self.held.get(file)) is None or self.touched[file] or self.ends_torn(file):
             return
-        handle.write(self.foreign_line(file, "new", 0) + b"\n")
+        line = self.foreign_line(file, "new", 0)
+        handle.write(line + b"\n")
+        if os.fstat(handle.fileno()).st_ino != self.paths[file].stat().st_ino:
+            # A swap took the file away from it: the line comes to the other by a write of ours.
+            self.models[file].ours.add(id_of(line) or "")
         self.foreign_came(file)
         if release:
             self.held.pop(file).close()

@@ -14,7 +14,7 @@ import pytest
 from avocet_grpc.core import review
 from avocet_grpc.core.model import Action, Decision, File, UndoRequest
 from avocet_grpc.shared_files import swap, swapper, twin
-from avocet_grpc.shared_files.displaced import DRAIN_AT_STOP_S
+from avocet_grpc.shared_files.drain import DRAIN_AT_STOP_S
 from avocet_grpc.shared_files.intake import SETTLE_S
 from avocet_grpc.shared_files.syncer import GATHER_S, NOT_LEVEL_S
 from avocet_grpc.shared_files.watch import TAIL_BYTES
