@@ -23,6 +23,24 @@ LONG = "x" * 3_000
 """So that the file has several blocks."""
 
 
+class BusyDisk(CrashingOs):
+    """At each sync of a file, another program appends one of so many `lines` to the `busy` one."""
+
+    busy: Path | None = None
+    lines = 0
+    made = 0
+
+    def fsync(self, descriptor: int) -> None:
+        if self.busy is not None and self.lines:
+            self.lines -= 1
+            with self.busy.open("a") as file:
+                file.write(json.dumps(record(f"busy{self.lines}")) + "\n")
+
+    def ftruncate(self, descriptor: int, size: int) -> None:
+        self.made += 1
+        os.ftruncate(descriptor, size)
+
+
 class Held:
     """The service on a file that others hold at times, driven round by round."""
 
@@ -124,6 +142,38 @@ def test_an_edit_in_a_displaced_file_is_taken_in_and_it_does_not_serve_again(hel
     held.service.wait(5)
     held.come_to_rest()
     assert held.seen().keys() == held.records.keys() | {"e5"}
+
+
+def test_an_edit_in_a_displaced_file_undoes_no_decision_that_came_since(held: Held) -> None:
+    """A file that somebody may write is read as a whole only once it is let go, and by then `c5` is decided."""
+    with held.path.open("r+b") as writer:
+        held.correct("c0")
+        held.correct("c5")
+        writer.seek(writer.read().index(b"in case c5?"))
+        writer.write(b"in no case!")
+        writer.flush()
+        held.come_to_rest()
+    held.service.wait(5)
+    held.come_to_rest()
+    assert held.corrected() == {"c0", "c5"}
+    last = held.service.ask(lambda reader: reader.history("c5"))[0]
+    assert last.actor == "external" and "in no case!" in (last.previous or "")
+
+
+def test_who_appends_all_the_time_stops_no_swap(tmp_path: Path) -> None:
+    """A line comes at each sync of the twin, and between the last one and the exchange."""
+    ignore_sigio()
+    clock = Clock()
+    with replaced(clock, disk := BusyDisk()), capture_logs() as events:
+        held = Held(tmp_path, clock, disk, events)
+        disk.busy, disk.lines = held.path, 6
+        with held.path.open("rb"):
+            held.correct("c0")
+        assert held.copies() == [True] and disk.lines == 0
+        assert disk.made == 1, "it was put together anew"
+        assert held.corrected() == {"c0"}
+        assert held.seen().keys() == held.records.keys() | {f"busy{n}" for n in range(6)}
+        assert held.service.stop()
 
 
 def test_a_file_that_was_compacted_since_is_no_twin(held: Held) -> None:
