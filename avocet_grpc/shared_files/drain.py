@@ -21,6 +21,7 @@ from avocet_grpc.shared_files.blocks import Blocks, Span
 from avocet_grpc.shared_files.displaced import Displaced
 from avocet_grpc.shared_files.patch import refusal, take_lease
 from avocet_grpc.shared_files.scan import FileChanged, LineScanner, opened
+from avocet_grpc.shared_files.twin import Base
 from avocet_grpc.shared_files.watch import Signature, has_writer, signature
 
 log = structlog.get_logger(__name__)
@@ -81,8 +82,8 @@ class Drain:
         """Whether a displaced file can serve as a twin of the file with these blocks. Raises OSError."""
         return any(old.is_twin_of(blocks) and refusal(old.path) is None for old in self._displaced)
 
-    def claim_twin(self, blocks: Blocks, path: Path) -> tuple[int, Displaced] | None:
-        """Such a file, taken out of the drain, named `path` and open under the write lease; None where there is none.
+    def claim_twin(self, blocks: Blocks, path: Path) -> Base | None:
+        """Such a file, taken out of the drain, named `path` and under the write lease; None where there is none.
 
         Nobody has it open, and nobody will under its new name; what a crash leaves there is removed by `find`. Raises
         OSError or StorageFailed.
@@ -94,7 +95,7 @@ class Drain:
             try:
                 if take_lease(descriptor, 0) is None and self._is_free(old, descriptor):
                     self._claim(old, path)
-                    return descriptor, old
+                    return Base(path, descriptor, blocks.origin, old.common, old.blanked)
             except BaseException:
                 os.close(descriptor)
                 raise

@@ -73,6 +73,7 @@ class Mirror:
         self._drain.run(self._stopping)
         level = self._write_out()
         self._compact_if_worth()
+        self._swapper.tidy(self._stopping and level)
         if level and self._unsynced and time.monotonic() >= self._next_sync:
             self._make_durable()
         return level
@@ -165,7 +166,7 @@ class Mirror:
             return False
         failpoint.hit("patch.after")
         blank = self.intake.blank + sum(change.length + 1 for change in changes + junk)
-        self._drain.blanked([(change.offset, change.length) for change in changes + junk])
+        self._swapper.blanked([(change.offset, change.length) for change in changes + junk])
 
         def work(tx: Transaction) -> None:
             for (line, raw), offset in zip(lines, result.offsets, strict=False):

@@ -14,6 +14,7 @@ from avocet_grpc import failpoint
 from avocet_grpc.core.model import File, Sync
 from avocet_grpc.core.ports import DisplacedFile, Store, Transaction
 from avocet_grpc.shared_files import swap, twin
+from avocet_grpc.shared_files.blocks import Span
 from avocet_grpc.shared_files.drain import UNKNOWN_SIZE, Drain
 from avocet_grpc.shared_files.intake import Intake
 from avocet_grpc.shared_files.patch import Outcome
@@ -25,9 +26,10 @@ log = structlog.get_logger(__name__)
 
 PAUSE = 9
 """Between two swaps that write the whole file lie at least this many times the duration of the last one."""
-NEW = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
 DISPLACED_BYTES = 1024 * 1024 * 1024
 """While the displaced files, which are kept for a minute at least, take more than this, no copy follows at once."""
+DRAFT_S = 60.0
+"""A copy that was begun, and that nobody has asked for since, is dropped after this time."""
 TRIES = 20
 """So often what others append meanwhile is copied after before the new file is given up."""
 
@@ -40,6 +42,7 @@ class Swapper:
         self._intake, self._drain = intake, drain
         self._copied_at = self._copy_took = 0.0
         self._failed = False
+        self._draft: twin.Base | None = None
 
     def has_rested(self) -> bool:
         """Whether the last swap that wrote the whole file, or came to nothing, is long enough ago."""
@@ -49,9 +52,23 @@ class Swapper:
         """Whether another swap may follow at once: a displaced file serves again, or a copy more has room."""
         if self._failed:
             return False
-        if self._drain.has_twin(self._intake.blocks):
+        if self._draft is not None or self._drain.has_twin(self._intake.blocks):
             return True
         return len(self._drain) * self._intake.scanned < DISPLACED_BYTES
+
+    def blanked(self, places: list[Span]) -> None:
+        """Those places of the file were blanked, and stand in those that may take its place still."""
+        self._drain.blanked(places)
+        if self._draft is not None:
+            self._draft.blanked += places
+
+    def tidy(self, stopping: bool) -> None:
+        """Drop a copy that was begun, and is needed no more."""
+        draft = self._draft
+        if draft is not None and (stopping or time.monotonic() - draft.used_at >= DRAFT_S):
+            self._draft = None
+            os.close(draft.descriptor)
+            draft.path.unlink(missing_ok=True)
 
     def compact(self) -> bool:
         """Write the file anew, in key order and without blanks. False where others were quicker.
@@ -60,63 +77,97 @@ class Swapper:
         """
         if not self._intake.is_certain():
             return False
-        return self._swap(lambda source, fresh: self._store.read(lambda r: swap.build(r, self._file, source, fresh)))
+        fresh, old = swap.names(self._path)
+        with opened(self._path) as source:
+            if not self._is_noted(source):
+                return False
+            return self._swap(
+                source,
+                fresh,
+                old,
+                lambda: self._store.read(lambda reader: swap.build(reader, self._file, source, fresh)),
+            )
 
     def change(self, pending: list[Pending]) -> bool:
         """Make these changes, which are all that wait, in a twin of the file. False where others were quicker.
 
-        Raises OSError or StorageFailed.
+        False too while the twin is being copied, some of it at a time. Raises OSError or StorageFailed.
         """
-        return self._swap(lambda source, fresh: self._changed_twin(source, fresh, pending))
-
-    def _swap(self, make: Callable[[int, Path], swap.Built | None]) -> bool:
-        started = time.monotonic()
-        self._failed = True
         fresh, old = swap.names(self._path)
-        built: swap.Built | None = None
+        with opened(self._path) as source:
+            if not self._is_noted(source):
+                return False
+            base = self._drain.claim_twin(self._intake.blocks, fresh) or self._copied(source, fresh)
+            if base is None:
+                return False
+            return self._swap(source, base.path, old, lambda: self._changed(source, base, pending), base.copied_s)
+
+    def _copied(self, source: int, fresh: Path) -> twin.Base | None:
+        """A copy of the file, once it is complete."""
+        draft = self._draft
+        if draft is None or draft.origin is not self._intake.blocks.origin:
+            self.tidy(stopping=True)
+            draft = self._draft = twin.Base.empty(fresh, self._intake.blocks)
         try:
-            with opened(self._path) as source:
-                if source >= 0 and self._is_noted(of_stat(os.fstat(source))):
-                    built = make(source, fresh)
-                failpoint.hit("swap.built")
-                self._failed = built is None or not self._put_in_place(source, built, old)
+            if not draft.copy(source, self._intake.scanned):
+                return None
+        except OSError:
+            self._note_failure(draft.copied_s)
+            self.tidy(stopping=True)
+            raise
+        self._draft = None
+        return draft
+
+    def _note_failure(self, took: float) -> None:
+        self._failed, self._copied_at, self._copy_took = True, time.monotonic(), took
+
+    def _swap(
+        self, source: int, fresh: Path, old: Path, make: Callable[[], swap.Built | None], copied_s: float = 0.0
+    ) -> bool:
+        started = time.monotonic() - copied_s
+        done, built = False, None
+        try:
+            built = make()
+            failpoint.hit("swap.built")
+            done = built is not None and self._put_in_place(source, built, old)
         finally:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(fresh)
             took = time.monotonic() - started
-            if self._failed or built is None or built.is_copy:
+            if not done:
+                self._note_failure(took)
+        self._failed = not done
+        if built is not None and done:
+            if built.is_copy:
                 self._copied_at, self._copy_took = time.monotonic(), took
-        if built is not None and not self._failed:
             log.info("file rewritten", file=self._path.name, seconds=round(took, 3), copied=built.is_copy)
-        return not self._failed
+        return done
 
-    def _is_noted(self, found: Signature) -> bool:
+    def _is_noted(self, source: int) -> bool:
         """Whether it may be the file that is noted, with more at its end: who appends all the time stops no swap."""
-        noted = self._intake.noted
-        return noted is not None and found.same_file(noted) and found.size >= noted.size
+        noted, found = self._intake.noted, of_stat(os.fstat(source)) if source >= 0 else None
+        return noted is not None and found is not None and found.same_file(noted) and found.size >= noted.size
 
-    def _changed_twin(self, source: int, fresh: Path, pending: list[Pending]) -> swap.Built | None:
+    def _changed(self, source: int, base: twin.Base, pending: list[Pending]) -> swap.Built | None:
         """None, and the file is looked at as a whole, where it is not as the ledger has it."""
         intake, size = self._intake, self._intake.scanned
         blocks = intake.blocks.copy()
-        claimed = self._drain.claim_twin(blocks, fresh)
-        descriptor, base = claimed or (os.open(fresh, NEW, 0o600), None)
         try:
-            common, blanked = (base.common, base.blanked) if base else (0, [])
-            if not twin.level(source, size, descriptor, common, blanked, blocks):
+            if not twin.level(source, size, base, blocks):
+                intake.misplaced = True
                 return None
             standing = [one for one in pending if one[0].offset is not None]
             new = [one for one in pending if one[0].offset is None and one[0].sync is not Sync.REMOVE]
             changes = [change_of(line, raw) for line, raw in standing] + intake.junk
             lines = [raw for _, raw in new]
-            patched = twin.change(source, size, descriptor, changes, lines, intake.ends_torn(), blocks)
+            patched = twin.change(source, size, base.descriptor, changes, lines, intake.ends_torn(), blocks)
         finally:
-            os.close(descriptor)
+            os.close(base.descriptor)
         if patched.outcome is not Outcome.DONE or patched.signature is None:
             intake.misplaced = True
             return None
         offsets = patched.offsets[: len(standing)] + patched.offsets[len(changes) :]
-        built = swap.Built(fresh, size=patched.signature.size, blocks=blocks, is_copy=base is None)
+        built = swap.Built(base.path, size=patched.signature.size, blocks=blocks, is_copy=base.used_at > 0)
         built.removed = [line.key for line, _ in pending if line.sync is Sync.REMOVE]
         built.placed = [
             (line.key, line.digest, offset, len(raw), True)
@@ -156,7 +207,7 @@ class Swapper:
         failpoint.hit("swap.exchanged")
         doubtful = self._intake.grew or last.size > self._intake.scanned
         self._drain.add(old, note, self._intake.blocks, self._intake.scanned, doubtful)
-        self._drain.blanked(built.blanked)
+        self.blanked(built.blanked)
         return True
 
     def _mark(self, built: swap.Built) -> bool:

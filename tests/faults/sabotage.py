@@ -132,7 +132,12 @@ def swap_with_what_came_meanwhile_left_out() -> None:
 
 def take_an_old_file_for_a_twin_as_it_is() -> None:
     level = twin.level
-    put(twin, "level", lambda source, size, target, common, _, blocks: level(source, size, target, common, [], blocks))
+
+    def as_it_is(source: int, size: int, base: Any, blocks: Any) -> bool:
+        base.blanked.clear()
+        return level(source, size, base, blocks)
+
+    put(twin, "level", as_it_is)
 
 
 def write_to_an_old_file_that_somebody_reads() -> None:
