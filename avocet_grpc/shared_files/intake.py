@@ -327,9 +327,10 @@ class Intake:
         """Whether the torn end is what a kill, or a full disk, left of a line of ours that still waits.
 
         The kernel stops a long write of a process that is killed. Nothing is lost with what our own line has whole; but
-        before the line's id others may write the same, so theirs is left to them until they are still.
+        before the line's id others may write the same, so theirs is left to them until they are still. What was taken
+        for a malformed line before is one.
         """
-        if not rest.strip():
+        if not rest.strip() or reader.has_malformed(self.file, digest_of(rest)):
             return False
         for line in reader.pending(self.file, PENDING_LIMIT):
             if line.sync in (Sync.APPEND, Sync.CHANGE) and reader.raw(line.key).startswith(rest):

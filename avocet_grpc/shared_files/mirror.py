@@ -96,6 +96,9 @@ class Mirror:
         if not pending and not self.intake.junk:
             self.intake.put_back = False
             self._refused_since = None
+            if self.intake.noted is None:
+                self.make_sure_it_exists()
+                return False
             return True
         self._unsynced, self._wrote_at = True, time.monotonic()
         if self._swap_is_due():

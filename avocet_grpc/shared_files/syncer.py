@@ -58,6 +58,10 @@ class Syncer:
                 mirror.adopt(clean)
                 mirror.make_sure_it_exists()
         _make_durably(self._running)
+        for number, mirror in enumerate(self._mirrors):
+            if mirror.intake.junk:
+                # Readers see what a kill left in the middle of a change, beside what took its place.
+                self._try(number, mirror)
 
     def start(self) -> None:
         """Begin to look at the files and to write them."""
