@@ -42,15 +42,21 @@ $(VENV)/npm/.stamp-pyright-$(PYRIGHT_VERSION): | $(VENV)/.stamp
 	  npm install --silent --no-audit --no-fund --prefix $(VENV)/npm pyright@$(PYRIGHT_VERSION) && touch $@; \
 	fi
 
-test: setup $(VENV)/npm/.stamp-pyright-$(PYRIGHT_VERSION) ## run the tests
-	$(BIN)/python -m pytest tests
+# More of them than processors, since most tests wait more than they work. An idle one takes over what others have left.
+JOBS ?= 4
+# The tests start some hundred processes: each would compile all modules anew where the environment forbids to keep them.
+PYTEST := env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m pytest -n $(JOBS) --dist worksteal
+TESTS ?= tests
+
+test: setup $(VENV)/npm/.stamp-pyright-$(PYRIGHT_VERSION) ## run the tests, JOBS=n at a time; TESTS=tests/faults for some of them
+	$(PYTEST) $(TESTS)
 
 test-client: setup $(VENV)/npm/.stamp-pyright-$(PYRIGHT_VERSION) ## run the client's tests at full size (long)
 	CLIENT=full $(BIN)/python -m pytest tests/client --timeout 1200
 
 setup-faults: ## install what the fault tests need beside .venv (as root, on Debian)
 	@set -eu; missing=; \
-	for tool in strace prlimit unshare mount losetup mkfs.ext4 chattr; do \
+	for tool in strace prlimit mount losetup mkfs.ext4 chattr; do \
 	  PATH="$$PATH:/sbin:/usr/sbin" command -v $$tool >/dev/null || missing="$$missing $$tool"; \
 	done; \
 	if [ -n "$$missing" ]; then \
@@ -59,7 +65,7 @@ setup-faults: ## install what the fault tests need beside .venv (as root, on Deb
 	fi
 
 test-faults: setup setup-faults ## run every fault test whole (long; ROUNDS=n sets the rounds of each)
-	FAULTS=full FAULT_ROUNDS=$(ROUNDS) $(BIN)/python -m pytest tests/faults -rs --timeout 3600
+	FAULTS=full FAULT_ROUNDS=$(ROUNDS) $(PYTEST) tests/faults -rs --timeout 3600
 
 # Torch's CPU build, where pip finds one: TORCH="torch==2.13.0 --index-url ..." names another.
 TORCH ?= torch==2.13.0

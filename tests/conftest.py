@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +12,13 @@ import pytest
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from tests.support import Server, record, write_records
+
+with contextlib.suppress(ModuleNotFoundError):  # The trainers' environment has none.
+    from hypothesis import HealthCheck, settings
+
+    # How long an example takes is the machine's business: other tests run beside it.
+    settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    settings.load_profile("untimed")
 
 
 @pytest.fixture

@@ -27,7 +27,6 @@ NEEDS: dict[str, Callable[[], bool]] = {
     "setpriv": lambda: shutil.which("setpriv") is not None,
     "gcc": lambda: shutil.which("gcc") is not None,
     "prlimit": lambda: shutil.which("prlimit") is not None,
-    "unshare": lambda: shutil.which("unshare") is not None,
     "chattr": lambda: shutil.which("chattr") is not None,
     "loop": lambda: Path("/dev/loop-control").exists() and shutil.which("mkfs.ext4") is not None,
 }

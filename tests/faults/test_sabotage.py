@@ -6,8 +6,6 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 
 import pytest
 
@@ -15,8 +13,6 @@ from tests.faults.sabotage import SABOTAGES, VARIABLE
 from tests.faults.support import WHOLE
 from tests.support import ROOT
 
-AT_ONCE = 4
-"""They wait more than they work."""
 CHOSEN = [name for name, sabotage in SABOTAGES.items() if WHOLE or not sabotage.slow]
 
 
@@ -33,22 +29,10 @@ def run_sabotaged(name: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=400)
 
 
-@pytest.fixture(scope="module")
-def runs(request: pytest.FixtureRequest) -> Iterator[dict[str, Future[subprocess.CompletedProcess[str]]]]:
-    """All that were asked for, some at a time."""
-    asked = [
-        item.callspec.params["name"]
-        for item in request.session.items
-        if item.path == request.path and hasattr(item, "callspec")
-    ]
-    with ThreadPoolExecutor(AT_ONCE) as pool:
-        yield {name: pool.submit(run_sabotaged, name) for name in asked}
-
-
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("name", CHOSEN)
-def test_a_sabotaged_build_is_caught(name: str, runs: dict[str, Future[subprocess.CompletedProcess[str]]]) -> None:
-    done = runs[name].result()
+def test_a_sabotaged_build_is_caught(name: str) -> None:
+    done = run_sabotaged(name)
     if "FAULT TEST LEFT OUT" in done.stdout:
         pytest.skip(f"{SABOTAGES[name].caught_by} is left out here")
     assert done.returncode == 1, (

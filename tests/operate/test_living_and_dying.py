@@ -17,6 +17,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from avocet_client.v1 import corrections_pb2 as pb
 from avocet_client.v1 import corrections_pb2_grpc
+from tests.faults.support import mounted
 from tests.operate.support import SERVICE, refused_start
 from tests.support import Server, bearer, eventually, failure_of, records
 
@@ -197,25 +198,24 @@ def test_a_data_directory_that_may_not_be_written_ends_the_start_in_one_clear_li
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="mounts a small disk")
 def test_writes_are_not_serving_while_the_disk_is_full_and_reads_go_on(stopped_server: Server) -> None:
-    data = stopped_server.data
-    small_disk = f'mount -t tmpfs -o size=6m none {data} && exec "$@"'
-    stopped_server.prefix = ["unshare", "--mount", "sh", "-c", small_disk, "sh"]
-    server = stopped_server.start()
-    stub: Any = health_pb2_grpc.HealthStub(server.open_channel)
-    watcher = stub.Watch(health_pb2.HealthCheckRequest(service=f"{SERVICE}/write"))
-    assert next(watcher).status == Status.SERVING
-    item = pb.IngestRequest(source="s", task_type="t", prompt="p", correction="c" * 100_000)
-    assert server.ingest(item).created
-    ballast = Path(f"/proc/{server.process.pid}/root{data}/ballast")
-    with contextlib.suppress(OSError), ballast.open("wb", buffering=0) as file:
-        while True:
-            file.write(bytes(4_096))
-    failure = failure_of(lambda: [server.ingest(item) for _ in range(50)])
-    assert (failure.code, failure.reason) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "STORAGE_FULL")
-    assert next(watcher).status == Status.NOT_SERVING
-    for name in ("", SERVICE):
-        assert stub.Check(health_pb2.HealthCheckRequest(service=name)).status == Status.SERVING
-    assert server.stats().total >= 1
-    ballast.unlink()
-    assert next(watcher).status == Status.SERVING
-    assert server.ingest(item).created
+    with mounted(stopped_server.data, "-t", "tmpfs", "-o", "size=6m", "tmpfs"):
+        server = stopped_server.start()
+        stub: Any = health_pb2_grpc.HealthStub(server.open_channel)
+        watcher = stub.Watch(health_pb2.HealthCheckRequest(service=f"{SERVICE}/write"))
+        assert next(watcher).status == Status.SERVING
+        item = pb.IngestRequest(source="s", task_type="t", prompt="p", correction="c" * 100_000)
+        assert server.ingest(item).created
+        ballast = server.data / "ballast"
+        with contextlib.suppress(OSError), ballast.open("wb", buffering=0) as file:
+            while True:
+                file.write(bytes(4_096))
+        failure = failure_of(lambda: [server.ingest(item) for _ in range(50)])
+        assert (failure.code, failure.reason) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "STORAGE_FULL")
+        assert next(watcher).status == Status.NOT_SERVING
+        for name in ("", SERVICE):
+            assert stub.Check(health_pb2.HealthCheckRequest(service=name)).status == Status.SERVING
+        assert server.stats().total >= 1
+        ballast.unlink()
+        assert next(watcher).status == Status.SERVING
+        assert server.ingest(item).created
+        server.kill()
