@@ -286,8 +286,9 @@ class Machine(Stage):
     @invariant()
     def every_acknowledged_change_is_served(self) -> None:
         if self.service.running:
-            for id in self.settled[File.CANDIDATES] - self.untold():
-                found = self.service.ask(lambda reader, id=id: reader.candidate(id))
+            ids = self.settled[File.CANDIDATES] - self.untold()
+            answers = self.service.ask(lambda reader: {id: reader.candidate(id) for id in ids})
+            for id, found in answers.items():
                 served = json.loads(found.raw) if found else None
                 wanted = self.model.candidates.records[id]
                 assert served == wanted, f"served {served}, wanted {wanted}"
