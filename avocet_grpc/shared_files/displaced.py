@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import time
 from pathlib import Path
 
@@ -11,14 +10,13 @@ from avocet_grpc.core.ports import DisplacedFile
 from avocet_grpc.shared_files.blocks import Blocks, Span
 from avocet_grpc.shared_files.watch import Signature, signature
 
-STAMP = re.compile(r"\.([0-9]+)(\.from-[0-9]+)?\.displaced$")
-
 
 class Displaced:
     """One displaced file. `noted` is what it was; None where the ledger knows nothing of it.
 
     Its first `common` bytes had these `blocks`, and `blanked` is what was blanked of them since in the file that took
     its place. `doubtful`: it has grown since it was last compared with the blocks, which may hide an edit.
+    `level_at` is a revision up to which it had all changes of ours; None where that is not known.
     """
 
     def __init__(
@@ -28,11 +26,13 @@ class Displaced:
         blocks: Blocks | None = None,
         common: int = 0,
         doubtful: bool = False,
+        level_at: int | None = None,
     ) -> None:
         self.path = path
         self.noted = noted
         self.blocks, self.common, self.doubtful = blocks or Blocks(), common, doubtful
         self.blanked: list[Span] = []
+        self.level_at = level_at
         self.read_to = noted.read_to if noted else 0
         self._exact = noted is not None
         self._seen: Signature | None = None
@@ -46,12 +46,6 @@ class Displaced:
                 self._exact = False
             self._seen, self._still_since = found, now
         return found, now - self._still_since
-
-    @property
-    def since(self) -> float:
-        """The Unix time at which the swap began that displaced it, by its name."""
-        stamp = STAMP.search(self.path.name)
-        return int(stamp[1]) / 1e9 if stamp else 0.0
 
     def has_other_names(self) -> bool:
         """Whether others reach it by a hard link, and may write to it at any time."""

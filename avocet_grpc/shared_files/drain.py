@@ -69,9 +69,9 @@ class Drain:
         for name in noted:
             self._forget(name)
 
-    def add(self, path: Path, noted: DisplacedFile, blocks: Blocks, common: int, doubtful: bool) -> None:
-        """A swap displaced this file just now; see Displaced."""
-        self._displaced.append(Displaced(path, noted, blocks, common, doubtful))
+    def add(self, old: Displaced) -> None:
+        """A swap displaced this file just now."""
+        self._displaced.append(old)
 
     def blanked(self, places: list[Span]) -> None:
         """Those places were blanked in the file that took the place of these."""
@@ -167,8 +167,10 @@ class Drain:
             old.read_to = max(old.read_to, end)
 
     def _take_in(self, tx: Transaction, old: Displaced, lines: list[ParsedLine], end: int, exact: bool) -> None:
-        since = None if exact else old.since
-        saved = sum(self._is_news(tx, line, exact) and self._take_line(tx, line, since) for line in lines)
+        saved = sum(
+            self._is_news(tx, line, exact) and (self._take_late(tx, line) if exact else self._take_other(tx, line, old))
+            for line in lines
+        )
         if old.noted is not None:
             tx.note_displaced(self._file, replace(old.noted, read_to=max(old.read_to, end)))
         if saved:
@@ -188,17 +190,19 @@ class Drain:
         last = next((entry for entry in tx.history(id) if entry.file is self._file), None)
         return last is None or last.action != "delete"
 
-    def _take_line(self, tx: Transaction, line: ParsedLine, since: float | None) -> bool:
-        """`since`: when a file that is read as a whole was displaced. What we wrote since did not reach it: it wins."""
-        standing = tx.line_of(self._file, line.columns.id) if line.columns and since is not None else None
-        if standing is None or line.columns is None:
-            kind = tx.save(self._file, line)
-            if kind is LineKind.RECORD and line.columns is not None:
-                reconcile.note(tx, self._file, line.columns.id, "import", line.columns.status, None)
-            return True
+    def _take_late(self, tx: Transaction, line: ParsedLine) -> bool:
+        kind = tx.save(self._file, line)
+        if kind is LineKind.RECORD and line.columns is not None:
+            reconcile.note(tx, self._file, line.columns.id, "import", line.columns.status, None)
+        return True
+
+    def _take_other(self, tx: Transaction, line: ParsedLine, old: Displaced) -> bool:
+        """Of a file that is read as a whole. A decision of ours that had not reached it wins."""
+        if line.columns is None or (standing := tx.line_of(self._file, line.columns.id)) is None:
+            return self._take_late(tx, line)
         if standing.digest == line.digest:
             return False
-        if standing.sync is not Sync.CLEAN or standing.synced_at >= (since or 0.0):
+        if standing.sync is not Sync.CLEAN or (old.level_at is not None and standing.revision > old.level_at):
             reconcile.note_overruled(tx, self._file, line.columns.id, line.record or {})
             return False
         previous = difference(load(tx.raw(standing.key)), line.record or {})

@@ -92,10 +92,11 @@ class Mirror:
         return False
 
     def _write_out(self) -> bool:
-        pending = self._store.read(lambda reader: collect(reader, self._file))
+        pending, revision = self._store.read(lambda reader: (collect(reader, self._file), reader.revision()))
         if not pending and not self.intake.junk:
             self.intake.put_back = False
             self._refused_since = None
+            self._swapper.level_at = revision
             if self.intake.noted is None:
                 self.make_sure_it_exists()
                 return False
@@ -123,7 +124,10 @@ class Mirror:
             if (part or self.intake.junk) and not self._patch(part):
                 return False
         self.written = len(pending)
-        return not self._store.read(lambda reader: reader.pending_count(self._file))
+        if self._store.read(lambda reader: reader.pending_count(self._file)):
+            return False
+        self._swapper.level_at = revision
+        return True
 
     def _append(self, lines: list[Pending]) -> bool:
         torn = self.intake.ends_torn()

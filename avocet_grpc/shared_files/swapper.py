@@ -15,6 +15,7 @@ from avocet_grpc.core.model import File, Sync
 from avocet_grpc.core.ports import DisplacedFile, Store, Transaction
 from avocet_grpc.shared_files import swap, twin
 from avocet_grpc.shared_files.blocks import Span
+from avocet_grpc.shared_files.displaced import Displaced
 from avocet_grpc.shared_files.drain import UNKNOWN_SIZE, Drain
 from avocet_grpc.shared_files.intake import Intake
 from avocet_grpc.shared_files.patch import Outcome
@@ -35,12 +36,16 @@ TRIES = 20
 
 
 class Swapper:
-    """Swaps one shared file, as the Intake knows it, and leaves the old one to the Drain."""
+    """Swaps one shared file, as the Intake knows it, and leaves the old one to the Drain.
+
+    `level_at` is a revision up to which the file has all changes of ours.
+    """
 
     def __init__(self, store: Store, file: File, path: Path, intake: Intake, drain: Drain) -> None:
         self._store, self._file, self._path = store, file, path
         self._intake, self._drain = intake, drain
         self._copied_at = self._copy_took = 0.0
+        self.level_at: int | None = None
         self._failed = False
         self._draft: twin.Base | None = None
 
@@ -206,7 +211,7 @@ class Swapper:
             raise
         failpoint.hit("swap.exchanged")
         doubtful = self._intake.grew or last.size > self._intake.scanned
-        self._drain.add(old, note, self._intake.blocks, self._intake.scanned, doubtful)
+        self._drain.add(Displaced(old, note, self._intake.blocks, self._intake.scanned, doubtful, self.level_at))
         self.blanked(built.blanked)
         return True
 
