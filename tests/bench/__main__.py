@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from tests.bench import client, reads, report, today, whole, writes
+from tests.bench import client, held, reads, report, today, whole, writes
 from tests.bench.compare import compare as compare_commits
 from tests.bench.results import Results, this_machine
 from tests.bench.sides import ROOT
@@ -28,6 +28,7 @@ WORKS: dict[str, Callable[[Stage], writes.Found]] = {
     "submit-many": writes.submit_many,
     "submit-curve": writes.submit_curve,
     "shared-file": whole.shared_file,
+    "held-file": held.held_file,
     "legacy": today.against_today,
     "ingest": writes.ingest_many,
     "stream-ingest": writes.stream_ingest,

@@ -48,14 +48,8 @@ def shared_file(stage: Stage) -> Found:
     ids = stage.queued_ids(A_SECOND * WATCHED_S)
     path = stage.directory / "data" / "sft_candidates.jsonl"
     watch, blank = Watch(path), blank_bytes(path)
-    answered: dict[str, float] = {}
-    call: Any = stage.service.stub().Submit
-    began = time.perf_counter()
     with watch:
-        for number, message in enumerate(submissions(ids)):
-            time.sleep(max(0.0, began + number / A_SECOND - time.perf_counter()))
-            call(pb.SubmitRequest.FromString(message))
-            answered[ids[number]] = time.perf_counter()
+        answered = decide(stage, ids, A_SECOND)
         watch.wait_for(set(ids))
     # A patch writes the new line and blanks the old one, a swap the whole file.
     written = watch.grown + max(0, blank_bytes(path) - blank) + watch.swapped
@@ -65,6 +59,18 @@ def shared_file(stage: Stage) -> Found:
     yield seen
     yield Ratio("a plain reader sees a decision", stage.size, seen.median, 100, at_most=True, unit="ms")
     yield Ratio("bytes written to the file to the changed lines'", stage.size, written / watch.changed, 4, at_most=True)
+
+
+def decide(stage: Stage, ids: list[str], a_second: int) -> dict[str, float]:
+    """Correct so many of them a second; gives the moments of the answers (`time.perf_counter`)."""
+    answered: dict[str, float] = {}
+    call: Any = stage.service.stub().Submit
+    began = time.perf_counter()
+    for number, message in enumerate(submissions(ids)):
+        time.sleep(max(0.0, began + number / a_second - time.perf_counter()))
+        call(pb.SubmitRequest.FromString(message))
+        answered[ids[number]] = time.perf_counter()
+    return answered
 
 
 def one_call(stage: Stage) -> Found:
