@@ -111,7 +111,8 @@ class Drain:
     def _claim(self, old: Displaced, path: Path) -> None:
         os.rename(old.path, path)
         self._displaced.remove(old)
-        # Durable before a byte of it changes: what comes at its end from now on is no late line of others.
+        # Both are durable before a byte of it changes: what is written to it from now on is no late line of others.
+        swap.sync_directory(path.parent)
         self._forget(old.path.name)
         failpoint.hit("twin.claimed")
 

@@ -102,8 +102,8 @@ class Mirror:
                 return False
             return True
         self._unsynced, self._wrote_at = True, time.monotonic()
-        if self._swap_is_due():
-            return self._swap(pending)
+        if self._swap_is_due() and (done := self._swap(pending)) is not None:
+            return done
         if lost := [line.key for line, _ in pending if line.sync is Sync.REMOVE and line.offset is None]:
             self._store.write(lambda tx: _forget(tx, lost)).result()
         # An id that was undone and approved again waits for its old line to go, or readers would see it twice.
@@ -240,10 +240,12 @@ class Mirror:
 
         return self._store.read(in_order)
 
-    def _swap(self, pending: list[Pending]) -> bool:
+    def _swap(self, pending: list[Pending]) -> bool | None:
+        """None while that is not ready: what can be appended meanwhile does not wait for it."""
         if len(pending) < self._store.read(lambda reader: reader.pending_count(self._file)):
             return self._swapped(self._swapper.compact())
-        return self._swapped(self._swapper.change(pending))
+        done = self._swapper.change(pending)
+        return done if done is None else self._swapped(done)
 
     def _swapped(self, done: bool) -> bool:
         if done:

@@ -93,10 +93,10 @@ class Swapper:
                 lambda: self._store.read(lambda reader: swap.build(reader, self._file, source, fresh)),
             )
 
-    def change(self, pending: list[Pending]) -> bool:
+    def change(self, pending: list[Pending]) -> bool | None:
         """Make these changes, which are all that wait, in a twin of the file. False where others were quicker.
 
-        False too while the twin is being copied, some of it at a time. Raises OSError or StorageFailed.
+        None while the twin is being copied, some of it at a time. Raises OSError or StorageFailed.
         """
         fresh, old = swap.names(self._path)
         with opened(self._path) as source:
@@ -104,7 +104,7 @@ class Swapper:
                 return False
             base = self._drain.claim_twin(self._intake.blocks, fresh) or self._copied(source, fresh)
             if base is None:
-                return False
+                return None
             return self._swap(source, base.path, old, lambda: self._changed(source, base, pending), base.copied_s)
 
     def _copied(self, source: int, fresh: Path) -> twin.Base | None:

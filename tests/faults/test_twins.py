@@ -11,9 +11,11 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from avocet_grpc.core import review
-from avocet_grpc.core.model import Action, Decision, UndoRequest
+from avocet_grpc.core import ingest, review
+from avocet_grpc.core.model import Action, Correction, Decision, UndoRequest
+from avocet_grpc.shared_files import twin
 from avocet_grpc.shared_files.patch import LEASE_PATIENCE_S, ignore_sigio
+from avocet_grpc.shared_files.swapper import DRAFT_S
 from tests.faults.in_process import Clock, CrashingOs, InProcess, replaced
 from tests.faults.plain import read_plainly
 from tests.support import Json, record, write_records
@@ -39,6 +41,17 @@ class BusyDisk(CrashingOs):
     def ftruncate(self, descriptor: int, size: int) -> None:
         self.made += 1
         os.ftruncate(descriptor, size)
+
+
+class SlowDisk(CrashingOs):
+    """Each sync takes as long as one round copies."""
+
+    def __init__(self, clock: Clock) -> None:
+        super().__init__()
+        self._clock = clock
+
+    def fsync(self, descriptor: int) -> None:
+        self._clock.sleep(twin.COPY_S)
 
 
 class Held:
@@ -173,6 +186,30 @@ def test_who_appends_all_the_time_stops_no_swap(tmp_path: Path) -> None:
         assert disk.made == 1, "it was put together anew"
         assert held.corrected() == {"c0"}
         assert held.seen().keys() == held.records.keys() | {f"busy{n}" for n in range(6)}
+        assert held.service.stop()
+
+
+def test_a_copy_that_takes_long_holds_up_no_new_record_and_is_dropped_once_there_is_a_lease(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ignore_sigio()
+    clock = Clock()
+    monkeypatch.setattr(twin, "COPY_BYTES", 1_000)
+    with replaced(clock, SlowDisk(clock)), capture_logs() as events:
+        held = Held(tmp_path, clock, SlowDisk(clock), events)
+        with held.path.open("rb"):
+            held.service.do(lambda tx: review.submit(tx, Decision("c0", Action.CORRECT, "better c0")))
+            made = held.service.do(lambda tx: ingest.ingest(tx, Correction("peregrine", "qa", "1+1?", "3", "2")))
+            for _ in range(5):
+                clock.sleep(LEASE_PATIENCE_S)
+                assert not held.service.round()
+            assert made.id in held.seen() and not held.corrected()
+            assert list(tmp_path.glob(".*.new")), "it is not being copied"
+        held.come_to_rest()
+        assert held.corrected() == {"c0"} and held.copies() == []
+        clock.sleep(DRAFT_S)
+        held.service.round()
+        assert not list(tmp_path.glob(".*.new"))
         assert held.service.stop()
 
 
