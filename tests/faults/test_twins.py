@@ -199,12 +199,12 @@ def test_a_copy_that_takes_long_holds_up_no_new_record_and_is_dropped_once_there
         held = Held(tmp_path, clock, SlowDisk(clock), events)
         with held.path.open("rb"):
             held.service.do(lambda tx: review.submit(tx, Decision("c0", Action.CORRECT, "better c0")))
-            made = held.service.do(lambda tx: ingest.ingest(tx, Correction("peregrine", "qa", "1+1?", "3", "2")))
-            for _ in range(5):
+            while not list(tmp_path.glob(".*.new")):
                 clock.sleep(LEASE_PATIENCE_S)
                 assert not held.service.round()
+            made = held.service.do(lambda tx: ingest.ingest(tx, Correction("peregrine", "qa", "1+1?", "3", "2")))
+            assert not held.service.round()
             assert made.id in held.seen() and not held.corrected()
-            assert list(tmp_path.glob(".*.new")), "it is not being copied"
         held.come_to_rest()
         assert held.corrected() == {"c0"} and held.copies() == []
         clock.sleep(DRAFT_S)
