@@ -3,36 +3,44 @@
 from __future__ import annotations
 
 import os
+import re
 import time
 from pathlib import Path
 
+from xxhash import xxh3_64_hexdigest
+
 from avocet_grpc.core.ports import DisplacedFile
 from avocet_grpc.shared_files.blocks import Blocks, Span
-from avocet_grpc.shared_files.watch import Signature, signature
+from avocet_grpc.shared_files.watch import Signature, signature, tail_before
+
+LEVEL_AT = re.compile(r"\.at-([0-9]+)\.")
+MOST_BLANKED = 10_000
+"""With more places to blank first, it is no twin any more."""
 
 
 class Displaced:
     """One displaced file. `noted` is what it was; None where the ledger knows nothing of it.
 
-    Its first `common` bytes had these `blocks`, and `blanked` is what was blanked of them since in the file that took
-    its place. `doubtful`: it has grown since it was last compared with the blocks, which may hide an edit.
-    `level_at` is a revision up to which it had all changes of ours; None where that is not known.
+    `end` is the digest of what stood before the noted size. Its first `common` bytes had these `blocks`, and `blanked`
+    is what was blanked of them since in the file that took its place. `doubtful`: it has grown since it was last
+    compared with the blocks, which may hide an edit. `level_at`: a revision up to which it had all changes of ours.
     """
 
     def __init__(
         self,
         path: Path,
         noted: DisplacedFile | None,
+        end: str | None = None,
         blocks: Blocks | None = None,
         common: int = 0,
         doubtful: bool = False,
-        level_at: int | None = None,
     ) -> None:
         self.path = path
-        self.noted = noted
-        self.blocks, self.common, self.doubtful = blocks or Blocks(), common, doubtful
+        self.noted, self.end = noted, end
+        self.blocks, self.common, self.doubtful = blocks, common, doubtful
         self.blanked: list[Span] = []
-        self.level_at = level_at
+        level_at = LEVEL_AT.search(path.name)
+        self.level_at = int(level_at[1]) if level_at else 0
         self.read_to = noted.read_to if noted else 0
         self._exact = noted is not None
         self._seen: Signature | None = None
@@ -42,10 +50,22 @@ class Displaced:
         """What it is now, and for how many seconds it has been still."""
         now, found = time.monotonic(), signature(self.path)
         if found != self._seen:
-            if self._seen is not None and found is not None and found.size <= self._seen.size:
-                self._exact = False
+            if found is not None:
+                self._judge(found)
             self._seen, self._still_since = found, now
         return found, now - self._still_since
+
+    def _judge(self, found: Signature) -> None:
+        """Whether a change is more lines at the end; what else it may be makes it one that is read as a whole."""
+        before = self._seen.size if self._seen else self.noted.size if self.noted else 0
+        if found.size > before:
+            self.doubtful = self.doubtful or self.blocks is not None
+            self._exact = self._exact and self.end is not None and self.end == self._end()
+        elif self._seen is not None:
+            self._exact = False
+
+    def _end(self) -> str:
+        return end_before(self.path, self.noted.size if self.noted else 0)
 
     def has_other_names(self) -> bool:
         """Whether others reach it by a hard link, and may write to it at any time."""
@@ -62,13 +82,21 @@ class Displaced:
 
     def settle(self, descriptor: int) -> None:
         """Look for what its growth may hide; where there is something, it has to be read as a whole. Raises OSError."""
-        known = self.blocks.size == self.common
-        self._exact = self._exact and known and self.blocks.matches(descriptor, 0, self.common)
+        blocks = self.blocks
+        known = blocks is not None and blocks.size == self.common and blocks.matches(descriptor, 0, self.common)
+        self._exact = self._exact and known
         self.doubtful = False
 
     def is_twin_of(self, blocks: Blocks) -> bool:
         """Whether it lacks nothing but what was written since, all of it was read, and no name but ours leads to it."""
+        if self.blocks is None or self.blocks.origin is not blocks.origin or len(self.blanked) > MOST_BLANKED:
+            return False
         found, _ = self.look()
-        if self.blocks.origin is not blocks.origin or found is None or not self.only_grew(found):
+        if found is None or not self.only_grew(found):
             return False
         return found.size == self.read_to and not self.has_other_names()
+
+
+def end_before(path: Path, size: int) -> str:
+    """The digest of the last 64 KB before that byte. Raises OSError."""
+    return xxh3_64_hexdigest(tail_before(path, size))

@@ -18,7 +18,7 @@ from avocet_grpc.core.ports import DisplacedFile, Store, Transaction
 from avocet_grpc.core.record import content_digest, difference, load, parse
 from avocet_grpc.shared_files import reconcile, swap
 from avocet_grpc.shared_files.blocks import Blocks, Span
-from avocet_grpc.shared_files.displaced import Displaced
+from avocet_grpc.shared_files.displaced import MOST_BLANKED, Displaced, end_before
 from avocet_grpc.shared_files.patch import refusal, take_lease
 from avocet_grpc.shared_files.scan import FileChanged, LineScanner, opened
 from avocet_grpc.shared_files.twin import Base
@@ -35,7 +35,8 @@ REST_S = 1.0
 HELD_AT_STOP_S = 3.0
 """How long a stop waits for programs that have a displaced file open and do not write."""
 LINES_AT_ONCE = 1_000
-SET_ASIDE = re.compile(r"\.from-([0-9]+)\.displaced$")
+BYTES_AT_ONCE = 8 * 1024 * 1024
+SET_ASIDE = re.compile(r"\.from-([0-9]+)(?:-([0-9a-f]+))?\.displaced$")
 UNKNOWN_SIZE = 2**63 - 1
 """Noted of a file that somebody was rewriting: what comes behind its end is not news."""
 
@@ -59,11 +60,13 @@ class Drain:
             found = signature(path)
             if found is None:
                 continue
-            note = note or _note_in_name(path, found)
-            ours = note is not None and (found.device, found.inode) != (note.device, note.inode)
-            if ours or (current is not None and found.same_file(current)):
-                # The exchange never happened: it is a copy of ours, or another name of the file itself.
+            if current is not None and found.same_file(current):
+                # The exchange never happened: it is another name of the file itself.
                 self._drop(Displaced(path, note))
+            elif set_aside := SET_ASIDE.search(path.name):
+                size = int(set_aside[1])
+                note = DisplacedFile(path.name, found.device, found.inode, size, found.mtime_ns, size)
+                self._displaced.append(Displaced(path, note, set_aside[2]))
             else:
                 self._displaced.append(Displaced(path, note))
         for name in noted:
@@ -73,10 +76,11 @@ class Drain:
         """A swap displaced this file just now."""
         self._displaced.append(old)
 
-    def blanked(self, places: list[Span]) -> None:
-        """Those places were blanked in the file that took the place of these."""
+    def blanked(self, places: list[Span], blocks: Blocks) -> None:
+        """Those places were blanked in the file with these blocks, which took the place of these."""
         for old in self._displaced:
-            old.blanked += places
+            if old.blocks is not None and old.blocks.origin is blocks.origin and len(old.blanked) <= MOST_BLANKED:
+                old.blanked += places
 
     def has_twin(self, blocks: Blocks) -> bool:
         """Whether a displaced file can serve as a twin of the file with these blocks. Raises OSError."""
@@ -106,14 +110,18 @@ class Drain:
         """Now that nobody can write to it any more."""
         if old.doubtful:
             old.settle(descriptor)
-        return old.is_twin_of(old.blocks)
+        return old.blocks is not None and old.is_twin_of(old.blocks)
 
     def _claim(self, old: Displaced, path: Path) -> None:
         os.rename(old.path, path)
         self._displaced.remove(old)
-        # Both are durable before a byte of it changes: what is written to it from now on is no late line of others.
-        swap.sync_directory(path.parent)
-        self._forget(old.path.name)
+        try:
+            # Both are durable before a byte of it changes: what is written to it from now on is no late line of others.
+            swap.sync_directory(path.parent)
+            self._forget(old.path.name)
+        except Exception:
+            path.unlink()
+            raise
         failpoint.hit("twin.claimed")
 
     def run(self, stopping: bool) -> None:
@@ -132,7 +140,8 @@ class Drain:
                 self._save(old, found, exact, whole_lines=True)
             patience = DRAIN_AT_STOP_S if stopping else DRAIN_S if exact else REST_S
             if still < patience or has_writer(old.path) or (old.has_other_names() and not stopping):
-                if stopping and exact and still >= HELD_AT_STOP_S:
+                if stopping and still >= HELD_AT_STOP_S:
+                    self._save(old, found, exact, whole_lines=True)
                     self._set_aside(old)
                 continue
             self._save(old, found, exact, whole_lines=False)
@@ -143,7 +152,8 @@ class Drain:
     def _set_aside(self, old: Displaced) -> None:
         """Leave it for the next start; its name says up to where it was read, since the ledger may be gone then."""
         stem = SET_ASIDE.sub("", old.path.name).removesuffix(swap.DISPLACED)
-        path = old.path.with_name(f"{stem}.from-{old.read_to}{swap.DISPLACED}")
+        end = end_before(old.path, old.read_to)
+        path = old.path.with_name(f"{stem}.from-{old.read_to}-{end}{swap.DISPLACED}")
         os.rename(old.path, path)
         swap.sync_directory(path.parent)
         self._forget(old.path.name)
@@ -161,26 +171,34 @@ class Drain:
 
     def _save(self, old: Displaced, found: Signature, exact: bool, whole_lines: bool) -> None:
         """Take in what stands there unread, else what is new in the whole; in one change with how far it was read."""
+        seen = None if exact else set[str]()
         for lines, end in _parts(old.path, old.read_to if exact else 0, found.size, whole_lines):
             failpoint.hit("drain.read")
-            self._store.write(partial(self._take_in, old=old, lines=lines, end=end, exact=exact)).result()
+            self._store.write(partial(self._take_in, old=old, lines=lines, end=end, seen=seen)).result()
             failpoint.hit("drain.rescued")
             old.read_to = max(old.read_to, end)
 
-    def _take_in(self, tx: Transaction, old: Displaced, lines: list[ParsedLine], end: int, exact: bool) -> None:
-        saved = sum(
-            self._is_news(tx, line, exact) and (self._take_late(tx, line) if exact else self._take_other(tx, line, old))
-            for line in lines
-        )
+    def _take_in(
+        self, tx: Transaction, old: Displaced, lines: list[ParsedLine], end: int, seen: set[str] | None
+    ) -> None:
+        """`seen` are the ids that stand before these lines in a file that is read as a whole."""
+        saved = 0
+        for line in lines:
+            if seen is None:
+                saved += self._take_late(tx, line)
+                continue
+            again = line.columns is not None and line.columns.id in seen
+            if line.columns is not None:
+                seen.add(line.columns.id)
+            if self._is_news(tx, line):
+                saved += self._take_late(tx, line) if again else self._take_other(tx, line, old)
         if old.noted is not None:
             tx.note_displaced(self._file, replace(old.noted, read_to=max(old.read_to, end)))
         if saved:
             log.warning("lines saved from a displaced file", file=self._path.name, lines=saved)
 
-    def _is_news(self, tx: Transaction, line: ParsedLine, exact: bool) -> bool:
+    def _is_news(self, tx: Transaction, line: ParsedLine) -> bool:
         """Whether the ledger never had the line; what others deleted since does not come back by an old file."""
-        if exact:
-            return True
         if line.columns is None:
             return not tx.has_malformed(self._file, line.digest)
         id = line.columns.id
@@ -203,21 +221,13 @@ class Drain:
             return self._take_late(tx, line)
         if standing.digest == line.digest:
             return False
-        if standing.sync is not Sync.CLEAN or (old.level_at is not None and standing.revision > old.level_at):
+        if standing.sync is not Sync.CLEAN or standing.revision > old.level_at:
             reconcile.note_overruled(tx, self._file, line.columns.id, line.record or {})
             return False
         previous = difference(load(tx.raw(standing.key)), line.record or {})
         tx.replace(standing.key, line)
         reconcile.note(tx, self._file, line.columns.id, "edit", line.columns.status, previous)
         return True
-
-
-def _note_in_name(path: Path, found: Signature) -> DisplacedFile | None:
-    """What the name of a file that was set aside says of it."""
-    if (match := SET_ASIDE.search(path.name)) is None:
-        return None
-    read_to = int(match[1])
-    return DisplacedFile(path.name, found.device, found.inode, read_to, found.mtime_ns, read_to)
 
 
 def _parts(path: Path, start: int, stop: int, whole_lines: bool) -> Iterator[tuple[list[ParsedLine], int]]:
@@ -229,9 +239,9 @@ def _parts(path: Path, start: int, stop: int, whole_lines: bool) -> Iterator[tup
         lines: list[ParsedLine] = []
         for _, raw in scanner:
             lines.append(parse(raw))
-            if len(lines) == LINES_AT_ONCE:
+            if len(lines) == LINES_AT_ONCE or scanner.end - start > BYTES_AT_ONCE:
                 yield lines, scanner.end
-                lines = []
+                lines, start = [], scanner.end
         end = scanner.end
         if not whole_lines:
             end = stop

@@ -56,9 +56,10 @@ class Mirror:
 
         Raises OSError or StorageFailed.
         """
-        durable = None if clean else self._store.read(lambda reader: reader.durable(self._file))
+        durable = self._store.read(lambda reader: reader.durable(self._file))
+        self._swapper.level_at = durable.revision
         self._drain.find()
-        self.intake.adopt(durable)
+        self.intake.adopt(None if clean else durable)
         self._unsynced = not clean
 
     def make_sure_it_exists(self) -> None:

@@ -30,7 +30,8 @@ class Built:
     """A new file beside the old one, of `size` bytes: what stands elsewhere in it, what is new in it, what is not.
 
     `blocks` are its digests, and `blank` counts the bytes that hold no line; `blanked` are the places that hold one in
-    the old file alone. `is_copy`: the whole file was written for it.
+    the old file alone. `is_copy`: the whole file was written for it; `made` is its
+    signature just before it was put in place.
     """
 
     path: Path
@@ -41,13 +42,17 @@ class Built:
     blank: int = 0
     blanked: list[Span] = field(default_factory=list)
     is_copy: bool = True
+    made: Signature | None = None
     blocks: Blocks = field(default_factory=Blocks)
 
 
-def names(path: Path) -> tuple[Path, Path]:
-    """Free names beside the file: for the new one while it is built, and for the old one once it is displaced."""
-    stamp = time.time_ns()
-    return path.with_name(f".{path.name}.{stamp}.new"), path.with_name(f".{path.name}.{stamp}{DISPLACED}")
+def names(path: Path, level_at: int) -> tuple[Path, Path]:
+    """Free names beside the file: for the new one while it is built, and for the old one once it is displaced.
+
+    The latter says up to which revision the old one has all changes of ours.
+    """
+    stem = f".{path.name}.{time.time_ns()}"
+    return path.with_name(f"{stem}.new"), path.with_name(f"{stem}.at-{level_at}{DISPLACED}")
 
 
 def left_over(path: Path) -> list[Path]:
@@ -100,7 +105,7 @@ def catch_up(source: int, target: Path, start: int) -> Signature | None:
 
 
 def exchange(built: Path, path: Path, displaced: Path) -> None:
-    """Put `built` in place of `path`; the old file is then `displaced`.
+    """Put `built` in place of `path`; the old file is then `displaced`. The caller syncs the directory.
 
     Raises OSError; the file is then in its place still.
     """
@@ -112,7 +117,6 @@ def exchange(built: Path, path: Path, displaced: Path) -> None:
             raise OSError(number, os.strerror(number), str(path))
         os.link(path, displaced)
         os.replace(built, path)
-    sync_directory(path.parent)
 
 
 def sync_directory(path: Path) -> None:

@@ -15,7 +15,7 @@ from avocet_grpc.core.model import File, Sync
 from avocet_grpc.core.ports import DisplacedFile, Store, Transaction
 from avocet_grpc.shared_files import swap, twin
 from avocet_grpc.shared_files.blocks import Span
-from avocet_grpc.shared_files.displaced import Displaced
+from avocet_grpc.shared_files.displaced import Displaced, end_before
 from avocet_grpc.shared_files.drain import UNKNOWN_SIZE, Drain
 from avocet_grpc.shared_files.intake import Intake
 from avocet_grpc.shared_files.patch import Outcome
@@ -45,7 +45,7 @@ class Swapper:
         self._store, self._file, self._path = store, file, path
         self._intake, self._drain = intake, drain
         self._copied_at = self._copy_took = 0.0
-        self.level_at: int | None = None
+        self.level_at = 0
         self._failed = False
         self._draft: twin.Base | None = None
 
@@ -63,7 +63,7 @@ class Swapper:
 
     def blanked(self, places: list[Span]) -> None:
         """Those places of the file were blanked, and stand in those that may take its place still."""
-        self._drain.blanked(places)
+        self._drain.blanked(places, self._intake.blocks)
         if self._draft is not None:
             self._draft.blanked += places
 
@@ -82,7 +82,7 @@ class Swapper:
         """
         if not self._intake.is_certain():
             return False
-        fresh, old = swap.names(self._path)
+        fresh, old = swap.names(self._path, self.level_at)
         with opened(self._path) as source:
             if not self._is_noted(source):
                 return False
@@ -98,7 +98,7 @@ class Swapper:
 
         None while the twin is being copied, some of it at a time. Raises OSError or StorageFailed.
         """
-        fresh, old = swap.names(self._path)
+        fresh, old = swap.names(self._path, self.level_at)
         with opened(self._path) as source:
             if not self._is_noted(source):
                 return False
@@ -184,42 +184,51 @@ class Swapper:
         return built
 
     def _put_in_place(self, source: int, built: swap.Built, old: Path) -> bool:
+        """Copy what others append meanwhile, until nothing comes between a look and the exchange."""
         noted, end = self._intake.noted, self._intake.scanned
+        if noted is None:
+            return False
+        # Until it is known where the exchange finds its end, a crash leaves a file that has to be read as a whole.
+        note = DisplacedFile(old.name, noted.device, noted.inode, UNKNOWN_SIZE, noted.mtime_ns, noted.size)
+        self._store.write(lambda tx: tx.note_displaced(self._file, note)).result()
+        failpoint.hit("swap.noted")
         for _ in range(TRIES):
             last = swap.catch_up(source, built.path, end)
             if last is None or (last != noted and not self._intake.is_growth(last)):
-                return False
+                break
             if self._exchange(built, old, last):
                 return self._mark(built)
             end = last.size
+        self._store.write(lambda tx: tx.drop_displaced(self._file, old.name)).result()
         return False
 
     def _exchange(self, built: swap.Built, old: Path, last: Signature) -> bool:
         """False where the file is not as it was at the `last` look."""
-        size = UNKNOWN_SIZE if self._intake.put_back else last.size
-        note = DisplacedFile(old.name, last.device, last.inode, size, last.mtime_ns, last.size)
-        self._store.write(lambda tx: tx.note_displaced(self._file, note)).result()
-        failpoint.hit("swap.noted")
+        end, made = end_before(self._path, last.size), signature(built.path)
+        if signature(self._path) != last:
+            return False
         try:
-            if signature(self._path) != last:
-                raise BlockingIOError("others write the file at this moment")
             swap.exchange(built.path, self._path, old)
-        except OSError as error:
+        except OSError:
             self._store.write(lambda tx: tx.drop_displaced(self._file, old.name)).result()
-            if isinstance(error, BlockingIOError):
-                return False
             raise
         failpoint.hit("swap.exchanged")
+        size = UNKNOWN_SIZE if self._intake.put_back else last.size
+        note = DisplacedFile(old.name, last.device, last.inode, size, last.mtime_ns, last.size)
         doubtful = self._intake.grew or last.size > self._intake.scanned
-        self._drain.add(Displaced(old, note, self._intake.blocks, self._intake.scanned, doubtful, self.level_at))
+        self._drain.add(Displaced(old, note, end, self._intake.blocks, self._intake.scanned, doubtful))
         self.blanked(built.blanked)
+        swap.sync_directory(self._path.parent)
+        self._store.write(lambda tx: tx.note_displaced(self._file, note)).result()
+        built.made = made
         return True
 
     def _mark(self, built: swap.Built) -> bool:
-        now = signature(self._path)
-        if now is None or now.size < built.size:
+        now, made = signature(self._path), built.made
+        if now is None or made is None or not _is_as_made(now, made):
             self._intake.misplaced = True
             return False
+        self._intake.grew = self._intake.grew or now.size > made.size
         self._intake.write_moves(move for move in built.moves if move[2])
 
         def work(tx: Transaction) -> None:
@@ -232,3 +241,8 @@ class Swapper:
         failpoint.hit("swap.marked")
         self._intake.swapped(now, built.size, built.blank, built.blocks)
         return True
+
+
+def _is_as_made(now: Signature, made: Signature) -> bool:
+    """Whether it is that file, with more at its end at most."""
+    return now.same_file(made) and (now.size > made.size or (now.size, now.mtime_ns) == (made.size, made.mtime_ns))
