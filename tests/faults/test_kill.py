@@ -11,6 +11,7 @@ import subprocess
 import time
 from pathlib import Path
 
+import grpc
 import pytest
 
 from avocet_grpc import failpoint
@@ -115,10 +116,18 @@ def drive_to_the_end(server: Server, acks: Acks, load: Load) -> list[Json]:
             inode = os.fstat(held.fileno()).st_ino
             eventually(lambda: server.candidates.stat().st_ino != inode or process.poll() is not None, within=20)  # noqa: B023
             held.write(json.dumps(late).encode() + b"\n")
-        time.sleep(0.5 if process.poll() is None else 0)
+        eventually(lambda: process.poll() is not None or is_served(server, late["id"]), within=20)  # noqa: B023
     if process.poll() is None:
         process.send_signal(signal.SIGTERM)
     return foreign
+
+
+def is_served(server: Server, id: str) -> bool:
+    """False too where the server ends meanwhile."""
+    try:
+        return bool(get(server, id))
+    except grpc.RpcError:
+        return False
 
 
 def test_each_failpoint_is_somewhere_in_the_code_and_no_other() -> None:
@@ -159,9 +168,13 @@ def test_nothing_is_lost_by_kills_during_recovery_three_deep(victim: Server, ack
     prepare(victim, acks)
     dice = random.Random(acks.seed)
     for _ in range(rounds(short=1, whole=40)):
-        victim.environment = {failpoint.VARIABLE: dice.choice(["patch.blanked:kill:20", "append.after:kill:5"])}
+        # While a program holds the file, what the twin shall bring waits: there is something to recover in each place.
+        name, holder = dice.choice(
+            [("patch.appended:kill:5", Path(os.devnull)), ("append.before:kill:5", victim.candidates)]
+        )
+        victim.environment = {failpoint.VARIABLE: name}
         victim.start()
-        with Load(acks, victim.address) as load:
+        with holder.open("rb"), Load(acks, victim.address) as load:
             assert victim.ended(within=60) == KILLED
         assert load.acknowledged >= 5
         for name in dice.sample(RECOVERY, 3):
