@@ -24,8 +24,10 @@ class Appended:
     leased: bool
 
 
-def append_lines(path: Path, lines: Sequence[bytes], newline_first: bool) -> Appended:
-    """Append the lines in one write, each ended by a newline; a missing file is created.
+def append_lines(path: Path, lines: Sequence[bytes], newline_first: bool, noted: Signature | None) -> Appended | None:
+    """Append the lines in one write, each ended by a newline; a file that is missing as `noted` (None) is created.
+
+    None, and nothing is written, where others have since done more to it than to append: our own write would hide that.
 
     Under a lease where one is granted in time, since the kernel shows a reader a write page by page; else without.
     `newline_first` ends somebody's torn line before ours. Raises OSError; what was written of the lines is then taken
@@ -35,6 +37,8 @@ def append_lines(path: Path, lines: Sequence[bytes], newline_first: bool) -> App
     descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
     try:
         leased = take_lease(descriptor, LEASE_PATIENCE_S) is None
+        if not _may_append(of_stat(os.fstat(descriptor)), noted):
+            return None
         failpoint.hit("append.before")
         written = 0
         try:
@@ -49,6 +53,13 @@ def append_lines(path: Path, lines: Sequence[bytes], newline_first: bool) -> App
         return Appended(end - len(blob) + newline_first, of_stat(os.fstat(descriptor)), leased)
     finally:
         os.close(descriptor)
+
+
+def _may_append(found: Signature, noted: Signature | None) -> bool:
+    """Whether a look after our write will show all that others did. A growth shows, and holds nothing up."""
+    if noted is None:
+        return found.size == 0
+    return found == noted or (found.same_file(noted) and found.size > noted.size)
 
 
 def _take_back(descriptor: int, written: int) -> None:

@@ -115,6 +115,10 @@ class Intake:
         self.scanned = now.size if scanned is None else scanned
         self._remember_end()
 
+    def doubt(self) -> None:
+        """After a write of ours without a lease, which may hide an edit: it is looked for once the file is quiet."""
+        self.grew, self._checked, self._changed_at = True, 0, time.monotonic()
+
     def write_moves(self, moves: Iterable[Move]) -> None:
         """Tell the ledger where lines stand now, a part at a time, so that other changes need not wait long."""
         for part in reconcile.split_moves(moves, MOVE_KEYS):

@@ -84,7 +84,7 @@ class Mirror:
         Raises what `round` raises.
         """
         self._stopping = self.intake.stopping = True
-        if not self.round() or self._drain:
+        if not self.round() or self._drain or not self.intake.is_certain():
             return False
         if self._compacted or self._is_compact() or self._has_other_names():
             return self._make_durable()
@@ -134,7 +134,9 @@ class Mirror:
         expected = self.intake.scanned + torn
         before = self.intake.noted
         started = time.monotonic()
-        done = append_lines(self._path, [raw for _, raw in lines], torn)
+        done = append_lines(self._path, [raw for _, raw in lines], torn, before)
+        if done is None:
+            return False
         if not done.leased and self._refused_since is None:
             self._refused_since = started
         total = sum(len(raw) + 1 for _, raw in lines)
@@ -154,6 +156,8 @@ class Mirror:
         if self.intake.blocks.size == self.intake.scanned:
             self.intake.blocks.feed((b"\n" if torn else b"") + b"".join(raw + b"\n" for _, raw in lines))
         self.intake.moved(done.signature)
+        if not done.leased:
+            self.intake.doubt()
         return True
 
     def _patch(self, lines: list[Pending]) -> bool:
