@@ -201,10 +201,14 @@ class Intake:
 
     def _take_rest(self, found: Signature, still: float) -> bool:
         """What stands behind the last newline: somebody is writing it, or nobody will end it any more."""
-        raw = read_range(self.path, self.scanned, found.size)
-        if b"\n" in raw:
-            return self._take_tail(found) and self.scanned == found.size
         start = self.scanned
+        with opened(self.path) as descriptor:
+            # Up to the first line alone: what is left of a large growth is gone through here again and again.
+            scanner = LineScanner(descriptor, start, found.size)
+            next(iter(scanner), None)
+        if scanner.end > start:
+            return self._take_tail(found) and self.scanned == found.size
+        raw = scanner.rest
         if self.store.read(lambda reader: self._is_half_of_ours(reader, raw, still)):
             self._import([], found, found.size)
             self.junk.append(Change(start, len(raw), digest_of(raw), None))
