@@ -137,6 +137,9 @@ class Mirror:
         done = append_lines(self._path, [raw for _, raw in lines], torn, before)
         if done is None:
             return False
+        if done.error is not None:
+            self.intake.moved(done.signature)
+            raise done.error
         if not done.leased and self._refused_since is None:
             self._refused_since = started
         total = sum(len(raw) + 1 for _, raw in lines)
@@ -172,6 +175,9 @@ class Mirror:
             return self._without_lease(result.outcome)
         self._refused_since = None
         now = result.signature
+        if result.error is not None and now is not None:
+            self.intake.moved(now)
+            raise result.error
         if result.outcome is not Outcome.DONE or now is None:
             self.intake.misplaced = result.outcome is Outcome.MISPLACED
             return False
