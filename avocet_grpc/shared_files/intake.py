@@ -36,6 +36,8 @@ log = structlog.get_logger(__name__)
 TORN_S = 5.0
 REWRITE_S = 5.0
 SETTLE_S = 10.0
+HELD_S = 60.0
+"""Who only appends puts the decision on missing lines off no longer; who holds the file may be rewriting it slowly."""
 PENDING_LIMIT = 100_000
 TAIL_BYTES = 8 * 1024 * 1024
 """So much of what others appended is one change of the ledger."""
@@ -65,7 +67,7 @@ class Intake:
         self.blocks = Blocks()
         self._tail = b""
         self._seen: Signature | None = None
-        self._changed_at = time.monotonic()
+        self._changed_at = self._rewritten_at = time.monotonic()
         self._doubtful = 0
         self.grew = False
         self._checked = 0
@@ -115,6 +117,10 @@ class Intake:
         self.scanned = now.size if scanned is None else scanned
         self._remember_end()
 
+    def doubt(self) -> None:
+        """After a write of ours without a lease, which may hide an edit: it is looked for once the file is quiet."""
+        self.grew, self._checked, self._changed_at = True, 0, time.monotonic()
+
     def write_moves(self, moves: Iterable[Move]) -> None:
         """Tell the ledger where lines stand now, a part at a time, so that other changes need not wait long."""
         for part in reconcile.split_moves(moves, MOVE_KEYS):
@@ -159,8 +165,8 @@ class Intake:
     def _check(self, still: float) -> bool:
         """Once others have left the file alone: decide about what is missing, and look for hidden edits."""
         settled = still >= SETTLE_S or self.stopping
-        if settled and self._doubtful:
-            return self._compare(judged=True)
+        if self._doubtful and (settled or self._has_only_grown()):
+            return self._compare(judged=not self.grew or self.blocks_match(0, self.scanned))
         if self.grew and settled:
             if self.blocks.size != self.scanned:
                 return self._compare()
@@ -183,6 +189,11 @@ class Intake:
         with opened(self.path) as descriptor:
             return self.blocks.matches(descriptor, start, stop)
 
+    def _has_only_grown(self) -> bool:
+        """Whether others have done nothing but append for so long that what is missing counts as deleted."""
+        calm = time.monotonic() - self._rewritten_at
+        return calm >= SETTLE_S and (calm >= HELD_S or has_writer(self.path) is False)
+
     def _take_tail(self, found: Signature) -> bool:
         """Whole lines that others appended; those of one change at a time."""
         lines: list[tuple[int, ParsedLine]] = []
@@ -197,10 +208,14 @@ class Intake:
 
     def _take_rest(self, found: Signature, still: float) -> bool:
         """What stands behind the last newline: somebody is writing it, or nobody will end it any more."""
-        raw = read_range(self.path, self.scanned, found.size)
-        if b"\n" in raw:
-            return self._take_tail(found) and self.scanned == found.size
         start = self.scanned
+        with opened(self.path) as descriptor:
+            # Up to the first line alone: what is left of a large growth is gone through here again and again.
+            scanner = LineScanner(descriptor, start, found.size)
+            next(iter(scanner), None)
+        if scanner.end > start:
+            return self._take_tail(found) and self.scanned == found.size
+        raw = scanner.rest
         if self.store.read(lambda reader: self._is_half_of_ours(reader, raw, still)):
             self._import([], found, found.size)
             self.junk.append(Change(start, len(raw), digest_of(raw), None))
@@ -239,7 +254,9 @@ class Intake:
         self._remember_end()
 
     def _compare(self, judged: bool = False) -> bool:
-        settle = 0.0 if self.stopping else SETTLE_S
+        if not judged:
+            self._rewritten_at = time.monotonic()
+        settle = 0.0 if self.stopping or judged else SETTLE_S
         return self._reconcile(reconcile.Rules(False, still_s=self._still(), settle_s=settle, judged=judged))
 
     def _reconcile(self, rules: reconcile.Rules, note_imports: bool = True) -> bool:

@@ -32,19 +32,37 @@ SYNC_EVERY_S = 5.0
 class Mirror:
     """Chooses among the three ways out, and holds the Intake, the Drain and the Swapper of the same file.
 
-    `written` is how many lines the last round wrote; 0 where it was kept from it.
+    That is the one to which `name` leads: others may replace a symbolic link. `written` is how many lines the last
+    round wrote; 0 where it was kept from it.
     """
 
-    def __init__(self, store: Store, file: File, path: Path) -> None:
-        self._store, self._file, self._path = store, file, path
-        self.intake = Intake(store, file, path)
-        self._drain = Drain(store, file, path)
-        self._swapper = Swapper(store, file, path, self.intake, self._drain)
+    def __init__(self, store: Store, file: File, name: Path) -> None:
+        self._store, self._file, self._name = store, file, name
+        self._use(Path(os.path.realpath(name)))
+        self._left: list[Drain] = []
         self.written = 0
         self._refused_since: float | None = None
         self._next_sync = self._wrote_at = 0.0
         self._unsynced = False
         self._stopping = self._compacted = False
+
+    def _use(self, path: Path) -> None:
+        self._path = path
+        self.intake = Intake(self._store, self._file, path)
+        self._drain = Drain(self._store, self._file, path)
+        self._swapper = Swapper(self._store, self._file, path, self.intake, self._drain)
+
+    def _follow(self, path: Path) -> None:
+        """Go over to the file to which others made the name lead; it is taken for a rewrite of the one before."""
+        log.warning("the name leads to another file now", file=self._name.name)
+        self._swapper.tidy(stopping=True)
+        # Who has open what was displaced in the old place may still write to it.
+        self._left.append(self._drain)
+        self._use(path)
+        self.intake.stopping = self._stopping
+        # Without a file there is nothing that would differ from what a new Intake has noted.
+        self.intake.misplaced = signature(path) is None
+        self._refused_since, self._unsynced, self._compacted = None, True, False
 
     @property
     def is_refused(self) -> bool:
@@ -69,9 +87,13 @@ class Mirror:
     def round(self) -> bool:
         """Foreign changes in, then ours out. True where nothing is left to do."""
         self.written = 0
+        if (path := Path(os.path.realpath(self._name))) != self._path:
+            self._follow(path)
         if not self.intake.take_in():
             return False
-        self._drain.run(self._stopping)
+        for drain in (self._drain, *self._left):
+            drain.run(self._stopping)
+        self._left = [drain for drain in self._left if drain]
         level = self._write_out()
         self._compact_if_worth()
         self._swapper.tidy(self._stopping and level)
@@ -85,7 +107,7 @@ class Mirror:
         Raises what `round` raises.
         """
         self._stopping = self.intake.stopping = True
-        if not self.round() or self._drain:
+        if not self.round() or self._drain or self._left or not self.intake.is_certain():
             return False
         if self._compacted or self._is_compact() or self._has_other_names():
             return self._make_durable()
@@ -135,7 +157,12 @@ class Mirror:
         expected = self.intake.scanned + torn
         before = self.intake.noted
         started = time.monotonic()
-        done = append_lines(self._path, [raw for _, raw in lines], torn)
+        done = append_lines(self._path, [raw for _, raw in lines], torn, before)
+        if done is None:
+            return False
+        if done.error is not None:
+            self.intake.moved(done.signature)
+            raise done.error
         if not done.leased and self._refused_since is None:
             self._refused_since = started
         total = sum(len(raw) + 1 for _, raw in lines)
@@ -155,6 +182,8 @@ class Mirror:
         if self.intake.blocks.size == self.intake.scanned:
             self.intake.blocks.feed((b"\n" if torn else b"") + b"".join(raw + b"\n" for _, raw in lines))
         self.intake.moved(done.signature)
+        if not done.leased:
+            self.intake.doubt()
         return True
 
     def _patch(self, lines: list[Pending]) -> bool:
@@ -169,6 +198,9 @@ class Mirror:
             return self._without_lease(result.outcome)
         self._refused_since = None
         now = result.signature
+        if result.error is not None and now is not None:
+            self.intake.moved(now)
+            raise result.error
         if result.outcome is not Outcome.DONE or now is None:
             self.intake.misplaced = result.outcome is Outcome.MISPLACED
             return False

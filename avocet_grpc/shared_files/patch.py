@@ -37,6 +37,8 @@ class Outcome(enum.Enum):
     """Somebody has the file open."""
     UNSUPPORTED = enum.auto()
     """No leases on this file."""
+    FAILED = enum.auto()
+    """The disk refused the new lines; the file is as it was, but for its times."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,11 +54,12 @@ class Change:
 @dataclass(frozen=True, slots=True)
 class Patched:
     """The outcome; where DONE, the offset of each change's new line (None without one), then of each line that is
-    new, and the new signature."""
+    new, and the new signature; where FAILED, that and the error."""
 
     outcome: Outcome
     offsets: tuple[int | None, ...] = ()
     signature: Signature | None = None
+    error: OSError | None = None
 
 
 def ignore_sigio() -> None:
@@ -67,7 +70,7 @@ def ignore_sigio() -> None:
 def patch(path: Path, noted: Signature, changes: Sequence[Change], newline_first: bool, blocks: Blocks) -> Patched:
     """Write the new lines at the end and blank the old ones, while nobody has the file open.
 
-    `newline_first` ends a torn last line before. `blocks` are kept true. Raises OSError; nothing is changed then.
+    `newline_first` ends a torn last line before. `blocks` are kept true. Raises OSError.
     """
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
@@ -82,6 +85,12 @@ def patch(path: Path, noted: Signature, changes: Sequence[Change], newline_first
                 return Patched(Outcome.CHANGED)
             failpoint.hit("patch.before")
             return apply(descriptor, noted.size, changes, (), newline_first, blocks)
+        except OSError as error:
+            now = of_stat(os.fstat(descriptor))
+            # Blanks are written once the new lines stand, so at the old size there are none either.
+            if now.size != noted.size or all(change.new is None for change in changes):
+                raise
+            return Patched(Outcome.FAILED, signature=now, error=error)
         finally:
             fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_UNLCK)
     finally:

@@ -37,7 +37,9 @@ class Syncer:
     def __init__(self, store: Store, data_dir: Path) -> None:
         self._store = store
         self._running = data_dir / PRIVATE / RUNNING
-        self._mirrors = [Mirror(store, file, Path(os.path.realpath(data_dir / name))) for file, name in NAMES.items()]
+        # A directory that others put in the place of this one is another service's.
+        directory = Path(os.path.realpath(data_dir))
+        self._mirrors = [Mirror(store, file, directory / name) for file, name in NAMES.items()]
         self._wake = threading.Event()
         self._end = threading.Event()
         self._thread: threading.Thread | None = None

@@ -3,8 +3,20 @@
 from __future__ import annotations
 
 import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
 
 from avocet_client.v1 import corrections_pb2 as pb
+from avocet_grpc.core import ingest
+from avocet_grpc.core.model import Correction, File
+from avocet_grpc.core.ports import Reader
+from avocet_grpc.shared_files import intake
+from avocet_grpc.shared_files.blocks import BLOCK_BYTES
+from avocet_grpc.shared_files.patch import ignore_sigio
+from tests.faults.in_process import Clock, CrashingOs, InProcess, replaced
 from tests.support import Server, eventually, record, records, write_records
 
 COUNT = 2_000
@@ -32,3 +44,77 @@ def test_an_edit_that_a_growth_hides_is_served_once_the_file_is_quiet(stopped_se
     assert len(edited) == 1
     assert name_of(edited[0]) == "before"
     eventually(lambda: name_of(edited[0]) == "edited", within=QUIET_S + 5)
+
+
+class Editor:
+    """Changes a word in the candidates file, once, when it is `due`."""
+
+    path: Path | None = None
+
+    def __init__(self, due: str) -> None:
+        self.due = due
+
+    def at(self, moment: str) -> None:
+        if self.path is None or moment != self.due:
+            return
+        path, self.path = self.path, None
+        with path.open("r+b") as file:
+            file.seek(file.read().rindex(b"before"))
+            file.write(b"edited")
+
+
+class EditedWhileItSleeps(Clock):
+    def __init__(self, editor: Editor) -> None:
+        super().__init__()
+        self._editor = editor
+
+    def sleep(self, seconds: float) -> None:
+        super().sleep(seconds)
+        self._editor.at("the wait for a lease")
+
+
+class EditedBeforeItWrites(CrashingOs):
+    def __init__(self, editor: Editor) -> None:
+        super().__init__()
+        self._editor = editor
+
+    def write(self, descriptor: int, data: bytes) -> int:
+        self._editor.at("the write")
+        return os.write(descriptor, data)
+
+
+def name_of(service: InProcess, id: str) -> Any:
+    def name(reader: Reader) -> Any:
+        line = reader.line_of(File.CANDIDATES, id)
+        return json.loads(reader.raw(line.key))["task_name"] if line else None
+
+    return service.ask(name)
+
+
+@pytest.mark.parametrize("stopped", [False, True], ids=["running", "stopped"])
+@pytest.mark.parametrize("due", ["the wait for a lease", "the write"])
+def test_an_edit_that_our_own_append_hides_is_served_once_the_file_is_quiet(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, due: str, stopped: bool
+) -> None:
+    ignore_sigio()
+    monkeypatch.setattr(intake, "CHECK_BYTES", BLOCK_BYTES)
+    path, editor = tmp_path / "sft_candidates.jsonl", Editor(due)
+    write_records(path, [record(f"c{n}", task_name="before", model_response="x" * 3_000) for n in range(40)])
+    with replaced(clock := EditedWhileItSleeps(editor), disk := EditedBeforeItWrites(editor)), path.open("rb"):
+        service = InProcess(tmp_path, clock, disk)
+        service.open()
+        assert service.round()
+        service.do(lambda tx: ingest.ingest(tx, Correction("peregrine", "qa", "1+1?", "3", "2")))
+        editor.path = path
+        while not service.round():
+            service.wait(0.1)
+        assert editor.path is None, "there was no edit"
+        if stopped:
+            assert service.stop()
+            service.open()
+        service.wait(QUIET_S)
+        for _ in range(6):
+            service.round()
+        assert name_of(service, "c39") == "edited"
+        assert len(records(path)) == 41
+        assert service.stop()
