@@ -14,6 +14,8 @@ from avocet_grpc.shared_files.blocks import Blocks, Span
 from avocet_grpc.shared_files.watch import Signature, signature, tail_before
 
 LEVEL_AT = re.compile(r"\.at-([0-9]+)\.")
+UNKNOWN_SIZE = 2**63 - 1
+"""Noted of a file that somebody was rewriting: what comes behind its end is not news."""
 MOST_BLANKED = 10_000
 """With more places to blank first, it is no twin any more."""
 
@@ -42,7 +44,7 @@ class Displaced:
         level_at = LEVEL_AT.search(path.name)
         self.level_at = int(level_at[1]) if level_at else 0
         self.read_to = noted.read_to if noted else 0
-        self._exact = noted is not None
+        self._exact = noted is not None and noted.size != UNKNOWN_SIZE
         self._seen: Signature | None = None
         self._still_since = time.monotonic()
 

@@ -37,8 +37,6 @@ HELD_AT_STOP_S = 3.0
 LINES_AT_ONCE = 1_000
 BYTES_AT_ONCE = 8 * 1024 * 1024
 SET_ASIDE = re.compile(r"\.from-([0-9]+)(?:-([0-9a-f]+))?\.displaced$")
-UNKNOWN_SIZE = 2**63 - 1
-"""Noted of a file that somebody was rewriting: what comes behind its end is not news."""
 
 
 class Drain:

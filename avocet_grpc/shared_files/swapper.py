@@ -15,8 +15,8 @@ from avocet_grpc.core.model import File, Sync
 from avocet_grpc.core.ports import DisplacedFile, Store, Transaction
 from avocet_grpc.shared_files import swap, twin
 from avocet_grpc.shared_files.blocks import Span
-from avocet_grpc.shared_files.displaced import Displaced, end_before
-from avocet_grpc.shared_files.drain import UNKNOWN_SIZE, Drain
+from avocet_grpc.shared_files.displaced import UNKNOWN_SIZE, Displaced, end_before
+from avocet_grpc.shared_files.drain import Drain
 from avocet_grpc.shared_files.intake import Intake
 from avocet_grpc.shared_files.patch import Outcome
 from avocet_grpc.shared_files.pending import Pending, change_of

@@ -30,6 +30,8 @@ def held_file(stage: Stage) -> Found:
     """From an answered decision to the moment when a plain reader can see it; the first ones wait for a copy."""
     path = stage.directory / "data" / "sft_candidates.jsonl"
     ids = stage.queued_ids(max(6, round(A_SECOND * ROUNDS * stage.seconds)))
+    # What earlier works left to write would be taken for these decisions.
+    stage.service.settle()
     with _readers(path), Watch(path) as watch:
         answered = decide(stage, ids, A_SECOND)
         watch.wait_for(set(ids), within_s=120)

@@ -105,9 +105,9 @@ def forget_request_ids() -> None:
 
 def patch_without_a_lease() -> None:
     granted = SimpleNamespace(**vars(fcntl) | {"fcntl": nothing})
+    put(patch, "fcntl", granted)
     for module in (patch, append):
         put(module, "take_lease", nothing)
-        put(module, "fcntl", granted)
 
 
 def replace_instead_of_exchange() -> None:
