@@ -25,6 +25,8 @@ PLACE_LINE = (
     "UPDATE lines SET position = ?, length = ?, file_digest = ?, synced_at = CASE WHEN ? THEN ? ELSE synced_at END,"
     " sync = CASE WHEN sync = 3 THEN 3 WHEN digest = ? THEN 0 ELSE 2 END WHERE key = ?"
 )
+# An index of the file's lines would be gone through for each move, hence the plus: it takes that index away.
+MOVE_LINES = "UPDATE lines SET position = position + ? WHERE key BETWEEN ? AND ? AND +file = ? AND position IS NOT NULL"
 
 
 class FileTransaction(SqlTransaction):
@@ -119,8 +121,8 @@ class FileTransaction(SqlTransaction):
 
     def moved_all(self, file: File, moves: Iterable[Move]) -> None:
         self._db.executemany(
-            "UPDATE lines SET position = position + ? WHERE file = ? AND key BETWEEN ? AND ? AND position IS NOT NULL",
-            ((by, file, first, last) for first, last, by in moves),
+            MOVE_LINES,
+            ((by, first, last, file) for first, last, by in moves),
         )
 
     def unplaced(self, key: int) -> None:

@@ -75,6 +75,15 @@ def test_stats_pending_and_export_scan_nothing(traced) -> None:
     assert plans_that_scan(store, statements) == []
 
 
+def test_a_move_of_lines_goes_through_these_lines_alone(traced) -> None:
+    store, statements = traced
+    store.write(lambda tx: tx.moved_all(File.CANDIDATES, [(2, 3, 100)])).result()
+    store._db.set_trace_callback(None)
+    moves = [one for one in statements if one.lstrip().startswith("UPDATE lines")]
+    plans = [row[3] for one in moves for row in store._db.execute(f"EXPLAIN QUERY PLAN {one}")]
+    assert plans and all("INTEGER PRIMARY KEY" in plan for plan in plans)
+
+
 def test_an_export_is_counted_by_an_index_alone(traced) -> None:
     store, _ = traced
     store._db.set_trace_callback(None)
