@@ -7,6 +7,7 @@ import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
 
 import pytest
 from structlog.testing import capture_logs
@@ -33,6 +34,12 @@ def held(tmp_path: Path) -> Iterator[Held]:
 
 def line(id: str) -> bytes:
     return json.dumps(record(id)).encode() + b"\n"
+
+
+def edit_c5(file: IO[bytes], data: bytes) -> None:
+    """Another program's edit of the same length, where `data` is what it read."""
+    file.seek(data.index(b"in case c5?"))
+    file.write(b"in no case!")
 
 
 def much_later(held: Held) -> None:
@@ -63,8 +70,7 @@ def test_an_edit_and_a_line_between_two_looks_at_a_displaced_file_are_both_taken
     with held.path.open("r+b") as file:
         data = file.read()
         held.correct("c0")
-        file.seek(data.index(b"in case c5?"))
-        file.write(b"in no case!")
+        edit_c5(file, data)
         file.seek(0, os.SEEK_END)
         file.write(line("late"))
     held.come_to_rest()
@@ -91,8 +97,7 @@ def test_an_edit_in_a_displaced_file_undoes_no_decision_also_after_a_restart(hel
         held.come_to_rest()
         if end == "stop":
             held.correct("c5")
-        file.seek(data.index(b"in case c5?"))
-        file.write(b"in no case!")
+        edit_c5(file, data)
     much_later(held)
     assert held.corrected() == {"c0", "c5"} and held.served("c5")["status"] == "approved"
 
@@ -114,8 +119,7 @@ def test_a_second_line_of_an_id_behind_an_edit_in_a_displaced_file_is_kept_and_c
     with held.path.open("r+b") as file:
         data = file.read()
         held.correct("c0")
-        file.seek(data.index(b"in case c5?"))
-        file.write(b"in no case!")
+        edit_c5(file, data)
         file.seek(0, os.SEEK_END)
         file.write(json.dumps({"id": "c9", "status": "discarded"}).encode() + b"\n")
     much_later(held)
@@ -170,8 +174,7 @@ def test_a_stop_ends_well_although_a_displaced_file_that_was_edited_is_held(held
     with held.path.open("r+b") as file:
         data = file.read()
         held.correct("c0")
-        file.seek(data.index(b"in case c5?"))
-        file.write(b"in no case!")
+        edit_c5(file, data)
         file.flush()
         assert held.service.stop()
         file.seek(0, os.SEEK_END)
