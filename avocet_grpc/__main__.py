@@ -1,6 +1,6 @@
 """`python -m avocet_grpc` is the command `avocet-grpc`."""
 
-from avocet_grpc.cli import main
+from avocet_grpc.cli.app import main
 
 if __name__ == "__main__":
     main()

@@ -14,32 +14,28 @@ from typing import Any, NoReturn
 
 import structlog
 
-from avocet_grpc import logs
+from avocet_grpc.adapters.bench_runs import BenchRuns
+from avocet_grpc.adapters.config_file import YamlConfigFile
 from avocet_grpc.core.errors import CorrectionsError, StorageFailed, StorageFull
 from avocet_grpc.edge.address import Address, CannotListen, bind
-from avocet_grpc.edge.backend import Backend
+from avocet_grpc.edge.async_ledger import Backend
+from avocet_grpc.edge.auth.credentials import watch_credentials
+from avocet_grpc.edge.auth.reloading import Unreadable, Watched
+from avocet_grpc.edge.auth.tls import server_credentials, watch_certificate
 from avocet_grpc.edge.convert import encode_example
-from avocet_grpc.edge.front import build_server
-from avocet_grpc.edge.gate import Gate
+from avocet_grpc.edge.grpc_server import build_server
 from avocet_grpc.edge.health import Health
-from avocet_grpc.edge.identity import watch_credentials
-from avocet_grpc.edge.tls import server_credentials, watch_certificate
-from avocet_grpc.edge.watched import Unreadable, Watched
-from avocet_grpc.lock import DataDirectoryLock, DataDirectoryTaken
-from avocet_grpc.metrics import LedgerCollector, Metrics
+from avocet_grpc.edge.shutdown_gate import Gate
+from avocet_grpc.exit_codes import ExitCode
+from avocet_grpc.layout import DataDirectory
+from avocet_grpc.maintenance.lock import DataDirectoryLock, DataDirectoryTaken
 from avocet_grpc.settings import Settings
-from avocet_grpc.shared_files.bench_runs import BenchRuns
-from avocet_grpc.shared_files.config_file import YamlConfigFile
 from avocet_grpc.shared_files.patch import ignore_sigio
 from avocet_grpc.shared_files.syncer import Syncer
 from avocet_grpc.store.soundness import LedgerUnusable
 from avocet_grpc.store.sqlite import SqliteStore
-
-EXIT_OK = 0
-EXIT_CANNOT_START = 1
-EXIT_TAKEN = 3
-EXIT_FILES_BEHIND = 4
-EXIT_STORAGE_FAILED = 5
+from avocet_grpc.telemetry import logs
+from avocet_grpc.telemetry.metrics import LedgerCollector, Metrics
 
 REFRESH_S = 1.0
 """How often the tokens, the certificate and the state of writes are looked at."""
@@ -61,15 +57,15 @@ def run(settings: Settings) -> int:
             with asyncio.Runner(loop_factory=_loop_factory()) as runner:
                 return runner.run(_serve(settings, access, parts))
     except DataDirectoryTaken as error:
-        return _complain(str(error), EXIT_TAKEN)
+        return _complain(str(error), ExitCode.DIRECTORY_TAKEN)
     except (CannotStart, CannotListen, Unreadable) as error:
-        return _complain(str(error), EXIT_CANNOT_START)
+        return _complain(str(error), ExitCode.FAILED)
     except StorageFailed:
         _end_at_once()
     except (LedgerUnusable, StorageFull) as error:
-        return _complain(str(error), EXIT_CANNOT_START)
+        return _complain(str(error), ExitCode.FAILED)
     except KeyboardInterrupt:
-        return _complain("interrupted before it served", EXIT_CANNOT_START)
+        return _complain("interrupted before it served", ExitCode.FAILED)
 
 
 class Access:
@@ -118,7 +114,7 @@ class Parts:
             settings.config_dir.mkdir(parents=True, exist_ok=True)
         ignore_sigio()
         self.store = SqliteStore(
-            settings.data_dir / ".avocet" / "ledger.db", encode=encode_example, waiting=settings.limits.waiting_writes
+            DataDirectory(settings.data_dir).ledger, encode=encode_example, waiting=settings.limits.waiting_writes
         )
         stack.callback(self.store.close)
         config = YamlConfigFile(settings.config_dir)
@@ -174,8 +170,10 @@ async def _serve(settings: Settings, access: Access, parts: Parts) -> int:
         _end_at_once()
     failed.cancel()
     if not await finished:
-        return _complain("the shared files could not be brought up to date; start and stop again", EXIT_FILES_BEHIND)
-    return EXIT_OK
+        return _complain(
+            "the shared files could not be brought up to date; start and stop again", ExitCode.FILES_BEHIND
+        )
+    return ExitCode.OK
 
 
 class Events:
@@ -218,9 +216,9 @@ async def _keep(events: Events, access: Access, store: SqliteStore, health: Heal
 
 def _end_at_once() -> NoReturn:
     """A ledger that failed must not be touched again, so nothing is closed and nothing is waited for."""
-    _complain("the storage failed; what was under way is unknown", EXIT_STORAGE_FAILED)
+    _complain("the storage failed; what was under way is unknown", ExitCode.STORAGE_FAILED)
     sys.stderr.flush()
-    os._exit(EXIT_STORAGE_FAILED)
+    os._exit(ExitCode.STORAGE_FAILED)
 
 
 @contextlib.contextmanager

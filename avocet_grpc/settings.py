@@ -59,7 +59,7 @@ LIMITS = tuple(limit.name for limit in fields(Limits))
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """Everything that one server needs to know; `avocet_grpc.cli` fills it from flags and the environment."""
+    """Everything that one server needs to know; `avocet_grpc.cli.app` fills it from flags and the environment."""
 
     listen: str = "127.0.0.1:50051"
     """HOST:PORT to serve on, port 0 picks a free one; or unix:PATH."""

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from avocet_grpc.core import export, ingest, paging, review, runs
+from avocet_grpc.core import export, imports, ingest, queue, review
 from avocet_grpc.core.errors import AlreadyInReview, CandidateNotFound, InvalidField, NotInReview, RevisionMismatch
 from avocet_grpc.core.model import (
     Action,
@@ -26,7 +26,7 @@ from avocet_grpc.core.model import (
     Sync,
     UndoRequest,
 )
-from avocet_grpc.core.ports import DisplacedFile, Durable, FileState, Store
+from avocet_grpc.core.ports.ledger import DisplacedFile, Durable, FileState, Store
 from avocet_grpc.core.record import content_digest, parse
 
 ALL = CandidateFilter()
@@ -47,7 +47,7 @@ def import_candidates(store: Store, count: int) -> None:
         candidate_line(n, timestamp=f"2026-01-{n % 28 + 1:02}", quality_score=n % 5 / 4 if n % 3 else None)
         for n in range(count)
     ]
-    store.write(lambda tx: runs.import_run(tx, "run", lines)).result()
+    store.write(lambda tx: imports.import_run(tx, "run", lines)).result()
 
 
 def correct(store: Store, id: str, text: str = "better", **more: Any) -> Any:
@@ -116,7 +116,7 @@ class StoreSuite:
 
     def test_an_undo_restores_exactly_what_the_decision_set(self, store: Store) -> None:
         line = candidate_line(0, failure_category="hallucination", corrected_response=None, zebra=[1])
-        store.write(lambda tx: runs.import_run(tx, "run", [line])).result()
+        store.write(lambda tx: imports.import_run(tx, "run", [line])).result()
         correct(store, "c0", reviewer="ann")
         undone = store.write(lambda tx: review.undo(tx, UndoRequest("c0"))).result()
         assert json.loads(undone.raw) == line.record
@@ -141,13 +141,13 @@ class StoreSuite:
         by_token: list[int] = []
         token, more = "", True
         while more:
-            page = store.read(lambda r, t=token: paging.queue_page(r, ALL, order, 1, 7, t))
+            page = store.read(lambda r, t=token: queue.queue_page(r, ALL, order, 1, 7, t))
             by_token += [item.candidate.key for item in page.items]
-            token, more = paging.queue_token(ALL, order, page.items[-1].position), page.more
+            token, more = queue.queue_token(ALL, order, page.items[-1].position), page.more
         by_page = [
             item.candidate.key
             for number in range(1, 8)
-            for item in store.read(lambda r, n=number: paging.queue_page(r, ALL, order, n, 7, "")).items
+            for item in store.read(lambda r, n=number: queue.queue_page(r, ALL, order, n, 7, "")).items
         ]
         assert len(set(by_token)) == 40
         assert by_token == by_page

@@ -8,8 +8,8 @@ from functools import lru_cache
 
 from avocet_grpc.core.errors import InvalidField, RevisionExpired
 from avocet_grpc.core.model import CandidateFilter, ExportSelection, Record, Split, Status
-from avocet_grpc.core.paging import binding_of, decode_token, encode_token
-from avocet_grpc.core.ports import Reader
+from avocet_grpc.core.ports.ledger import Reader
+from avocet_grpc.core.tokens import binding_of, decode_token, encode_token
 
 HASH_BITS = 63
 

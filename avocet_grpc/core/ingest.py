@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import uuid
 
-from avocet_grpc.core import requests
+from avocet_grpc.core import idempotency
 from avocet_grpc.core.clock import now_iso
 from avocet_grpc.core.model import Correction, File, Ingested, Record, Status
-from avocet_grpc.core.ports import HistoryEntry, Transaction
+from avocet_grpc.core.ports.ledger import HistoryEntry, Transaction
 from avocet_grpc.core.record import render
 
 
 def ingest(tx: Transaction, correction: Correction) -> Ingested:
     """Store the correction in both files. Raises InvalidField for a request_id of other content."""
-    digest = requests.digest("Ingest", correction)
-    if (answer := requests.recall(tx, correction.request_id, digest)) is not None:
+    digest = idempotency.digest("Ingest", correction)
+    if (answer := idempotency.recall(tx, correction.request_id, digest)) is not None:
         return Ingested(answer["id"], created=False)
     record = new_record(correction)
     line = render(record)
@@ -32,7 +32,7 @@ def ingest(tx: Transaction, correction: Correction) -> Ingested:
             previous=None,
         )
     )
-    requests.keep(tx, correction.request_id, digest, {"id": record["id"]})
+    idempotency.keep(tx, correction.request_id, digest, {"id": record["id"]})
     return Ingested(record["id"], created=True)
 
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 
-from avocet_grpc.core import requests
+from avocet_grpc.core import idempotency
 from avocet_grpc.core.clock import now_iso
 from avocet_grpc.core.errors import AlreadyInReview, CandidateNotFound, NotInReview, RevisionMismatch
 from avocet_grpc.core.model import Action, Candidate, Decision, File, ParsedLine, Record, Status, UndoRequest
-from avocet_grpc.core.ports import HistoryEntry, Transaction
+from avocet_grpc.core.ports.ledger import HistoryEntry, Transaction
 from avocet_grpc.core.record import difference, record_of, render
 
 DECISIONS = frozenset(action.value for action in Action)
@@ -24,8 +24,8 @@ def submit(tx: Transaction, decision: Decision) -> Candidate:
 
     Raises CandidateNotFound, RevisionMismatch, NotInReview, or InvalidField for a request_id of other content.
     """
-    digest = requests.digest("Submit", decision)
-    if (answer := requests.recall(tx, decision.request_id, digest)) is not None:
+    digest = idempotency.digest("Submit", decision)
+    if (answer := idempotency.recall(tx, decision.request_id, digest)) is not None:
         return _as_candidate(answer)
     candidate = _find(tx, decision.id, decision.expected_revision)
     record = record_of(candidate)
@@ -36,7 +36,7 @@ def submit(tx: Transaction, decision: Decision) -> Candidate:
     after = _write(tx, candidate, record, line, decision.action, decision.reviewer)
     if decision.action is Action.CORRECT:
         _approve(tx, line)
-    requests.keep(tx, decision.request_id, digest, _as_answer(after))
+    idempotency.keep(tx, decision.request_id, digest, _as_answer(after))
     return after
 
 
@@ -45,8 +45,8 @@ def undo(tx: Transaction, request: UndoRequest) -> Candidate:
 
     Raises CandidateNotFound, RevisionMismatch, AlreadyInReview, or InvalidField for a request_id of other content.
     """
-    digest = requests.digest("Undo", request)
-    if (answer := requests.recall(tx, request.request_id, digest)) is not None:
+    digest = idempotency.digest("Undo", request)
+    if (answer := idempotency.recall(tx, request.request_id, digest)) is not None:
         return _as_candidate(answer)
     candidate = _find(tx, request.id, request.expected_revision)
     record = record_of(candidate)
@@ -55,7 +55,7 @@ def undo(tx: Transaction, request: UndoRequest) -> Candidate:
     before = _before_decision(tx, record)
     after = _write(tx, candidate, record, render(before), "undo", request.reviewer)
     tx.remove(File.APPROVED, request.id)
-    requests.keep(tx, request.request_id, digest, _as_answer(after))
+    idempotency.keep(tx, request.request_id, digest, _as_answer(after))
     return after
 
 

@@ -12,9 +12,9 @@ from typing import Any
 
 from avocet_client.v1 import corrections_pb2 as pb
 from avocet_grpc.core.model import Candidate, Imported, Record, Stats
-from avocet_grpc.core.ports import Run
+from avocet_grpc.core.ports.runs import Run
 from avocet_grpc.core.record import record_of, replace_surrogates
-from avocet_grpc.edge.words import CATEGORY_NUMBERS, STATUS_NUMBERS
+from avocet_grpc.edge.enums import CATEGORY_NUMBERS, STATUS_NUMBERS
 
 INT32 = range(-(2**31), 2**31)
 _MISFIT = object()

@@ -8,9 +8,9 @@ from collections.abc import AsyncIterator
 
 from avocet_client.v1 import corrections_pb2 as pb
 from avocet_grpc.core.export import ExportCursor, open_export, resume_token
-from avocet_grpc.core.ports import Reader
-from avocet_grpc.edge.backend import Backend
-from avocet_grpc.edge.validate import MAX_BATCH, ExportQuery
+from avocet_grpc.core.ports.ledger import Reader
+from avocet_grpc.edge.async_ledger import Backend
+from avocet_grpc.edge.parse import MAX_BATCH, ExportQuery
 
 AIM_BYTES = 512 * 1024
 MAX_BYTES = 3_000_000

@@ -11,8 +11,8 @@ from avocet_client.v1 import corrections_pb2 as pb
 from avocet_grpc.core.errors import CorrectionsError, StorageFailed
 from avocet_grpc.core.ingest import ingest
 from avocet_grpc.core.model import Correction, Ingested
-from avocet_grpc.edge import validate
-from avocet_grpc.edge.backend import Backend
+from avocet_grpc.edge import parse
+from avocet_grpc.edge.async_ledger import Backend
 from avocet_grpc.edge.status import status_of
 
 AHEAD = 2
@@ -46,7 +46,7 @@ async def _read_all(
     """Queue each message's items for the ledger as it comes. Raises what the call shall end with."""
     try:
         async for request in requests:
-            validate.item_count(request)
+            parse.item_count(request)
             items = [_read(item) for item in request.items]
             await queued.put(asyncio.create_task(_stored(backend, items)))
     except Exception:
@@ -69,7 +69,7 @@ async def _stored(backend: Backend, items: list[Correction | CorrectionsError]) 
 
 def _read(item: pb.IngestRequest) -> Correction | CorrectionsError:
     try:
-        return validate.correction(item)
+        return parse.correction(item)
     except CorrectionsError as error:
         return error
 

@@ -12,16 +12,16 @@ from avocet_client.v1 import corrections_pb2 as pb
 from avocet_client.v1 import corrections_pb2_grpc
 from avocet_grpc.core import review
 from avocet_grpc.core.errors import CandidateNotFound, InvalidField
+from avocet_grpc.core.imports import import_run
 from avocet_grpc.core.ingest import ingest
 from avocet_grpc.core.model import Candidate
-from avocet_grpc.core.ports import Reader
-from avocet_grpc.core.runs import import_run
-from avocet_grpc.edge import convert, validate
-from avocet_grpc.edge.backend import Backend
-from avocet_grpc.edge.call import principal
+from avocet_grpc.core.ports.ledger import Reader
+from avocet_grpc.edge import convert, parse
+from avocet_grpc.edge.async_ledger import Backend
+from avocet_grpc.edge.call_context import principal
 from avocet_grpc.edge.exporting import stream_export
 from avocet_grpc.edge.ingesting import stream_ingest
-from avocet_grpc.edge.paging import described_runs, queue_response
+from avocet_grpc.edge.queue_response import described_runs, queue_response
 
 SERVICE: str = pb.DESCRIPTOR.services_by_name["CorrectionsService"].full_name
 Context = grpc.aio.ServicerContext[Any, Any]
@@ -35,7 +35,7 @@ class CorrectionsServicer(corrections_pb2_grpc.CorrectionsServiceServicer):
         self._backend = backend
 
     async def ListRuns(self, request: pb.ListRunsRequest, context: Context) -> pb.ListRunsResponse:
-        size = validate.page_size("page_size", request.page_size, validate.RUNS_PAGE)
+        size = parse.page_size("page_size", request.page_size, parse.RUNS_PAGE)
         runs, token = await self._backend.run(lambda: described_runs(self._backend.runs, size, request.page_token))
         known = await self._backend.read(lambda reader: reader.known_run_ids([run.run_id for run in runs]))
         return pb.ListRunsResponse(
@@ -43,31 +43,31 @@ class CorrectionsServicer(corrections_pb2_grpc.CorrectionsServiceServicer):
         )
 
     async def Import(self, request: pb.ImportRequest, context: Context) -> pb.ImportResponse:
-        run_id = validate.run_id(request.run_id)
+        run_id = parse.run_id(request.run_id)
         lines = await self._backend.run(lambda: self._backend.runs.lines(run_id))
         return convert.imported_message(await self._backend.write(partial(import_run, run_id=run_id, lines=lines)))
 
     async def Queue(self, request: pb.QueueRequest, context: Context) -> pb.QueueResponse:
-        return await self._backend.read(partial(queue_response, query=validate.queue_query(request)))
+        return await self._backend.read(partial(queue_response, query=parse.queue_query(request)))
 
     async def GetCandidate(self, request: pb.GetCandidateRequest, context: Context) -> pb.GetCandidateResponse:
-        find = partial(_find, id=validate.candidate_id(request.id))
+        find = partial(_find, id=parse.candidate_id(request.id))
         return pb.GetCandidateResponse(candidate=convert.candidate_message(await self._backend.read(find)))
 
     async def Submit(self, request: pb.SubmitRequest, context: Context) -> pb.SubmitResponse:
-        decide = partial(review.submit, decision=validate.decision(_signed(request)))
+        decide = partial(review.submit, decision=parse.decision(_signed(request)))
         return pb.SubmitResponse(candidate=convert.candidate_message(await self._backend.write(decide)))
 
     async def Undo(self, request: pb.UndoRequest, context: Context) -> pb.UndoResponse:
-        undo = partial(review.undo, request=validate.undo_request(_signed(request)))
+        undo = partial(review.undo, request=parse.undo_request(_signed(request)))
         return pb.UndoResponse(candidate=convert.candidate_message(await self._backend.write(undo)))
 
     async def StreamExport(self, request: pb.StreamExportRequest, context: Context) -> AsyncIterator[Any]:
-        async for response in stream_export(self._backend, validate.export_query(request)):
+        async for response in stream_export(self._backend, parse.export_query(request)):
             yield response
 
     async def Stats(self, request: pb.StatsRequest, context: Context) -> pb.StatsResponse:
-        filter = validate.candidate_filter(request.filter)
+        filter = parse.candidate_filter(request.filter)
         return convert.stats_message(await self._backend.read(lambda reader: reader.stats(filter)))
 
     async def GetConfig(self, request: pb.GetConfigRequest, context: Context) -> pb.GetConfigResponse:
@@ -75,12 +75,12 @@ class CorrectionsServicer(corrections_pb2_grpc.CorrectionsServiceServicer):
         return pb.GetConfigResponse(config=pb.Config(bench_results_dir=directory))
 
     async def SetConfig(self, request: pb.SetConfigRequest, context: Context) -> pb.SetConfigResponse:
-        directory = validate.bench_results_dir(request)
+        directory = parse.bench_results_dir(request)
         await self._backend.run(lambda: self._backend.config.set_bench_results_dir(directory))
         return pb.SetConfigResponse(config=pb.Config(bench_results_dir=directory))
 
     async def Ingest(self, request: pb.IngestRequest, context: Context) -> pb.IngestResponse:
-        store = partial(ingest, correction=validate.correction(request))
+        store = partial(ingest, correction=parse.correction(request))
         ingested = await self._backend.write(store)
         return pb.IngestResponse(id=ingested.id, created=ingested.created)
 

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from avocet_grpc import failpoint
 from avocet_grpc.shared_files.patch import LEASE_PATIENCE_S, take_lease
 from avocet_grpc.shared_files.watch import Signature, of_stat
+from avocet_grpc.telemetry import failpoints
 
 MAX_BYTES = 8 * 1024 * 1024
 
@@ -43,7 +43,7 @@ def append_lines(path: Path, lines: Sequence[bytes], newline_first: bool, noted:
         found = of_stat(os.fstat(descriptor))
         if not _may_append(found, noted):
             return None
-        failpoint.hit("append.before")
+        failpoints.hit("append.before")
         written = 0
         try:
             while written < len(blob):
@@ -55,7 +55,7 @@ def append_lines(path: Path, lines: Sequence[bytes], newline_first: bool, noted:
             if not leased or found != noted or now.size != found.size:
                 raise
             return Appended(now.size, now, leased, error)
-        failpoint.hit("append.after")
+        failpoints.hit("append.after")
         end = os.lseek(descriptor, 0, os.SEEK_CUR)
         return Appended(end - len(blob) + newline_first, of_stat(os.fstat(descriptor)), leased)
     finally:

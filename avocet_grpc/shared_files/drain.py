@@ -12,9 +12,8 @@ from pathlib import Path
 
 import structlog
 
-from avocet_grpc import failpoint
 from avocet_grpc.core.model import File, LineKind, ParsedLine, Sync
-from avocet_grpc.core.ports import DisplacedFile, Store, Transaction
+from avocet_grpc.core.ports.ledger import DisplacedFile, Store, Transaction
 from avocet_grpc.core.record import content_digest, difference, load, parse
 from avocet_grpc.shared_files import reconcile, swap
 from avocet_grpc.shared_files.blocks import Blocks, Span
@@ -23,6 +22,7 @@ from avocet_grpc.shared_files.patch import refusal, take_lease
 from avocet_grpc.shared_files.scan import FileChanged, LineScanner, opened
 from avocet_grpc.shared_files.twin import Base
 from avocet_grpc.shared_files.watch import Signature, has_writer, signature
+from avocet_grpc.telemetry import failpoints
 
 log = structlog.get_logger(__name__)
 
@@ -120,7 +120,7 @@ class Drain:
         except Exception:
             path.unlink()
             raise
-        failpoint.hit("twin.claimed")
+        failpoints.hit("twin.claimed")
 
     def run(self, stopping: bool) -> None:
         """Save what is written to them; drop those that nobody writes any more. Raises OSError or StorageFailed."""
@@ -161,7 +161,7 @@ class Drain:
     def _drop(self, old: Displaced) -> None:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(old.path)
-        failpoint.hit("drain.unlinked")
+        failpoints.hit("drain.unlinked")
         self._forget(old.path.name)
 
     def _forget(self, name: str) -> None:
@@ -171,9 +171,9 @@ class Drain:
         """Take in what stands there unread, else what is new in the whole; in one change with how far it was read."""
         seen = None if exact else set[str]()
         for lines, end in _parts(old.path, old.read_to if exact else 0, found.size, whole_lines):
-            failpoint.hit("drain.read")
+            failpoints.hit("drain.read")
             self._store.write(partial(self._take_in, old=old, lines=lines, end=end, seen=seen)).result()
-            failpoint.hit("drain.rescued")
+            failpoints.hit("drain.rescued")
             old.read_to = max(old.read_to, end)
 
     def _take_in(

@@ -11,9 +11,8 @@ from pathlib import Path
 
 import structlog
 
-from avocet_grpc import failpoint
 from avocet_grpc.core.model import File, LineKind, ParsedLine, Sync
-from avocet_grpc.core.ports import Durable, FileState, Move, Reader, Store, Transaction
+from avocet_grpc.core.ports.ledger import Durable, FileState, Move, Reader, Store, Transaction
 from avocet_grpc.core.record import digest_of, parse
 from avocet_grpc.shared_files import reconcile
 from avocet_grpc.shared_files.blocks import Blocks
@@ -30,6 +29,7 @@ from avocet_grpc.shared_files.watch import (
     signature,
     tail_before,
 )
+from avocet_grpc.telemetry import failpoints
 
 log = structlog.get_logger(__name__)
 
@@ -231,7 +231,7 @@ class Intake:
         waiting = Waiting(self.store.read(lambda reader: reader.pending(self.file, PENDING_LIMIT)) if lines else [])
         junk: list[Change] = []
         blank = self.blank + scanned - self.scanned - sum(len(line.raw) + 1 for _, line in lines)
-        failpoint.hit("intake.before")
+        failpoints.hit("intake.before")
 
         def work(tx: Transaction) -> None:
             for offset, line in lines:
@@ -245,7 +245,7 @@ class Intake:
             tx.set_file_state(self.file, self.state(found, scanned, blank))
 
         self.store.write(work).result()
-        failpoint.hit("intake.after")
+        failpoints.hit("intake.after")
         self.junk += junk
         self.grew, self._checked = self.grew or bool(lines), 0
         if self.blocks.size == self.scanned:
@@ -293,7 +293,7 @@ class Intake:
         grew = (now := signature(self.path)) != found
         if grew and (now is None or found is None or not now.same_file(found) or now.size <= size):
             return False
-        failpoint.hit("intake.before")
+        failpoints.hit("intake.before")
         order = self.store.read(lambda reader: reader.duplicate_order(self.file)) if plan.moves else {}
         self.store.write(lambda tx: reconcile.apply(tx, self.file, plan, read, note_imports)).result()
         self.write_moves(plan.moves)
@@ -302,7 +302,7 @@ class Intake:
         if found is not None:
             state = self.state(found, blank=blank)
             self.store.write(lambda tx: tx.set_file_state(self.file, state)).result()
-        failpoint.hit("intake.after")
+        failpoints.hit("intake.after")
         self._report(plan)
         self.junk = halves + [Change(one.offset, one.length, one.digest, None) for one in plan.junk]
         self._doubtful, self.blank, self.put_back = plan.doubtful, blank, bool(plan.unplaced)

@@ -8,9 +8,8 @@ from pathlib import Path
 
 import structlog
 
-from avocet_grpc import failpoint
 from avocet_grpc.core.model import File, Sync
-from avocet_grpc.core.ports import Durable, Reader, Store, Transaction
+from avocet_grpc.core.ports.ledger import Durable, Reader, Store, Transaction
 from avocet_grpc.shared_files.append import append_lines
 from avocet_grpc.shared_files.drain import Drain
 from avocet_grpc.shared_files.intake import Intake
@@ -19,6 +18,7 @@ from avocet_grpc.shared_files.pending import Pending, change_of, collect
 from avocet_grpc.shared_files.scan import opened
 from avocet_grpc.shared_files.swapper import Swapper
 from avocet_grpc.shared_files.watch import has_writer, signature
+from avocet_grpc.telemetry import failpoints
 
 log = structlog.get_logger(__name__)
 
@@ -204,7 +204,7 @@ class Mirror:
         if result.outcome is not Outcome.DONE or now is None:
             self.intake.misplaced = result.outcome is Outcome.MISPLACED
             return False
-        failpoint.hit("patch.after")
+        failpoints.hit("patch.after")
         blank = self.intake.blank + sum(change.length + 1 for change in changes + junk)
         self._swapper.blanked([(change.offset, change.length) for change in changes + junk])
 

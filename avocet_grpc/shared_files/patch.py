@@ -12,10 +12,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from avocet_grpc import failpoint
 from avocet_grpc.core.record import digest_of
 from avocet_grpc.shared_files.blocks import Blocks
 from avocet_grpc.shared_files.watch import NO_LEASE_NOW, Signature, of_stat
+from avocet_grpc.telemetry import failpoints
 
 MAX_CHANGES = 64
 LEASE_PATIENCE_S = 0.3
@@ -83,7 +83,7 @@ def patch(path: Path, noted: Signature, changes: Sequence[Change], newline_first
             # A plain stat: opening the path would wait for our own lease.
             if of_stat(os.fstat(descriptor)) != noted or of_stat(os.stat(path)) != noted:
                 return Patched(Outcome.CHANGED)
-            failpoint.hit("patch.before")
+            failpoints.hit("patch.before")
             return apply(descriptor, noted.size, changes, (), newline_first, blocks)
         except OSError as error:
             now = of_stat(os.fstat(descriptor))
@@ -160,10 +160,10 @@ def apply(
     except OSError:
         os.ftruncate(descriptor, size)
         raise
-    failpoint.hit("patch.appended")
+    failpoints.hit("patch.appended")
     for change in changes:
         write_at(descriptor, b" " * change.length, change.offset)
-        failpoint.hit("patch.blanked")
+        failpoints.hit("patch.blanked")
     blocks.blank([(change.offset, change.length) for change in changes], descriptor)
     if blocks.size == size:
         blocks.feed(bytes(blob))

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 
 from avocet_grpc.core.clock import now_iso
 from avocet_grpc.core.model import File, LineKind, ParsedLine, Record, Sync
-from avocet_grpc.core.ports import Durable, HistoryEntry, LedgerLine, Move, Place, Reader, Transaction
+from avocet_grpc.core.ports.ledger import Durable, HistoryEntry, LedgerLine, Move, Place, Reader, Transaction
 from avocet_grpc.core.record import content_digest, difference, load
 from avocet_grpc.shared_files.join import Join
 from avocet_grpc.shared_files.scan import Found

@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from avocet_grpc.core.model import File, Sync
-from avocet_grpc.core.ports import Move, Place, Reader
+from avocet_grpc.core.ports.ledger import Move, Place, Reader
+from avocet_grpc.durable import sync_directory as sync_directory
 from avocet_grpc.shared_files.blocks import Blocks, Span
 from avocet_grpc.shared_files.watch import Signature, of_stat
 
@@ -117,15 +118,6 @@ def exchange(built: Path, path: Path, displaced: Path) -> None:
             raise OSError(number, os.strerror(number), str(path))
         os.link(path, displaced)
         os.replace(built, path)
-
-
-def sync_directory(path: Path) -> None:
-    """Make its names durable. Raises OSError."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 class _Copy:

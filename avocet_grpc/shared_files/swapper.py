@@ -10,9 +10,8 @@ from pathlib import Path
 
 import structlog
 
-from avocet_grpc import failpoint
 from avocet_grpc.core.model import File, Sync
-from avocet_grpc.core.ports import DisplacedFile, Store, Transaction
+from avocet_grpc.core.ports.ledger import DisplacedFile, Store, Transaction
 from avocet_grpc.shared_files import swap, twin
 from avocet_grpc.shared_files.blocks import Span
 from avocet_grpc.shared_files.displaced import UNKNOWN_SIZE, Displaced, end_before
@@ -22,6 +21,7 @@ from avocet_grpc.shared_files.patch import Outcome
 from avocet_grpc.shared_files.pending import Pending, change_of
 from avocet_grpc.shared_files.scan import opened
 from avocet_grpc.shared_files.watch import Signature, of_stat, signature
+from avocet_grpc.telemetry import failpoints
 
 log = structlog.get_logger(__name__)
 
@@ -133,7 +133,7 @@ class Swapper:
         done, built = False, None
         try:
             built = make()
-            failpoint.hit("swap.built")
+            failpoints.hit("swap.built")
             done = built is not None and self._put_in_place(source, built, old)
         finally:
             with contextlib.suppress(FileNotFoundError):
@@ -191,7 +191,7 @@ class Swapper:
         # Until it is known where the exchange finds its end, a crash leaves a file that has to be read as a whole.
         note = DisplacedFile(old.name, noted.device, noted.inode, UNKNOWN_SIZE, noted.mtime_ns, noted.size)
         self._store.write(lambda tx: tx.note_displaced(self._file, note)).result()
-        failpoint.hit("swap.noted")
+        failpoints.hit("swap.noted")
         for _ in range(TRIES):
             last = swap.catch_up(source, built.path, end)
             if last is None or (last != noted and not self._intake.is_growth(last)):
@@ -212,7 +212,7 @@ class Swapper:
         except OSError:
             self._store.write(lambda tx: tx.drop_displaced(self._file, old.name)).result()
             raise
-        failpoint.hit("swap.exchanged")
+        failpoints.hit("swap.exchanged")
         size = UNKNOWN_SIZE if self._intake.put_back else last.size
         note = DisplacedFile(old.name, last.device, last.inode, size, last.mtime_ns, last.size)
         doubtful = self._intake.grew or last.size > self._intake.scanned
@@ -238,7 +238,7 @@ class Swapper:
             tx.set_file_state(self._file, self._intake.state(now, built.size, built.blank))
 
         self._store.write(work).result()
-        failpoint.hit("swap.marked")
+        failpoints.hit("swap.marked")
         self._intake.swapped(now, built.size, built.blank, built.blocks)
         return True
 

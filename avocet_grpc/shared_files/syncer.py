@@ -11,14 +11,13 @@ from pathlib import Path
 import structlog
 
 from avocet_grpc.core.errors import CorrectionsError
-from avocet_grpc.core.model import File
-from avocet_grpc.core.ports import Store
+from avocet_grpc.core.ports.ledger import Store
+from avocet_grpc.durable import sync_directory
+from avocet_grpc.layout import SHARED_FILES, DataDirectory
 from avocet_grpc.shared_files.mirror import Mirror
-from avocet_grpc.shared_files.swap import sync_directory
 
 log = structlog.get_logger(__name__)
 
-NAMES = {File.CANDIDATES: "sft_candidates.jsonl", File.APPROVED: "sft_approved.jsonl"}
 LOOK_EVERY_S = 0.25
 NOT_LEVEL_S = 0.05
 FINISH_PAUSE_S = 0.02
@@ -27,8 +26,6 @@ GATHER_S = 0.03
 GATHER_BUSY_S = 0.2
 BUSY_LINES = range(16, 2_000)
 """Where a round writes so many lines, the next one waits longer: each costs the callers some, whatever it brings."""
-PRIVATE = ".avocet"
-RUNNING = "running"
 
 
 class Syncer:
@@ -36,10 +33,10 @@ class Syncer:
 
     def __init__(self, store: Store, data_dir: Path) -> None:
         self._store = store
-        self._running = data_dir / PRIVATE / RUNNING
+        self._running = DataDirectory(data_dir).running
         # A directory that others put in the place of this one is another service's.
         directory = Path(os.path.realpath(data_dir))
-        self._mirrors = [Mirror(store, file, directory / name) for file, name in NAMES.items()]
+        self._mirrors = [Mirror(store, file, directory / name) for file, name in SHARED_FILES.items()]
         self._wake = threading.Event()
         self._end = threading.Event()
         self._thread: threading.Thread | None = None

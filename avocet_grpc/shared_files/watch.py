@@ -5,11 +5,10 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
-import stat
 from dataclasses import dataclass
 from pathlib import Path
 
-from avocet_grpc.core.ports import FileState
+from avocet_grpc.core.ports.ledger import FileState
 
 TAIL_BYTES = 64 * 1024
 NO_LEASE_NOW = frozenset({errno.EAGAIN, errno.EBUSY})
@@ -61,15 +60,6 @@ def read_range(path: Path, start: int, end: int) -> bytes:
             parts.append(part)
             start += len(part)
     return b"".join(parts)
-
-
-def read_regular(path: Path) -> bytes:
-    """The content of a regular file. Raises OSError, also for a pipe, where a read might wait for ever."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-    with open(descriptor, "rb", buffering=0) as file:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise OSError(errno.EINVAL, "no regular file", str(path))
-        return file.readall()
 
 
 def tail_before(path: Path, end: int) -> bytes:

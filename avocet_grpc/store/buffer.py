@@ -10,7 +10,7 @@ import sqlite3
 from collections.abc import Iterable
 from typing import Any
 
-from avocet_grpc.core.ports import HistoryEntry, Remembered
+from avocet_grpc.core.ports.ledger import HistoryEntry, Remembered
 from avocet_grpc.store.schema import SELECTED
 
 Row = tuple[Any, ...]

@@ -16,7 +16,7 @@ from avocet_grpc.core.model import (
     Stats,
     Sync,
 )
-from avocet_grpc.core.ports import DisplacedFile, Durable, FileState, HistoryEntry, LedgerLine, Row
+from avocet_grpc.core.ports.ledger import DisplacedFile, Durable, FileState, HistoryEntry, LedgerLine, Row
 from avocet_grpc.store.exports import ExportQueries, where_of
 from avocet_grpc.store.schema import NEVER
 

@@ -13,6 +13,8 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
+from avocet_grpc.durable import sync_directory
+
 CHUNK_BYTES = 4 * 1024 * 1024
 PART_BYTES = 64 * CHUNK_BYTES
 SUFFIX = "-seal"
@@ -29,7 +31,7 @@ def close_seal(ledger: Path) -> None:
         file.write(_checksum(ledger))
         file.flush()
         os.fsync(file.fileno())
-    _sync_directory(ledger.parent)
+    sync_directory(ledger.parent)
 
 
 def is_sealed(ledger: Path) -> bool:
@@ -49,7 +51,7 @@ def break_seal(ledger: Path) -> None:
     if not has_sound_seal(ledger):
         raise SealBroken
     _seal_of(ledger).unlink()
-    _sync_directory(ledger.parent)
+    sync_directory(ledger.parent)
 
 
 def _seal_of(ledger: Path) -> Path:
@@ -68,11 +70,3 @@ def _checksum_of_part(descriptor: int, start: int) -> str:
     for at in range(start, start + PART_BYTES, CHUNK_BYTES):
         sum = zlib.adler32(os.pread(descriptor, CHUNK_BYTES, at), sum)
     return f"{sum:08x}"
-
-
-def _sync_directory(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import queue
 import sqlite3
 import threading
@@ -17,11 +16,11 @@ from typing import Any, TypeVar
 
 import structlog
 
-from avocet_grpc import failpoint
 from avocet_grpc.core.errors import Overloaded, StorageFailed, StorageFull
 from avocet_grpc.core.model import File
 from avocet_grpc.core.observer import SILENT, Observer
-from avocet_grpc.core.ports import Reader, Transaction
+from avocet_grpc.core.ports.ledger import Reader, Transaction
+from avocet_grpc.durable import put_in_place
 from avocet_grpc.store import schema
 from avocet_grpc.store.backup import RESTORED
 from avocet_grpc.store.batches import BatchCache
@@ -32,6 +31,7 @@ from avocet_grpc.store.reader import SqlReader
 from avocet_grpc.store.seal import close_seal
 from avocet_grpc.store.soundness import LedgerUnusable, refuse_if_damaged, refuse_if_inconsistent, unusable
 from avocet_grpc.store.transaction import Encode
+from avocet_grpc.telemetry import failpoints
 
 log = structlog.get_logger(__name__)
 
@@ -313,14 +313,14 @@ class SqliteStore:
             self._db.execute("BEGIN IMMEDIATE")
             outcomes = [[run.outcome(work) for work in group.works] for group in groups]
             run.finish()
-            failpoint.hit("commit.before")
+            failpoints.hit("commit.before")
             started = time.perf_counter()
             self._db.execute("COMMIT")
         except Exception as error:
             self._refuse(groups, error)
             return
         synced = time.perf_counter() - started
-        failpoint.hit("commit.after")
+        failpoints.hit("commit.after")
         self._revision, self._next_key = run.revision, run.next_key
         for group, found in zip(groups, outcomes, strict=True):
             group.answer(found)
@@ -377,15 +377,3 @@ class SqliteStore:
 def _fail(groups: list[Group], error: Exception) -> None:
     for group in groups:
         group.future.set_exception(error)
-
-
-def put_in_place(complete: Path, place: Path) -> None:
-    """Make the file durable and give it its name. Raises OSError."""
-    for path, flags in ((complete, os.O_RDONLY), (place.parent, os.O_RDONLY | os.O_DIRECTORY)):
-        descriptor = os.open(path, flags | os.O_CLOEXEC)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-        if path == complete:
-            os.replace(complete, place)

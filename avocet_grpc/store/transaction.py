@@ -10,7 +10,7 @@ from typing import Any
 
 from avocet_grpc.core.export import is_exportable, shard_hash
 from avocet_grpc.core.model import Candidate, File, LineKind, ParsedLine, Record, Status, Sync
-from avocet_grpc.core.ports import HistoryEntry, LedgerLine, Remembered
+from avocet_grpc.core.ports.ledger import HistoryEntry, LedgerLine, Remembered
 from avocet_grpc.core.record import content_digest, load
 from avocet_grpc.store.buffer import Buffer
 from avocet_grpc.store.reader import COUNTED, LEFT_OUT_IF_UNKNOWN, SqlReader

@@ -12,9 +12,9 @@ from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
-from avocet_grpc.core import review, runs
+from avocet_grpc.core import imports, review
 from avocet_grpc.core.model import Action, Candidate, Decision
-from avocet_grpc.core.ports import Transaction
+from avocet_grpc.core.ports.ledger import Transaction
 from avocet_grpc.core.record import parse
 from avocet_grpc.edge.convert import candidate_message, encode_example
 from avocet_grpc.store.sqlite import Run, SqliteStore
@@ -32,7 +32,7 @@ def anatomy() -> dict[str, float]:
     with tempfile.TemporaryDirectory() as directory:
         store = SqliteStore(Path(directory) / "ledger.db", encode_example)
         read = [parse(line.rstrip("\n").encode()) for line in lines(CANDIDATES)]
-        store.write(partial(runs.import_run, run_id="run", lines=read)).result()
+        store.write(partial(imports.import_run, run_id="run", lines=read)).result()
         ids = [line.columns.id for line in read if line.columns and line.columns.status == "needs_review"]
         for id in ids[:: len(ids) // DECISIONS]:
             decide = partial(review.submit, decision=Decision(id, Action.CORRECT, CORRECTION, reviewer="ann"))

@@ -15,7 +15,7 @@ from grpc_reflection.v1alpha import reflection_pb2
 from avocet_client.v1 import corrections_pb2 as pb
 from avocet_client.v1 import error_reason_pb2
 from avocet_grpc.core import errors, model
-from avocet_grpc.edge.access import POLICIES, Role
+from avocet_grpc.edge.auth.policy import POLICIES, Role
 from avocet_grpc.edge.status import INTERNAL, TABLE, internal_status
 
 SERVICES = [

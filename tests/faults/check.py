@@ -19,7 +19,7 @@ from typing import Any
 import grpc
 
 from avocet_client.v1 import corrections_pb2 as pb
-from avocet_grpc.core.ports import HistoryEntry
+from avocet_grpc.core.ports.ledger import HistoryEntry
 from avocet_grpc.store.reader import SqlReader
 from tests.faults.acks import APPROVED, NEEDS_REVIEW, Acks, Known, State, born
 from tests.support import Json, Server, eventually, queue_ids

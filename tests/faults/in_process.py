@@ -14,10 +14,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from avocet_grpc import failpoint
-from avocet_grpc.core.ports import Reader, Transaction
+from avocet_grpc.core.ports.ledger import Reader, Transaction
 from avocet_grpc.shared_files import syncer as syncer_module
 from avocet_grpc.store.sqlite import SqliteStore
+from avocet_grpc.telemetry import failpoints
 from tests.store_suite import encode
 
 DISK_CALLS = ("write", "pwrite", "fsync", "rename", "replace", "link", "unlink", "ftruncate", "copy_file_range")
@@ -96,7 +96,7 @@ def replaced(clock: Clock, disk: CrashingOs) -> Iterator[None]:
                 put(module, "time", clock)
             if getattr(module, "os", None) is os and "shared_files" in module_name:
                 put(module, "os", disk)
-    put(failpoint, "hit", lambda name: None if name.startswith("commit") else disk.tick())
+    put(failpoints, "hit", lambda name: None if name.startswith("commit") else disk.tick())
     try:
         yield
     finally:

@@ -16,11 +16,11 @@ from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any
 
-from avocet_grpc import failpoint
-from avocet_grpc.core import requests
+from avocet_grpc.core import idempotency
 from avocet_grpc.core.errors import StorageFailed, StorageFull
 from avocet_grpc.shared_files import append, drain, intake, patch, reconcile, swap, swapper, twin, watch
 from avocet_grpc.store import failure, reader, sqlite
+from avocet_grpc.telemetry import failpoints
 
 VARIABLE = "SABOTAGE"
 
@@ -51,7 +51,7 @@ def nothing(*_: Any, **__: Any) -> None:
 
 
 def acknowledge_before_the_commit() -> None:
-    hit = failpoint.hit
+    hit = failpoints.hit
 
     def answer_too_early(name: str) -> None:
         if name == "commit.before":
@@ -62,7 +62,7 @@ def acknowledge_before_the_commit() -> None:
             time.sleep(0.02)
         hit(name)
 
-    put(failpoint, "hit", answer_too_early)
+    put(failpoints, "hit", answer_too_early)
 
 
 def go_on_after_a_failed_sync() -> None:
@@ -100,7 +100,7 @@ def do_not_sync_the_ledger() -> None:
 
 
 def forget_request_ids() -> None:
-    put(requests, "keep", nothing)
+    put(idempotency, "keep", nothing)
 
 
 def patch_without_a_lease() -> None:
@@ -290,7 +290,7 @@ def break_as_asked() -> None:
 
 def main() -> None:
     break_as_asked()
-    from avocet_grpc.cli import main as command
+    from avocet_grpc.cli.app import main as command
 
     command()
 

@@ -14,7 +14,7 @@ from hypothesis.stateful import RuleBasedStateMachine
 
 from avocet_grpc.core.export import is_exportable
 from avocet_grpc.core.model import CandidateFilter, Decision, ExportSelection, File
-from avocet_grpc.shared_files.syncer import NAMES
+from avocet_grpc.layout import SHARED_FILES as NAMES
 from tests.faults.in_process import Clock, Crash, CrashingOs, InProcess, replaced
 from tests.faults.model import Decided, FileModel, Model, Record, id_of, lines_of
 

@@ -12,10 +12,10 @@ from typing import IO
 import pytest
 from structlog.testing import capture_logs
 
-from avocet_grpc import failpoint
 from avocet_grpc.core.model import CandidateFilter
 from avocet_grpc.shared_files import swap
 from avocet_grpc.shared_files.patch import ignore_sigio
+from avocet_grpc.telemetry import failpoints
 from tests.faults.held import Held
 from tests.faults.in_process import Clock, CrashingOs, replaced
 from tests.support import record
@@ -132,18 +132,18 @@ def test_a_second_line_of_an_id_behind_an_edit_in_a_displaced_file_is_kept_and_c
 def test_a_stale_file_that_takes_the_place_of_the_new_one_at_once_is_noticed(
     held: Held, monkeypatch: pytest.MonkeyPatch, longer: bool
 ) -> None:
-    hit, stale = failpoint.hit, held.path.read_bytes()
+    hit, stale = failpoints.hit, held.path.read_bytes()
 
     def replace_at_once(name: str) -> None:
         hit(name)
         if name == "swap.exchanged":
-            monkeypatch.setattr(failpoint, "hit", hit)
+            monkeypatch.setattr(failpoints, "hit", hit)
             size = held.path.stat().st_size
             data = stale + line("foreign")
             (held.path.parent / "draft").write_bytes(data + b" " * (size - len(data) + 5_000 * longer))
             os.replace(held.path.parent / "draft", held.path)
 
-    monkeypatch.setattr(failpoint, "hit", replace_at_once)
+    monkeypatch.setattr(failpoints, "hit", replace_at_once)
     with held.path.open("rb"):
         held.correct("c0")
     much_later(held)

@@ -14,8 +14,8 @@ from pathlib import Path
 import grpc
 import pytest
 
-from avocet_grpc import failpoint
 from avocet_grpc.core.model import File, Sync
+from avocet_grpc.telemetry import failpoints
 from tests.faults.acks import Acks
 from tests.faults.check import check, get, history_of
 from tests.faults.load import Load, candidates
@@ -42,7 +42,7 @@ def append_by_hand(server: Server, acks: Acks) -> None:
 
 def die_starting(server: Server, name: str) -> None:
     """A start that ends at this failpoint."""
-    server.environment = {failpoint.VARIABLE: f"{name}:kill"}
+    server.environment = {failpoints.VARIABLE: f"{name}:kill"}
     process = server.spawn(server.directory / "server.log")
     try:
         assert process.wait(timeout=30) == KILLED
@@ -79,10 +79,10 @@ HITS = {"commit": 40, "append": 12, "patch": 16, "patch.blanked": 30, "swap": 1,
 SHORT = ("commit.before", "patch.appended", "swap.exchanged")
 
 
-@pytest.mark.parametrize("name", failpoint.NAMES if WHOLE else SHORT)
+@pytest.mark.parametrize("name", failpoints.NAMES if WHOLE else SHORT)
 def test_nothing_is_lost_by_a_kill_at_the_failpoint(victim: Server, acks: Acks, name: str) -> None:
     prepare(victim, acks, 100)
-    victim.environment = {failpoint.VARIABLE: f"{name}:kill:{HITS.get(name) or HITS[name.partition('.')[0]]}"}
+    victim.environment = {failpoints.VARIABLE: f"{name}:kill:{HITS.get(name) or HITS[name.partition('.')[0]]}"}
     victim.start()
     victim.environment = {}
     with Load(acks, victim.address, threads=2, pause_s=0.01) as load:
@@ -132,14 +132,14 @@ def is_served(server: Server, id: str) -> bool:
 
 def test_each_failpoint_is_somewhere_in_the_code_and_no_other() -> None:
     code = "".join(path.read_text() for path in (ROOT / "avocet_grpc").rglob("*.py"))
-    assert sorted(set(re.findall(r'failpoint\.hit\("([^"]+)"\)', code))) == sorted(failpoint.NAMES)
+    assert sorted(set(re.findall(r'failpoint\.hit\("([^"]+)"\)', code))) == sorted(failpoints.NAMES)
 
 
 def test_half_a_line_that_a_kill_left_of_ours_is_gone_after_the_next_start(victim: Server, acks: Acks) -> None:
     """The kernel cuts a long write of a process that is killed, so a line of ours may end anywhere."""
     prepare(victim, acks, 100)
     for share in (0.2, 0.6, 0.99) if WHOLE else (0.6,):
-        victim.environment = {failpoint.VARIABLE: "append.before:kill:4"}
+        victim.environment = {failpoints.VARIABLE: "append.before:kill:4"}
         victim.start()
         with Load(acks, victim.address, threads=2) as load:
             assert victim.ended(within=60) == KILLED
@@ -172,7 +172,7 @@ def test_nothing_is_lost_by_kills_during_recovery_three_deep(victim: Server, ack
         name, holder = dice.choice(
             [("patch.appended:kill:5", Path(os.devnull)), ("append.before:kill:5", victim.candidates)]
         )
-        victim.environment = {failpoint.VARIABLE: name}
+        victim.environment = {failpoints.VARIABLE: name}
         victim.start()
         with holder.open("rb"), Load(acks, victim.address) as load:
             assert victim.ended(within=60) == KILLED

@@ -22,7 +22,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from avocet_grpc.core import ingest, review, runs
+from avocet_grpc.core import imports, ingest, review
 from avocet_grpc.core.errors import AlreadyInReview, NotInReview
 from avocet_grpc.core.model import Action, Correction, Decision, File, UndoRequest
 from avocet_grpc.core.record import parse
@@ -104,7 +104,7 @@ class Machine(Stage):
     def import_run(self, count: int) -> None:
         records = [self.new_record() for _ in range(count)]
         lines = [parse(json.dumps(one).encode()) for one in records]
-        assert self.service.do(lambda tx: runs.import_run(tx, "run", lines)).imported == count
+        assert self.service.do(lambda tx: imports.import_run(tx, "run", lines)).imported == count
         for one in records:
             self.model.born(one, approved=False)
             self.settled[File.CANDIDATES].add(one["id"])

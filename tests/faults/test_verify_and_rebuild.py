@@ -9,7 +9,7 @@ import subprocess
 from pathlib import Path
 
 from avocet_client.v1 import corrections_pb2 as pb
-from avocet_grpc import failpoint
+from avocet_grpc.telemetry import failpoints
 from tests.faults.acks import Acks
 from tests.faults.check import check, files_agree, settle
 from tests.faults.load import Load
@@ -47,7 +47,7 @@ def test_verify_finds_nothing_beside_a_running_server_nor_after_a_clean_stop(wor
 def test_verify_after_a_crash_tells_what_waits_for_the_files_and_the_next_start_brings_it(
     worked: Server, acks: Acks
 ) -> None:
-    worked.environment = {failpoint.VARIABLE: "append.before:kill"}
+    worked.environment = {failpoints.VARIABLE: "append.before:kill"}
     worked.start()
     with Load(acks, worked.address, threads=2) as load:
         assert worked.ended() == -9
@@ -121,7 +121,7 @@ def test_verify_of_a_damaged_ledger_names_the_way_out_and_rebuild_is_it(worked: 
 
 
 def test_rebuild_tells_what_is_lost_and_carries_over_what_the_files_lack(worked: Server, acks: Acks) -> None:
-    worked.environment = {failpoint.VARIABLE: "append.before:kill"}
+    worked.environment = {failpoints.VARIABLE: "append.before:kill"}
     worked.start()
     with Load(acks, worked.address, threads=2) as load:
         assert worked.ended() == -9

@@ -18,8 +18,8 @@ import typer
 import yaml
 
 from avocet_client.v1 import corrections_pb2 as pb
-from avocet_grpc.cli import app
-from avocet_grpc.edge.access import POLICIES
+from avocet_grpc.cli.app import app
+from avocet_grpc.edge.auth.policy import POLICIES
 from avocet_grpc.settings import LIMITS, Limits
 from tests.operate.test_deploy import alerts
 from tests.support import BIN, ROOT

@@ -15,7 +15,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from avocet_client.v1 import corrections_pb2 as pb
-from avocet_grpc.edge.access import POLICIES, Role
+from avocet_grpc.edge.auth.policy import POLICIES, Role
 from tests.operate.support import REREAD_WITHIN, Bearer, new_token, refused_start
 from tests.support import SECRET, Server, bearer, eventually, failure_of, record, write_records
 

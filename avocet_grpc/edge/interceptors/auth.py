@@ -8,10 +8,10 @@ from datetime import UTC, datetime
 from typing import Any
 
 from avocet_grpc.core.errors import CorrectionsError, IngestionNotConfigured, TokenMissing, TokenRefused
-from avocet_grpc.edge.access import POLICIES, Role
-from avocet_grpc.edge.call import current
+from avocet_grpc.edge.auth.policy import POLICIES, Role
+from avocet_grpc.edge.auth.tokens import Token, find
+from avocet_grpc.edge.call_context import current
 from avocet_grpc.edge.interceptors.wrap import Call, Context, Layer
-from avocet_grpc.edge.tokens import Token, find
 
 
 @dataclass(frozen=True, slots=True)

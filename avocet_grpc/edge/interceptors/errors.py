@@ -13,7 +13,7 @@ from google.rpc import status_pb2
 from grpc_status import rpc_status
 
 from avocet_grpc.core.errors import CorrectionsError, StorageFull
-from avocet_grpc.edge.call import current
+from avocet_grpc.edge.call_context import current
 from avocet_grpc.edge.interceptors.wrap import Call, Context, Layer
 from avocet_grpc.edge.status import internal_status, status_of
 

@@ -7,8 +7,8 @@ from functools import partial
 from typing import Any
 
 from avocet_grpc.core.errors import CallTooLong, Overloaded
-from avocet_grpc.edge.gate import Gate
 from avocet_grpc.edge.interceptors.wrap import Call, Context, Handler, Layer, reading_inside, wrap
+from avocet_grpc.edge.shutdown_gate import Gate
 
 HEALTH = "/grpc.health.v1.Health/"
 

@@ -9,10 +9,10 @@ from typing import Any, Protocol
 import grpc
 
 from avocet_grpc.core.errors import CorrectionsError
-from avocet_grpc.edge.call import current
+from avocet_grpc.edge.call_context import current
 from avocet_grpc.edge.interceptors.wrap import Call, Context, Layer
 from avocet_grpc.edge.status import entry_of
-from avocet_grpc.logs import log_call
+from avocet_grpc.telemetry.logs import log_call
 
 CODES: dict[Any, grpc.StatusCode] = {code.value[0]: code for code in grpc.StatusCode}
 

@@ -11,7 +11,7 @@ import grpc
 from google.protobuf.message import DecodeError
 
 from avocet_grpc.core.errors import InvalidField
-from avocet_grpc.edge.call import begin
+from avocet_grpc.edge.call_context import begin
 
 # Quoted: in grpcio itself the class takes no parameters.
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"

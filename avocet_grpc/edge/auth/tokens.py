@@ -14,8 +14,8 @@ from typing import Any
 
 import yaml
 
-from avocet_grpc.edge.access import INCLUDED, Role
-from avocet_grpc.edge.watched import Unreadable, read_text, refuse_if_open_to_others
+from avocet_grpc.edge.auth.policy import INCLUDED, Role
+from avocet_grpc.edge.auth.reloading import Unreadable, read_text, refuse_if_open_to_others
 
 KEYS = frozenset({"name", "sha256", "roles", "expires"})
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@+-]{0,127}")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import grpc
 
-from avocet_grpc.edge.watched import Unreadable, Watched, read_text
+from avocet_grpc.edge.auth.reloading import Unreadable, Watched, read_text
 
 
 def watch_certificate(cert: Path, key: Path, client_ca: Path | None) -> Watched[grpc.ServerCertificateConfiguration]:

@@ -10,18 +10,17 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from avocet_grpc.core.model import File, LineKind, Sync
-from avocet_grpc.core.ports import LedgerLine, Store, Transaction
+from avocet_grpc.core.ports.ledger import LedgerLine, Store, Transaction
 from avocet_grpc.core.record import parse
+from avocet_grpc.durable import sync_directory
 from avocet_grpc.edge.convert import encode_example
-from avocet_grpc.lock import DataDirectoryLock
+from avocet_grpc.layout import LEDGER, SHARED_FILES, DataDirectory
+from avocet_grpc.maintenance.lock import DataDirectoryLock
 from avocet_grpc.shared_files.intake import Intake
-from avocet_grpc.shared_files.swap import sync_directory
-from avocet_grpc.shared_files.syncer import NAMES, PRIVATE
 from avocet_grpc.store import inspect
 from avocet_grpc.store.inspect import Contents
 from avocet_grpc.store.sqlite import SqliteStore
 
-LEDGER = "ledger.db"
 SUFFIXES = ("", "-wal", "-shm", "-seal")
 
 
@@ -30,7 +29,7 @@ class Rebuild:
 
     def __init__(self, data_dir: Path) -> None:
         self._data_dir = data_dir
-        self._private = data_dir / PRIVATE
+        self._private = DataDirectory(data_dir).private
         self._ledger = self._private / LEDGER
         self._old: Contents = inspect.contents(self._ledger)
 
@@ -66,7 +65,7 @@ class Rebuild:
             revision = (self._old.revision or 0) + 1
             with _opened(building / LEDGER, revision) as store:
                 with store.loading():
-                    for file, name in NAMES.items():
+                    for file, name in SHARED_FILES.items():
                         Intake(store, file, Path(os.path.realpath(self._data_dir / name))).adopt(None)
                 store.write(self._carry_over).result()
                 records = store.read(lambda reader: sum(1 for line in reader.lines(File.CANDIDATES) if line.id))

@@ -9,7 +9,9 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, TypeVar
 
 from avocet_grpc.core.errors import Overloaded
-from avocet_grpc.core.ports import ConfigFile, Reader, Runs, Store, Transaction
+from avocet_grpc.core.ports.config import ConfigFile
+from avocet_grpc.core.ports.ledger import Reader, Store, Transaction
+from avocet_grpc.core.ports.runs import Runs
 
 T = TypeVar("T")
 

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from avocet_grpc import cli_token, cli_upkeep
+from avocet_grpc.cli import maintenance, token
 from avocet_grpc.settings import LIMITS, Limits, Settings
 
 LIMITS_HELP = ", ".join(f"{name}={getattr(Limits(), name):g}" for name in LIMITS)
@@ -21,10 +21,10 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     help="The Avocet corrections service: reviews what models answered, and serves the corrections as training data.",
 )
-app.add_typer(cli_token.app, name="token")
-app.command()(cli_upkeep.backup)
-app.command()(cli_upkeep.verify)
-app.command()(cli_upkeep.rebuild)
+app.add_typer(token.app, name="token")
+app.command()(maintenance.backup)
+app.command()(maintenance.verify)
+app.command()(maintenance.rebuild)
 
 
 @app.callback()

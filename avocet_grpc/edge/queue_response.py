@@ -5,10 +5,12 @@ from __future__ import annotations
 from avocet_client.v1 import corrections_pb2 as pb
 from avocet_grpc.core.errors import RunNotFound
 from avocet_grpc.core.model import QueueItem
-from avocet_grpc.core.paging import QueuePage, queue_page, queue_token, runs_page
-from avocet_grpc.core.ports import Reader, Run, Runs
+from avocet_grpc.core.ports.ledger import Reader
+from avocet_grpc.core.ports.runs import Run, Runs
+from avocet_grpc.core.queue import QueuePage, queue_page, queue_token
+from avocet_grpc.core.runs import runs_page
 from avocet_grpc.edge.convert import candidate_message
-from avocet_grpc.edge.validate import QueueQuery
+from avocet_grpc.edge.parse import QueueQuery
 
 MAX_BYTES = 3_000_000
 

@@ -19,12 +19,12 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from avocet_grpc.core.errors import CorrectionsError
-from avocet_grpc.core.model import CandidateFilter, File, Stats, Status
+from avocet_grpc.core.model import CandidateFilter, Stats, Status
 from avocet_grpc.core.observer import Observer
-from avocet_grpc.core.ports import Store
+from avocet_grpc.core.ports.ledger import Store
+from avocet_grpc.layout import SHARED_FILES
 
 EXPORT = "/avocet.corrections.v1.CorrectionsService/StreamExport"
-FILES = {File.CANDIDATES: "sft_candidates.jsonl", File.APPROVED: "sft_approved.jsonl"}
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 BATCH = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 
@@ -124,14 +124,14 @@ class LedgerCollector(Collector):
         )
         try:
             stats = self._store.read(lambda reader: reader.stats(CandidateFilter()))
-            pending = self._store.read(lambda reader: {file: reader.pending_count(file) for file in FILES})
+            pending = self._store.read(lambda reader: {file: reader.pending_count(file) for file in SHARED_FILES})
         except CorrectionsError:
             yield _gauge("avocet_ledger_readable", "1 while the ledger can be read", 0)
             return
         yield _gauge("avocet_ledger_readable", "1 while the ledger can be read", 1)
         yield from _of_stats(stats)
         waiting = GaugeMetricFamily("avocet_files_pending_lines", "Lines that a file lacks", labels=["file"])
-        for file, name in FILES.items():
+        for file, name in SHARED_FILES.items():
             waiting.add_metric([name], pending[file])
         yield waiting
 

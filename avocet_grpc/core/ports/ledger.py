@@ -1,4 +1,4 @@
-"""What the core asks of its surroundings: the ledger, the benchmark runs, the config file.
+"""What the core asks of the ledger.
 
 Whoever implements the ledger MUST pass `tests/store_suite.py`. A new engine is written against this page alone.
 """
@@ -348,36 +348,3 @@ class Store(Protocol):
 
     def close(self) -> None:
         """Finish what waits and close."""
-
-
-@dataclass(frozen=True, slots=True)
-class Run:
-    """A benchmark run as the directory shows it."""
-
-    run_id: str
-    timestamp: str
-    candidate_count: int
-    malformed_count: int
-
-
-class Runs(Protocol):
-    """The benchmark runs below `bench_results_dir`."""
-
-    def names(self) -> list[str]:
-        """Names of all runs that hold a candidates file, newest name first; empty without a directory."""
-
-    def describe(self, run_id: str) -> Run:
-        """Count the lines of a run. Raises RunNotFound."""
-
-    def lines(self, run_id: str) -> list[ParsedLine]:
-        """All lines of a run, blank ones left out. Raises RunNotFound."""
-
-
-class ConfigFile(Protocol):
-    """`<config-dir>/label_tool.yaml`, shared with the legacy app."""
-
-    def bench_results_dir(self) -> str:
-        """The key `sft.bench_results_dir`; empty where it, or a readable file, is absent."""
-
-    def set_bench_results_dir(self, value: str) -> None:
-        """Change that key alone, atomically. Raises ConfigUnreadable where the file is no YAML mapping."""

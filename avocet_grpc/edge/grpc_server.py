@@ -9,14 +9,14 @@ from grpc_channelz.v1 import channelz, channelz_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
-from avocet_grpc.edge.backend import Backend
-from avocet_grpc.edge.gate import Gate
+from avocet_grpc.edge.async_ledger import Backend
 from avocet_grpc.edge.health import Health
 from avocet_grpc.edge.interceptors import interceptor
 from avocet_grpc.edge.interceptors.auth import Credentials
 from avocet_grpc.edge.interceptors.log import Meter
-from avocet_grpc.edge.options import server_options
+from avocet_grpc.edge.server_options import server_options
 from avocet_grpc.edge.servicer import SERVICE, CorrectionsServicer, method_handlers
+from avocet_grpc.edge.shutdown_gate import Gate
 from avocet_grpc.settings import Limits
 
 HEALTH: str = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name

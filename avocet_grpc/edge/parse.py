@@ -21,7 +21,7 @@ from avocet_grpc.core.model import (
     UndoRequest,
 )
 from avocet_grpc.core.record import MAX_ID_CHARACTERS, is_valid_id
-from avocet_grpc.edge.words import ACTIONS, CATEGORIES, ORDERS
+from avocet_grpc.edge.enums import ACTIONS, CATEGORIES, ORDERS
 
 MAX_TEXT = 4_000_000
 MAX_STRING = 1_000

@@ -16,7 +16,8 @@ from ruamel.yaml.comments import CommentedMap
 from ruamel.yaml.error import YAMLError
 
 from avocet_grpc.core.errors import ConfigUnreadable
-from avocet_grpc.shared_files.watch import read_regular
+from avocet_grpc.durable import sync_directory
+from avocet_grpc.foreign_files import read_regular
 
 NAME = "label_tool.yaml"
 BYTE_ORDER_MARK = "\ufeff"
@@ -145,8 +146,4 @@ def _replace(path: Path, data: bytes) -> None:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(name)
         raise
-    directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)
+    sync_directory(path.parent)

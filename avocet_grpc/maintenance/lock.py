@@ -10,7 +10,7 @@ import fcntl
 import os
 from pathlib import Path
 
-OWNER = Path(".avocet", "owner")
+from avocet_grpc.layout import DataDirectory
 
 
 class DataDirectoryTaken(Exception):
@@ -21,7 +21,7 @@ class DataDirectoryLock:
     """Holds the data directory until `release`, or until the process ends. Raises DataDirectoryTaken, or OSError."""
 
     def __init__(self, data_dir: Path) -> None:
-        self._owner = data_dir / OWNER
+        self._owner = DataDirectory(data_dir).owner
         self._fd = os.open(data_dir, os.O_RDONLY | os.O_DIRECTORY)
         try:
             fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)

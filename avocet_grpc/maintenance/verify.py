@@ -11,12 +11,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from avocet_grpc.core.model import File, ParsedLine, Sync
-from avocet_grpc.core.ports import Durable, LedgerLine
+from avocet_grpc.core.ports.ledger import Durable, LedgerLine
+from avocet_grpc.layout import SHARED_FILES, DataDirectory
 from avocet_grpc.shared_files.join import Join
 from avocet_grpc.shared_files.reconcile import DAMAGE_LINES, DAMAGE_SHARE, Plan, Planner, Rules
 from avocet_grpc.shared_files.scan import FileChanged, Found, LineScanner, opened, read_line
 from avocet_grpc.shared_files.swap import left_over
-from avocet_grpc.shared_files.syncer import NAMES, PRIVATE, RUNNING
 from avocet_grpc.store import inspect
 from avocet_grpc.store.reader import SqlReader
 from avocet_grpc.store.seal import has_sound_seal
@@ -42,8 +42,8 @@ class Report:
 
 def verify(data_dir: Path, progress: Progress) -> Report:
     """Look at the ledger and at both files. Changes nothing. Raises OSError, LedgerUnusable."""
-    ledger = data_dir / PRIVATE / "ledger.db"
-    running, crashed = is_served(data_dir), (data_dir / PRIVATE / RUNNING).exists()
+    ledger = DataDirectory(data_dir).ledger
+    running, crashed = is_served(data_dir), DataDirectory(data_dir).running.exists()
     report = Report("running" if running else "not stopped cleanly" if crashed else "stopped")
     if not ledger.exists():
         report.notes.append("there is no ledger; the next start makes one from the files")
@@ -56,7 +56,7 @@ def verify(data_dir: Path, progress: Progress) -> Report:
         report.damage.append(f"the way out: avocet-grpc rebuild --data-dir {data_dir}")
     if problems:
         return report
-    for file, name in NAMES.items():
+    for file, name in SHARED_FILES.items():
         path = Path(os.path.realpath(data_dir / name))
         for line, is_damage in _compared(ledger, file, path, running, crashed, progress):
             (report.damage if is_damage else report.notes).append(f"{name}: {line}")

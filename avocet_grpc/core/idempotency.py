@@ -9,7 +9,7 @@ from typing import Any
 
 from avocet_grpc.core.errors import InvalidField
 from avocet_grpc.core.model import Correction, Decision, UndoRequest
-from avocet_grpc.core.ports import Remembered, Transaction
+from avocet_grpc.core.ports.ledger import Remembered, Transaction
 
 Identified = Decision | UndoRequest | Correction
 

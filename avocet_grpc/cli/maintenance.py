@@ -12,9 +12,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 
-EXIT_CANNOT = 1
-EXIT_DAMAGE = 6
-EXIT_TAKEN = 3
+from avocet_grpc.exit_codes import ExitCode
 
 DataDir = Annotated[
     Path,
@@ -39,8 +37,8 @@ def verify(data_dir: DataDir = Path("data")) -> None:
 
     Exit codes: 0 where nothing is damaged; 1 if it cannot be told; 6 if the ledger or a file is damaged.
     """
+    from avocet_grpc.maintenance.verify import verify as compare
     from avocet_grpc.store.soundness import LedgerUnusable
-    from avocet_grpc.verify import verify as compare
 
     try:
         with _progress() as progress:
@@ -54,7 +52,7 @@ def verify(data_dir: DataDir = Path("data")) -> None:
         print(f"DAMAGE: {line}")
     if not report.notes and not report.damage:
         print("the ledger is sound, and both files agree with it")
-    raise typer.Exit(EXIT_DAMAGE if report.damage else 0)
+    raise typer.Exit(ExitCode.DAMAGED if report.damage else 0)
 
 
 def rebuild(
@@ -72,16 +70,16 @@ def rebuild(
 
     Exit codes: 0 when it is done; 1 if it cannot be, or was not wanted; 3 if a server has the data directory.
     """
-    from avocet_grpc import logs
-    from avocet_grpc.lock import DataDirectoryTaken
-    from avocet_grpc.rebuild import lock
+    from avocet_grpc.maintenance.lock import DataDirectoryTaken
+    from avocet_grpc.maintenance.rebuild import lock
+    from avocet_grpc.telemetry import logs
 
     logs.configure()
     try:
         held = lock(data_dir)
     except DataDirectoryTaken as error:
         print(f"avocet-grpc: {error}; stop it first", file=sys.stderr)
-        raise typer.Exit(EXIT_TAKEN) from None
+        raise typer.Exit(ExitCode.DIRECTORY_TAKEN) from None
     except OSError as error:
         raise _refused(error) from None
     try:
@@ -103,8 +101,8 @@ def backup(
 
     Exit codes: 0 when the backup is whole and on the disk; 1 if it could not be made.
     """
-    from avocet_grpc.backup import CannotBackUp, back_up
     from avocet_grpc.core.errors import StorageFailed
+    from avocet_grpc.maintenance.backup import CannotBackUp, back_up
 
     try:
         with _progress() as progress:
@@ -116,7 +114,7 @@ def backup(
 
 def _rebuild(data_dir: Path, yes: bool) -> None:
     from avocet_grpc.core.errors import CorrectionsError
-    from avocet_grpc.rebuild import Rebuild
+    from avocet_grpc.maintenance.rebuild import Rebuild
     from avocet_grpc.store.soundness import LedgerUnusable
 
     work = Rebuild(data_dir)
@@ -130,7 +128,7 @@ def _rebuild(data_dir: Path, yes: bool) -> None:
         print(f"{carried} acknowledged changes that the files lack are carried over.")
     if not yes and not (sys.stdin.isatty() and typer.confirm("Make the ledger anew?")):
         print("nothing was changed; --yes does it", file=sys.stderr)
-        raise typer.Exit(EXIT_CANNOT)
+        raise typer.Exit(ExitCode.FAILED)
     try:
         records, aside = work.run()
     except (OSError, LedgerUnusable, CorrectionsError) as error:
@@ -157,4 +155,4 @@ def _progress() -> Iterator[Callable[[str, int, int], None]]:
 
 def _refused(error: Exception) -> typer.Exit:
     print(f"avocet-grpc: {error}", file=sys.stderr)
-    return typer.Exit(EXIT_CANNOT)
+    return typer.Exit(ExitCode.FAILED)

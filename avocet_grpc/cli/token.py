@@ -10,9 +10,9 @@ from typing import Annotated
 
 import typer
 
-from avocet_grpc.edge.access import Role
-from avocet_grpc.edge.tokens import entry_text, new_token, parse_tokens, read_tokens
-from avocet_grpc.edge.watched import Unreadable
+from avocet_grpc.edge.auth.policy import Role
+from avocet_grpc.edge.auth.reloading import Unreadable
+from avocet_grpc.edge.auth.tokens import entry_text, new_token, parse_tokens, read_tokens
 
 app = typer.Typer(no_args_is_help=True, help="Make the tokens that callers of the service bear.")
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from avocet_grpc.core.errors import RunNotFound
 from avocet_grpc.core.model import ParsedLine
-from avocet_grpc.core.ports import Run
+from avocet_grpc.core.ports.runs import Run
 from avocet_grpc.core.record import parse
-from avocet_grpc.shared_files.watch import read_regular
+from avocet_grpc.foreign_files import read_regular
 
 CANDIDATES_NAME = "sft_candidates.jsonl"
 

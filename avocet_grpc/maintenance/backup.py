@@ -13,10 +13,10 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from avocet_grpc.shared_files.syncer import NAMES, PRIVATE, RUNNING
+from avocet_grpc.durable import sync_directory, sync_file
+from avocet_grpc.layout import SHARED_FILES, DataDirectory
 from avocet_grpc.store.backup import copy_ledger
 
-LEDGER = "ledger.db"
 SETTLE_S = 1.0
 """How long a file may take to end in a whole line."""
 
@@ -31,26 +31,26 @@ def back_up(data_dir: Path, target: Path, progress: Callable[[str, int, int], No
     `progress` is told what is copied, how much of it is done, and of how much. `target` is there only once it is whole.
     Raises CannotBackUp, StorageFailed or OSError.
     """
-    ledger = data_dir / PRIVATE / LEDGER
+    ledger = DataDirectory(data_dir).ledger
     if not ledger.exists():
-        raise CannotBackUp(f"{data_dir} is no data directory of a server: it has no {PRIVATE}/{LEDGER}")
+        raise CannotBackUp(f"{data_dir} is no data directory of a server: it has no {ledger.relative_to(data_dir)}")
     if target.exists():
         raise CannotBackUp(f"{target} is there already: name a new directory for each backup")
     partial = target.with_name(f"{target.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
-    private = partial / PRIVATE
+    copy = DataDirectory(partial)
     partial.mkdir(mode=0o700, parents=True)
-    private.mkdir(mode=0o700)
-    copy_ledger(ledger, private / LEDGER, lambda done, total: progress("ledger", done, total))
-    (private / RUNNING).touch()
-    for name in NAMES.values():
+    copy.private.mkdir(mode=0o700)
+    copy_ledger(ledger, copy.ledger, lambda done, total: progress("ledger", done, total))
+    copy.running.touch()
+    for name in SHARED_FILES.values():
         progress(name, 0, 1)
         _copy_file(data_dir / name, partial / name)
         progress(name, 1, 1)
-    for path in (*partial.iterdir(), *private.iterdir(), partial):
-        _sync(path)
+    for path in (*partial.rglob("*"), partial):
+        (sync_directory if path.is_dir() else sync_file)(path)
     partial.rename(target)
-    _sync(target.absolute().parent)
+    sync_directory(target.absolute().parent)
     return sum(path.stat().st_size for path in target.rglob("*") if path.is_file())
 
 
@@ -76,11 +76,3 @@ def _ends_whole(path: Path) -> bool:
             return True
         file.seek(-1, os.SEEK_END)
         return file.read(1) == b"\n"
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -1,0 +1,1 @@
+"""The command line `avocet-grpc`: flags in, exit codes out."""

@@ -1,0 +1,15 @@
+"""What the core asks of the config file."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+
+class ConfigFile(Protocol):
+    """`<config-dir>/label_tool.yaml`, shared with the legacy app."""
+
+    def bench_results_dir(self) -> str:
+        """The key `sft.bench_results_dir`; empty where it, or a readable file, is absent."""
+
+    def set_bench_results_dir(self, value: str) -> None:
+        """Change that key alone, atomically. Raises ConfigUnreadable where the file is no YAML mapping."""

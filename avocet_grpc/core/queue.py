@@ -1,0 +1,43 @@
+"""A page of the queue, by token or by number."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+
+from avocet_grpc.core.model import CandidateFilter, Order, Position, QueueItem
+from avocet_grpc.core.ports.ledger import Reader
+from avocet_grpc.core.tokens import binding_of, decode_token, encode_token
+
+
+@dataclass(frozen=True, slots=True)
+class QueuePage:
+    """One page of the queue; `more` tells whether items follow it."""
+
+    items: list[QueueItem]
+    total: int
+    page: int
+    per_page: int
+    more: bool
+
+
+def queue_page(
+    reader: Reader, filter: CandidateFilter, order: Order, page: int, per_page: int, page_token: str
+) -> QueuePage:
+    """A page of candidates in review, by token or by number. Raises InvalidField for a bad token."""
+    after, offset = None, (page - 1) * per_page
+    if page_token:
+        value, key, page = decode_token("queue", _binding(filter, order), page_token, "page_token")
+        after, offset = Position(value, key), 0
+    items = reader.queue(filter, order, after, offset, per_page + 1)
+    return QueuePage(items[:per_page], reader.queue_total(filter), page, per_page, len(items) > per_page)
+
+
+def queue_token(filter: CandidateFilter, order: Order, position: Position, next_page: int = 1) -> str:
+    """The token that continues after `position`."""
+    return encode_token("queue", _binding(filter, order), [position.value, position.key, next_page])
+
+
+@lru_cache(maxsize=64)
+def _binding(filter: CandidateFilter, order: Order) -> str:
+    return binding_of([asdict(filter), order.value])

@@ -1,0 +1,47 @@
+"""Every path below the data directory, and nothing else."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from avocet_grpc.core.model import File
+
+PRIVATE = ".avocet"
+"""The service's own directory below the data directory."""
+
+LEDGER = "ledger.db"
+
+SHARED_FILES = {File.CANDIDATES: "sft_candidates.jsonl", File.APPROVED: "sft_approved.jsonl"}
+"""The names of the two files that other programs read, append to and rewrite."""
+
+
+@dataclass(frozen=True, slots=True)
+class DataDirectory:
+    """The paths below one data directory."""
+
+    root: Path
+
+    @property
+    def private(self) -> Path:
+        """The service's own directory: no other program needs it."""
+        return self.root / PRIVATE
+
+    @property
+    def ledger(self) -> Path:
+        """The ledger's database."""
+        return self.private / LEDGER
+
+    @property
+    def running(self) -> Path:
+        """Present while a server runs, and after one that did not stop cleanly."""
+        return self.private / "running"
+
+    @property
+    def owner(self) -> Path:
+        """Names the process that holds the directory, for the message of a second one."""
+        return self.private / "owner"
+
+    def shared_file(self, file: File) -> Path:
+        """One of the two shared files."""
+        return self.root / SHARED_FILES[file]
