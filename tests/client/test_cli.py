@@ -14,7 +14,9 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
+from avocet_client import ExportOptions
 from avocet_client.cli.app import app
+from avocet_client.cli.options import EXPORT
 from tests.client.terminal import Terminal
 from tests.support import BIN, SECRET, Server, make_run, record, write_records
 
@@ -77,6 +79,13 @@ def test_help_lists_every_command_and_the_exit_codes(shell: Shell) -> None:
         own = CliRunner().invoke(app, [command, "--help"], env={"COLUMNS": "160"}).stdout
         assert "--json" in own and "--address" in own and "AVOCET_TOKEN" in own
     assert "Exit codes: 0 done" in out and "client.toml" in out
+
+
+def test_an_export_has_a_flag_for_each_option_of_an_export() -> None:
+    assert {"filter", *EXPORT} == set(ExportOptions.__annotations__)
+    assert {f"--{name.replace('_', '-')}" for name in EXPORT} <= set(
+        CliRunner().invoke(app, ["export", "--help"], env={"COLUMNS": "160"}).stdout.split()
+    )
 
 
 def test_completion_is_offered(shell: Shell) -> None:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
+import inspect
 import json
 import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import avocet_client
 import avocet_client.api
+import avocet_client.calls
 from tests.support import ROOT
 
 PACKAGE = ROOT / "clients/python"
@@ -32,6 +36,7 @@ NAMES = [
     "DeadlineExceeded",
     "Export",
     "ExportCorrupted",
+    "ExportOptions",
     "ExportStateDict",
     "FailureCategory",
     "FieldViolation",
@@ -104,6 +109,69 @@ def test_the_exported_names_are_these_and_no_others() -> None:
 @pytest.mark.parametrize("kind", [avocet_client.CorrectionsClient, avocet_client.AsyncCorrectionsClient])
 def test_the_clients_methods_are_these_and_no_others(kind: type) -> None:
     assert [name for name in sorted(dir(kind)) if not name.startswith("_")] == CLIENT_METHODS
+
+
+METHODS = [name for name in CLIENT_METHODS if name != "channel"]
+SYNC_ONLY = {"close": "None", "export": "Export", "ingest_many": "Iterator[IngestResult]"}
+"""Methods that the async client has otherwise, with what the sync one returns."""
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_method_has_the_same_signature_in_both_clients(name: str) -> None:
+    sync = inspect.signature(getattr(avocet_client.CorrectionsClient, name))
+    other = inspect.signature(getattr(avocet_client.AsyncCorrectionsClient, name))
+    if name == "ingest_many":
+        stated = {"corrections": "Iterable[Correction] | AsyncIterable[Correction]"}
+        expected = [
+            each.replace(annotation=stated.get(each.name, each.annotation)) for each in sync.parameters.values()
+        ]
+        sync = sync.replace(parameters=expected)
+    assert list(other.parameters.values()) == list(sync.parameters.values())
+    if name in SYNC_ONLY:
+        assert sync.return_annotation == SYNC_ONLY[name]
+    else:
+        assert other.return_annotation == sync.return_annotation
+
+
+@pytest.mark.parametrize("name", [name for name in METHODS if name not in SYNC_ONLY])
+def test_a_method_has_the_arguments_of_the_call_that_it_makes(name: str) -> None:
+    method = inspect.signature(getattr(avocet_client.CorrectionsClient, name))
+    call = inspect.signature(getattr(avocet_client.calls, name))
+    assert list(method.parameters.values())[1:] == list(call.parameters.values())
+    assert call.return_annotation == f"Call[{method.return_annotation}]"
+
+
+@pytest.mark.parametrize("kind", [avocet_client.CorrectionsClient, avocet_client.AsyncCorrectionsClient])
+def test_each_method_is_written_out_in_its_class_with_documentation_of_its_own(kind: type) -> None:
+    for name in METHODS:
+        method = vars(kind)[name]
+        assert inspect.isfunction(method) and method.__module__ == kind.__module__
+        assert method.__doc__ and f"def {name}(" in inspect.getsource(method)
+
+
+@pytest.mark.parametrize("name", [name for name in METHODS if name not in SYNC_ONLY])
+@pytest.mark.parametrize("kind", [avocet_client.CorrectionsClient, avocet_client.AsyncCorrectionsClient])
+def test_a_method_passes_each_of_its_arguments_on(kind: Any, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    call = inspect.signature(getattr(avocet_client.calls, name))
+    carried: list[Any] = []
+
+    def carry_out(client: Any, call: Any) -> Any:
+        carried.append(call)
+        return asyncio.sleep(0) if kind is avocet_client.AsyncCorrectionsClient else None
+
+    monkeypatch.setattr(avocet_client.calls, name, lambda *args, **kwargs: call.bind(*args, **kwargs).arguments)
+    monkeypatch.setattr(kind, "_carry_out", carry_out)
+    given = {parameter: object() for parameter in call.parameters}
+    result = getattr(kind("127.0.0.1:1"), name)(**given)
+    if inspect.iscoroutine(result):
+        asyncio.run(result)
+    assert carried == [given]
+
+
+def test_an_export_refuses_an_option_that_does_not_exist() -> None:
+    client: Any = avocet_client.CorrectionsClient("127.0.0.1:1")
+    with pytest.raises(TypeError, match="colour"):
+        client.export(colour="blue")
 
 
 def test_the_stubs_load_nothing_else_of_the_package() -> None:

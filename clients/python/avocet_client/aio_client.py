@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Coroutine, Iterable
+from collections.abc import AsyncIterable, AsyncIterator, Iterable
 from types import TracebackType
-from typing import Any, Generic, ParamSpec, TypeVar, overload
+from typing import TypeVar, Unpack
 
 import grpc
 
@@ -15,81 +15,149 @@ from avocet_client.bulk import ingest_many_async
 from avocet_client.bulk_state import Correction, IngestResult
 from avocet_client.connection import Connection
 from avocet_client.errors import error_of_call
-from avocet_client.exports import AsyncExport, export_request
-from avocet_client.methods import described
-from avocet_client.words import CandidateFilter, SplitName
+from avocet_client.export_options import ExportOptions, export_request
+from avocet_client.exports import AsyncExport
+from avocet_client.v1 import corrections_pb2 as pb
+from avocet_client.words import Action, CandidateFilter, FailureCategory, Order
 
-P = ParamSpec("P")
 T = TypeVar("T")
-
-
-class _Method(Generic[P, T]):
-    """Carries out what a function of `calls` describes; it becomes a plain async method of the class."""
-
-    def __init__(self, build: Callable[P, calls.Call[T]]) -> None:
-        self._build = build
-
-    def __set_name__(self, owner: type, name: str) -> None:
-        build: Any = self._build
-
-        async def method(self: AsyncCorrectionsClient, *args: Any, **kwargs: Any) -> Any:
-            return await self._carry_out(build(*args, **kwargs))
-
-        setattr(owner, name, described(method, owner, name, build))
-
-    @overload
-    def __get__(self, client: None, owner: type) -> _Method[P, T]: ...
-    @overload
-    def __get__(self, client: AsyncCorrectionsClient, owner: type) -> Callable[P, Coroutine[Any, Any, T]]: ...
-    def __get__(self, client: AsyncCorrectionsClient | None, owner: type) -> Any:
-        raise NotImplementedError  # for type checkers: `__set_name__` has put a function in its place
 
 
 class AsyncCorrectionsClient(ClientBase[grpc.aio.Channel]):
     """`CorrectionsClient` for asyncio: the same methods, awaited, in one event loop. Use `async with`, or `close` it.
 
-    `target` is an address, or a `grpc.aio.Channel` of your own (made with `channel_options()`, or nothing is retried),
-    which is not closed.
+    `target` is an address or a `grpc.aio.Channel` of your own. Make the channel with `channel_options()`, or nothing is
+    retried. The client does not close your channel.
     """
 
-    list_runs = _Method(calls.list_runs)
-    import_run = _Method(calls.import_run)
-    queue = _Method(calls.queue)
-    get_candidate = _Method(calls.get_candidate)
-    submit = _Method(calls.submit)
-    undo = _Method(calls.undo)
-    stats = _Method(calls.stats)
-    get_config = _Method(calls.get_config)
-    set_config = _Method(calls.set_config)
-    ingest = _Method(calls.ingest)
+    async def list_runs(
+        self, *, page_size: int = 0, page_token: str = "", timeout: float | None = None
+    ) -> pb.ListRunsResponse:
+        """Return one page of the benchmark runs, newest name first. See `CorrectionsClient.list_runs`."""
+        return await self._carry_out(calls.list_runs(page_size=page_size, page_token=page_token, timeout=timeout))
+
+    async def import_run(self, run_id: str, *, timeout: float | None = None) -> pb.ImportResponse:
+        """Import a benchmark run's candidates. See `CorrectionsClient.import_run`."""
+        return await self._carry_out(calls.import_run(run_id, timeout=timeout))
+
+    async def queue(
+        self,
+        *,
+        page: int = 0,
+        per_page: int = 0,
+        page_token: str = "",
+        filter: CandidateFilter | None = None,
+        order: Order = "file",
+        timeout: float | None = None,
+    ) -> pb.QueueResponse:
+        """Return one page of the candidates in review. See `CorrectionsClient.queue`."""
+        call = calls.queue(
+            page=page, per_page=per_page, page_token=page_token, filter=filter, order=order, timeout=timeout
+        )
+        return await self._carry_out(call)
+
+    async def get_candidate(self, id: str, *, timeout: float | None = None) -> pb.Candidate:
+        """Return one candidate, in review or not. See `CorrectionsClient.get_candidate`."""
+        return await self._carry_out(calls.get_candidate(id, timeout=timeout))
+
+    async def submit(
+        self,
+        id: str,
+        *,
+        action: Action,
+        corrected_response: str = "",
+        failure_category: FailureCategory | None = None,
+        reviewer: str = "",
+        expected_revision: int | None = None,
+        request_id: str | None = None,
+        timeout: float | None = None,
+    ) -> pb.Candidate:
+        """Decide a candidate in review, and return it as the decision left it. See `CorrectionsClient.submit`."""
+        call = calls.submit(
+            id,
+            action=action,
+            corrected_response=corrected_response,
+            failure_category=failure_category,
+            reviewer=reviewer,
+            expected_revision=expected_revision,
+            request_id=request_id,
+            timeout=timeout,
+        )
+        return await self._carry_out(call)
+
+    async def undo(
+        self,
+        id: str,
+        *,
+        reviewer: str = "",
+        expected_revision: int | None = None,
+        request_id: str | None = None,
+        timeout: float | None = None,
+    ) -> pb.Candidate:
+        """Take back the last decision on a candidate, and return the candidate as it is then.
+
+        See `CorrectionsClient.undo`.
+        """
+        call = calls.undo(
+            id, reviewer=reviewer, expected_revision=expected_revision, request_id=request_id, timeout=timeout
+        )
+        return await self._carry_out(call)
+
+    async def stats(self, *, filter: CandidateFilter | None = None, timeout: float | None = None) -> pb.StatsResponse:
+        """Return counts of the candidates, and the store's revision. See `CorrectionsClient.stats`."""
+        return await self._carry_out(calls.stats(filter=filter, timeout=timeout))
+
+    async def get_config(self, *, timeout: float | None = None) -> pb.Config:
+        """Return the configuration that the service shares with the legacy application.
+
+        See `CorrectionsClient.get_config`.
+        """
+        return await self._carry_out(calls.get_config(timeout=timeout))
+
+    async def set_config(self, *, bench_results_dir: str, timeout: float | None = None) -> pb.Config:
+        """Set the directory of benchmark runs on the server: an absolute path, or "" for none.
+
+        See `CorrectionsClient.set_config`.
+        """
+        return await self._carry_out(calls.set_config(bench_results_dir=bench_results_dir, timeout=timeout))
+
+    async def ingest(
+        self,
+        *,
+        source: str,
+        task_type: str,
+        prompt: str,
+        correction: str,
+        response: str = "",
+        label: str | None = None,
+        request_id: str | None = None,
+        timeout: float | None = None,
+    ) -> pb.IngestResponse:
+        """Store a correction that a user of yours made, as an approved record. See `CorrectionsClient.ingest`."""
+        call = calls.ingest(
+            source=source,
+            task_type=task_type,
+            prompt=prompt,
+            response=response,
+            correction=correction,
+            label=label,
+            request_id=request_id,
+            timeout=timeout,
+        )
+        return await self._carry_out(call)
 
     def export(
         self,
         *,
-        filter: CandidateFilter | None = None,
         shard_index: int = 0,
         shard_count: int = 1,
-        split: SplitName | None = None,
-        validation_fraction: float = 0.1,
-        seed: int = 0,
         batch_size: int = 0,
-        at_revision: int = 0,
-        since_revision: int = 0,
         retry_for: float = RETRY_FOR_SECONDS,
         timeout: float | None = None,
+        **options: Unpack[ExportOptions],
     ) -> AsyncExport:
-        """As `CorrectionsClient.export`, to iterate over with `async for`."""
-        request = export_request(
-            filter=filter,
-            shard_index=shard_index,
-            shard_count=shard_count,
-            split=split,
-            validation_fraction=validation_fraction,
-            seed=seed,
-            batch_size=batch_size,
-            at_revision=at_revision,
-            since_revision=since_revision,
-        )
+        """As `CorrectionsClient.export`: iterate over the approved examples, with `async for`."""
+        request = export_request(options, shard_index=shard_index, shard_count=shard_count, batch_size=batch_size)
         return AsyncExport(self._streams("StreamExport"), request, retry_for, timeout)
 
     def ingest_many(
@@ -99,12 +167,12 @@ class AsyncCorrectionsClient(ClientBase[grpc.aio.Channel]):
         retry_for: float = RETRY_FOR_SECONDS,
         timeout: float | None = None,
     ) -> AsyncIterator[IngestResult]:
-        """As `CorrectionsClient.ingest_many`, to iterate over with `async for`; `corrections` may be async, too."""
+        """As `CorrectionsClient.ingest_many`: iterate over the results with `async for`. `corrections` may be async."""
         deadline = calls.timeout_of("StreamIngest", timeout)
         return ingest_many_async(self._streams("StreamIngest"), corrections, retry_for, deadline)
 
     async def close(self) -> None:
-        """Close the channel, if the client made it. Calls under way end; another call would connect again."""
+        """Close the channel, if the client made it. Calls under way end. A later call connects again."""
         if (channel := self._let_go()) is not None:
             await channel.close()
 

@@ -35,6 +35,7 @@ from avocet_client.errors import (
     Unauthorized,
     UnknownReason,
 )
+from avocet_client.export_options import ExportOptions
 from avocet_client.export_state import ExportStateDict
 from avocet_client.exports import AsyncExport, Export
 from avocet_client.render import to_dict, to_kto, to_openai, to_preference, to_sft
@@ -65,6 +66,7 @@ __all__ = [
     "DeadlineExceeded",
     "Export",
     "ExportCorrupted",
+    "ExportOptions",
     "ExportStateDict",
     "FailureCategory",
     "FieldViolation",

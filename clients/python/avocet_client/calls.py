@@ -1,7 +1,6 @@
-"""The unary methods without any I/O: each checks its arguments, and gives the request, its deadline, and how to read
-the answer. The sync and the async client carry the same calls out.
+"""The unary methods without any I/O: each checks its arguments and returns the call to make.
 
-`timeout` is in seconds, everywhere; None means the method's own of `service_config.json`.
+Both clients carry out these calls. `CorrectionsClient` documents each method; a test holds the three signatures equal.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Call(Generic[T]):
-    """One call to make."""
+    """One call to make: its request, its deadline in seconds, and how to read the answer."""
 
     method: str
     request: Any
@@ -40,16 +39,13 @@ def timeout_of(method: str, timeout: float | None) -> float:
 
 
 def list_runs(*, page_size: int = 0, page_token: str = "", timeout: float | None = None) -> Call[pb.ListRunsResponse]:
-    """One page of the benchmark runs, newest name first. `page_size` 0 means 50, at most 500."""
+    """The call of `CorrectionsClient.list_runs`."""
     request = pb.ListRunsRequest(page_size=page_size, page_token=page_token)
     return Call("ListRuns", request, timeout_of("ListRuns", timeout), _whole)
 
 
 def import_run(run_id: str, *, timeout: float | None = None) -> Call[pb.ImportResponse]:
-    """Take a benchmark run's candidates into the store; what is known already is skipped.
-
-    Raises RunNotFound, InvalidField. Not retried by itself; calling it again does no harm.
-    """
+    """The call of `CorrectionsClient.import_run`."""
     return Call("Import", pb.ImportRequest(run_id=run_id), timeout_of("Import", timeout), _whole)
 
 
@@ -62,10 +58,7 @@ def queue(
     order: Order = "file",
     timeout: float | None = None,
 ) -> Call[pb.QueueResponse]:
-    """One page of the candidates in review. Follow `next_page_token` to see each once; `page` (from 1) is for jumping.
-
-    `per_page` 0 means 20, at most 500. Raises InvalidField, also for a token with another filter or order.
-    """
+    """The call of `CorrectionsClient.queue`."""
     request = pb.QueueRequest(
         page=page,
         per_page=per_page,
@@ -77,7 +70,7 @@ def queue(
 
 
 def get_candidate(id: str, *, timeout: float | None = None) -> Call[pb.Candidate]:
-    """One candidate, in review or not. Raises CandidateNotFound."""
+    """The call of `CorrectionsClient.get_candidate`."""
     return Call("GetCandidate", pb.GetCandidateRequest(id=id), timeout_of("GetCandidate", timeout), _candidate)
 
 
@@ -92,11 +85,7 @@ def submit(
     request_id: str | None = None,
     timeout: float | None = None,
 ) -> Call[pb.Candidate]:
-    """Decide a candidate in review; `correct` needs a `corrected_response`. Gives it as the decision left it.
-
-    Durable when it returns. `request_id` is made where none is given. Raises CandidateNotFound, NotInReview,
-    RevisionMismatch, InvalidField.
-    """
+    """The call of `CorrectionsClient.submit`."""
     unspecified = pb.FAILURE_CATEGORY_UNSPECIFIED
     request = pb.SubmitRequest(
         id=id,
@@ -118,10 +107,7 @@ def undo(
     request_id: str | None = None,
     timeout: float | None = None,
 ) -> Call[pb.Candidate]:
-    """Take the last decision on a candidate back. Gives it as it is then.
-
-    Raises CandidateNotFound, AlreadyInReview, RevisionMismatch, InvalidField.
-    """
+    """The call of `CorrectionsClient.undo`."""
     request = pb.UndoRequest(
         id=id, reviewer=reviewer, request_id=request_id or new_request_id(), expected_revision=expected_revision
     )
@@ -129,21 +115,18 @@ def undo(
 
 
 def stats(*, filter: CandidateFilter | None = None, timeout: float | None = None) -> Call[pb.StatsResponse]:
-    """Counts of the candidates, and the store's revision."""
+    """The call of `CorrectionsClient.stats`."""
     request = pb.StatsRequest(filter=filter.message() if filter else None)
     return Call("Stats", request, timeout_of("Stats", timeout), _whole)
 
 
 def get_config(*, timeout: float | None = None) -> Call[pb.Config]:
-    """The configuration that the service shares with the legacy application."""
+    """The call of `CorrectionsClient.get_config`."""
     return Call("GetConfig", pb.GetConfigRequest(), timeout_of("GetConfig", timeout), _config)
 
 
 def set_config(*, bench_results_dir: str, timeout: float | None = None) -> Call[pb.Config]:
-    """Change the configuration: the directory of benchmark runs on the server, absolute, or "" for none.
-
-    Raises InvalidField, ConfigUnreadable. Not retried by itself; calling it again does no harm.
-    """
+    """The call of `CorrectionsClient.set_config`."""
     request = pb.SetConfigRequest(config=pb.Config(bench_results_dir=bench_results_dir))
     return Call("SetConfig", request, timeout_of("SetConfig", timeout), _config)
 
@@ -159,11 +142,7 @@ def ingest(
     request_id: str | None = None,
     timeout: float | None = None,
 ) -> Call[pb.IngestResponse]:
-    """Store a correction that a user of yours made, as an approved record. Durable when it returns.
-
-    Raises IngestionNotConfigured, TokenMissing, TokenRefused, InvalidField; keep the correction on TryLater and
-    TransportError, and send it again with the error's `request_id`.
-    """
+    """The call of `CorrectionsClient.ingest`."""
     request = pb.IngestRequest(
         source=source,
         task_type=task_type,

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from types import TracebackType
-from typing import Any, Generic, ParamSpec, TypeVar, overload
+from typing import Any, TypeVar, Unpack
 
 import grpc
 
@@ -15,90 +15,171 @@ from avocet_client.bulk import ingest_many
 from avocet_client.bulk_state import Correction, IngestResult
 from avocet_client.connection import Connection
 from avocet_client.errors import error_of_call
-from avocet_client.exports import Export, export_request
-from avocet_client.methods import described
-from avocet_client.words import CandidateFilter, SplitName
+from avocet_client.export_options import ExportOptions, export_request
+from avocet_client.exports import Export
+from avocet_client.v1 import corrections_pb2 as pb
+from avocet_client.words import Action, CandidateFilter, FailureCategory, Order
 
-P = ParamSpec("P")
 T = TypeVar("T")
 
 
-class _Method(Generic[P, T]):
-    """Carries out what a function of `calls` describes; it becomes a plain method of the class."""
-
-    def __init__(self, build: Callable[P, calls.Call[T]]) -> None:
-        self._build = build
-
-    def __set_name__(self, owner: type, name: str) -> None:
-        build: Any = self._build
-
-        def method(self: CorrectionsClient, *args: Any, **kwargs: Any) -> Any:
-            return self._carry_out(build(*args, **kwargs))
-
-        setattr(owner, name, described(method, owner, name, build))
-
-    @overload
-    def __get__(self, client: None, owner: type) -> _Method[P, T]: ...
-    @overload
-    def __get__(self, client: CorrectionsClient, owner: type) -> Callable[P, T]: ...
-    def __get__(self, client: CorrectionsClient | None, owner: type) -> Any:
-        raise NotImplementedError  # for type checkers: `__set_name__` has put a function in its place
-
-
 class CorrectionsClient(ClientBase[grpc.Channel]):
-    """Calls the corrections service. Safe for threads; use it as a context manager, or `close` it.
+    """Calls the corrections service. Safe for threads. Use it as a context manager, or `close` it.
 
-    `target` is an address, or a channel of your own (made with `channel_options()`, or nothing is retried), which is
-    not closed. `token` is sent as `authorization: Bearer` with every call: without `tls`, in the clear. `options` are
-    channel options that win over this client's.
+    `target` is an address or a channel of your own. Make the channel with `channel_options()`, or nothing is retried.
+    The client does not close your channel. `token` is sent as `authorization: Bearer` with every call; without `tls` it
+    is not encrypted. `options` are channel options that win over this client's.
 
-    A client of an address connects at its first call, and once more in a process that was forked or unpickled it.
+    A client of an address connects at its first call. It connects again in a process that was forked or unpickled it.
+
+    `timeout` is in seconds in every method. None means the method's own deadline of `service_config.json`.
     """
 
-    list_runs = _Method(calls.list_runs)
-    import_run = _Method(calls.import_run)
-    queue = _Method(calls.queue)
-    get_candidate = _Method(calls.get_candidate)
-    submit = _Method(calls.submit)
-    undo = _Method(calls.undo)
-    stats = _Method(calls.stats)
-    get_config = _Method(calls.get_config)
-    set_config = _Method(calls.set_config)
-    ingest = _Method(calls.ingest)
+    def list_runs(
+        self, *, page_size: int = 0, page_token: str = "", timeout: float | None = None
+    ) -> pb.ListRunsResponse:
+        """Return one page of the benchmark runs, newest name first. `page_size` 0 means 50, at most 500."""
+        return self._carry_out(calls.list_runs(page_size=page_size, page_token=page_token, timeout=timeout))
+
+    def import_run(self, run_id: str, *, timeout: float | None = None) -> pb.ImportResponse:
+        """Import a benchmark run's candidates. What the store knows already is skipped.
+
+        Raises RunNotFound, InvalidField. It is not retried by itself; to call it again does no harm.
+        """
+        return self._carry_out(calls.import_run(run_id, timeout=timeout))
+
+    def queue(
+        self,
+        *,
+        page: int = 0,
+        per_page: int = 0,
+        page_token: str = "",
+        filter: CandidateFilter | None = None,
+        order: Order = "file",
+        timeout: float | None = None,
+    ) -> pb.QueueResponse:
+        """Return one page of the candidates in review.
+
+        Follow `next_page_token` to see each candidate once. `page` (from 1) jumps to a page. `per_page` 0 means 20, at
+        most 500. Raises InvalidField, also for a token that comes with another filter or order.
+        """
+        call = calls.queue(
+            page=page, per_page=per_page, page_token=page_token, filter=filter, order=order, timeout=timeout
+        )
+        return self._carry_out(call)
+
+    def get_candidate(self, id: str, *, timeout: float | None = None) -> pb.Candidate:
+        """Return one candidate, in review or not. Raises CandidateNotFound."""
+        return self._carry_out(calls.get_candidate(id, timeout=timeout))
+
+    def submit(
+        self,
+        id: str,
+        *,
+        action: Action,
+        corrected_response: str = "",
+        failure_category: FailureCategory | None = None,
+        reviewer: str = "",
+        expected_revision: int | None = None,
+        request_id: str | None = None,
+        timeout: float | None = None,
+    ) -> pb.Candidate:
+        """Decide a candidate in review, and return it as the decision left it. The decision is then durable.
+
+        `correct` needs a `corrected_response`. A `request_id` is made if none is given. Raises CandidateNotFound,
+        NotInReview, RevisionMismatch, InvalidField.
+        """
+        call = calls.submit(
+            id,
+            action=action,
+            corrected_response=corrected_response,
+            failure_category=failure_category,
+            reviewer=reviewer,
+            expected_revision=expected_revision,
+            request_id=request_id,
+            timeout=timeout,
+        )
+        return self._carry_out(call)
+
+    def undo(
+        self,
+        id: str,
+        *,
+        reviewer: str = "",
+        expected_revision: int | None = None,
+        request_id: str | None = None,
+        timeout: float | None = None,
+    ) -> pb.Candidate:
+        """Take back the last decision on a candidate, and return the candidate as it is then.
+
+        Raises CandidateNotFound, AlreadyInReview, RevisionMismatch, InvalidField.
+        """
+        call = calls.undo(
+            id, reviewer=reviewer, expected_revision=expected_revision, request_id=request_id, timeout=timeout
+        )
+        return self._carry_out(call)
+
+    def stats(self, *, filter: CandidateFilter | None = None, timeout: float | None = None) -> pb.StatsResponse:
+        """Return counts of the candidates, and the store's revision."""
+        return self._carry_out(calls.stats(filter=filter, timeout=timeout))
+
+    def get_config(self, *, timeout: float | None = None) -> pb.Config:
+        """Return the configuration that the service shares with the legacy application."""
+        return self._carry_out(calls.get_config(timeout=timeout))
+
+    def set_config(self, *, bench_results_dir: str, timeout: float | None = None) -> pb.Config:
+        """Set the directory of benchmark runs on the server: an absolute path, or "" for none.
+
+        Raises InvalidField, ConfigUnreadable. It is not retried by itself; to call it again does no harm.
+        """
+        return self._carry_out(calls.set_config(bench_results_dir=bench_results_dir, timeout=timeout))
+
+    def ingest(
+        self,
+        *,
+        source: str,
+        task_type: str,
+        prompt: str,
+        correction: str,
+        response: str = "",
+        label: str | None = None,
+        request_id: str | None = None,
+        timeout: float | None = None,
+    ) -> pb.IngestResponse:
+        """Store a correction that a user of yours made, as an approved record. It is durable when this returns.
+
+        Raises IngestionNotConfigured, TokenMissing, TokenRefused, InvalidField. After TryLater or TransportError keep
+        the correction, and send it again with the error's `request_id`.
+        """
+        call = calls.ingest(
+            source=source,
+            task_type=task_type,
+            prompt=prompt,
+            response=response,
+            correction=correction,
+            label=label,
+            request_id=request_id,
+            timeout=timeout,
+        )
+        return self._carry_out(call)
 
     def export(
         self,
         *,
-        filter: CandidateFilter | None = None,
         shard_index: int = 0,
         shard_count: int = 1,
-        split: SplitName | None = None,
-        validation_fraction: float = 0.1,
-        seed: int = 0,
         batch_size: int = 0,
-        at_revision: int = 0,
-        since_revision: int = 0,
         retry_for: float = RETRY_FOR_SECONDS,
         timeout: float | None = None,
+        **options: Unpack[ExportOptions],
     ) -> Export:
         """Iterate over the approved examples, each once, in order of approval, as they are at one revision.
 
-        Shards are disjoint and together complete; `split` is one side of another split, with `validation_fraction`
-        and `seed`. `at_revision` pins the revision (0: now), `since_revision` leaves out what was approved before it.
-        `batch_size` 0 is the server's choice. A broken stream is continued, for an outage of up to `retry_for` seconds;
-        `timeout` bounds one stream, and the next continues it.
+        `options` are those of `ExportOptions`: filter, split, revisions. The `shard_count` shards are disjoint and
+        together complete. `batch_size` 0 is the server's choice. A broken stream is continued, over an outage of up to
+        `retry_for` seconds. `timeout` bounds one stream; the next stream continues it.
         """
-        request = export_request(
-            filter=filter,
-            shard_index=shard_index,
-            shard_count=shard_count,
-            split=split,
-            validation_fraction=validation_fraction,
-            seed=seed,
-            batch_size=batch_size,
-            at_revision=at_revision,
-            since_revision=since_revision,
-        )
+        request = export_request(options, shard_index=shard_index, shard_count=shard_count, batch_size=batch_size)
         return Export(self._streams("StreamExport"), request, retry_for, timeout)
 
     def ingest_many(
@@ -108,19 +189,19 @@ class CorrectionsClient(ClientBase[grpc.Channel]):
         retry_for: float = RETRY_FOR_SECONDS,
         timeout: float | None = None,
     ) -> Iterator[IngestResult]:
-        """Store many corrections over one stream; gives a result for each, in order, once it is durable or refused.
+        """Store many corrections over one stream. Iterate over the results; nothing is sent before you do.
 
-        `corrections` is read as fast as the server stores, and sent 200 at a time: a source that gives one now and then
-        is better served by `ingest`. A broken stream is continued without storing anything twice, for an outage of up
-        to `retry_for` seconds; `timeout` bounds one stream. Results have to be iterated over for anything to be sent.
-        Raises what `ingest` raises for the whole call, and what `corrections` raises; an item's own error is in its
-        result. With request ids of your own, what was sent before an error may be sent again.
+        There is one result for each correction, in order, once it is durable or refused; a refused one has its error.
+        `corrections` is read as fast as the server stores, and sent 200 at a time. For a source that has one now and
+        then use `ingest`. A broken stream is continued, over an outage of up to `retry_for` seconds, and nothing is
+        stored twice. `timeout` bounds one stream. With request ids of your own, a correction that was sent before an
+        error may be sent again. Raises what `ingest` raises, for the whole call, and what `corrections` raises.
         """
         deadline = calls.timeout_of("StreamIngest", timeout)
         return ingest_many(self._streams("StreamIngest"), corrections, retry_for, deadline)
 
     def close(self) -> None:
-        """Close the channel, if the client made it. Calls under way end; another call would connect again."""
+        """Close the channel, if the client made it. Calls under way end. A later call connects again."""
         if (channel := self._let_go()) is not None:
             channel.close()
 

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Unpack
 
 import datasets
 import numpy as np
 from datasets.iterable_dataset import _BaseExamplesIterable
 
 from avocet_client.client import CorrectionsClient
+from avocet_client.export_options import ExportOptions
 from avocet_client.render import Render, Row, to_sft
 from avocet_client.rows import Rows, pinned
-from avocet_client.words import CandidateFilter, SplitName
 
 
 def iterable_dataset(
@@ -20,31 +20,20 @@ def iterable_dataset(
     *,
     render: Render = to_sft,
     num_shards: int = 1,
-    filter: CandidateFilter | None = None,
-    split: SplitName | None = None,
-    validation_fraction: float = 0.1,
-    seed: int = 0,
-    at_revision: int = 0,
-    since_revision: int = 0,
+    **options: Unpack[ExportOptions],
 ) -> datasets.IterableDataset:
-    """The export's rows, as `render` makes them, read from the service while they are iterated over.
+    """Return a data set of the export's rows, as `render` makes them. It reads from the service while you iterate.
 
-    `num_shards` is how many readers there can be: each of the server's shards is read by one node's one worker. Take a
-    multiple of nodes times workers; `datasets.distributed.split_dataset_by_node` then gives each node its own shards,
-    and the server sends each example once in all. The data set is pinned to one revision, that of now where
-    `at_revision` is 0: nodes that shall share an export have to state the same one.
+    `options` are those of `ExportOptions`. The data set is pinned to one revision: the present one, if `at_revision` is
+    not given. Nodes that share an export must all give the same one.
 
-    Its `state_dict()` and `load_state_dict()` continue at the very row, without reading again what came before it.
+    `num_shards` is the largest number of readers. One worker of one node reads each of the server's shards. Take a
+    multiple of nodes times workers. `datasets.distributed.split_dataset_by_node` then gives each node its own shards,
+    and the server sends each example once in all.
+
+    `state_dict()` and `load_state_dict()` continue at the very row, and read nothing again that came before it.
     """
-    arguments = {
-        "filter": filter,
-        "split": split,
-        "validation_fraction": validation_fraction,
-        "seed": seed,
-        "at_revision": at_revision,
-        "since_revision": since_revision,
-    }
-    export = _ExportIterable(client, render, list(range(num_shards)), num_shards, pinned(client, arguments))
+    export = _ExportIterable(client, render, list(range(num_shards)), num_shards, pinned(client, options))
     return datasets.IterableDataset(export)
 
 
@@ -54,20 +43,20 @@ class _ExportIterable(_BaseExamplesIterable):  # type: ignore[misc]
     _sleep_on_threads_shutdown = False
 
     def __init__(
-        self, client: CorrectionsClient, render: Render, shards: list[int], count: int, arguments: dict[str, Any]
+        self, client: CorrectionsClient, render: Render, shards: list[int], count: int, options: ExportOptions
     ) -> None:
         super().__init__()
         self._client = client
         self._render = render
         self._shards = shards
         self._count = count
-        self._arguments = arguments
+        self._options = options
 
     def __iter__(self) -> Iterator[tuple[str, Row]]:
         state = self._state_dict or self._fresh_state()
         while state["shard_idx"] < len(self._shards):
             shard = self._shards[state["shard_idx"]]
-            export = self._client.export(shard_index=shard, shard_count=self._count, **self._arguments)
+            export = self._client.export(shard_index=shard, shard_count=self._count, **self._options)
             rows = Rows(export, self._render)
             if state["rows"] is not None:
                 rows.load_state_dict(state["rows"])
@@ -102,4 +91,4 @@ class _ExportIterable(_BaseExamplesIterable):  # type: ignore[misc]
         return {"shard_idx": 0, "rows": None, "type": type(self).__name__}
 
     def _with(self, shards: list[int]) -> _ExportIterable:
-        return _ExportIterable(self._client, self._render, shards, self._count, self._arguments)
+        return _ExportIterable(self._client, self._render, shards, self._count, self._options)

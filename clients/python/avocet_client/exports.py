@@ -18,35 +18,6 @@ from avocet_client.export_state import ExportState, ExportStateDict
 from avocet_client.jsonl import JsonlDownload, Progress
 from avocet_client.render import Render, to_dict
 from avocet_client.v1 import corrections_pb2 as pb
-from avocet_client.words import SPLITS, CandidateFilter, SplitName, number
-
-
-def export_request(
-    *,
-    filter: CandidateFilter | None = None,
-    shard_index: int = 0,
-    shard_count: int = 1,
-    split: SplitName | None = None,
-    validation_fraction: float = 0.1,
-    seed: int = 0,
-    batch_size: int = 0,
-    at_revision: int = 0,
-    since_revision: int = 0,
-) -> pb.StreamExportRequest:
-    """What an export asks for; `CorrectionsClient.export` explains it."""
-    side = None
-    if split is not None:
-        name = number("split", split, SPLITS)
-        side = pb.Split(name=name, validation_fraction=validation_fraction, seed=seed)
-    return pb.StreamExportRequest(
-        filter=filter.message() if filter else None,
-        shard_index=shard_index,
-        shard_count=shard_count,
-        split=side,
-        batch_size=batch_size,
-        at_revision=at_revision,
-        since_revision=since_revision,
-    )
 
 
 class _Export:

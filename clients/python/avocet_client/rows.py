@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, TypedDict
 
 from avocet_client.client import CorrectionsClient
+from avocet_client.export_options import ExportOptions
 from avocet_client.export_state import ExportStateDict
 from avocet_client.exports import Export
 from avocet_client.render import Render, Row, rows
@@ -45,14 +46,14 @@ class Rows(Iterator[Row]):
         self._export.close()
 
 
-def pinned(client: CorrectionsClient, arguments: dict[str, Any]) -> dict[str, Any]:
-    """The arguments of an export, with the revision that it has now where they state none.
+def pinned(client: CorrectionsClient, options: ExportOptions) -> ExportOptions:
+    """Return the options with a revision: the present one, if they state none.
 
     Workers that open their streams one after another then read the same examples.
     """
-    if arguments.get("at_revision"):
-        return arguments
-    probe = client.export(**arguments | {"batch_size": 1})
+    if options.get("at_revision"):
+        return options
+    probe = client.export(batch_size=1, **options)
     next(probe, None)
     probe.close()
-    return arguments | {"at_revision": probe.revision}
+    return {**options, "at_revision": probe.revision}

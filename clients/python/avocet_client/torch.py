@@ -3,26 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, Unpack
 
 import torch.distributed
 import torch.utils.data
 
 from avocet_client.client import CorrectionsClient
+from avocet_client.export_options import ExportOptions
 from avocet_client.render import Render, Row, to_sft
 from avocet_client.rows import Rows, pinned
-from avocet_client.words import CandidateFilter, SplitName
 
 
 class ExportDataset(torch.utils.data.IterableDataset[Row]):  # type: ignore[misc, unused-ignore]
-    """The export's rows, as `render` makes them, read from the service while they are iterated over.
+    """The export's rows, as `render` makes them. It reads from the service while you iterate.
 
-    Each rank and each worker of its DataLoader reads a shard of the server's own: disjoint, together complete, and sent
-    once. Rank and number of ranks are those of `torch.distributed` where it is initialised, unless stated. The data set
-    is pinned to one revision, that of now where `at_revision` is 0: ranks have to state the same one.
+    `options` are those of `ExportOptions`. The data set is pinned to one revision: the present one, if `at_revision` is
+    not given. All ranks must give the same one.
 
-    `state_dict()` and `load_state_dict()` continue at the very row, here without workers; with workers,
-    torchdata's `StatefulDataLoader` calls them in each.
+    Each worker of each rank's DataLoader reads a shard of its own. The shards are disjoint and together complete.
+    `rank` and `world_size` are those of `torch.distributed` if it is initialised, unless you give them.
+
+    `state_dict()` and `load_state_dict()` continue at the very row, without workers. With workers, torchdata's
+    `StatefulDataLoader` calls them in each worker.
     """
 
     def __init__(
@@ -32,12 +34,7 @@ class ExportDataset(torch.utils.data.IterableDataset[Row]):  # type: ignore[misc
         render: Render = to_sft,
         rank: int | None = None,
         world_size: int | None = None,
-        filter: CandidateFilter | None = None,
-        split: SplitName | None = None,
-        validation_fraction: float = 0.1,
-        seed: int = 0,
-        at_revision: int = 0,
-        since_revision: int = 0,
+        **options: Unpack[ExportOptions],
     ) -> None:
         self._client = client
         self._render = render
@@ -45,29 +42,20 @@ class ExportDataset(torch.utils.data.IterableDataset[Row]):  # type: ignore[misc
         self._rank = rank if rank is not None else torch.distributed.get_rank() if distributed else 0
         ranks = torch.distributed.get_world_size() if distributed else 1
         self._world_size = world_size if world_size is not None else ranks
-        arguments = {
-            "filter": filter,
-            "split": split,
-            "validation_fraction": validation_fraction,
-            "seed": seed,
-            "at_revision": at_revision,
-            "since_revision": since_revision,
-        }
-        self._arguments = pinned(client, arguments)
+        self._options = pinned(client, options)
         self._rows: Rows | None = None
         self._start: Mapping[str, Any] | None = None
 
     @property
     def revision(self) -> int:
         """The revision that the data set is pinned to."""
-        revision: int = self._arguments["at_revision"]
-        return revision
+        return self._options["at_revision"]
 
     def __iter__(self) -> Iterator[Row]:
         worker = torch.utils.data.get_worker_info()
         index, workers = (worker.id, worker.num_workers) if worker else (0, 1)
         part, parts = self._rank * workers + index, self._world_size * workers
-        export = self._client.export(shard_index=part, shard_count=parts, **self._arguments)
+        export = self._client.export(shard_index=part, shard_count=parts, **self._options)
         self._rows = Rows(export, self._render)
         if self._start:
             self._rows.load_state_dict(self._start)

@@ -14,12 +14,11 @@ from typing import Annotated
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from avocet_client.cli.options import Side, word
 from avocet_client.cli.session import Session
+from avocet_client.export_options import ExportOptions
 from avocet_client.exports import Export
 from avocet_client.jsonl import Progress as OnProgress
 from avocet_client.render import Render, rows, to_dict, to_kto, to_openai, to_preference, to_sft
-from avocet_client.words import CandidateFilter
 
 SHOW_EACH = 1_000
 """Examples to standard output between two looks of the progress bar."""
@@ -46,7 +45,7 @@ RENDERERS: dict[Format, Render] = {
 
 def export(
     session: Session,
-    filter: CandidateFilter,
+    options: ExportOptions,
     out: Annotated[
         Path | None, typer.Option("--out", "-o", metavar="FILE", help="Write there; without it to standard output.")
     ] = None,
@@ -54,11 +53,6 @@ def export(
         Format, typer.Option("--format", "-f", help="TRL's or OpenAI's rows, or all that there is of an example.")
     ] = Format.ALL,
     shard: Annotated[str, typer.Option(metavar="I/N", help="One of N disjoint shards, from 0/N.")] = "0/1",
-    split: Annotated[Side | None, typer.Option(help="One side of a split.")] = None,
-    validation_fraction: Annotated[float, typer.Option(min=0, max=1, help="The share that is held out.")] = 0.1,
-    seed: Annotated[int, typer.Option(help="Another seed makes another split.")] = 0,
-    at_revision: Annotated[int, typer.Option(help="As the store was then; 0 is now.")] = 0,
-    since_revision: Annotated[int, typer.Option(help="Only what was approved after it.")] = 0,
 ) -> None:
     """Export the approved examples as JSON lines.
 
@@ -67,16 +61,7 @@ def export(
     matched = re.fullmatch(r"(\d+)/(\d+)", shard)
     if matched is None:
         raise ValueError(f"--shard is I/N, for example 0/4; it is {shard}")
-    made = session.client.export(
-        filter=filter,
-        shard_index=int(matched[1]),
-        shard_count=int(matched[2]),
-        split=word(split),
-        validation_fraction=validation_fraction,
-        seed=seed,
-        at_revision=at_revision,
-        since_revision=since_revision,
-    )
+    made = session.client.export(shard_index=int(matched[1]), shard_count=int(matched[2]), **options)
     session.reach()
     if out is None:
         _print(session, made, RENDERERS[format])

@@ -8,6 +8,7 @@ from typing import Annotated, Any, get_args
 import typer
 
 import avocet_client.words as words
+from avocet_client.export_options import VALIDATION_FRACTION, ExportOptions
 from avocet_client.words import CandidateFilter
 
 
@@ -29,6 +30,10 @@ def word(choice: Any) -> Any:
 
 def _connection(*names: str, env: str, help: str, metavar: str | None = None) -> Any:
     return typer.Option(*names, envvar=env, help=help, metavar=metavar, rich_help_panel="Connection")
+
+
+def _which(name: str, help: str, **limits: Any) -> Any:
+    return typer.Option(name, help=help, rich_help_panel="Which examples", **limits)
 
 
 def _filter(name: str, help: str) -> Any:
@@ -81,14 +86,33 @@ FILTER: Options = {
     "min_quality_score": (Annotated[float | None, _filter("--min-quality", "Scored at least so.")], None),
     "max_quality_score": (Annotated[float | None, _filter("--max-quality", "Scored at most so.")], None),
 }
-"""What stands in for a command's parameter `filter`."""
+"""The flags of a command that has a parameter `filter`."""
+
+EXPORT: Options = {
+    "split": (Annotated[Side | None, _which("--split", "One side of a split.")], None),
+    "validation_fraction": (
+        Annotated[float, _which("--validation-fraction", "The share of the validation side.", min=0, max=1)],
+        VALIDATION_FRACTION,
+    ),
+    "seed": (Annotated[int, _which("--seed", "Another seed makes another split.")], 0),
+    "at_revision": (Annotated[int, _which("--at-revision", "As the store was at this revision; 0 is now.")], 0),
+    "since_revision": (Annotated[int, _which("--since-revision", "Only what was approved after this revision.")], 0),
+}
+"""The flags, beside those of the filter, of a command that has a parameter `options`."""
 
 
 def filter_of(arguments: dict[str, Any]) -> CandidateFilter:
-    """Take the filter's options out of the arguments, and give the filter that they state."""
+    """Take the flags of `FILTER` out of the arguments, and return the filter that they state."""
     stated = {name: arguments.pop(name) for name in FILTER}
     stated["failure_categories"] = [word(category) for category in stated["failure_categories"] or ()]
     return CandidateFilter(**{name: value for name, value in stated.items() if value is not None})
+
+
+def export_options_of(arguments: dict[str, Any]) -> ExportOptions:
+    """Take the flags of `FILTER` and `EXPORT` out of the arguments, and return the options that they state."""
+    stated: Any = {name: arguments.pop(name) for name in EXPORT}
+    options: ExportOptions = stated | {"filter": filter_of(arguments), "split": word(stated["split"])}
+    return options
 
 
 Category = Annotated[CategoryName | None, typer.Option("--category", help="What was wrong with the model's response.")]

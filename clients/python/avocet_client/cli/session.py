@@ -7,14 +7,14 @@ import inspect
 import json
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import typer
 from rich.console import Console
 
-from avocet_client.cli.options import COMMON, FILTER, filter_of
+from avocet_client.cli.options import COMMON, EXPORT, FILTER, Options, export_options_of, filter_of
 from avocet_client.cli.settings import client_of, settings_of
 from avocet_client.client import CorrectionsClient
 from avocet_client.errors import (
@@ -41,6 +41,7 @@ _CODES: tuple[tuple[type[CorrectionsError], int], ...] = (
     (TransportError, UNAVAILABLE),
     (ExportCorrupted, CORRUPTED),
 )
+_MADE_OF_FLAGS: Mapping[str, Options] = {"filter": FILTER, "options": FILTER | EXPORT}
 
 
 @dataclass(frozen=True)
@@ -65,11 +66,12 @@ class Session:
 
 
 def with_session(command: Callable[..., int | None]) -> Callable[..., None]:
-    """`command` as typer takes it: in place of its `Session` the flags for one, in place of a `filter` its flags."""
+    """Return `command` as typer takes it: flags stand for its `Session`, and for its `filter` or `options`."""
     own = list(inspect.signature(command, eval_str=True).parameters.values())[1:]
-    options = COMMON | (FILTER if any(parameter.name == "filter" for parameter in own) else {})
+    made_of = [flags for name, flags in _MADE_OF_FLAGS.items() if any(each.name == name for each in own)]
+    options = COMMON | (made_of[0] if made_of else {})
     parameters = [
-        *(each.replace(kind=inspect.Parameter.KEYWORD_ONLY) for each in own if each.name != "filter"),
+        *(each.replace(kind=inspect.Parameter.KEYWORD_ONLY) for each in own if each.name not in _MADE_OF_FLAGS),
         *(
             inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
             for name, (annotation, default) in options.items()
@@ -91,7 +93,9 @@ def _carry_out(command: Callable[..., int | None], arguments: dict[str, Any]) ->
     as_json, err = flags.pop("as_json"), Console(stderr=True)
     try:
         settings = settings_of(flags)
-        if "task_types" in arguments:
+        if EXPORT.keys() <= arguments.keys():
+            arguments["options"] = export_options_of(arguments)
+        elif FILTER.keys() <= arguments.keys():
             arguments["filter"] = filter_of(arguments)
         if "reviewer" in arguments:
             arguments["reviewer"] = arguments["reviewer"] or settings.get("reviewer") or getpass.getuser()

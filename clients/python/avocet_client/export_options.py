@@ -1,0 +1,58 @@
+"""Which examples an export has: the options that every kind of export takes, stated once."""
+
+from __future__ import annotations
+
+from typing import TypedDict
+
+from avocet_client.v1 import corrections_pb2 as pb
+from avocet_client.words import SPLITS, CandidateFilter, SplitName, number
+
+VALIDATION_FRACTION = 0.1
+
+
+class ExportOptions(TypedDict, total=False):
+    """Which examples an export has. Every option may be left out; all of them are keyword arguments.
+
+    filter: only the examples that match it.
+    split: "train" or "validation": one side of a split of all examples. Without it, the export has both sides.
+    validation_fraction: the share of the validation side, from 0 to 1. Without it, 0.1.
+    seed: another seed makes another split. Without it, 0.
+    at_revision: the examples as they were at this revision of the store. Without it, or 0: as they are now.
+    since_revision: only the examples that were approved after this revision. Without it, or 0: all.
+    """
+
+    filter: CandidateFilter | None
+    split: SplitName | None
+    validation_fraction: float
+    seed: int
+    at_revision: int
+    since_revision: int
+
+
+def export_request(
+    options: ExportOptions, *, shard_index: int = 0, shard_count: int = 1, batch_size: int = 0
+) -> pb.StreamExportRequest:
+    """Return the request that the options state. Raises TypeError for an unknown option, ValueError for a bad word."""
+    if unknown := sorted(options.keys() - ExportOptions.__annotations__.keys()):
+        raise TypeError(f"an export has no option {', '.join(unknown)}")
+    filter = options.get("filter")
+    return pb.StreamExportRequest(
+        filter=filter.message() if filter else None,
+        shard_index=shard_index,
+        shard_count=shard_count,
+        split=_split(options),
+        batch_size=batch_size,
+        at_revision=options.get("at_revision", 0),
+        since_revision=options.get("since_revision", 0),
+    )
+
+
+def _split(options: ExportOptions) -> pb.Split | None:
+    side = options.get("split")
+    if side is None:
+        return None
+    return pb.Split(
+        name=number("split", side, SPLITS),
+        validation_fraction=options.get("validation_fraction", VALIDATION_FRACTION),
+        seed=options.get("seed", 0),
+    )
