@@ -14,9 +14,11 @@ from typing import Any, NoReturn
 
 import structlog
 
+from avocet_grpc import __version__
 from avocet_grpc.adapters.bench_runs import BenchRuns
 from avocet_grpc.adapters.config_file import YamlConfigFile
 from avocet_grpc.core.errors import CorrectionsError, StorageFailed, StorageFull
+from avocet_grpc.core.model import ServerVersion
 from avocet_grpc.edge.address import Address, CannotListen, bind
 from avocet_grpc.edge.async_ledger import Backend
 from avocet_grpc.edge.auth.credentials import watch_credentials
@@ -32,6 +34,7 @@ from avocet_grpc.maintenance.lock import DataDirectoryLock, DataDirectoryTaken
 from avocet_grpc.settings import Settings
 from avocet_grpc.shared_files.patch import ignore_sigio
 from avocet_grpc.shared_files.syncer import Syncer
+from avocet_grpc.store import schema
 from avocet_grpc.store.soundness import LedgerUnusable
 from avocet_grpc.store.sqlite import SqliteStore
 from avocet_grpc.telemetry import logs
@@ -118,7 +121,8 @@ class Parts:
         )
         stack.callback(self.store.close)
         config = YamlConfigFile(settings.config_dir)
-        self.backend = Backend(self.store, BenchRuns(config.bench_results_dir), config)
+        version = ServerVersion(__version__, "sqlite", schema.VERSION, time.time())
+        self.backend = Backend(self.store, BenchRuns(config.bench_results_dir), config, version)
         stack.callback(self.backend.close)
         self.syncer = Syncer(self.store, settings.data_dir)
         self.metrics = self._measured(settings, access, stack) if settings.metrics_listen else None

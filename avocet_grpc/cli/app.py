@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+from avocet_grpc import __version__
 from avocet_grpc.cli import maintenance, token
 from avocet_grpc.settings import LIMITS, Limits, Settings
 
@@ -27,8 +28,18 @@ app.command()(maintenance.verify)
 app.command()(maintenance.rebuild)
 
 
+def _say_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
 @app.callback()
-def root() -> None:
+def root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_say_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
     """Reviews what models answered, and serves the corrections as training data over gRPC."""
 
 

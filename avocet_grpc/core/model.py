@@ -227,6 +227,16 @@ class Imported:
 
 
 @dataclass(frozen=True, slots=True)
+class ServerVersion:
+    """What one server runs: its own version, its store's engine and schema, and the Unix time at which it started."""
+
+    version: str
+    engine: str
+    schema_version: int
+    started_at: float
+
+
+@dataclass(frozen=True, slots=True)
 class Split:
     """A stable part of the examples: `validation` or its complement, by a seeded hash of the id."""
 

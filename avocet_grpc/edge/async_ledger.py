@@ -9,6 +9,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, TypeVar
 
 from avocet_grpc.core.errors import Overloaded
+from avocet_grpc.core.model import ServerVersion
 from avocet_grpc.core.ports.config import ConfigFile
 from avocet_grpc.core.ports.ledger import Reader, Store, Transaction
 from avocet_grpc.core.ports.runs import Runs
@@ -20,9 +21,10 @@ WAITING = 2_000
 
 
 class Backend:
-    """What the servicer works with: the ledger, the benchmark runs and the config file."""
+    """What the servicer works with: the ledger, the benchmark runs, the config file, and what the server runs."""
 
-    def __init__(self, store: Store, runs: Runs, config: ConfigFile) -> None:
+    def __init__(self, store: Store, runs: Runs, config: ConfigFile, version: ServerVersion) -> None:
+        self.version = version
         self.runs = runs
         self.config = config
         self._store = store

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from avocet_client.v1 import corrections_pb2 as pb
-from avocet_grpc.core.model import Candidate, Imported, Record, Stats
+from avocet_grpc.core.model import Candidate, Imported, Record, ServerVersion, Stats
 from avocet_grpc.core.ports.runs import Run
 from avocet_grpc.core.record import record_of, replace_surrogates
 from avocet_grpc.edge.enums import CATEGORY_NUMBERS, STATUS_NUMBERS
@@ -163,6 +163,15 @@ def stats_message(stats: Stats) -> pb.StatsResponse:
         duplicate_ids=stats.duplicate_ids,
         revision=stats.revision,
     )
+
+
+def version_message(version: ServerVersion) -> pb.GetVersionResponse:
+    """What the server says of itself."""
+    response = pb.GetVersionResponse(
+        version=version.version, schema_version=version.schema_version, engine=version.engine
+    )
+    response.started_at.FromMicroseconds(int(version.started_at * 1_000_000))
+    return response
 
 
 def _counts(counts: Any) -> dict[str, int]:

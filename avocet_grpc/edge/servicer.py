@@ -88,6 +88,9 @@ class CorrectionsServicer(corrections_pb2_grpc.CorrectionsServiceServicer):
         async for response in stream_ingest(self._backend, request_iterator):
             yield response
 
+    async def GetVersion(self, request: pb.GetVersionRequest, context: Context) -> pb.GetVersionResponse:
+        return convert.version_message(self._backend.version)
+
 
 def method_handlers(servicer: CorrectionsServicer) -> grpc.GenericRpcHandler:
     """The service as gRPC takes it; StreamExport's responses are bytes already."""

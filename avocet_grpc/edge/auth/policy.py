@@ -42,6 +42,7 @@ POLICIES: Mapping[str, Role | None] = MappingProxyType(
         f"{_OURS}/SetConfig": Role.ADMIN,
         f"{_OURS}/Ingest": Role.INGEST,
         f"{_OURS}/StreamIngest": Role.INGEST,
+        f"{_OURS}/GetVersion": Role.READER,
         # Probes and load balancers have no tokens, and learn nothing but whether the server serves.
         f"{_HEALTH}/Check": None,
         f"{_HEALTH}/Watch": None,

@@ -141,6 +141,11 @@ class CorrectionsServiceStub(object):
                 request_serializer=avocet_dot_corrections_dot_v1_dot_corrections__pb2.StreamIngestRequest.SerializeToString,
                 response_deserializer=avocet_dot_corrections_dot_v1_dot_corrections__pb2.StreamIngestResponse.FromString,
                 _registered_method=True)
+        self.GetVersion = channel.unary_unary(
+                '/avocet.corrections.v1.CorrectionsService/GetVersion',
+                request_serializer=avocet_dot_corrections_dot_v1_dot_corrections__pb2.GetVersionRequest.SerializeToString,
+                response_deserializer=avocet_dot_corrections_dot_v1_dot_corrections__pb2.GetVersionResponse.FromString,
+                _registered_method=True)
 
 
 class CorrectionsServiceServicer(object):
@@ -333,6 +338,15 @@ class CorrectionsServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetVersion(self, request, context):
+        """Returns the version of the server that answers, and what its store runs on.
+
+        Errors: none of its own.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_CorrectionsServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -395,6 +409,11 @@ def add_CorrectionsServiceServicer_to_server(servicer, server):
                     servicer.StreamIngest,
                     request_deserializer=avocet_dot_corrections_dot_v1_dot_corrections__pb2.StreamIngestRequest.FromString,
                     response_serializer=avocet_dot_corrections_dot_v1_dot_corrections__pb2.StreamIngestResponse.SerializeToString,
+            ),
+            'GetVersion': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetVersion,
+                    request_deserializer=avocet_dot_corrections_dot_v1_dot_corrections__pb2.GetVersionRequest.FromString,
+                    response_serializer=avocet_dot_corrections_dot_v1_dot_corrections__pb2.GetVersionResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -768,6 +787,33 @@ class CorrectionsService(object):
             '/avocet.corrections.v1.CorrectionsService/StreamIngest',
             avocet_dot_corrections_dot_v1_dot_corrections__pb2.StreamIngestRequest.SerializeToString,
             avocet_dot_corrections_dot_v1_dot_corrections__pb2.StreamIngestResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetVersion(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/avocet.corrections.v1.CorrectionsService/GetVersion',
+            avocet_dot_corrections_dot_v1_dot_corrections__pb2.GetVersionRequest.SerializeToString,
+            avocet_dot_corrections_dot_v1_dot_corrections__pb2.GetVersionResponse.FromString,
             options,
             channel_credentials,
             insecure,

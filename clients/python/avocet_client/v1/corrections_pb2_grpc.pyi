@@ -172,6 +172,11 @@ class CorrectionsServiceStub:
     `TOKEN_REFUSED`, `INVALID_FIELD` (more than 1,000 items in one message).
     Errors of an item: `INVALID_FIELD`, `STORAGE_FULL`.
     """
+    GetVersion: _grpc.UnaryUnaryMultiCallable[_corrections_pb2.GetVersionRequest, _corrections_pb2.GetVersionResponse]
+    """Returns the version of the server that answers, and what its store runs on.
+
+    Errors: none of its own.
+    """
 
 @_typing.type_check_only
 class CorrectionsServiceAsyncStub(CorrectionsServiceStub):
@@ -316,6 +321,11 @@ class CorrectionsServiceAsyncStub(CorrectionsServiceStub):
     Errors of the call: `INGESTION_NOT_CONFIGURED`, `TOKEN_MISSING`,
     `TOKEN_REFUSED`, `INVALID_FIELD` (more than 1,000 items in one message).
     Errors of an item: `INVALID_FIELD`, `STORAGE_FULL`.
+    """
+    GetVersion: _aio.UnaryUnaryMultiCallable[_corrections_pb2.GetVersionRequest, _corrections_pb2.GetVersionResponse]  # type: ignore[assignment]
+    """Returns the version of the server that answers, and what its store runs on.
+
+    Errors: none of its own.
     """
 
 class CorrectionsServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -530,6 +540,17 @@ class CorrectionsServiceServicer(metaclass=_abc_1.ABCMeta):
         Errors of the call: `INGESTION_NOT_CONFIGURED`, `TOKEN_MISSING`,
         `TOKEN_REFUSED`, `INVALID_FIELD` (more than 1,000 items in one message).
         Errors of an item: `INVALID_FIELD`, `STORAGE_FULL`.
+        """
+
+    @_abc_1.abstractmethod
+    def GetVersion(
+        self,
+        request: _corrections_pb2.GetVersionRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_corrections_pb2.GetVersionResponse, _abc.Awaitable[_corrections_pb2.GetVersionResponse]]:
+        """Returns the version of the server that answers, and what its store runs on.
+
+        Errors: none of its own.
         """
 
 def add_CorrectionsServiceServicer_to_server(servicer: CorrectionsServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
