@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from functools import lru_cache
 
 from avocet_grpc.core.errors import InvalidField, RevisionExpired
+from avocet_grpc.core.forms import unexportable_reason
 from avocet_grpc.core.model import CandidateFilter, ExportSelection, Record, Split, Status
 from avocet_grpc.core.ports.ledger import Reader
 from avocet_grpc.core.tokens import binding_of, decode_token, encode_token
@@ -24,11 +25,8 @@ class ExportCursor:
 
 
 def is_exportable(record: Record) -> bool:
-    """True for an approved record whose correction is not blank."""
-    status, correction = record.get("status"), record.get("corrected_response")
-    if not isinstance(status, str) or not isinstance(correction, str):
-        return False
-    return status == Status.APPROVED and bool(correction.strip())
+    """True for an approved record whose prompt can be read and whose correction is text that is not blank."""
+    return record.get("status") == Status.APPROVED.value and unexportable_reason(record) is None
 
 
 def shard_hash(id: str) -> int:

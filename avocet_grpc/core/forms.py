@@ -63,7 +63,11 @@ def beside_prompt(record: Record) -> Record:
 
 def prompt_digest(record: Record) -> bytes | None:
     """Return the SHA-256 of the served prompt, 32 bytes; None without a prompt, or with one that cannot be read."""
-    messages = prompt_of(record)
+    return messages_digest(prompt_of(record) or [])
+
+
+def messages_digest(messages: list[Record]) -> bytes | None:
+    """Return the `prompt_digest` of the messages that `prompt_of` has returned."""
     return hashlib.sha256(canonical_json(messages).encode("ascii")).digest() if messages else None
 
 

@@ -13,12 +13,19 @@ from avocet_grpc.core.ports.ledger import Remembered, Transaction
 
 Identified = Decision | UndoRequest | Correction
 
+ADDED_LATER = ("corrected_message",)
+"""Fields that an earlier version did not have. Unset, they leave the digest as that version made it."""
+
 
 def digest(method: str, request: Identified) -> bytes:
     """16 bytes of the method and all that its caller sent; none for a call without a request_id."""
     if not request.request_id:
         return b""
-    text = json.dumps([method, asdict(request)], sort_keys=True)
+    content = asdict(request)
+    for field in ADDED_LATER:
+        if content.get(field, "") is None:
+            del content[field]
+    text = json.dumps([method, content], sort_keys=True)
     return hashlib.blake2b(text.encode("ascii"), digest_size=16).digest()
 
 

@@ -175,11 +175,15 @@ class Stats:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """A reviewer's decision on one candidate; empty strings are absent."""
+    """A reviewer's decision on one candidate; empty strings are absent.
+
+    `corrected_message` is a correction with tool calls, in place of `corrected_response`.
+    """
 
     id: str
     action: Action
     corrected_response: str = ""
+    corrected_message: Record | None = None
     failure_category: FailureCategory | None = None
     reviewer: str = ""
     request_id: str = ""

@@ -15,6 +15,8 @@ from avocet_grpc.core.model import Candidate, Columns, ParsedLine, Record
 
 MAX_ID_CHARACTERS = 512
 MAX_NESTING = 500
+MAX_LINE_BYTES = 64 << 20
+"""A longer line is malformed."""
 _TOO_MANY_DIGITS = re.compile(rb"[0-9]{4301}")
 
 
@@ -55,6 +57,8 @@ def has_surrogate(text: str) -> bool:
 def parse(raw: bytes) -> ParsedLine:
     """Read one line (no newline in it). What is no JSON object with a valid id comes back without columns."""
     digest = digest_of(raw)
+    if len(raw) > MAX_LINE_BYTES:
+        return ParsedLine(raw, digest, None)
     if (columns := _typical_columns(raw)) is not None:
         return ParsedLine(raw, digest, columns)
     record = _load(raw)
@@ -93,6 +97,11 @@ def load(raw: bytes) -> Record:
     return record
 
 
+def line_text(raw: bytes) -> str:
+    """The JSON text of a line that is known to hold a record, without what stands around it."""
+    return raw.decode("utf-8").strip()
+
+
 def difference(old: Record, new: Record) -> str:
     """JSON text of the keys in which `new` differs (`set`) and of what `old` has for those it has (`was`)."""
     changed = [key for key in {**old, **new} if key not in old or key not in new or old[key] != new[key]]
@@ -125,7 +134,7 @@ def replace_surrogates(text: str) -> str:
 
 def _typical_columns(raw: bytes) -> Columns | None:
     """The columns of a usual line, at a quarter of what `json` costs; None where `json` has to look."""
-    if not _is_quick(raw) or _is_too_deep(raw):
+    if not _is_quick(raw) or is_deeper(raw, MAX_NESTING):
         return None
     try:
         found = _typical.decode(raw)
@@ -139,12 +148,13 @@ def _is_quick(raw: bytes) -> bool:
     return raw.isascii() and (len(raw) <= 4300 or not _TOO_MANY_DIGITS.search(raw))
 
 
-def _is_too_deep(raw: bytes) -> bool:
-    return raw.count(b"[") + raw.count(b"{") > MAX_NESTING and _nesting(raw) > MAX_NESTING
+def is_deeper(raw: bytes, most: int) -> bool:
+    """True if brackets of the JSON text nest deeper than `most`."""
+    return raw.count(b"[") + raw.count(b"{") > most and _nesting(raw) > most
 
 
 def _load(raw: bytes) -> Record | None:
-    if _is_too_deep(raw):
+    if is_deeper(raw, MAX_NESTING):
         return None
     value = _loaded(raw)
     return value if isinstance(value, dict) else None

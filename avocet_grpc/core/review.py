@@ -6,10 +6,17 @@ import json
 
 from avocet_grpc.core import idempotency
 from avocet_grpc.core.clock import now_iso
-from avocet_grpc.core.errors import AlreadyInReview, CandidateNotFound, NotInReview, RevisionMismatch
+from avocet_grpc.core.errors import (
+    AlreadyInReview,
+    CandidateNotFound,
+    InvalidField,
+    NotInReview,
+    RevisionMismatch,
+)
+from avocet_grpc.core.forms import written_response
 from avocet_grpc.core.model import Action, Candidate, Decision, File, ParsedLine, Record, Status, UndoRequest
 from avocet_grpc.core.ports.ledger import HistoryEntry, Transaction
-from avocet_grpc.core.record import difference, record_of, render
+from avocet_grpc.core.record import MAX_LINE_BYTES, difference, record_of, render
 
 DECISIONS = frozenset(action.value for action in Action)
 STATUS_AFTER = {
@@ -31,8 +38,8 @@ def submit(tx: Transaction, decision: Decision) -> Candidate:
     record = record_of(candidate)
     if record.get("status") != Status.NEEDS_REVIEW:
         raise NotInReview(status_word(record))
-    changes = _changes(decision)
-    line = render(record | changes)
+    line = render(_decided(record, decision))
+    _check_length(line, decision)
     after = _write(tx, candidate, record, line, decision.action, decision.reviewer)
     if decision.action is Action.CORRECT:
         _approve(tx, line)
@@ -74,11 +81,31 @@ def _find(tx: Transaction, id: str, expected_revision: int | None) -> Candidate:
     return candidate
 
 
+def _decided(record: Record, decision: Decision) -> Record:
+    """The record with what the decision writes. A correction by text takes an older corrected message out."""
+    after = record | _changes(decision)
+    if decision.action is Action.CORRECT and decision.corrected_message is None:
+        after.pop("corrected_message", None)
+    return after
+
+
+def _check_length(line: ParsedLine, decision: Decision) -> None:
+    if len(line.raw) <= MAX_LINE_BYTES:
+        return
+    field = "id"
+    if decision.action is Action.CORRECT:
+        field = "corrected_response" if decision.corrected_message is None else "corrected_message"
+    raise InvalidField(field, f"would make the record's line longer than {MAX_LINE_BYTES >> 20} MB")
+
+
 def _changes(decision: Decision) -> Record:
     category = decision.failure_category.value if decision.failure_category else None
     changes: Record = {"status": STATUS_AFTER[decision.action].value}
     if decision.action is Action.CORRECT:
         changes["corrected_response"] = decision.corrected_response
+        if decision.corrected_message is not None:
+            changes["corrected_response"] = written_response(decision.corrected_message)
+            changes["corrected_message"] = decision.corrected_message
     if decision.action is Action.CORRECT or category:
         changes["failure_category"] = category
     changes["reviewed_at"] = now_iso()
@@ -98,6 +125,7 @@ def _before_decision(tx: Transaction, record: Record) -> Record:
         return before
     before["status"] = Status.NEEDS_REVIEW.value
     before["corrected_response"] = None
+    before.pop("corrected_message", None)
     if "failure_category" in before:
         before["failure_category"] = None
     return before

@@ -22,8 +22,8 @@ from avocet_grpc.core.model import (
 )
 from avocet_grpc.core.record import MAX_ID_CHARACTERS, is_valid_id
 from avocet_grpc.edge.enums import ACTIONS, CATEGORIES, ORDERS
+from avocet_grpc.edge.parse_message import MAX_TEXT, corrected_message
 
-MAX_TEXT = 4_000_000
 MAX_STRING = 1_000
 MAX_REQUEST_ID = 128
 MAX_LIST = 1_000
@@ -45,6 +45,7 @@ class QueueQuery:
     page: int
     per_page: int
     page_token: str
+    include_record: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +71,14 @@ def queue_query(request: pb.QueueRequest) -> QueueQuery:
     order = ORDERS.get(request.order or pb.ORDER_FILE)
     if order is None:
         raise InvalidField("order", "must be a value of Order")
-    return QueueQuery(candidate_filter(request.filter), order, request.page or 1, per_page, request.page_token)
+    return QueueQuery(
+        filter=candidate_filter(request.filter),
+        order=order,
+        page=request.page or 1,
+        per_page=per_page,
+        page_token=request.page_token,
+        include_record=request.include_record,
+    )
 
 
 def export_query(request: pb.StreamExportRequest) -> ExportQuery:
@@ -99,8 +107,9 @@ def decision(request: pb.SubmitRequest) -> Decision:
     action = ACTIONS.get(request.action)
     if action is None:
         raise InvalidField("action", "must be ACTION_CORRECT, ACTION_DISCARD or ACTION_FLAG")
+    message = corrected_message(request) if action is Action.CORRECT else None
     _at_most("corrected_response", request.corrected_response, MAX_TEXT)
-    if action is Action.CORRECT:
+    if action is Action.CORRECT and message is None:
         _not_blank("corrected_response", request.corrected_response)
     _at_most("reviewer", request.reviewer, MAX_STRING)
     category = request.failure_category
@@ -108,6 +117,7 @@ def decision(request: pb.SubmitRequest) -> Decision:
         id=candidate_id(request.id),
         action=action,
         corrected_response=request.corrected_response,
+        corrected_message=message,
         failure_category=_category("failure_category", category) if category else None,
         reviewer=request.reviewer,
         request_id=_request_id(request.request_id),

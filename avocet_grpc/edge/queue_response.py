@@ -18,7 +18,7 @@ MAX_BYTES = 3_000_000
 def queue_response(reader: Reader, query: QueueQuery) -> pb.QueueResponse:
     """One page of the queue, which ends at 3 MB; a larger record comes alone."""
     page = queue_page(reader, query.filter, query.order, query.page, query.per_page, query.page_token)
-    messages, last = _fitting(page.items)
+    messages, last = _fitting(page.items, query.include_record)
     return pb.QueueResponse(
         items=messages,
         total=page.total,
@@ -28,11 +28,11 @@ def queue_response(reader: Reader, query: QueueQuery) -> pb.QueueResponse:
     )
 
 
-def _fitting(items: list[QueueItem]) -> tuple[list[pb.Candidate], QueueItem | None]:
+def _fitting(items: list[QueueItem], include_record: bool) -> tuple[list[pb.Candidate], QueueItem | None]:
     messages: list[pb.Candidate] = []
     size, last = 0, None
     for item in items:
-        message = candidate_message(item.candidate)
+        message = candidate_message(item.candidate, include_record=include_record)
         size += message.ByteSize() + 8
         if messages and size > MAX_BYTES:
             break

@@ -52,7 +52,9 @@ class CorrectionsServicer(corrections_pb2_grpc.CorrectionsServiceServicer):
 
     async def GetCandidate(self, request: pb.GetCandidateRequest, context: Context) -> pb.GetCandidateResponse:
         find = partial(_find, id=parse.candidate_id(request.id))
-        return pb.GetCandidateResponse(candidate=convert.candidate_message(await self._backend.read(find)))
+        found = await self._backend.read(find)
+        message = convert.candidate_message(found, include_record=request.include_record)
+        return pb.GetCandidateResponse(candidate=message)
 
     async def Submit(self, request: pb.SubmitRequest, context: Context) -> pb.SubmitResponse:
         decide = partial(review.submit, decision=parse.decision(_signed(request)))

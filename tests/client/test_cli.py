@@ -126,7 +126,7 @@ def test_a_candidate_is_shown_and_decided(shell: Shell) -> None:
     assert "Why is the sky blue, in case a?" in out and "keywords missing" in out
     decided = shell.json("submit", "a", "--text", "better", "--category", "wrong_answer", "--reviewer", "kim")
     assert (decided["status"], decided["corrected_response"]) == ("approved", "better")
-    assert json.loads(decided["extra_json"])["reviewed_by"] == "kim"
+    assert decided["reviewed_by"] == "kim"
     assert shell.json("show", "a") == decided
     assert shell.json("submit", "b", "discard")["status"] == "discarded"
     assert shell.json("submit", "c", "flag", "--category", "hallucination")["failure_category"] == "hallucination"

@@ -94,7 +94,7 @@ def test_a_reviewer_corrects_discards_flags_skips_undoes_and_quits(terminal: Ter
     terminal.press("q")
     terminal.read_until("1 corrected, 1 flagged, 1 skipped, 1 undone")
     assert terminal.end() == 0
-    assert '"reviewed_by": "kim"' in flagged.extra_json
+    assert flagged.reviewed_by == "kim"
     assert candidate(reviewed, "four").status == pb.CANDIDATE_STATUS_NEEDS_REVIEW
 
 

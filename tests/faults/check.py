@@ -201,7 +201,7 @@ def served(candidate: pb.Candidate) -> tuple[str, str | None, str | None]:
     status = pb.CandidateStatus.Name(candidate.status).removeprefix("CANDIDATE_STATUS_").lower()
     extra = json.loads(candidate.extra_json or "{}")
     correction = candidate.corrected_response if candidate.HasField("corrected_response") else None
-    return extra.get("status", status), correction, extra.get("reviewed_by")
+    return extra.get("status", status), correction, candidate.reviewed_by or None
 
 
 def correction(known: Known) -> str | None:

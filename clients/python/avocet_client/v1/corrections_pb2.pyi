@@ -202,13 +202,14 @@ class ChatMessage(_message.Message):
     anything else.
     """
     content_json: _builtins.str
-    """Output only. The content as JSON text, where the record has something other
-    than a string (a list of parts, null). Empty otherwise.
+    """Output only. The content as JSON text, if the record has something other than
+    a string (a list of parts, null). Empty otherwise. Strict JSON in a
+    `TrainingExample`.
     """
     extra_json: _builtins.str
-    """Output only. All other keys of the message (`name`, `tool_calls`, ...) as the
-    text of one JSON object, in the dialect of `Candidate.extra_json`. Empty when
-    there are none.
+    """All other keys of the message (`name`, `tool_calls`, ...) as the text of one
+    JSON object. Empty when there are none. Strict JSON in a `TrainingExample` and
+    in requests; in a `Candidate`, the dialect of `Candidate.extra_json`.
     """
     def __init__(
         self,
@@ -261,6 +262,14 @@ class Candidate(_message.Message):
     FAILURE_CATEGORY_FIELD_NUMBER: _builtins.int
     REVISION_FIELD_NUMBER: _builtins.int
     EXTRA_JSON_FIELD_NUMBER: _builtins.int
+    PROMPT_JSON_FIELD_NUMBER: _builtins.int
+    MODEL_RESPONSE_JSON_FIELD_NUMBER: _builtins.int
+    TOOLS_JSON_FIELD_NUMBER: _builtins.int
+    CORRECTED_MESSAGE_FIELD_NUMBER: _builtins.int
+    REVIEWED_AT_FIELD_NUMBER: _builtins.int
+    REVIEWED_BY_FIELD_NUMBER: _builtins.int
+    PROMPT_DIGEST_FIELD_NUMBER: _builtins.int
+    RECORD_JSON_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Output only. Unique in the store: 1 to 512 characters, valid Unicode, no NUL.
     A line of the shared files without such an id is malformed: it is counted,
@@ -320,9 +329,46 @@ class Candidate(_message.Message):
     JSON object in the dialect of Python's `json`: NaN, Infinity and -Infinity
     occur, and integers are exact at any length. Empty when there are none.
     """
+    prompt_json: _builtins.str
+    """Output only. `prompt_messages` of the record as JSON text, if it has none of
+    the forms that are read; it is not in `extra_json` then. Empty otherwise.
+
+    The forms that are read: a list of `{role, content}`, a list of
+    `{from, value}`, a string, an object with such a list under `messages` or
+    `conversations`, and null. A message needs a role, and content or tool calls.
+    """
+    model_response_json: _builtins.str
+    """Output only. `model_response` of the record as JSON text, if it is neither a
+    string nor null; it is not in `extra_json` then. `model_response` has the text
+    that is in it. Empty otherwise.
+    """
+    tools_json: _builtins.str
+    """Output only. The tools that the model was given: the JSON text of a list of
+    objects, if `tools` of the record is one or a string that holds one. Empty
+    otherwise; what else it may be is in `extra_json`.
+    """
+    reviewed_at: _builtins.str
+    """Output only. When it was decided, as its writer wrote it: ISO 8601 from us."""
+    reviewed_by: _builtins.str
+    """Output only. Who decided it."""
+    prompt_digest: _builtins.str
+    """Output only. SHA-256 of the prompt, 64 lower-case hexadecimal digits: of
+    Python's `json.dumps(messages, sort_keys=True, separators=(",", ":"))`. Empty
+    without a prompt that can be read.
+    """
+    record_json: _builtins.str
+    """Output only. The record as the text of its line in the shared file, which
+    alone keeps escapes of lone surrogates. Filled if `include_record` is set.
+    """
     @_builtins.property
     def prompt_messages(self) -> _containers.RepeatedCompositeFieldContainer[Global___ChatMessage]:
         """Output only. What the model was asked, in order."""
+
+    @_builtins.property
+    def corrected_message(self) -> Global___ChatMessage:
+        """Output only. The correction as a whole message, if it was made with one.
+        Absent if another program has changed `corrected_response` since.
+        """
 
     def __init__(
         self,
@@ -349,10 +395,18 @@ class Candidate(_message.Message):
         failure_category: Global___FailureCategory.ValueType = ...,
         revision: _builtins.int = ...,
         extra_json: _builtins.str = ...,
+        prompt_json: _builtins.str = ...,
+        model_response_json: _builtins.str = ...,
+        tools_json: _builtins.str = ...,
+        corrected_message: Global___ChatMessage | None = ...,
+        reviewed_at: _builtins.str = ...,
+        reviewed_by: _builtins.str = ...,
+        prompt_digest: _builtins.str = ...,
+        record_json: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_corrected_response", b"_corrected_response", "_gpu_id", b"_gpu_id", "_label", b"_label", "_quality_score", b"_quality_score", "_tokens_per_sec", b"_tokens_per_sec", "corrected_response", b"corrected_response", "gpu_id", b"gpu_id", "label", b"label", "quality_score", b"quality_score", "tokens_per_sec", b"tokens_per_sec"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_corrected_response", b"_corrected_response", "_gpu_id", b"_gpu_id", "_label", b"_label", "_quality_score", b"_quality_score", "_tokens_per_sec", b"_tokens_per_sec", "corrected_message", b"corrected_message", "corrected_response", b"corrected_response", "gpu_id", b"gpu_id", "label", b"label", "quality_score", b"quality_score", "tokens_per_sec", b"tokens_per_sec"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_corrected_response", b"_corrected_response", "_gpu_id", b"_gpu_id", "_label", b"_label", "_quality_score", b"_quality_score", "_tokens_per_sec", b"_tokens_per_sec", "benchmark_run_id", b"benchmark_run_id", "corrected_response", b"corrected_response", "extra_json", b"extra_json", "failure_category", b"failure_category", "failure_reason", b"failure_reason", "gpu_id", b"gpu_id", "id", b"id", "label", b"label", "model_id", b"model_id", "model_name", b"model_name", "model_response", b"model_response", "node_id", b"node_id", "prompt_messages", b"prompt_messages", "quality_score", b"quality_score", "revision", b"revision", "source", b"source", "status", b"status", "task_id", b"task_id", "task_name", b"task_name", "task_type", b"task_type", "timestamp", b"timestamp", "tokens_per_sec", b"tokens_per_sec"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_corrected_response", b"_corrected_response", "_gpu_id", b"_gpu_id", "_label", b"_label", "_quality_score", b"_quality_score", "_tokens_per_sec", b"_tokens_per_sec", "benchmark_run_id", b"benchmark_run_id", "corrected_message", b"corrected_message", "corrected_response", b"corrected_response", "extra_json", b"extra_json", "failure_category", b"failure_category", "failure_reason", b"failure_reason", "gpu_id", b"gpu_id", "id", b"id", "label", b"label", "model_id", b"model_id", "model_name", b"model_name", "model_response", b"model_response", "model_response_json", b"model_response_json", "node_id", b"node_id", "prompt_digest", b"prompt_digest", "prompt_json", b"prompt_json", "prompt_messages", b"prompt_messages", "quality_score", b"quality_score", "record_json", b"record_json", "reviewed_at", b"reviewed_at", "reviewed_by", b"reviewed_by", "revision", b"revision", "source", b"source", "status", b"status", "task_id", b"task_id", "task_name", b"task_name", "task_type", b"task_type", "timestamp", b"timestamp", "tokens_per_sec", b"tokens_per_sec", "tools_json", b"tools_json"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__corrected_response: _TypeAlias = _typing.Literal["corrected_response"]  # noqa: Y015
     _WhichOneofArgType__corrected_response: _TypeAlias = _typing.Literal["_corrected_response", b"_corrected_response"]  # noqa: Y015
@@ -618,6 +672,7 @@ class QueueRequest(_message.Message):
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     FILTER_FIELD_NUMBER: _builtins.int
     ORDER_FIELD_NUMBER: _builtins.int
+    INCLUDE_RECORD_FIELD_NUMBER: _builtins.int
     page: _builtins.int
     """Optional. Which page, counted from 1. 0 means 1. Refused together with
     `page_token`.
@@ -632,6 +687,8 @@ class QueueRequest(_message.Message):
     """
     order: Global___Order.ValueType
     """Optional. Unspecified means `ORDER_FILE`."""
+    include_record: _builtins.bool
+    """Optional. Fill `record_json`."""
     @_builtins.property
     def filter(self) -> Global___CandidateFilter:
         """Optional. Which candidates. Absent for all in review."""
@@ -644,10 +701,11 @@ class QueueRequest(_message.Message):
         page_token: _builtins.str = ...,
         filter: Global___CandidateFilter | None = ...,
         order: Global___Order.ValueType = ...,
+        include_record: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter", "order", b"order", "page", b"page", "page_token", b"page_token", "per_page", b"per_page"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter", "include_record", b"include_record", "order", b"order", "page", b"page", "page_token", b"page_token", "per_page", b"per_page"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
 
 Global___QueueRequest: _TypeAlias = QueueRequest  # noqa: Y015
@@ -696,14 +754,18 @@ class GetCandidateRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     ID_FIELD_NUMBER: _builtins.int
+    INCLUDE_RECORD_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Required. The candidate's id: 1 to 512 characters, valid Unicode, no NUL."""
+    include_record: _builtins.bool
+    """Optional. Fill `record_json`."""
     def __init__(
         self,
         *,
         id: _builtins.str = ...,
+        include_record: _builtins.bool = ...,
     ) -> None: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id", "include_record", b"include_record"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
 
 Global___GetCandidateRequest: _TypeAlias = GetCandidateRequest  # noqa: Y015
@@ -744,13 +806,14 @@ class SubmitRequest(_message.Message):
     REVIEWER_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     EXPECTED_REVISION_FIELD_NUMBER: _builtins.int
+    CORRECTED_MESSAGE_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Required. The candidate's id: 1 to 512 characters, valid Unicode, no NUL."""
     action: Global___Action.ValueType
     """Required. What to do with it."""
     corrected_response: _builtins.str
-    """Required with `ACTION_CORRECT`, and then not blank; not written by the
-    others. At most 4,000,000 characters.
+    """Required with `ACTION_CORRECT` unless `corrected_message` is set, and then not
+    blank; not written by the others. At most 4,000,000 characters.
     """
     failure_category: Global___FailureCategory.ValueType
     """Optional. What was wrong with the model's response."""
@@ -766,6 +829,18 @@ class SubmitRequest(_message.Message):
     """Optional. Decide only if the candidate still has this revision. Absent for
     any.
     """
+    @_builtins.property
+    def corrected_message(self) -> Global___ChatMessage:
+        """Optional. With `ACTION_CORRECT`, instead of `corrected_response`: the
+        correction as a message, for tool calls. The others ignore it.
+
+        `role` is `assistant` or empty. `content` is not blank, or `extra_json` has
+        `tool_calls` (a list of objects, not empty), or both. `content_json` is empty.
+        `extra_json` is strict JSON without `role` and `content`, nested to 100. Each
+        has at most 4,000,000 characters. The record's `corrected_response` becomes
+        the content, or without content the JSON text of the tool calls.
+        """
+
     def __init__(
         self,
         *,
@@ -776,10 +851,11 @@ class SubmitRequest(_message.Message):
         reviewer: _builtins.str = ...,
         request_id: _builtins.str = ...,
         expected_revision: _builtins.int | None = ...,
+        corrected_message: Global___ChatMessage | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_expected_revision", b"_expected_revision", "expected_revision", b"expected_revision"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_expected_revision", b"_expected_revision", "corrected_message", b"corrected_message", "expected_revision", b"expected_revision"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_expected_revision", b"_expected_revision", "action", b"action", "corrected_response", b"corrected_response", "expected_revision", b"expected_revision", "failure_category", b"failure_category", "id", b"id", "request_id", b"request_id", "reviewer", b"reviewer"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_expected_revision", b"_expected_revision", "action", b"action", "corrected_message", b"corrected_message", "corrected_response", b"corrected_response", "expected_revision", b"expected_revision", "failure_category", b"failure_category", "id", b"id", "request_id", b"request_id", "reviewer", b"reviewer"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__expected_revision: _TypeAlias = _typing.Literal["expected_revision"]  # noqa: Y015
     _WhichOneofArgType__expected_revision: _TypeAlias = _typing.Literal["_expected_revision", b"_expected_revision"]  # noqa: Y015
@@ -1049,13 +1125,23 @@ class TrainingExample(_message.Message):
     MESSAGES_FIELD_NUMBER: _builtins.int
     REJECTED_FIELD_NUMBER: _builtins.int
     METADATA_FIELD_NUMBER: _builtins.int
+    TOOLS_JSON_FIELD_NUMBER: _builtins.int
+    REJECTED_JSON_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Output only. The candidate's id: 1 to 512 characters, valid Unicode, no NUL."""
     rejected: _builtins.str
-    """Output only. The model's own response. Empty when it is not known."""
+    """Output only. The text of the model's own response. Empty when it is not known."""
+    tools_json: _builtins.str
+    """Output only. As in `Candidate.tools_json`, in strict JSON."""
+    rejected_json: _builtins.str
+    """Output only. The model's own response as strict JSON, if it is not a string.
+    Empty otherwise.
+    """
     @_builtins.property
     def messages(self) -> _containers.RepeatedCompositeFieldContainer[Global___ChatMessage]:
-        """Output only. The prompt, then the correction as `assistant`."""
+        """Output only. The prompt, then the correction as `assistant`: the
+        `corrected_message` if there is one that counts.
+        """
 
     @_builtins.property
     def metadata(self) -> Global___TrainingMetadata:
@@ -1068,10 +1154,12 @@ class TrainingExample(_message.Message):
         messages: _abc.Iterable[Global___ChatMessage] | None = ...,
         rejected: _builtins.str = ...,
         metadata: Global___TrainingMetadata | None = ...,
+        tools_json: _builtins.str = ...,
+        rejected_json: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["metadata", b"metadata"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id", "messages", b"messages", "metadata", b"metadata", "rejected", b"rejected"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id", "messages", b"messages", "metadata", b"metadata", "rejected", b"rejected", "rejected_json", b"rejected_json", "tools_json", b"tools_json"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
 
 Global___TrainingExample: _TypeAlias = TrainingExample  # noqa: Y015

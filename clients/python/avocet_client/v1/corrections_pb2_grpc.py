@@ -247,9 +247,9 @@ class CorrectionsServiceServicer(object):
         """Decides a candidate that is in review. The decision is durable when the call
         returns.
 
-        Errors: `INVALID_FIELD` (also `ACTION_CORRECT` without a `corrected_response`
-        that is not blank, and a `request_id` used before with other content),
-        `CANDIDATE_NOT_FOUND`, `NOT_IN_REVIEW`, `REVISION_MISMATCH`.
+        Errors: `INVALID_FIELD` (also `ACTION_CORRECT` without a correction, a decision
+        that would make the record's line longer than 64 MB, and a `request_id` used
+        before with other content), `CANDIDATE_NOT_FOUND`, `NOT_IN_REVIEW`, `REVISION_MISMATCH`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -271,8 +271,9 @@ class CorrectionsServiceServicer(object):
     def StreamExport(self, request, context):
         """Streams every approved example, in order of approval, in batches.
 
-        An example is an approved record whose `corrected_response` is not blank;
-        each id comes once. The stream is pinned to one revision: what is decided
+        An example is an approved record whose prompt can be read and whose
+        `corrected_response` is a text that is not blank, a number or a boolean; each
+        id comes once. The stream is pinned to one revision: what is decided
         meanwhile neither adds, drops nor repeats an example. The last response has
         the `summary`; a stream that ends without one is incomplete, and is continued
         with the `resume_token` of the last response that arrived.

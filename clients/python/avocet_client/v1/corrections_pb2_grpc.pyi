@@ -113,9 +113,9 @@ class CorrectionsServiceStub:
     """Decides a candidate that is in review. The decision is durable when the call
     returns.
 
-    Errors: `INVALID_FIELD` (also `ACTION_CORRECT` without a `corrected_response`
-    that is not blank, and a `request_id` used before with other content),
-    `CANDIDATE_NOT_FOUND`, `NOT_IN_REVIEW`, `REVISION_MISMATCH`.
+    Errors: `INVALID_FIELD` (also `ACTION_CORRECT` without a correction, a decision
+    that would make the record's line longer than 64 MB, and a `request_id` used
+    before with other content), `CANDIDATE_NOT_FOUND`, `NOT_IN_REVIEW`, `REVISION_MISMATCH`.
     """
     Undo: _grpc.UnaryUnaryMultiCallable[_corrections_pb2.UndoRequest, _corrections_pb2.UndoResponse]
     """Takes the last decision on a candidate back: what it set returns to what it
@@ -129,8 +129,9 @@ class CorrectionsServiceStub:
     StreamExport: _grpc.UnaryStreamMultiCallable[_corrections_pb2.StreamExportRequest, _corrections_pb2.StreamExportResponse]
     """Streams every approved example, in order of approval, in batches.
 
-    An example is an approved record whose `corrected_response` is not blank;
-    each id comes once. The stream is pinned to one revision: what is decided
+    An example is an approved record whose prompt can be read and whose
+    `corrected_response` is a text that is not blank, a number or a boolean; each
+    id comes once. The stream is pinned to one revision: what is decided
     meanwhile neither adds, drops nor repeats an example. The last response has
     the `summary`; a stream that ends without one is incomplete, and is continued
     with the `resume_token` of the last response that arrived.
@@ -263,9 +264,9 @@ class CorrectionsServiceAsyncStub(CorrectionsServiceStub):
     """Decides a candidate that is in review. The decision is durable when the call
     returns.
 
-    Errors: `INVALID_FIELD` (also `ACTION_CORRECT` without a `corrected_response`
-    that is not blank, and a `request_id` used before with other content),
-    `CANDIDATE_NOT_FOUND`, `NOT_IN_REVIEW`, `REVISION_MISMATCH`.
+    Errors: `INVALID_FIELD` (also `ACTION_CORRECT` without a correction, a decision
+    that would make the record's line longer than 64 MB, and a `request_id` used
+    before with other content), `CANDIDATE_NOT_FOUND`, `NOT_IN_REVIEW`, `REVISION_MISMATCH`.
     """
     Undo: _aio.UnaryUnaryMultiCallable[_corrections_pb2.UndoRequest, _corrections_pb2.UndoResponse]  # type: ignore[assignment]
     """Takes the last decision on a candidate back: what it set returns to what it
@@ -279,8 +280,9 @@ class CorrectionsServiceAsyncStub(CorrectionsServiceStub):
     StreamExport: _aio.UnaryStreamMultiCallable[_corrections_pb2.StreamExportRequest, _corrections_pb2.StreamExportResponse]  # type: ignore[assignment]
     """Streams every approved example, in order of approval, in batches.
 
-    An example is an approved record whose `corrected_response` is not blank;
-    each id comes once. The stream is pinned to one revision: what is decided
+    An example is an approved record whose prompt can be read and whose
+    `corrected_response` is a text that is not blank, a number or a boolean; each
+    id comes once. The stream is pinned to one revision: what is decided
     meanwhile neither adds, drops nor repeats an example. The last response has
     the `summary`; a stream that ends without one is incomplete, and is continued
     with the `resume_token` of the last response that arrived.
@@ -440,9 +442,9 @@ class CorrectionsServiceServicer(metaclass=_abc_1.ABCMeta):
         """Decides a candidate that is in review. The decision is durable when the call
         returns.
 
-        Errors: `INVALID_FIELD` (also `ACTION_CORRECT` without a `corrected_response`
-        that is not blank, and a `request_id` used before with other content),
-        `CANDIDATE_NOT_FOUND`, `NOT_IN_REVIEW`, `REVISION_MISMATCH`.
+        Errors: `INVALID_FIELD` (also `ACTION_CORRECT` without a correction, a decision
+        that would make the record's line longer than 64 MB, and a `request_id` used
+        before with other content), `CANDIDATE_NOT_FOUND`, `NOT_IN_REVIEW`, `REVISION_MISMATCH`.
         """
 
     @_abc_1.abstractmethod
@@ -468,8 +470,9 @@ class CorrectionsServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_abc.Iterator[_corrections_pb2.StreamExportResponse], _abc.AsyncIterator[_corrections_pb2.StreamExportResponse]]:
         """Streams every approved example, in order of approval, in batches.
 
-        An example is an approved record whose `corrected_response` is not blank;
-        each id comes once. The stream is pinned to one revision: what is decided
+        An example is an approved record whose prompt can be read and whose
+        `corrected_response` is a text that is not blank, a number or a boolean; each
+        id comes once. The stream is pinned to one revision: what is decided
         meanwhile neither adds, drops nor repeats an example. The last response has
         the `summary`; a stream that ends without one is incomplete, and is continued
         with the `resume_token` of the last response that arrived.

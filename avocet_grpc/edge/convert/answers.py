@@ -1,0 +1,55 @@
+"""Everything but records: runs, counts and versions as wire messages."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from avocet_client.v1 import corrections_pb2 as pb
+from avocet_grpc.core.model import Imported, ServerVersion, Stats
+from avocet_grpc.core.ports.runs import Run
+from avocet_grpc.core.record import replace_surrogates
+
+
+def run_message(run: Run, already_imported: bool) -> pb.Run:
+    """A benchmark run; its directory's name may hold bytes that are no text, which become U+FFFD."""
+    return pb.Run(
+        run_id=replace_surrogates(run.run_id),
+        timestamp=replace_surrogates(run.timestamp),
+        candidate_count=run.candidate_count,
+        malformed_count=run.malformed_count,
+        already_imported=already_imported,
+    )
+
+
+def imported_message(imported: Imported) -> pb.ImportResponse:
+    """What an import brought."""
+    return pb.ImportResponse(imported=imported.imported, skipped=imported.skipped, malformed=imported.malformed)
+
+
+def stats_message(stats: Stats) -> pb.StatsResponse:
+    """The counts of the store."""
+    return pb.StatsResponse(
+        total=stats.total,
+        by_status=_counts(stats.by_status),
+        by_model=_counts(stats.by_model),
+        by_task_type=_counts(stats.by_task_type),
+        by_source=_counts(stats.by_source),
+        by_failure_category=_counts(stats.by_failure_category),
+        export_ready=stats.export_ready,
+        malformed=stats.malformed,
+        duplicate_ids=stats.duplicate_ids,
+        revision=stats.revision,
+    )
+
+
+def version_message(version: ServerVersion) -> pb.GetVersionResponse:
+    """What the server says of itself."""
+    response = pb.GetVersionResponse(
+        version=version.version, schema_version=version.schema_version, engine=version.engine
+    )
+    response.started_at.FromMicroseconds(int(version.started_at * 1_000_000))
+    return response
+
+
+def _counts(counts: Any) -> dict[str, int]:
+    return {replace_surrogates(name): count for name, count in counts.items()}

@@ -1,0 +1,32 @@
+"""One message of a conversation on the wire."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from avocet_client.v1 import corrections_pb2 as pb
+from avocet_grpc.core.model import Record
+from avocet_grpc.core.record import replace_surrogates
+
+Dump = Callable[[Any], str]
+"""`python_json` for reviewers, `strict_json` for trainers."""
+
+
+def chat_message(message: Record, dump: Dump) -> pb.ChatMessage:
+    """Return the message. Content that is not a string goes to `content_json`, every further key to `extra_json`.
+
+    A null role is an unset one; a role of another type is in `extra_json`.
+    """
+    role, content = message.get("role"), message.get("content", "")
+    rest = {key: value for key, value in message.items() if key not in ("role", "content")}
+    if role is not None and not isinstance(role, str):
+        rest["role"] = role
+    made = pb.ChatMessage(extra_json=dump(rest) if rest else "")
+    if isinstance(role, str):
+        made.role = replace_surrogates(role)
+    if not isinstance(content, str):
+        made.content_json = dump(content)
+    elif "content" in message:
+        made.content = replace_surrogates(content)
+    return made
