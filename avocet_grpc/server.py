@@ -35,8 +35,8 @@ from avocet_grpc.settings import Settings
 from avocet_grpc.shared_files.patch import ignore_sigio
 from avocet_grpc.shared_files.syncer import Syncer
 from avocet_grpc.store import schema
+from avocet_grpc.store.files_store import SqliteStore
 from avocet_grpc.store.soundness import LedgerUnusable
-from avocet_grpc.store.sqlite import SqliteStore
 from avocet_grpc.telemetry import logs
 from avocet_grpc.telemetry.metrics import LedgerCollector, Metrics
 

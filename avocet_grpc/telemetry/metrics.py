@@ -21,7 +21,7 @@ from prometheus_client.registry import Collector
 from avocet_grpc.core.errors import CorrectionsError
 from avocet_grpc.core.model import CandidateFilter, Stats, Status
 from avocet_grpc.core.observer import Observer
-from avocet_grpc.core.ports.ledger import Store
+from avocet_grpc.core.ports.files import Store
 from avocet_grpc.layout import SHARED_FILES
 
 EXPORT = "/avocet.corrections.v1.CorrectionsService/StreamExport"

@@ -19,7 +19,7 @@ import structlog
 from avocet_grpc.core.errors import Overloaded, StorageFailed, StorageFull
 from avocet_grpc.core.model import File
 from avocet_grpc.core.observer import SILENT, Observer
-from avocet_grpc.core.ports.ledger import Reader, Transaction
+from avocet_grpc.core.ports.files import Reader, Transaction
 from avocet_grpc.durable import put_in_place
 from avocet_grpc.store import schema
 from avocet_grpc.store.backup import RESTORED
