@@ -11,7 +11,7 @@ from avocet_grpc.core.ingest import ingest
 from avocet_grpc.core.model import Correction
 from avocet_grpc.core.observer import Observer
 from avocet_grpc.edge.interceptors.log import LogLayer
-from avocet_grpc.store.sqlite import SqliteStore
+from avocet_grpc.store.files_store import SqliteStore
 from avocet_grpc.telemetry import guard
 from tests.store_suite import encode
 
@@ -26,6 +26,10 @@ def store() -> Iterator[SqliteStore]:
     store = SqliteStore(None, encode=encode)
     yield store
     store.close()
+
+
+def fail() -> None:
+    raise OSError
 
 
 def ingested(store: SqliteStore) -> bool:
@@ -43,7 +47,7 @@ def test_a_failing_observer_is_counted_and_changes_go_on(store: SqliteStore) -> 
 
 def test_a_failing_listener_silences_no_other_and_no_change(store: SqliteStore) -> None:
     heard: list[str] = []
-    store.on_commit(lambda: 1 / 0)
+    store.on_commit(fail)
     store.on_commit(lambda: heard.append("commit"))
     assert ingested(store) and ingested(store)
     store.write(lambda tx: None).result(timeout=10)
