@@ -26,7 +26,7 @@ from avocet_grpc.core.model import (
     Sync,
     UndoRequest,
 )
-from avocet_grpc.core.ports.ledger import DisplacedFile, Durable, FileState, Store
+from avocet_grpc.core.ports.files import DisplacedFile, Durable, FileState, Store
 from avocet_grpc.core.record import content_digest, parse
 
 ALL = CandidateFilter()

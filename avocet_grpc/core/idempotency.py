@@ -13,27 +13,30 @@ from avocet_grpc.core.ports.ledger import Remembered, Transaction
 
 Identified = Decision | UndoRequest | Correction
 
-ADDED_LATER = ("corrected_message",)
-"""Fields that an earlier version did not have. Unset, they leave the digest as that version made it."""
+# An answer is found for at least 7 days, also by a later version: a field that is added is left out while it is unset.
+FIRST_FIELDS = frozenset(
+    {
+        "id", "action", "corrected_response", "failure_category", "reviewer", "request_id", "expected_revision",
+        "source", "task_type", "prompt", "response", "correction", "label",
+    }
+)  # fmt: skip
 
 
 def digest(method: str, request: Identified) -> bytes:
     """16 bytes of the method and all that its caller sent; none for a call without a request_id."""
     if not request.request_id:
         return b""
-    content = asdict(request)
-    for field in ADDED_LATER:
-        if content.get(field, "") is None:
-            del content[field]
-    text = json.dumps([method, content], sort_keys=True)
+    sent = {name: value for name, value in asdict(request).items() if name in FIRST_FIELDS or value}
+    sent.pop("principal", None)
+    text = json.dumps([method, sent], sort_keys=True)
     return hashlib.blake2b(text.encode("ascii"), digest_size=16).digest()
 
 
-def recall(tx: Transaction, request_id: str, content: bytes) -> dict[str, Any] | None:
-    """The first answer to this request_id, None where it is new. Raises InvalidField for other content."""
-    if not request_id:
+def recall(tx: Transaction, request: Identified, content: bytes) -> dict[str, Any] | None:
+    """The first answer to the request's id, None if the id is new. Raises InvalidField for other content."""
+    if not request.request_id:
         return None
-    remembered = tx.remembered(request_id)
+    remembered = tx.remembered(request.principal, request.request_id)
     if remembered is None:
         return None
     if remembered.digest != content:
@@ -42,7 +45,7 @@ def recall(tx: Transaction, request_id: str, content: bytes) -> dict[str, Any] |
     return answer
 
 
-def keep(tx: Transaction, request_id: str, content: bytes, answer: dict[str, Any]) -> None:
-    """Remember the answer, where the caller gave a request_id."""
-    if request_id:
-        tx.remember(request_id, Remembered(content, json.dumps(answer)))
+def keep(tx: Transaction, request: Identified, content: bytes, answer: dict[str, Any]) -> None:
+    """Remember the answer, if the caller gave a request_id."""
+    if request.request_id:
+        tx.remember(request.principal, request.request_id, Remembered(content, json.dumps(answer)))

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from avocet_grpc.core.clock import now_iso
-from avocet_grpc.core.model import File, Imported, ParsedLine
+from avocet_grpc.core.model import ChangeAction, File, Imported, ParsedLine
 from avocet_grpc.core.ports.ledger import HistoryEntry, Transaction
 
 
-def import_run(tx: Transaction, run_id: str, lines: list[ParsedLine]) -> Imported:
+def import_run(tx: Transaction, run_id: str, lines: list[ParsedLine], actor: str = "") -> Imported:
     """Add the run's records as they are; an id that is known already is skipped, the first line of an id counts.
 
     All of it shares one revision.
@@ -16,23 +16,23 @@ def import_run(tx: Transaction, run_id: str, lines: list[ParsedLine]) -> Importe
     for line in lines:
         if line.columns is None:
             malformed += 1
-        elif tx.line_of(File.CANDIDATES, line.columns.id) is not None:
+        elif tx.candidate(line.columns.id) is not None:
             skipped += 1
         else:
-            tx.add(File.CANDIDATES, line)
-            tx.note(_entry(tx, line.columns.id, run_id, line.columns.status))
+            tx.put(File.CANDIDATES, line)
+            tx.note(_entry(tx, line.columns.id, actor, line.columns.status))
             imported += 1
     return Imported(imported, skipped, malformed)
 
 
-def _entry(tx: Transaction, id: str, run_id: str, status: str | None) -> HistoryEntry:
+def _entry(tx: Transaction, id: str, actor: str, status: str | None) -> HistoryEntry:
     return HistoryEntry(
         revision=tx.new_revision(),
         file=File.CANDIDATES,
         id=id,
-        action="import",
-        actor=run_id,
+        action=ChangeAction.IMPORT,
+        actor=actor,
         at=now_iso(),
-        status=status,
-        previous=None,
+        status_after=status,
+        change=None,
     )

@@ -6,7 +6,7 @@ import uuid
 
 from avocet_grpc.core import idempotency
 from avocet_grpc.core.clock import now_iso
-from avocet_grpc.core.model import Correction, File, Ingested, Record, Status
+from avocet_grpc.core.model import ChangeAction, Correction, File, Ingested, Record, Status
 from avocet_grpc.core.ports.ledger import HistoryEntry, Transaction
 from avocet_grpc.core.record import render
 
@@ -14,25 +14,25 @@ from avocet_grpc.core.record import render
 def ingest(tx: Transaction, correction: Correction) -> Ingested:
     """Store the correction in both files. Raises InvalidField for a request_id of other content."""
     digest = idempotency.digest("Ingest", correction)
-    if (answer := idempotency.recall(tx, correction.request_id, digest)) is not None:
+    if (answer := idempotency.recall(tx, correction, digest)) is not None:
         return Ingested(answer["id"], created=False)
     record = new_record(correction)
     line = render(record)
-    tx.add(File.CANDIDATES, line)
-    tx.add(File.APPROVED, line)
+    tx.put(File.CANDIDATES, line)
+    tx.put(File.APPROVED, line)
     tx.note(
         HistoryEntry(
             revision=tx.new_revision(),
             file=File.CANDIDATES,
             id=record["id"],
-            action="ingest",
-            actor=correction.source,
+            action=ChangeAction.INGEST,
+            actor=correction.principal,
             at=record["timestamp"],
-            status=Status.APPROVED,
-            previous=None,
+            status_after=Status.APPROVED,
+            change=None,
         )
     )
-    idempotency.keep(tx, correction.request_id, digest, {"id": record["id"]})
+    idempotency.keep(tx, correction, digest, {"id": record["id"]})
     return Ingested(record["id"], created=True)
 
 

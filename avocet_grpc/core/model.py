@@ -47,6 +47,28 @@ class Action(enum.StrEnum):
     FLAG = "flag"
 
 
+class ChangeAction(enum.StrEnum):
+    """What the history says was done to a record."""
+
+    CORRECT = "correct"
+    DISCARD = "discard"
+    FLAG = "flag"
+    UNDO = "undo"
+    INGEST = "ingest"
+    IMPORT = "import"
+    ADD = "add"
+    EDIT = "edit"
+    REMOVE = "remove"
+    OVERRULE = "overrule"
+
+
+class Source(enum.IntEnum):
+    """Who made a version of a record, or removed the record: this service, or another program by way of the files."""
+
+    SERVICE = 0
+    EXTERNAL = 1
+
+
 class Order(enum.StrEnum):
     """Order of the queue; records without the key come last."""
 
@@ -175,7 +197,7 @@ class Stats:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """A reviewer's decision on one candidate; empty strings are absent.
+    """A decision on one candidate; empty strings are absent. `principal` is the name of the caller's token.
 
     `corrected_message` is a correction with tool calls, in place of `corrected_response`.
     """
@@ -188,21 +210,23 @@ class Decision:
     reviewer: str = ""
     request_id: str = ""
     expected_revision: int | None = None
+    principal: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class UndoRequest:
-    """The wish to put one candidate back in review."""
+    """The wish to put one candidate back in review. `principal` is the name of the caller's token, if any."""
 
     id: str
     reviewer: str = ""
     request_id: str = ""
     expected_revision: int | None = None
+    principal: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Correction:
-    """A correction that a sibling service's own user made."""
+    """A correction that a sibling service's own user made. `principal` is the name of the caller's token, if any."""
 
     source: str
     task_type: str
@@ -211,6 +235,7 @@ class Correction:
     correction: str
     label: str | None = None
     request_id: str = ""
+    principal: str = ""
 
 
 @dataclass(frozen=True, slots=True)

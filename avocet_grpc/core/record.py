@@ -103,9 +103,13 @@ def line_text(raw: bytes) -> str:
 
 
 def difference(old: Record, new: Record) -> str:
-    """JSON text of the keys in which `new` differs (`set`) and of what `old` has for those it has (`was`)."""
+    """JSON text of how `new` differs from `old`: the keys (`set`), and what each record has for them (`was`, `now`).
+
+    Differences that ledgers of earlier versions hold have no `now`.
+    """
     changed = [key for key in {**old, **new} if key not in old or key not in new or old[key] != new[key]]
-    return json.dumps({"set": changed, "was": {key: old[key] for key in changed if key in old}})
+    was = {key: old[key] for key in changed if key in old}
+    return json.dumps({"set": changed, "was": was, "now": {key: new[key] for key in changed if key in new}})
 
 
 def columns_of(record: Record) -> Columns:

@@ -14,11 +14,23 @@ from avocet_grpc.core.errors import (
     RevisionMismatch,
 )
 from avocet_grpc.core.forms import written_response
-from avocet_grpc.core.model import Action, Candidate, Decision, File, ParsedLine, Record, Status, UndoRequest
+from avocet_grpc.core.model import (
+    Action,
+    Candidate,
+    ChangeAction,
+    Decision,
+    File,
+    ParsedLine,
+    Record,
+    Status,
+    UndoRequest,
+)
 from avocet_grpc.core.ports.ledger import HistoryEntry, Transaction
 from avocet_grpc.core.record import MAX_LINE_BYTES, difference, record_of, render
 
 DECISIONS = frozenset(action.value for action in Action)
+OF_OTHERS = frozenset({ChangeAction.EDIT, ChangeAction.OVERRULE})
+"""Entries of the history that leave the decision before them in force."""
 STATUS_AFTER = {
     Action.CORRECT: Status.APPROVED,
     Action.DISCARD: Status.DISCARDED,
@@ -32,7 +44,7 @@ def submit(tx: Transaction, decision: Decision) -> Candidate:
     Raises CandidateNotFound, RevisionMismatch, NotInReview, or InvalidField for a request_id of other content.
     """
     digest = idempotency.digest("Submit", decision)
-    if (answer := idempotency.recall(tx, decision.request_id, digest)) is not None:
+    if (answer := idempotency.recall(tx, decision, digest)) is not None:
         return _as_candidate(answer)
     candidate = _find(tx, decision.id, decision.expected_revision)
     record = record_of(candidate)
@@ -40,10 +52,10 @@ def submit(tx: Transaction, decision: Decision) -> Candidate:
         raise NotInReview(status_word(record))
     line = render(_decided(record, decision))
     _check_length(line, decision)
-    after = _write(tx, candidate, record, line, decision.action, decision.reviewer)
+    after = _write(tx, record, line, ChangeAction(decision.action.value), decision.reviewer)
     if decision.action is Action.CORRECT:
-        _approve(tx, line)
-    idempotency.keep(tx, decision.request_id, digest, _as_answer(after))
+        tx.put(File.APPROVED, line)
+    idempotency.keep(tx, decision, digest, _as_answer(after))
     return after
 
 
@@ -53,16 +65,16 @@ def undo(tx: Transaction, request: UndoRequest) -> Candidate:
     Raises CandidateNotFound, RevisionMismatch, AlreadyInReview, or InvalidField for a request_id of other content.
     """
     digest = idempotency.digest("Undo", request)
-    if (answer := idempotency.recall(tx, request.request_id, digest)) is not None:
+    if (answer := idempotency.recall(tx, request, digest)) is not None:
         return _as_candidate(answer)
     candidate = _find(tx, request.id, request.expected_revision)
     record = record_of(candidate)
     if record.get("status") == Status.NEEDS_REVIEW:
         raise AlreadyInReview("in review already")
     before = _before_decision(tx, record)
-    after = _write(tx, candidate, record, render(before), "undo", request.reviewer)
+    after = _write(tx, record, render(before), ChangeAction.UNDO, request.reviewer)
     tx.remove(File.APPROVED, request.id)
-    idempotency.keep(tx, request.request_id, digest, _as_answer(after))
+    idempotency.keep(tx, request, digest, _as_answer(after))
     return after
 
 
@@ -116,10 +128,10 @@ def _changes(decision: Decision) -> Record:
 
 def _before_decision(tx: Transaction, record: Record) -> Record:
     """The record without what its decision set, as the history knows it, else by the contract's defaults."""
-    entry = next((e for e in tx.history(record["id"]) if e.file is File.CANDIDATES and e.action != "edit"), None)
+    entry = next((e for e in tx.history(record["id"]) if e.file is File.CANDIDATES and e.action not in OF_OTHERS), None)
     before = dict(record)
-    if entry and entry.action in DECISIONS and entry.previous and entry.status == record.get("status"):
-        change = json.loads(entry.previous)
+    if entry and entry.action in DECISIONS and entry.change and entry.status_after == record.get("status"):
+        change = json.loads(entry.change)
         for key in change["set"]:
             before.pop(key, None) if key not in change["was"] else before.__setitem__(key, change["was"][key])
         return before
@@ -131,31 +143,23 @@ def _before_decision(tx: Transaction, record: Record) -> Record:
     return before
 
 
-def _write(tx: Transaction, old: Candidate, was: Record, line: ParsedLine, action: str, actor: str) -> Candidate:
+def _write(tx: Transaction, was: Record, line: ParsedLine, action: ChangeAction, actor: str) -> Candidate:
     record = line.record or {}
-    tx.replace(old.key, line)
+    key = tx.put(File.CANDIDATES, line)
     tx.note(
         HistoryEntry(
             revision=tx.new_revision(),
             file=File.CANDIDATES,
             id=record["id"],
-            action=str(action),
+            action=action,
             actor=actor,
             at=now_iso(),
-            status=status_word(record),
-            previous=difference(was, record),
+            status_before=status_word(was),
+            status_after=status_word(record),
+            change=difference(was, record),
         )
     )
-    return Candidate(old.key, line.raw, tx.new_revision(), record)
-
-
-def _approve(tx: Transaction, line: ParsedLine) -> None:
-    """Append the record to the approved file, in place of the last line of its id if one is there."""
-    standing = tx.line_of(File.APPROVED, line.columns.id) if line.columns else None
-    if standing is None:
-        tx.add(File.APPROVED, line)
-    else:
-        tx.replace(standing.key, line)
+    return Candidate(key, line.raw, tx.new_revision(), record)
 
 
 def _as_answer(candidate: Candidate) -> Record:

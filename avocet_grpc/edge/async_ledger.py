@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from avocet_grpc.core.errors import Overloaded
 from avocet_grpc.core.model import ServerVersion
 from avocet_grpc.core.ports.config import ConfigFile
-from avocet_grpc.core.ports.ledger import Reader, Store, Transaction
+from avocet_grpc.core.ports.ledger import Ledger, Reader, Transaction
 from avocet_grpc.core.ports.runs import Runs
 
 T = TypeVar("T")
@@ -23,7 +23,7 @@ WAITING = 2_000
 class Backend:
     """What the servicer works with: the ledger, the benchmark runs, the config file, and what the server runs."""
 
-    def __init__(self, store: Store, runs: Runs, config: ConfigFile, version: ServerVersion) -> None:
+    def __init__(self, store: Ledger, runs: Runs, config: ConfigFile, version: ServerVersion) -> None:
         self.version = version
         self.runs = runs
         self.config = config

@@ -13,6 +13,7 @@ from avocet_grpc.core.ingest import ingest
 from avocet_grpc.core.model import Correction, Ingested
 from avocet_grpc.edge import parse
 from avocet_grpc.edge.async_ledger import Backend
+from avocet_grpc.edge.call_context import principal
 from avocet_grpc.edge.status import status_of
 
 AHEAD = 2
@@ -69,7 +70,7 @@ async def _stored(backend: Backend, items: list[Correction | CorrectionsError]) 
 
 def _read(item: pb.IngestRequest) -> Correction | CorrectionsError:
     try:
-        return parse.correction(item)
+        return parse.correction(item, principal())
     except CorrectionsError as error:
         return error
 

@@ -102,8 +102,8 @@ def export_query(request: pb.StreamExportRequest) -> ExportQuery:
     )
 
 
-def decision(request: pb.SubmitRequest) -> Decision:
-    """A reviewer's decision."""
+def decision(request: pb.SubmitRequest, principal: str = "") -> Decision:
+    """A reviewer's decision; `principal` is the name of the caller's token."""
     action = ACTIONS.get(request.action)
     if action is None:
         raise InvalidField("action", "must be ACTION_CORRECT, ACTION_DISCARD or ACTION_FLAG")
@@ -122,22 +122,24 @@ def decision(request: pb.SubmitRequest) -> Decision:
         reviewer=request.reviewer,
         request_id=_request_id(request.request_id),
         expected_revision=request.expected_revision if request.HasField("expected_revision") else None,
+        principal=principal,
     )
 
 
-def undo_request(request: pb.UndoRequest) -> UndoRequest:
-    """The wish to take a decision back."""
+def undo_request(request: pb.UndoRequest, principal: str = "") -> UndoRequest:
+    """The wish to take a decision back; `principal` is the name of the caller's token."""
     _at_most("reviewer", request.reviewer, MAX_STRING)
     return UndoRequest(
         id=candidate_id(request.id),
         reviewer=request.reviewer,
         request_id=_request_id(request.request_id),
         expected_revision=request.expected_revision if request.HasField("expected_revision") else None,
+        principal=principal,
     )
 
 
-def correction(request: pb.IngestRequest) -> Correction:
-    """A sibling's correction."""
+def correction(request: pb.IngestRequest, principal: str = "") -> Correction:
+    """A sibling's correction; `principal` is the name of the caller's token."""
     limits = {"source": MAX_STRING, "task_type": MAX_STRING, "prompt": MAX_TEXT, "correction": MAX_TEXT}
     for field, limit in limits.items():
         _at_most(field, getattr(request, field), limit)
@@ -152,6 +154,7 @@ def correction(request: pb.IngestRequest) -> Correction:
         correction=request.correction,
         label=request.label if request.HasField("label") else None,
         request_id=_request_id(request.request_id),
+        principal=principal,
     )
 
 

@@ -45,7 +45,9 @@ class CorrectionsServicer(corrections_pb2_grpc.CorrectionsServiceServicer):
     async def Import(self, request: pb.ImportRequest, context: Context) -> pb.ImportResponse:
         run_id = parse.run_id(request.run_id)
         lines = await self._backend.run(lambda: self._backend.runs.lines(run_id))
-        return convert.imported_message(await self._backend.write(partial(import_run, run_id=run_id, lines=lines)))
+        return convert.imported_message(
+            await self._backend.write(partial(import_run, run_id=run_id, lines=lines, actor=principal()))
+        )
 
     async def Queue(self, request: pb.QueueRequest, context: Context) -> pb.QueueResponse:
         return await self._backend.read(partial(queue_response, query=parse.queue_query(request)))
@@ -57,11 +59,11 @@ class CorrectionsServicer(corrections_pb2_grpc.CorrectionsServiceServicer):
         return pb.GetCandidateResponse(candidate=message)
 
     async def Submit(self, request: pb.SubmitRequest, context: Context) -> pb.SubmitResponse:
-        decide = partial(review.submit, decision=parse.decision(_signed(request)))
+        decide = partial(review.submit, decision=parse.decision(_signed(request), principal()))
         return pb.SubmitResponse(candidate=convert.candidate_message(await self._backend.write(decide)))
 
     async def Undo(self, request: pb.UndoRequest, context: Context) -> pb.UndoResponse:
-        undo = partial(review.undo, request=parse.undo_request(_signed(request)))
+        undo = partial(review.undo, request=parse.undo_request(_signed(request), principal()))
         return pb.UndoResponse(candidate=convert.candidate_message(await self._backend.write(undo)))
 
     async def StreamExport(self, request: pb.StreamExportRequest, context: Context) -> AsyncIterator[Any]:
@@ -82,7 +84,7 @@ class CorrectionsServicer(corrections_pb2_grpc.CorrectionsServiceServicer):
         return pb.SetConfigResponse(config=pb.Config(bench_results_dir=directory))
 
     async def Ingest(self, request: pb.IngestRequest, context: Context) -> pb.IngestResponse:
-        store = partial(ingest, correction=parse.correction(request))
+        store = partial(ingest, correction=parse.correction(request, principal()))
         ingested = await self._backend.write(store)
         return pb.IngestResponse(id=ingested.id, created=ingested.created)
 

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from avocet_grpc.core.model import File, LineKind, Sync
-from avocet_grpc.core.ports.ledger import LedgerLine, Store, Transaction
+from avocet_grpc.core.ports.files import LedgerLine, Store, Transaction
 from avocet_grpc.core.record import parse
 from avocet_grpc.durable import sync_directory
 from avocet_grpc.edge.convert import encode_example
@@ -18,8 +18,8 @@ from avocet_grpc.layout import LEDGER, SHARED_FILES, DataDirectory
 from avocet_grpc.maintenance.lock import DataDirectoryLock
 from avocet_grpc.shared_files.intake import Intake
 from avocet_grpc.store import inspect
+from avocet_grpc.store.files_store import SqliteStore
 from avocet_grpc.store.inspect import Contents
-from avocet_grpc.store.sqlite import SqliteStore
 
 SUFFIXES = ("", "-wal", "-shm", "-seal")
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from avocet_grpc.core.model import File, ParsedLine, Sync
-from avocet_grpc.core.ports.ledger import Durable, LedgerLine
+from avocet_grpc.core.ports.files import Durable, LedgerLine
 from avocet_grpc.layout import SHARED_FILES, DataDirectory
 from avocet_grpc.shared_files.join import Join
 from avocet_grpc.shared_files.reconcile import DAMAGE_LINES, DAMAGE_SHARE, Plan, Planner, Rules

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from xxhash import xxh3_64_hexdigest
 
-from avocet_grpc.core.ports.ledger import DisplacedFile
+from avocet_grpc.core.ports.files import DisplacedFile
 from avocet_grpc.shared_files.blocks import Blocks, Span
 from avocet_grpc.shared_files.watch import Signature, signature, tail_before
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import structlog
 
 from avocet_grpc.core.model import File, LineKind, ParsedLine, Sync
-from avocet_grpc.core.ports.ledger import DisplacedFile, Store, Transaction
+from avocet_grpc.core.ports.files import DisplacedFile, Store, Transaction
 from avocet_grpc.core.record import content_digest, difference, load, parse
 from avocet_grpc.shared_files import reconcile, swap
 from avocet_grpc.shared_files.blocks import Blocks, Span

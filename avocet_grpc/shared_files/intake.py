@@ -12,7 +12,7 @@ from pathlib import Path
 import structlog
 
 from avocet_grpc.core.model import File, LineKind, ParsedLine, Sync
-from avocet_grpc.core.ports.ledger import Durable, FileState, Move, Reader, Store, Transaction
+from avocet_grpc.core.ports.files import Durable, FileState, Move, Reader, Store, Transaction
 from avocet_grpc.core.record import digest_of, parse
 from avocet_grpc.shared_files import reconcile
 from avocet_grpc.shared_files.blocks import Blocks

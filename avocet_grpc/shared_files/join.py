@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import TypeVar
 
 from avocet_grpc.core.model import Sync
-from avocet_grpc.core.ports.ledger import Move, Row
+from avocet_grpc.core.ports.files import Move, Row
 from avocet_grpc.core.record import digest_of
 from avocet_grpc.shared_files.scan import Found
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import structlog
 
 from avocet_grpc.core.model import File, Sync
-from avocet_grpc.core.ports.ledger import Durable, Reader, Store, Transaction
+from avocet_grpc.core.ports.files import Durable, Reader, Store, Transaction
 from avocet_grpc.shared_files.append import append_lines
 from avocet_grpc.shared_files.drain import Drain
 from avocet_grpc.shared_files.intake import Intake

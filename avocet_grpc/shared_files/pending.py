@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from avocet_grpc.core.model import File, Sync
-from avocet_grpc.core.ports.ledger import LedgerLine, Reader
+from avocet_grpc.core.ports.files import LedgerLine, Reader
 from avocet_grpc.shared_files.append import MAX_BYTES
 from avocet_grpc.shared_files.patch import Change
 

@@ -9,8 +9,9 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from avocet_grpc.core.clock import now_iso
-from avocet_grpc.core.model import File, LineKind, ParsedLine, Record, Sync
-from avocet_grpc.core.ports.ledger import Durable, HistoryEntry, LedgerLine, Move, Place, Reader, Transaction
+from avocet_grpc.core.model import File, LineKind, ParsedLine, Record, Source, Sync
+from avocet_grpc.core.ports.files import Durable, LedgerLine, Move, Place, Reader, Transaction
+from avocet_grpc.core.ports.ledger import HistoryEntry
 from avocet_grpc.core.record import content_digest, difference, load
 from avocet_grpc.shared_files.join import Join
 from avocet_grpc.shared_files.scan import Found
@@ -274,7 +275,10 @@ def settle_duplicates(tx: Transaction, file: File, before: Mapping[str, list[int
 
 def note(tx: Transaction, file: File, id: str, action: str, status: str | None, previous: str | None) -> None:
     """One history entry about what others did to a record; `status` is its word now, None where that is unknown."""
-    tx.note(HistoryEntry(tx.new_revision(), file, id, action, ACTOR, now_iso(), status, previous))
+    entry = HistoryEntry(
+        tx.new_revision(), file, id, action, ACTOR, now_iso(), status, previous, source=Source.EXTERNAL
+    )
+    tx.note(entry)
 
 
 def _edit(tx: Transaction, file: File, edit: Edit) -> None:

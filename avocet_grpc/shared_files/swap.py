@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from avocet_grpc.core.model import File, Sync
-from avocet_grpc.core.ports.ledger import Move, Place, Reader
+from avocet_grpc.core.ports.files import Move, Place, Reader
 from avocet_grpc.durable import sync_directory as sync_directory
 from avocet_grpc.shared_files.blocks import Blocks, Span
 from avocet_grpc.shared_files.watch import Signature, of_stat

@@ -11,7 +11,7 @@ from pathlib import Path
 import structlog
 
 from avocet_grpc.core.model import File, Sync
-from avocet_grpc.core.ports.ledger import DisplacedFile, Store, Transaction
+from avocet_grpc.core.ports.files import DisplacedFile, Store, Transaction
 from avocet_grpc.shared_files import swap, twin
 from avocet_grpc.shared_files.blocks import Span
 from avocet_grpc.shared_files.displaced import UNKNOWN_SIZE, Displaced, end_before

@@ -11,7 +11,7 @@ from pathlib import Path
 import structlog
 
 from avocet_grpc.core.errors import CorrectionsError
-from avocet_grpc.core.ports.ledger import Store
+from avocet_grpc.core.ports.files import Store
 from avocet_grpc.durable import sync_directory
 from avocet_grpc.layout import SHARED_FILES, DataDirectory
 from avocet_grpc.shared_files.mirror import Mirror

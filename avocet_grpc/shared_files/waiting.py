@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict, deque
 
 from avocet_grpc.core.model import File, ParsedLine, Sync
-from avocet_grpc.core.ports.ledger import LedgerLine, Transaction
+from avocet_grpc.core.ports.files import LedgerLine, Transaction
 from avocet_grpc.core.record import content_digest
 from avocet_grpc.shared_files.patch import Change
 

@@ -8,7 +8,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from avocet_grpc.core.ports.ledger import FileState
+from avocet_grpc.core.ports.files import FileState
 
 TAIL_BYTES = 64 * 1024
 NO_LEASE_NOW = frozenset({errno.EAGAIN, errno.EBUSY})

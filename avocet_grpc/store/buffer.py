@@ -87,7 +87,7 @@ class Buffer:
         e = entry
         self.is_empty = False
         self.lines.add(e.id)
-        self._history.append((e.revision, e.file, e.id, e.action, e.actor, e.at, e.status, e.previous))
+        self._history.append((e.revision, e.file, e.id, e.action, e.actor, e.at, e.status_after, e.change))
 
     def add_request(self, request_id: str, remembered: Remembered, at: int) -> None:
         self.is_empty = False

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from avocet_grpc.core.export import is_exportable
 from avocet_grpc.core.model import File, LineKind, ParsedLine, Sync
-from avocet_grpc.core.ports.ledger import DisplacedFile, Durable, FileState, Move, Place
+from avocet_grpc.core.ports.files import DisplacedFile, Durable, FileState, Move, Place
 from avocet_grpc.core.record import parse
 from avocet_grpc.store.buffer import BODY, LINE, insert
 from avocet_grpc.store.schema import LATE_INDEXES, NEVER

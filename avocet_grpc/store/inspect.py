@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from avocet_grpc.core.model import File, Sync
-from avocet_grpc.core.ports.ledger import LedgerLine
+from avocet_grpc.core.ports.files import LedgerLine
 from avocet_grpc.core.record import digest_of
 from avocet_grpc.store.reader import SqlReader
 from avocet_grpc.store.schema import NEVER, VERSION

@@ -16,7 +16,8 @@ from avocet_grpc.core.model import (
     Stats,
     Sync,
 )
-from avocet_grpc.core.ports.ledger import DisplacedFile, Durable, FileState, HistoryEntry, LedgerLine, Row
+from avocet_grpc.core.ports.files import DisplacedFile, Durable, FileState, LedgerLine, Row
+from avocet_grpc.core.ports.ledger import HistoryEntry
 from avocet_grpc.store.exports import ExportQueries, where_of
 from avocet_grpc.store.schema import NEVER
 

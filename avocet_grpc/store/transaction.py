@@ -10,7 +10,8 @@ from typing import Any
 
 from avocet_grpc.core.export import is_exportable, shard_hash
 from avocet_grpc.core.model import Candidate, File, LineKind, ParsedLine, Record, Status, Sync
-from avocet_grpc.core.ports.ledger import HistoryEntry, LedgerLine, Remembered
+from avocet_grpc.core.ports.files import LedgerLine
+from avocet_grpc.core.ports.ledger import HistoryEntry, Remembered
 from avocet_grpc.core.record import content_digest, load
 from avocet_grpc.store.buffer import Buffer
 from avocet_grpc.store.reader import COUNTED, LEFT_OUT_IF_UNKNOWN, SqlReader
@@ -122,6 +123,19 @@ class SqlTransaction(SqlReader):
     def revision(self) -> int:
         return self._last_revision
 
+    def put(self, file: File, line: ParsedLine) -> int:
+        if line.columns is None:
+            raise ValueError("a malformed line is not a record")
+        key = None
+        if file == File.CANDIDATES:
+            key = next((key for key, (row, _) in self._seen.items() if row["id"] == line.columns.id), None)
+        if key is None and (standing := self.line_of(file, line.columns.id)) is not None:
+            key = standing.key
+        if key is None:
+            return self.add(file, line)
+        self.replace(key, line)
+        return key
+
     def add(self, file: File, line: ParsedLine) -> int:
         return self._insert(file, line, LineKind.RECORD, Sync.APPEND, None, None)
 
@@ -133,19 +147,18 @@ class SqlTransaction(SqlReader):
         self._remember_past(old)
         self._update(old, line, sync, old["position"], old["length"], old["file_digest"])
 
-    def remove(self, file: File, id: str) -> int:
+    def remove(self, file: File, id: str) -> None:
         rows = self._db.execute("SELECT key FROM lines WHERE file = ? AND id = ? AND sync <> 3", (file, id)).fetchall()
         for (key,) in rows:
             old = self._row(key)
             self._remember_past(old)
             self._withdraw(old)
             self._db.execute("UPDATE lines SET sync = 3, queued = 0 WHERE key = ?", (key,))
-        return len(rows)
 
     def note(self, entry: HistoryEntry) -> None:
         self._own.add_history(entry)
 
-    def remembered(self, request_id: str) -> Remembered | None:
+    def remembered(self, principal: str, request_id: str) -> Remembered | None:
         for buffer in (self._own, self._earlier):
             if request_id in buffer.requests:
                 return buffer.requests[request_id][0]
@@ -153,7 +166,7 @@ class SqlTransaction(SqlReader):
         row = self._connection.execute(query, (request_id,)).fetchone()
         return Remembered(*row) if row else None
 
-    def remember(self, request_id: str, remembered: Remembered) -> None:
+    def remember(self, principal: str, request_id: str, remembered: Remembered) -> None:
         self._own.add_request(request_id, remembered, int(time.time()))
 
     def _insert(

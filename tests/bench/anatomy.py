@@ -14,10 +14,10 @@ from pathlib import Path
 
 from avocet_grpc.core import imports, review
 from avocet_grpc.core.model import Action, Candidate, Decision
-from avocet_grpc.core.ports.ledger import Transaction
+from avocet_grpc.core.ports.files import Transaction
 from avocet_grpc.core.record import parse
 from avocet_grpc.edge.convert import candidate_message, encode_example
-from avocet_grpc.store.sqlite import Run, SqliteStore
+from avocet_grpc.store.files_store import Run, SqliteStore
 from tests.bench.dataset import lines
 from tests.bench.stage import CORRECTION
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from avocet_grpc.core.ingest import ingest
 from avocet_grpc.edge.convert import encode_example
 from avocet_grpc.edge.parse import correction
-from avocet_grpc.store.sqlite import SqliteStore
+from avocet_grpc.store.files_store import SqliteStore
 from tests.bench.stage import ingestion
 
 GROUP = 256

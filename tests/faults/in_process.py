@@ -14,9 +14,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from avocet_grpc.core.ports.ledger import Reader, Transaction
+from avocet_grpc.core.ports.files import Reader, Transaction
 from avocet_grpc.shared_files import syncer as syncer_module
-from avocet_grpc.store.sqlite import SqliteStore
+from avocet_grpc.store.files_store import SqliteStore
 from avocet_grpc.telemetry import failpoints
 from tests.store_suite import encode
 

@@ -79,7 +79,7 @@ class Caller:
         """Send a correction; the record's correction is the request's own word."""
         word = self.acks.name("ingest")
         request = ingest_request(word)
-        change = Change("ingest", request.source, request, State(APPROVED))
+        change = Change("ingest", "", request, State(APPROVED))
         try:
             answer = self.send(change)
         except grpc.RpcError as error:
@@ -95,7 +95,7 @@ class Caller:
         """Make a benchmark run below `runs`, which the service knows as its directory, and import it."""
         run_id = self.acks.name("run")
         made = make_run(runs, run_id, count)
-        change = Change("import", run_id, pb.ImportRequest(run_id=run_id), State(NEEDS_REVIEW))
+        change = Change("import", "", pb.ImportRequest(run_id=run_id), State(NEEDS_REVIEW))
         try:
             answer = self.send(change)
         except grpc.RpcError as error:

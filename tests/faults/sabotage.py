@@ -19,7 +19,7 @@ from typing import Any
 from avocet_grpc.core import idempotency
 from avocet_grpc.core.errors import StorageFailed, StorageFull
 from avocet_grpc.shared_files import append, drain, intake, patch, reconcile, swap, swapper, twin, watch
-from avocet_grpc.store import failure, reader, sqlite
+from avocet_grpc.store import failure, files_store, reader
 from avocet_grpc.telemetry import failpoints
 
 VARIABLE = "SABOTAGE"
@@ -66,16 +66,16 @@ def acknowledge_before_the_commit() -> None:
 
 
 def go_on_after_a_failed_sync() -> None:
-    put(sqlite.SqliteStore, "_fail", nothing)
+    put(files_store.SqliteStore, "_fail", nothing)
 
 
 def believe_a_ledger_without_its_seal() -> None:
-    put(sqlite, "refuse_if_damaged", lambda path: True)
+    put(files_store, "refuse_if_damaged", lambda path: True)
 
 
 def leave_checkpoints_to_sqlite() -> None:
-    put(sqlite, "DURABLE", tuple(setting for setting in sqlite.DURABLE if "autocheckpoint" not in setting))
-    put(sqlite.SqliteStore, "_checkpoint_if_due", nothing)
+    put(files_store, "DURABLE", tuple(setting for setting in files_store.DURABLE if "autocheckpoint" not in setting))
+    put(files_store.SqliteStore, "_checkpoint_if_due", nothing)
 
 
 def take_a_full_disk_for_a_failure() -> None:
@@ -85,18 +85,18 @@ def take_a_full_disk_for_a_failure() -> None:
         known = meaning(*arguments)
         return StorageFailed("full") if isinstance(known, StorageFull) else known
 
-    put(sqlite, "meaning", failed)
+    put(files_store, "meaning", failed)
 
 
 def do_not_sync_the_ledger() -> None:
-    connect = sqlite.SqliteStore._connect
+    connect = files_store.SqliteStore._connect
 
     def without_sync(self: Any, *arguments: Any) -> Any:
         db = connect(self, *arguments)
         db.execute("PRAGMA synchronous = OFF")
         return db
 
-    put(sqlite.SqliteStore, "_connect", without_sync)
+    put(files_store.SqliteStore, "_connect", without_sync)
 
 
 def forget_request_ids() -> None:

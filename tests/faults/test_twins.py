@@ -120,7 +120,7 @@ def test_an_edit_in_a_displaced_file_undoes_no_decision_that_came_since(held: He
     held.come_to_rest()
     assert held.corrected() == {"c0", "c5"}
     last = held.service.ask(lambda reader: reader.history("c5"))[0]
-    assert last.actor == "external" and "in no case!" in (last.previous or "")
+    assert last.actor == "external" and "in no case!" in (last.change or "")
 
 
 def test_who_appends_all_the_time_stops_no_swap(tmp_path: Path) -> None:

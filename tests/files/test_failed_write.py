@@ -13,7 +13,7 @@ from structlog.testing import capture_logs
 
 from avocet_grpc.core import ingest, review
 from avocet_grpc.core.model import Action, Correction, Decision
-from avocet_grpc.core.ports.ledger import Transaction
+from avocet_grpc.core.ports.files import Transaction
 from avocet_grpc.shared_files.patch import ignore_sigio
 from tests.faults.in_process import Clock, CrashingOs, InProcess, replaced
 from tests.support import record, records, write_records

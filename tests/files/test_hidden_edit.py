@@ -12,7 +12,7 @@ import pytest
 from avocet_client.v1 import corrections_pb2 as pb
 from avocet_grpc.core import ingest
 from avocet_grpc.core.model import Correction, File
-from avocet_grpc.core.ports.ledger import Reader
+from avocet_grpc.core.ports.files import Reader
 from avocet_grpc.shared_files import intake
 from avocet_grpc.shared_files.blocks import BLOCK_BYTES
 from avocet_grpc.shared_files.patch import ignore_sigio

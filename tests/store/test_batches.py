@@ -12,7 +12,7 @@ from avocet_grpc.core import review
 from avocet_grpc.core.errors import StorageFull
 from avocet_grpc.core.model import ExportSelection, UndoRequest
 from avocet_grpc.store import batches
-from avocet_grpc.store.sqlite import SqliteStore
+from avocet_grpc.store.files_store import SqliteStore
 from tests.store_suite import correct, encode, import_candidates
 
 COUNT = 60

@@ -10,7 +10,7 @@ import pytest
 from avocet_grpc.core import export, review
 from avocet_grpc.core.model import CandidateFilter, ExportSelection, File, Order, Position, UndoRequest
 from avocet_grpc.store.exports import UNCHANGED
-from avocet_grpc.store.sqlite import SqliteStore
+from avocet_grpc.store.files_store import SqliteStore
 from tests.store_suite import correct, encode, import_candidates
 
 SCAN = re.compile(r"\bSCAN (?!counters|meta|\d+ CONSTANT ROW)|USE TEMP B-TREE")

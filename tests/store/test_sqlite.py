@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from avocet_grpc.core.model import CandidateFilter
-from avocet_grpc.core.ports.ledger import Store
+from avocet_grpc.core.ports.files import Store
+from avocet_grpc.store.files_store import SqliteStore
 from avocet_grpc.store.soundness import LedgerUnusable
-from avocet_grpc.store.sqlite import SqliteStore
 from tests.store_suite import StoreSuite, correct, encode, exported, import_candidates
 
 

@@ -1,115 +1,42 @@
-"""What the core asks of the ledger.
+"""What the core and the edge ask of the ledger.
 
-Whoever implements the ledger MUST pass `tests/store_suite.py`. A new engine is written against this page alone.
+The ledger holds every acknowledged change. It knows records, not files: offsets, duplicates and malformed lines belong
+to the mirror (`core/ports/mirror.py`). Any engine MUST pass `tests/ledger_suite.py`, and is written against this page.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import Future
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Protocol, TypeVar
+from typing import NamedTuple, Protocol, TypeVar
 
 from avocet_grpc.core.model import (
     Candidate,
     CandidateFilter,
     ExportBatch,
-    ExportRow,
     ExportSelection,
     File,
-    LineKind,
     Order,
     ParsedLine,
     Position,
     QueueItem,
+    Source,
     Stats,
-    Sync,
 )
 from avocet_grpc.core.observer import Observer
 
 T = TypeVar("T")
 
-Place = tuple[int, bytes, int, int, bool]
-"""The arguments of `Transaction.placed`: key, digest, offset, length, ours."""
-
-Row = tuple[int, bytes, int, int | None, int | None]
-"""A line in short: key, digest, sync, offset, length."""
-
-Move = tuple[int, int, int]
-"""Lines from one key to another, both included, stand this many bytes further on than before."""
-
-
-@dataclass(frozen=True, slots=True)
-class FileState:
-    """A shared file as the ledger last took it in: its signature, and up to which byte it was read.
-
-    `blank` counts the bytes that hold no line.
-    """
-
-    device: int
-    inode: int
-    size: int
-    mtime_ns: int
-    ctime_ns: int
-    scanned: int
-    blank: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Durable:
-    """What of a shared file is known to be on the disk: all lines up to `revision` that were there before `at`.
-
-    `at` is Unix time in seconds.
-    """
-
-    revision: int = 0
-    at: float = 0.0
-
-
-@dataclass(frozen=True, slots=True)
-class DisplacedFile:
-    """A file that a swap takes away: its name beside the shared file, what it was, and up to which byte it was read.
-
-    `size` is larger than any file's where what comes behind `read_to` may be known already.
-    """
-
-    name: str
-    device: int
-    inode: int
-    size: int
-    mtime_ns: int
-    read_to: int
-
-
-@dataclass(frozen=True, slots=True)
-class LedgerLine:
-    """A line as the ledger has it.
-
-    `raw` is what the file shall hold. `offset` and `length` (bytes, without the newline) are where the file holds the
-    line now, both None while it is not there; `file_digest` is the digest of what stands there. `synced_at` is the
-    Unix time in seconds at which a write of ours last reached the file; 0 for a line that others wrote.
-    """
-
-    key: int
-    file: File
-    kind: LineKind
-    id: str | None
-    digest: bytes
-    sync: Sync
-    offset: int | None
-    length: int | None
-    file_digest: bytes | None
-    synced_at: float
-    revision: int
-
 
 @dataclass(frozen=True, slots=True)
 class HistoryEntry:
-    """One change of one record. `previous` is `core.record.difference` of before and after.
+    """One change of one record.
 
-    `action` is correct, discard, flag, undo, ingest, import, edit or delete; `actor` is the reviewer, or `external`
-    for what others did to the files. `status` is the record's status word after the change.
+    `action` is a `core.model.ChangeAction`; ledgers of earlier versions also hold `delete` for `remove`. `actor` is the
+    token's name, else the reviewer, else empty. `status_before` and `status_after` are status words, None if there is
+    none. `change` is the JSON text of `core.record.difference` of before and after; None if the record was made or
+    removed. `number` orders the entries of a ledger; the ledger gives it.
     """
 
     revision: int
@@ -118,8 +45,18 @@ class HistoryEntry:
     action: str
     actor: str
     at: str
-    status: str | None
-    previous: str | None
+    status_after: str | None
+    change: str | None
+    status_before: str | None = None
+    source: Source = Source.SERVICE
+    number: int = 0
+
+
+class HistoryCursor(NamedTuple):
+    """A position in the history: a step of an import has many entries of one revision, so the number is part of it."""
+
+    revision: int
+    number: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +68,7 @@ class Remembered:
 
 
 class Reader(Protocol):
-    """One consistent view of the ledger. Every method raises StorageFailed where the storage does."""
+    """One consistent view of the ledger. Every method raises StorageFailed if the storage fails."""
 
     def revision(self) -> int:
         """The newest committed revision."""
@@ -140,7 +77,7 @@ class Reader(Protocol):
         """The oldest revision at which exports are still kept."""
 
     def candidate(self, id: str) -> Candidate | None:
-        """The record of this id in the candidates file (its first line there)."""
+        """The record of this id in the candidates file."""
 
     def queue(
         self, filter: CandidateFilter, order: Order, after: Position | None, offset: int, limit: int
@@ -159,169 +96,70 @@ class Reader(Protocol):
     def known_run_ids(self, run_ids: Collection[str]) -> set[str]:
         """Those of `run_ids` that some candidate has as its benchmark_run_id."""
 
-    def export_rows(self, selection: ExportSelection, after_key: int, limit: int) -> list[ExportRow]:
-        """At most `limit` examples of the selection after `after_key`, in the order of approval.
-
-        MUST answer alike for the same selection, whatever is committed later.
-        """
-
     def export_batch(
         self, selection: ExportSelection, after_key: int, limit: int, max_bytes: int, *, about: bool = False
     ) -> ExportBatch | None:
-        """The same examples joined: at most `limit`, and no more than `max_bytes`, but for a larger one, which comes
-        alone. None at the end. Where the caller wants `about` so many, a batch made before may be of another size."""
+        """The next examples of the selection after `after_key`, joined, in the order of approval. None at the end.
+
+        At most `limit` examples and `max_bytes`, but a larger example comes alone. If the caller wants `about` so many,
+        an implementation MAY give a batch of another size. MUST answer alike for the same selection, whatever is
+        committed later.
+        """
 
     def export_total(self, selection: ExportSelection, after_key: int) -> int:
-        """How many examples `export_rows` yields in all after `after_key`."""
+        """How many examples `export_batch` gives in all after `after_key`."""
 
     def history(self, id: str) -> list[HistoryEntry]:
-        """All changes of this id, newest first."""
+        """All changes of this id that are kept, newest first."""
 
-    def file_state(self, file: File) -> FileState | None:
-        """The shared file as last taken in; None before the first time."""
 
-    def pending(self, file: File, limit: int) -> list[LedgerLine]:
-        """At most `limit` lines of the file that are not CLEAN, in key order."""
+class HistoryReader(Reader, Protocol):
+    """The whole ledger's history, for those that follow it."""
 
-    def pending_count(self, file: File) -> int:
-        """How many lines of the file are not CLEAN."""
+    def history_after(self, after: HistoryCursor, limit: int) -> list[HistoryEntry]:
+        """At most `limit` changes after `after`, oldest first.
 
-    def lines(self, file: File) -> Iterator[LedgerLine]:
-        """Every line of the file in key order."""
-
-    def rows(self, file: File) -> Iterator[Row]:
-        """Every line of the file in key order, in short. MUST NOT hold them all in memory."""
-
-    def is_empty(self, file: File) -> bool:
-        """True where the ledger has no line of the file."""
-
-    def line(self, key: int) -> LedgerLine | None:
-        """The line of this key."""
-
-    def durable(self, file: File) -> Durable:
-        """What of the file is known to be on the disk."""
-
-    def displaced(self, file: File) -> list[DisplacedFile]:
-        """The files that swaps took away and that are still watched, oldest first."""
-
-    def duplicate_order(self, file: File) -> dict[str, list[int]]:
-        """Of each id with several lines: the keys of those that are CLEAN, in their order in the file."""
-
-    def has_malformed(self, file: File, digest: bytes) -> bool:
-        """True where a malformed line of these bytes is known."""
-
-    def has_duplicate(self, file: File, id: str, digest: bytes) -> bool:
-        """True where a DUPLICATE line of this id and these bytes is known."""
-
-    def line_of(self, file: File, id: str) -> LedgerLine | None:
-        """The RECORD line of this id in the file."""
-
-    def raw(self, key: int) -> bytes:
-        """The bytes that the file shall hold for this line, without the newline."""
-
-    def was_ours(self, file: File, id: str, digest: bytes) -> bool:
-        """True where the record of this id was of this content at an older revision, or was removed by us so.
-
-        `digest` is `core.record.content_digest`.
+        MUST be complete: if a commit is visible, all earlier ones are.
         """
 
 
 class Transaction(Reader, Protocol):
-    """One change. All of it is committed, or nothing; all that it writes shares one new revision."""
+    """One change. All of it is committed, or nothing; all that it writes shares one new revision.
+
+    A work MAY run more than once, and only its last run counts: it MUST change nothing outside the transaction.
+    """
 
     def new_revision(self) -> int:
         """The revision of this change; MUST be larger than every one before."""
 
-    def add(self, file: File, line: ParsedLine) -> int:
-        """A new record of ours, to be appended to the file (Sync.APPEND). Gives its key."""
+    def put(self, file: File, line: ParsedLine) -> int:
+        """Make the line the record of its id in the file. Returns the record's key.
 
-    def replace(self, key: int, line: ParsedLine) -> None:
-        """New content for a record, of the same id, to be changed in the file; the old content is kept for was_ours."""
+        A new record gets a key above all others. An existing record keeps its key, and its old content joins the
+        versions that the mirror knows as past.
+        """
 
-    def remove(self, file: File, id: str) -> int:
-        """Every line of this id leaves the file (Sync.REMOVE). Gives how many; they are no longer served at once."""
+    def remove(self, file: File, id: str) -> None:
+        """The id leaves the file, with every line of it; an unknown id is ignored."""
 
     def note(self, entry: HistoryEntry) -> None:
         """Add to the history."""
 
-    def remembered(self, request_id: str) -> Remembered | None:
-        """What this request_id was answered, if it is known."""
+    def remembered(self, principal: str, request_id: str) -> Remembered | None:
+        """What this request_id was answered, if the ledger knows it. Each principal has its own request_ids."""
 
-    def remember(self, request_id: str, remembered: Remembered) -> None:
+    def remember(self, principal: str, request_id: str, remembered: Remembered) -> None:
         """Keep the answer for at least 7 days."""
 
-    def adopt(self, file: File, line: ParsedLine, offset: int, length: int) -> LineKind:
-        """A line that others wrote, at its place in the file (CLEAN).
 
-        Decides what it counts as: MALFORMED without columns; DUPLICATE where a record of that id is there already
-        (candidates: the first line is the record; approved: the last exportable line is what is exported).
-        """
-
-    def adopt_all(self, file: File, lines: Iterable[tuple[int, ParsedLine]]) -> None:
-        """`adopt` for many lines of a file, each with its offset; MUST NOT hold them all in memory."""
-
-    def save(self, file: File, line: ParsedLine) -> LineKind:
-        """A line that others wrote and that no longer stands in the file: like `adopt`, but to be appended to it."""
-
-    def respell(self, key: int, line: ParsedLine, offset: int) -> None:
-        """Others wrote this record anew with the same content: keep their bytes, at their place (CLEAN)."""
-
-    def edit(self, key: int, line: ParsedLine, offset: int, length: int) -> None:
-        """Others changed this record: accept their content at its place (CLEAN)."""
-
-    def forget(self, key: int) -> None:
-        """Others deleted this line, or our removal reached the file: the ledger drops it; a duplicate of the id in
-        the candidates file becomes the record."""
-
-    def placed(self, key: int, digest: bytes, offset: int, length: int, ours: bool) -> None:
-        """The file holds content `digest` of this line at this place; CLEAN if that is what it shall hold.
-
-        `ours`: we wrote it just now (sets synced_at).
-        """
-
-    def placed_all(self, places: Iterable[Place]) -> None:
-        """`placed` for many lines at once."""
-
-    def settle_duplicates(self, file: File, before: Mapping[str, list[int]]) -> list[tuple[bytes, bytes]]:
-        """Where others changed the order of lines of one id since `before`, that in the file says which of them counts.
-
-        Gives the raw record before and after of each id whose record is another one now.
-        """
-
-    def moved_all(self, file: File, moves: Iterable[Move]) -> None:
-        """The same lines stand elsewhere in the file."""
-
-    def unplaced(self, key: int) -> None:
-        """The file no longer holds the line: it waits to be appended."""
-
-    def set_file_state(self, file: File, state: FileState) -> None:
-        """The shared file as taken in now."""
-
-    def set_durable(self, file: File, durable: Durable) -> None:
-        """The file was synced."""
-
-    def note_displaced(self, file: File, displaced: DisplacedFile) -> None:
-        """Keep in mind a file that a swap takes away, or how far it was read."""
-
-    def drop_displaced(self, file: File, name: str) -> None:
-        """The displaced file is gone."""
-
-
-class Store(Protocol):
+class Ledger(Protocol):
     """The ledger. An acknowledged change MUST survive a power cut."""
 
     observer: Observer
-    """Told of each commit, and by the shared files of what they find; SILENT at first."""
+    """Told of each commit; SILENT at first."""
 
     def read(self, work: Callable[[Reader], T]) -> T:
         """Run `work` on one consistent view, in the calling thread. Raises what `work` raises, or StorageFailed."""
-
-    def loading(self) -> AbstractContextManager[None]:
-        """Inside, a ledger without lines takes them without making each change durable.
-
-        At the end all of it is durable; after a crash inside, or an error, the ledger holds nothing. Nobody else may
-        use it meanwhile. Raises OSError.
-        """
 
     def write(self, work: Callable[[Transaction], T]) -> Future[T]:
         """Queue `work` for the writer; the future resolves once the change is durable.
@@ -338,7 +176,7 @@ class Store(Protocol):
         """
 
     def on_commit(self, listener: Callable[[], None]) -> None:
-        """Call `listener` after each commit, in the writer's thread; it MUST return at once."""
+        """Call `listener` after each commit of this process, in the writer's thread; it MUST return at once."""
 
     def on_failure(self, listener: Callable[[], None]) -> None:
         """Call `listener` once when the storage has failed, from any thread."""

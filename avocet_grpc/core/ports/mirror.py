@@ -14,7 +14,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
-from avocet_grpc.core.model import File, ParsedLine
+from avocet_grpc.core.model import File, ParsedLine, Source
 
 
 class FeedExpired(Exception):
@@ -33,13 +33,6 @@ class Cursor(NamedTuple):
 
 
 START = Cursor(0, 0)
-
-
-class Source(enum.IntEnum):
-    """Who made a version of a record, or removed the record."""
-
-    SERVICE = 0
-    EXTERNAL = 1
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ from rich.text import Text
 
 from avocet_client.cli.editor import edit
 from avocet_client.cli.export import export
+from avocet_client.cli.http import legacy
 from avocet_client.cli.ingest import ingest
 from avocet_client.cli.options import ActionName, Category, OrderName, RequestId, Reviewer, word
 from avocet_client.cli.plain import plain
@@ -156,6 +157,6 @@ def health(session: Session) -> int:
     return 0 if answer.status == health_pb2.HealthCheckResponse.SERVING else UNAVAILABLE
 
 
-for _command in (runs, queue, show, submit, undo, review, export, stats, config, ingest, health):
+for _command in (runs, queue, show, submit, undo, review, export, stats, config, ingest, health, legacy):
     app.command()(with_session(_command))
 app.command("import")(with_session(import_run))

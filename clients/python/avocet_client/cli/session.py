@@ -15,8 +15,9 @@ import typer
 from rich.console import Console
 
 from avocet_client.cli.options import COMMON, EXPORT, FILTER, Options, export_options_of, filter_of
-from avocet_client.cli.settings import client_of, settings_of
+from avocet_client.cli.settings import client_of, connection_of, settings_of
 from avocet_client.client import CorrectionsClient
+from avocet_client.connection import Connection
 from avocet_client.errors import (
     Conflict,
     CorrectionsError,
@@ -49,6 +50,7 @@ class Session:
     """One run of a command."""
 
     client: CorrectionsClient
+    connection: Connection
     as_json: bool
     out: Console
     err: Console
@@ -99,8 +101,9 @@ def _carry_out(command: Callable[..., int | None], arguments: dict[str, Any]) ->
             arguments["filter"] = filter_of(arguments)
         if "reviewer" in arguments:
             arguments["reviewer"] = arguments["reviewer"] or settings.get("reviewer") or getpass.getuser()
-        with client_of(settings) as client:
-            code = command(Session(client, as_json, Console(), err), **arguments) or 0
+        connection = connection_of(settings)
+        with client_of(connection) as client:
+            code = command(Session(client, connection, as_json, Console(), err), **arguments) or 0
         sys.stdout.flush()
         return code
     except CorrectionsError as error:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from avocet_client.client import CorrectionsClient
-from avocet_client.connection import Tls
+from avocet_client.connection import Connection, Tls
 
 DEFAULT_ADDRESS = "127.0.0.1:50051"
 NAMES = ("address", "token", "tls", "ca", "cert", "key", "reviewer")
@@ -24,11 +24,16 @@ def settings_of(flags: dict[str, Any]) -> dict[str, Any]:
     return _file() | {name: value for name, value in flags.items() if value is not None}
 
 
-def client_of(settings: dict[str, Any]) -> CorrectionsClient:
-    """A client as the settings say. Raises OSError or ValueError where a certificate does not do."""
+def connection_of(settings: dict[str, Any]) -> Connection:
+    """Return how to reach the service. Raises OSError or ValueError if a certificate cannot be used."""
     files = {"roots": settings.get("ca", ""), "certificate": settings.get("cert", ""), "key": settings.get("key", "")}
     tls = Tls.from_files(**files) if settings.get("tls", any(files.values())) else None
-    return CorrectionsClient(settings.get("address", DEFAULT_ADDRESS), token=settings.get("token", ""), tls=tls)
+    return Connection(settings.get("address", DEFAULT_ADDRESS), settings.get("token", ""), tls)
+
+
+def client_of(connection: Connection) -> CorrectionsClient:
+    """Return a client of the connection's address."""
+    return CorrectionsClient(connection.address, token=connection.token, tls=connection.tls)
 
 
 def _file() -> dict[str, Any]:

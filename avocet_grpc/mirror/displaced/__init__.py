@@ -1,0 +1,1 @@
+"""Files that a replacement displaced: other programs may still write to them."""

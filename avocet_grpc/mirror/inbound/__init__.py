@@ -1,0 +1,1 @@
+"""What other programs did to a shared file, on its way to the ledger."""

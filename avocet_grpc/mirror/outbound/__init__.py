@@ -1,0 +1,1 @@
+"""What changed in the ledger, on its way to a shared file."""

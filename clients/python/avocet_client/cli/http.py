@@ -1,0 +1,53 @@
+"""The commands that serve HTTP; they need `avocet-client[web]`."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from typing import Annotated
+
+import typer
+
+from avocet_client.cli.session import USAGE, Session
+
+DEFAULT_LISTEN = "127.0.0.1:8080"
+
+
+def legacy(
+    session: Session,
+    listen: Annotated[
+        str, typer.Option(metavar="HOST:PORT", help="Where to serve; port 0 picks one.")
+    ] = DEFAULT_LISTEN,
+    allow_origin: Annotated[
+        list[str] | None,
+        typer.Option(metavar="ORIGIN", help="A page's origin that may call, as https://label.example. Repeatable."),
+    ] = None,
+) -> int:
+    """Serve the legacy HTTP interface, /api/corrections and /api/sft, over the service.
+
+    Whoever reaches the address calls with the token of this command, unless a request has its own.
+    """
+    try:
+        from avocet_client.legacy.serve import serve_legacy
+    except ModuleNotFoundError as error:
+        return _lacks(session, error)
+    host, port = _address(listen)
+    asyncio.run(serve_legacy(session.connection, host, port, allow_origin or (), _say))
+    return 0
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+def _address(listen: str) -> tuple[str, int]:
+    host, _, port = listen.rpartition(":")
+    if not host or not port.isdecimal() or int(port) > 65_535:
+        raise ValueError(f"--listen must be HOST:PORT; it is {listen!r}")
+    return host.removeprefix("[").removesuffix("]"), int(port)
+
+
+def _lacks(session: Session, error: ModuleNotFoundError) -> int:
+    words = f"avocet: this command needs {error.name}; install it with: pip install 'avocet-client[web]'"
+    session.err.print(words, style="red", markup=False, highlight=False)
+    return USAGE
