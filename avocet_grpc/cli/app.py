@@ -107,6 +107,10 @@ def serve(
             envvar="AVOCET_METRICS_LISTEN", metavar="HOST:PORT", help="Where Prometheus finds metrics; off if not set."
         ),
     ] = "",
+    workers: Annotated[
+        int | None,
+        typer.Option(envvar="AVOCET_WORKERS", metavar="N", min=1, max=64, hidden=True, help="Processes that serve."),
+    ] = None,
     limit: Annotated[
         list[str] | None,
         typer.Option(
@@ -133,8 +137,6 @@ def serve(
     """
     # gRPC's core writes its own lines to stderr where a port is taken; ours says it in one.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
-    from avocet_grpc.server import run
-
     settings = Settings(
         listen=listen,
         data_dir=data_dir,
@@ -149,6 +151,12 @@ def serve(
         metrics_listen=metrics_listen,
         limits=_limits(limit or []),
     )
+    if workers is not None:
+        from avocet_grpc.processes.supervisor import run as supervise
+
+        raise typer.Exit(supervise(replace(settings, workers=workers)))
+    from avocet_grpc.server import run
+
     raise typer.Exit(run(settings))
 
 
