@@ -34,8 +34,8 @@ from avocet_grpc.processes.exposition import families_of
 from avocet_grpc.processes.messages import Begin, Failed, Measure, Measured, Prepared, Reload, Running, Stop
 from avocet_grpc.processes.parent import Parent
 from avocet_grpc.store import schema
+from avocet_grpc.store.files_store import SqliteStore
 from avocet_grpc.store.soundness import LedgerUnusable
-from avocet_grpc.store.sqlite import SqliteStore
 from avocet_grpc.telemetry import logs
 from avocet_grpc.telemetry.metrics import LedgerCollector, Metrics
 
