@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import os
 import signal
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -38,6 +37,7 @@ from avocet_grpc.store import schema
 from avocet_grpc.store.files_store import SqliteStore
 from avocet_grpc.store.soundness import LedgerUnusable
 from avocet_grpc.telemetry import logs
+from avocet_grpc.telemetry.guard import GuardedObserver, keep
 from avocet_grpc.telemetry.metrics import LedgerCollector, Metrics
 
 REFRESH_S = 1.0
@@ -52,7 +52,7 @@ class CannotStart(Exception):
 
 def run(settings: Settings) -> int:
     """Serve until a signal ends it. Gives the process's exit code."""
-    logs.configure()
+    logs.configure(settings.log_level)
     try:
         access = Access(settings)
         with ExitStack() as stack:
@@ -137,9 +137,9 @@ class Parts:
         except OSError as error:
             raise CannotStart(f"cannot listen on {settings.metrics_listen} for metrics: {error.strerror}") from error
         stack.callback(end)
-        self.store.observer = metrics
+        self.store.observer = GuardedObserver(metrics)
         self.store.on_full(metrics.refused_as_full)
-        print(f"metrics on http://{address.text.rpartition(':')[0]}:{port}/metrics", file=sys.stderr, flush=True)
+        logs.say(f"metrics on http://{address.text.rpartition(':')[0]}:{port}/metrics")
         return metrics
 
 
@@ -156,8 +156,8 @@ async def _serve(settings: Settings, access: Access, parts: Parts) -> int:
         parts.syncer.start()
     health.set(True)
     await server.start()
-    print(f"listening on {address}", file=sys.stderr, flush=True)
-    keeper = asyncio.create_task(_keep(events, access, parts.store, health))
+    logs.say(f"listening on {address}")
+    keeper = asyncio.create_task(keep("keeper", lambda: _look(events, access, parts.store, health)))
     await events.stop.wait()
     keeper.cancel()
     health.end()
@@ -202,26 +202,25 @@ class Events:
         loop.add_signal_handler(signal.SIGHUP, self.reload.set)
 
 
-async def _keep(events: Events, access: Access, store: SqliteStore, health: Health) -> None:
-    """Look once a second: have tokens or certificates changed, can writes be stored again?"""
-    while True:
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(events.reload.wait(), REFRESH_S)
-        force = events.reload.is_set()
-        events.reload.clear()
-        await asyncio.to_thread(access.refresh, force)
-        if events.storage_full.is_set():
-            health.set_writes(False)
-            events.storage_full.clear()
-            with contextlib.suppress(CorrectionsError):
-                await asyncio.wrap_future(store.write(lambda tx: None))
-                health.set_writes(True)
+async def _look(events: Events, access: Access, store: SqliteStore, health: Health) -> None:
+    """After a second: have tokens or certificates changed, can writes be stored again?"""
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(events.reload.wait(), REFRESH_S)
+    force = events.reload.is_set()
+    events.reload.clear()
+    await asyncio.to_thread(access.refresh, force)
+    if events.storage_full.is_set():
+        health.set_writes(False)
+        events.storage_full.clear()
+        with contextlib.suppress(CorrectionsError):
+            await asyncio.wrap_future(store.write(lambda tx: None))
+            health.set_writes(True)
 
 
 def _end_at_once() -> NoReturn:
     """A ledger that failed must not be touched again, so nothing is closed and nothing is waited for."""
     _complain("the storage failed; what was under way is unknown", ExitCode.STORAGE_FAILED)
-    sys.stderr.flush()
+    logs.flush()
     os._exit(ExitCode.STORAGE_FAILED)
 
 
@@ -244,5 +243,5 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
 
 
 def _complain(line: str, code: int) -> int:
-    print(f"avocet-grpc: {line}", file=sys.stderr, flush=True)
+    logs.say(f"avocet-grpc: {line}")
     return code

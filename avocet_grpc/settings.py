@@ -97,6 +97,9 @@ class Settings:
     metrics_listen: str = ""
     """HOST:PORT for Prometheus; empty: no metrics."""
 
+    log_level: str = "info"
+    """The least level of the lines that are logged: debug, info, warning or error. A call's line is info."""
+
     limits: Limits = Limits()
     """What the server takes on at most."""
 

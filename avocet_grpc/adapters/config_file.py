@@ -15,7 +15,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap
 from ruamel.yaml.error import YAMLError
 
-from avocet_grpc.core.errors import ConfigUnreadable
+from avocet_grpc.core.errors import ConfigUnreadable, StorageFull
 from avocet_grpc.durable import sync_directory
 from avocet_grpc.foreign_files import read_regular
 
@@ -43,7 +43,7 @@ class YamlConfigFile:
         return value if isinstance(value, str) else ""
 
     def set_bench_results_dir(self, value: str) -> None:
-        """Change the key, and nothing else, in one rename. Raises ConfigUnreadable, or OSError for a full disk."""
+        """Change the key, and nothing else, in one rename. Raises ConfigUnreadable or StorageFull."""
         # A symlink stays one: the file that it names is replaced.
         path = Path(os.path.realpath(self._path))
         text = self._text(path)
@@ -53,7 +53,7 @@ class YamlConfigFile:
             _replace(path, data)
         except OSError as error:
             if error.errno in FULL:
-                raise
+                raise StorageFull from error
             raise ConfigUnreadable("the config file cannot be written") from error
 
     @staticmethod

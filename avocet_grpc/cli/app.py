@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 import os
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +15,16 @@ from avocet_grpc.cli import maintenance, token
 from avocet_grpc.settings import LIMITS, Limits, Settings
 
 LIMITS_HELP = ", ".join(f"{name}={getattr(Limits(), name):g}" for name in LIMITS)
+
+
+class LogLevel(enum.StrEnum):
+    """The levels of the log."""
+
+    DEBUG = "debug"
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+
 
 app = typer.Typer(
     name="avocet-grpc",
@@ -111,6 +122,12 @@ def serve(
         int | None,
         typer.Option(envvar="AVOCET_WORKERS", metavar="N", min=1, max=64, hidden=True, help="Processes that serve."),
     ] = None,
+    log_level: Annotated[
+        LogLevel,
+        typer.Option(
+            envvar="AVOCET_LOG_LEVEL", help="Log lines of this level and above. Each call logs one line at info."
+        ),
+    ] = LogLevel.INFO,
     limit: Annotated[
         list[str] | None,
         typer.Option(
@@ -126,7 +143,8 @@ def serve(
     for (metadata 'authorization: Bearer SECRET'); without it both answer UNAVAILABLE. No other method asks for a
     token unless --tokens-file is given. Beyond this machine the server needs --tls-cert, --tls-key and --tokens-file.
 
-    The line 'listening on HOST:PORT' goes to stderr when the server serves. Try then:
+    The line 'listening on HOST:PORT' goes to stderr when the server serves; the log goes there too, as one JSON object
+    a line, or readable if it is a terminal. Try then:
 
         grpcurl -plaintext 127.0.0.1:50051 avocet.corrections.v1.CorrectionsService/Stats
 
@@ -149,6 +167,7 @@ def serve(
         tls_client_ca=tls_client_ca,
         insecure=insecure,
         metrics_listen=metrics_listen,
+        log_level=log_level,
         limits=_limits(limit or []),
     )
     if workers is not None:

@@ -74,7 +74,7 @@ def rebuild(
     from avocet_grpc.maintenance.rebuild import lock
     from avocet_grpc.telemetry import logs
 
-    logs.configure()
+    logs.configure(take_stderr=False)
     try:
         held = lock(data_dir)
     except DataDirectoryTaken as error:

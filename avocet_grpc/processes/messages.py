@@ -18,6 +18,9 @@ class Begin:
     """The first message to a process: all that it needs to know."""
 
     settings: Settings
+    name: str
+    """How the process is called in the log."""
+
     supervisor: int
     """The supervisor's process id: whoever has another parent is an orphan."""
 

@@ -10,7 +10,7 @@ from avocet_grpc.telemetry import logs
 
 def run(parent: Parent) -> int:
     """Follow the ledger until the supervisor says Stop. Gives the exit code."""
-    logs.configure()
+    logs.configure(parent.begin.settings.log_level, process=parent.begin.name)
     if not parent.may_go(Prepared()):
         return ExitCode.OK
     parent.report(Running())

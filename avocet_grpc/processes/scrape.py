@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
@@ -10,6 +9,7 @@ from contextlib import ExitStack
 from avocet_grpc.edge.address import Address
 from avocet_grpc.processes.child import Child, Phase, Role
 from avocet_grpc.processes.messages import Family, Measure, Sample
+from avocet_grpc.telemetry import logs
 
 PATIENCE_S = 2.0
 """For so long a scrape waits for processes that do not answer; then it goes without them."""
@@ -46,7 +46,7 @@ class Scrape:
         except OSError as error:
             raise CannotMeasure(f"cannot listen on {listen} for metrics: {error.strerror}") from error
         stack.callback(end)
-        print(f"metrics on http://{address.text.rpartition(':')[0]}:{port}/metrics", file=sys.stderr, flush=True)
+        logs.say(f"metrics on http://{address.text.rpartition(':')[0]}:{port}/metrics")
 
     def ask(self) -> None:
         """From the supervisor: ask the processes if somebody wants to know."""

@@ -6,7 +6,6 @@ import contextlib
 import os
 import signal
 import socket
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -44,7 +43,7 @@ class CannotStart(Exception):
 
 def run(settings: Settings) -> int:
     """Serve until a signal ends it. Gives the exit code."""
-    logs.configure()
+    logs.configure(settings.log_level, process="supervisor")
     try:
         with ExitStack() as stack:
             return Supervisor(settings, stack).run()
@@ -110,6 +109,7 @@ class Supervisor:
         others = tuple(one.bell.descriptor for one in self._children if one is not child)
         begin = Begin(
             self._settings,
+            str(child),
             os.getpid(),
             self._port.address,
             self._settings.workers > 1,
@@ -124,7 +124,7 @@ class Supervisor:
         try:
             self._start(child)
         except OSError as error:
-            log.error("process cannot be started", process=str(child), error=str(error), in_seconds=child.start_later())
+            log.error("process cannot be started", child=str(child), error=str(error), in_seconds=child.start_later())
 
     def _look(self) -> None:
         """Wait until something happens, and heed it."""
@@ -183,7 +183,7 @@ class Supervisor:
         if not self._serving and mirror.phase is Phase.RUNNING and _all_are(workers, Phase.RUNNING):
             self._serving = True
             self._lock.name(self._port.address)
-            _say(f"listening on {self._port.address}")
+            logs.say(f"listening on {self._port.address}")
         if self._stopping:
             self._finish()
 
@@ -199,7 +199,7 @@ class Supervisor:
             self._exit = code if code > 0 else ExitCode.FAILED
         else:
             pause = child.start_later()
-            log.error("process ended; it starts again", process=str(child), reason=_reason(code), in_seconds=pause)
+            log.error("process ended; it starts again", child=str(child), reason=_reason(code), in_seconds=pause)
 
     def _obey(self, number: int) -> None:
         if number == signal.SIGHUP:
@@ -229,7 +229,7 @@ class Supervisor:
             self._exit = code if code in (ExitCode.OK, ExitCode.FILES_BEHIND) else self._files_behind()
             return
         if ended is not None and code != ExitCode.OK:
-            log.error("process ended during the stop", process=str(ended), reason=_reason(code))
+            log.error("process ended during the stop", child=str(ended), reason=_reason(code))
         if any(worker.lives for worker in self._workers):
             return
         if mirror.phase is Phase.RUNNING and not mirror.was_told_to_stop:
@@ -252,7 +252,7 @@ class Supervisor:
         self._deadline = None
         if late := [worker for worker in self._workers if worker.lives]:
             for worker in late:
-                log.error("process did not end in time", process=str(worker))
+                log.error("process did not end in time", child=str(worker))
                 worker.kill()
             self._finish()
         else:
@@ -302,10 +302,6 @@ def _clear(problem: str) -> Iterator[None]:
         raise CannotStart(f"{problem}: {error.strerror or type(error).__name__} ({error.filename})") from error
 
 
-def _say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
-
-
 def _complain(line: str, code: int) -> int:
-    _say(f"avocet-grpc: {line}")
+    logs.say(f"avocet-grpc: {line}")
     return code

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import sys
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -37,6 +36,7 @@ from avocet_grpc.store import schema
 from avocet_grpc.store.files_store import SqliteStore
 from avocet_grpc.store.soundness import LedgerUnusable
 from avocet_grpc.telemetry import logs
+from avocet_grpc.telemetry.guard import GuardedObserver, keep
 from avocet_grpc.telemetry.metrics import LedgerCollector, Metrics
 
 REFRESH_S = 1.0
@@ -45,7 +45,7 @@ REFRESH_S = 1.0
 
 def run(parent: Parent) -> int:
     """Serve until the supervisor says Stop. Gives the exit code."""
-    logs.configure()
+    logs.configure(parent.begin.settings.log_level, process=parent.begin.name)
     try:
         access = Access(parent.begin.settings)
         if not parent.may_go(Prepared()):
@@ -55,7 +55,7 @@ def run(parent: Parent) -> int:
             with asyncio.Runner(loop_factory=_loop_factory()) as runner:
                 return runner.run(_serve(parent, access, parts))
     except (CannotServe, CannotListen, Unreadable, LedgerUnusable, StorageFull) as error:
-        print(f"avocet-grpc: {error}", file=sys.stderr, flush=True)
+        logs.say(f"avocet-grpc: {error}")
         return ExitCode.FAILED
     except StorageFailed:
         _end_at_once()
@@ -79,7 +79,7 @@ class Parts:
         self.metrics: Metrics | None = None
         if settings.metrics_listen:
             self.metrics = Metrics()
-            self.ledger.observer = self.metrics
+            self.ledger.observer = GuardedObserver(self.metrics)
             self.ledger.on_full(self.metrics.refused_as_full)
         self.of_ledger = CollectorRegistry()
         if self.metrics is not None:
@@ -109,7 +109,7 @@ async def _serve(parent: Parent, access: Access, parts: Parts) -> int:
     health.set(True)
     await server.start()
     parent.report(Running())
-    keeper = asyncio.create_task(_keep(events, access, parts.ledger, health))
+    keeper = asyncio.create_task(keep("keeper", lambda: _look(events, access, parts.ledger, health)))
     await events.stop.wait()
     keeper.cancel()
     health.end()
@@ -156,25 +156,24 @@ class Events:
                 self._loop.run_in_executor(None, lambda: self._parent.report(self._parts.measured(order)))
 
 
-async def _keep(events: Events, access: Access, ledger: SqliteStore, health: Health) -> None:
-    """Look once a second: have tokens or certificates changed, can writes be stored again?"""
-    while True:
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(events.reload.wait(), REFRESH_S)
-        force = events.reload.is_set()
-        events.reload.clear()
-        await asyncio.to_thread(access.refresh, force)
-        if events.storage_full.is_set():
-            health.set_writes(False)
-            events.storage_full.clear()
-            with contextlib.suppress(CorrectionsError):
-                await asyncio.wrap_future(ledger.write(lambda tx: None))
-                health.set_writes(True)
+async def _look(events: Events, access: Access, ledger: SqliteStore, health: Health) -> None:
+    """After a second: have tokens or certificates changed, can writes be stored again?"""
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(events.reload.wait(), REFRESH_S)
+    force = events.reload.is_set()
+    events.reload.clear()
+    await asyncio.to_thread(access.refresh, force)
+    if events.storage_full.is_set():
+        health.set_writes(False)
+        events.storage_full.clear()
+        with contextlib.suppress(CorrectionsError):
+            await asyncio.wrap_future(ledger.write(lambda tx: None))
+            health.set_writes(True)
 
 
 def _end_at_once() -> NoReturn:
     """A ledger that failed must not be touched again, so nothing is closed and nothing is waited for."""
-    sys.stderr.flush()
+    logs.flush()
     os._exit(ExitCode.STORAGE_FAILED)
 
 

@@ -32,6 +32,7 @@ from avocet_grpc.store.seal import close_seal
 from avocet_grpc.store.soundness import LedgerUnusable, refuse_if_damaged, refuse_if_inconsistent, unusable
 from avocet_grpc.store.transaction import Encode
 from avocet_grpc.telemetry import failpoints
+from avocet_grpc.telemetry.guard import guarded
 
 log = structlog.get_logger(__name__)
 
@@ -186,13 +187,13 @@ class SqliteStore:
         return self._queue(Group(works, one=False))
 
     def on_commit(self, listener: Callable[[], None]) -> None:
-        self._commit_listeners.append(listener)
+        self._commit_listeners.append(guarded("on_commit", listener))
 
     def on_failure(self, listener: Callable[[], None]) -> None:
-        self._failure_listeners.append(listener)
+        self._failure_listeners.append(guarded("on_failure", listener))
 
     def on_full(self, listener: Callable[[], None]) -> None:
-        self._full_listeners.append(listener)
+        self._full_listeners.append(guarded("on_full", listener))
 
     def close(self) -> None:
         self._closed = True

@@ -23,6 +23,8 @@ from avocet_grpc.core.model import CandidateFilter, Stats, Status
 from avocet_grpc.core.observer import Observer
 from avocet_grpc.core.ports.files import Store
 from avocet_grpc.layout import SHARED_FILES
+from avocet_grpc.telemetry import guard
+from avocet_grpc.telemetry.logs import dropped
 
 EXPORT = "/avocet.corrections.v1.CorrectionsService/StreamExport"
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
@@ -122,10 +124,19 @@ class LedgerCollector(Collector):
         yield CounterMetricFamily(
             "avocet_reload_failures", "Changed tokens or certificates not taken up", value=self._reload_failures()
         )
+        yield CounterMetricFamily("avocet_log_lines_dropped", "Log lines that could not be written", value=dropped())
+        background = CounterMetricFamily(
+            "avocet_background_failures", "Failures of background tasks, observers and listeners", labels=["what"]
+        )
+        for what, count in sorted(guard.failures.items()):
+            background.add_metric([what], count)
+        yield background
         try:
             stats = self._store.read(lambda reader: reader.stats(CandidateFilter()))
             pending = self._store.read(lambda reader: {file: reader.pending_count(file) for file in SHARED_FILES})
-        except CorrectionsError:
+        except Exception as error:
+            if not isinstance(error, CorrectionsError):
+                guard.failed("metrics", error)
             yield _gauge("avocet_ledger_readable", "1 while the ledger can be read", 0)
             return
         yield _gauge("avocet_ledger_readable", "1 while the ledger can be read", 1)

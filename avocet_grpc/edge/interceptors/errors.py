@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import errno
 import traceback
 from typing import Any
 
@@ -12,7 +11,7 @@ import structlog
 from google.rpc import status_pb2
 from grpc_status import rpc_status
 
-from avocet_grpc.core.errors import CorrectionsError, StorageFull
+from avocet_grpc.core.errors import CorrectionsError
 from avocet_grpc.edge.call_context import current
 from avocet_grpc.edge.interceptors.wrap import Call, Context, Layer
 from avocet_grpc.edge.status import internal_status, status_of
@@ -33,8 +32,7 @@ class ErrorLayer(Layer):
         except NotImplementedError:
             await context.abort(grpc.StatusCode.UNIMPLEMENTED, "The server does not implement this method.")
         except Exception as error:
-            full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
-            await _abort(context, status_of(StorageFull()) if full else _unforeseen(error, method))
+            await _abort(context, _unforeseen(error, method))
 
 
 def _unforeseen(error: Exception, method: str) -> status_pb2.Status:

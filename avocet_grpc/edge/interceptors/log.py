@@ -12,6 +12,7 @@ from avocet_grpc.core.errors import CorrectionsError
 from avocet_grpc.edge.call_context import current
 from avocet_grpc.edge.interceptors.wrap import Call, Context, Layer
 from avocet_grpc.edge.status import entry_of
+from avocet_grpc.telemetry.guard import guarded
 from avocet_grpc.telemetry.logs import log_call
 
 CODES: dict[Any, grpc.StatusCode] = {code.value[0]: code for code in grpc.StatusCode}
@@ -31,12 +32,13 @@ class LogLayer(Layer):
     """Logs each call once it has ended, and lets `meter` count it."""
 
     def __init__(self, meter: Meter | None = None) -> None:
-        self._meter = meter
+        self._began = guarded("meter", meter.call_began) if meter else None
+        self._ended = guarded("meter", meter.call_ended) if meter else None
 
     async def around(self, method: str, call: Call, context: Context) -> Any:
         started, code = time.perf_counter(), "OK"
-        if self._meter is not None:
-            self._meter.call_began(method)
+        if self._began is not None:
+            self._began(method)
         try:
             return await call()
         except BaseException as error:
@@ -45,8 +47,8 @@ class LogLayer(Layer):
         finally:
             info, seconds = current.get(), time.perf_counter() - started
             log_call(method, code, info.principal, seconds, info.correlation_id)
-            if self._meter is not None:
-                self._meter.call_ended(method, code, seconds)
+            if self._ended is not None:
+                self._ended(method, code, seconds)
 
 
 def code_of(error: BaseException, context: Context) -> str:
