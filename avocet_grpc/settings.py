@@ -67,6 +67,9 @@ class Settings:
     data_dir: Path = Path("data")
     """Where the two shared files lie, and the private directory `.avocet`."""
 
+    workers: int = 1
+    """How many processes serve on the same port."""
+
     config_dir: Path = Path("config")
     """Where `label_tool.yaml` lies, shared with the legacy app."""
 

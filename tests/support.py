@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import json
 import os
 import signal
@@ -111,6 +113,7 @@ class Server:
         code = self.process.wait(timeout=within)
         self._close_channel()
         self._process = None
+        self._wait_for_its_processes()
         return code
 
     def channel(self) -> grpc.Channel:
@@ -142,6 +145,19 @@ class Server:
             self._process.kill()
             self._process.wait()
             self._process = None
+            self._wait_for_its_processes()
+
+    def processes(self, role: str = "") -> list[int]:
+        """The ids of the processes that the server has started, or of those with this role."""
+        return [pid for pid, command in children_of(self.process.pid).items() if not role or role in command]
+
+    def _wait_for_its_processes(self) -> None:
+        """They hold the data directory until the last of them is gone."""
+        descriptor = os.open(self.data, os.O_RDONLY)
+        try:
+            eventually(lambda: _is_free(descriptor), within=10)
+        finally:
+            os.close(descriptor)
 
     def set_runs_directory(self) -> None:
         self.stub.SetConfig(pb.SetConfigRequest(config=pb.Config(bench_results_dir=str(self.runs))))
@@ -160,6 +176,25 @@ class Server:
         if self._channel is not None:
             self._channel.close()
             self._channel = None
+
+
+def children_of(pid: int) -> dict[int, list[str]]:
+    """The processes that `pid` has started, each with the words of its command."""
+    found = {}
+    for place in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError, IndexError):
+            state, parent = (place / "stat").read_text().rpartition(") ")[2].split()[:2]
+            if int(parent) == pid and state != "Z":
+                found[int(place.name)] = (place / "cmdline").read_text().split("\0")
+    return found
+
+
+def _is_free(directory: int) -> bool:
+    try:
+        fcntl.flock(directory, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def bearer(token: str = SECRET) -> tuple[tuple[str, str], ...]:

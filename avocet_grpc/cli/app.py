@@ -118,6 +118,10 @@ def serve(
             envvar="AVOCET_METRICS_LISTEN", metavar="HOST:PORT", help="Where Prometheus finds metrics; off if not set."
         ),
     ] = "",
+    workers: Annotated[
+        int | None,
+        typer.Option(envvar="AVOCET_WORKERS", metavar="N", min=1, max=64, hidden=True, help="Processes that serve."),
+    ] = None,
     log_level: Annotated[
         LogLevel,
         typer.Option(
@@ -151,8 +155,6 @@ def serve(
     """
     # gRPC's core writes its own lines to stderr where a port is taken; ours says it in one.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
-    from avocet_grpc.server import run
-
     settings = Settings(
         listen=listen,
         data_dir=data_dir,
@@ -168,6 +170,12 @@ def serve(
         log_level=log_level,
         limits=_limits(limit or []),
     )
+    if workers is not None:
+        from avocet_grpc.processes.supervisor import run as supervise
+
+        raise typer.Exit(supervise(replace(settings, workers=workers)))
+    from avocet_grpc.server import run
+
     raise typer.Exit(run(settings))
 
 

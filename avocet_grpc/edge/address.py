@@ -9,8 +9,11 @@ import socket
 import stat
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import grpc
+if TYPE_CHECKING:
+    # The supervisor has use for addresses, and none for gRPC's memory.
+    import grpc
 
 UNIX = "unix:"
 
@@ -52,7 +55,7 @@ class Address:
 def bind(server: grpc.aio.Server, address: Address, credentials: grpc.ServerCredentials | None) -> str:
     """Take the address. Gives it as it is served. Raises CannotListen."""
     if address.socket is not None:
-        _free(address.socket)
+        refuse_if_served(address.socket)
     try:
         if credentials is None:
             bound = server.add_insecure_port(address.text)
@@ -72,8 +75,8 @@ def bind(server: grpc.aio.Server, address: Address, credentials: grpc.ServerCred
     return f"{address.text.rpartition(':')[0]}:{bound}"
 
 
-def _free(path: Path) -> None:
-    """gRPC replaces a socket that is there; one that somebody serves on is not ours to take."""
+def refuse_if_served(path: Path) -> None:
+    """Raise CannotListen if somebody serves on this socket; gRPC would replace it."""
     with contextlib.suppress(OSError):
         if not stat.S_ISSOCK(os.stat(path).st_mode):
             raise CannotListen(f"cannot listen on {UNIX}{path}: something that is no socket is there")

@@ -30,11 +30,14 @@ def build_server(
     limits: Limits,
     gate: Gate,
     meter: Meter | None,
+    *,
+    share_port: bool = False,
 ) -> grpc.aio.Server:
     """A server that listens nowhere yet. Channelz, which shows every caller's address, needs somebody to ask for it."""
     with_channelz = not credentials().open
     server = grpc.aio.server(
-        interceptors=(interceptor(credentials, limits, gate, meter),), options=server_options(limits, with_channelz)
+        interceptors=(interceptor(credentials, limits, gate, meter),),
+        options=server_options(limits, with_channelz, share_port),
     )
     server.add_generic_rpc_handlers((method_handlers(CorrectionsServicer(backend)),))
     health_pb2_grpc.add_HealthServicer_to_server(health, server)

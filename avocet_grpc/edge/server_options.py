@@ -9,11 +9,11 @@ from avocet_grpc.settings import Limits
 PING_STRIKES = 2
 
 
-def server_options(limits: Limits, channelz: bool) -> list[tuple[str, Any]]:
+def server_options(limits: Limits, channelz: bool, share_port: bool) -> list[tuple[str, Any]]:
     """The options of the server. Each name is one of gRPC's `grpc/impl/channel_arg_names.h`."""
     return [
-        # Two servers on one port would share its calls without a word.
-        ("grpc.so_reuseport", 0),
+        # Two services on one port would share its calls without a word; workers of one service are meant to.
+        ("grpc.so_reuseport", int(share_port)),
         ("grpc.max_receive_message_length", limits.message_bytes),
         ("grpc.max_send_message_length", -1),
         # Between the two, calls would be refused at random.

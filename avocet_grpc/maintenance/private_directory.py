@@ -1,0 +1,47 @@
+"""Looks whether the private directory is the service's own.
+
+Whoever can plant files or links in it could make the service write elsewhere.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+from avocet_grpc.layout import DataDirectory
+
+
+class UnsafeDirectory(Exception):
+    """The private directory is not the service's own; the text says what to do."""
+
+
+def refuse_if_planted(data_dir: Path) -> None:
+    """Raise UnsafeDirectory if the private directory, or something in it, belongs to others or is a link."""
+    private = DataDirectory(data_dir).private
+    try:
+        found = os.lstat(private)
+    except FileNotFoundError:
+        return
+    _refuse(private, found, stat.S_ISDIR(found.st_mode), "a directory")
+    if found.st_mode & stat.S_IWOTH:
+        raise UnsafeDirectory(
+            f"{private} can be written by every user: look at what is in it, then run chmod o-w on it"
+        )
+    with os.scandir(private) as entries:
+        for entry in entries:
+            found = entry.stat(follow_symlinks=False)
+            whole = stat.S_ISREG(found.st_mode) or stat.S_ISDIR(found.st_mode)
+            _refuse(Path(entry.path), found, whole, "a regular file")
+
+
+def _refuse(path: Path, found: os.stat_result, is_kind: bool, kind: str) -> None:
+    if stat.S_ISLNK(found.st_mode):
+        raise UnsafeDirectory(f"{path} is a symbolic link: remove it, since the service follows none there")
+    if not is_kind:
+        raise UnsafeDirectory(f"{path} is not {kind}: move it away")
+    if found.st_uid != os.geteuid():
+        raise UnsafeDirectory(
+            f"{path} belongs to user {found.st_uid}, and the service runs as user {os.geteuid()}:"
+            " run chown on it if it is the service's own, or move it away"
+        )

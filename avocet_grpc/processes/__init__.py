@@ -1,0 +1,22 @@
+"""The processes of the service: a supervisor, one mirror, and one or more workers.
+
+`avocet-grpc serve` is the supervisor. It holds the data directory and the port, starts the others as fresh
+interpreters, and starts those again that die. It opens neither the ledger nor the shared files.
+
+The life of a service, with the messages of `messages.py`:
+
+    supervisor                      mirror                    workers
+    takes directory and port
+    Begin ------------------------> imports               --> check flags, tokens, certificate
+    <------------------------------ Prepared              <-- Prepared
+    Go ---------------------------> adopts the files
+    <------------------------------ Running
+    Go --------------------------------------------------->   open the ledger, listen
+    <-------------------------------------------------------- Running
+    prints 'listening on HOST:PORT'
+    SIGTERM: Stop ---------------------------------------->   answer what is under way, end
+    Stop -------------------------> brings the files level, compacts, ends
+
+Every process dies with the supervisor. A process that finds the ledger's storage failed says Failed; the supervisor
+kills the others before they write again, and all end with exit code 5.
+"""

@@ -1,0 +1,48 @@
+"""Where the service listens, and who may call it there."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from avocet_grpc.edge.address import Address
+from avocet_grpc.edge.auth.credentials import watch_credentials
+from avocet_grpc.edge.auth.reloading import Watched
+from avocet_grpc.edge.auth.tls import watch_certificate
+from avocet_grpc.settings import Settings
+
+
+class CannotServe(Exception):
+    """The settings do not allow to serve; the text is one line for the service's operator."""
+
+
+class Access:
+    """The address, the tokens and the certificate. Raises CannotServe, CannotListen or Unreadable."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.address = Address.parse(settings.listen, "--listen")
+        self.credentials = watch_credentials(settings)
+        self.certificate = None
+        self.asks_clients = settings.tls_client_ca is not None
+        if settings.tls_cert and settings.tls_key:
+            self.certificate = watch_certificate(settings.tls_cert, settings.tls_key, settings.tls_client_ca)
+        elif settings.tls_cert or settings.tls_key or settings.tls_client_ca:
+            raise CannotServe("TLS needs both --tls-cert and --tls-key")
+        protected = self.certificate is not None and settings.tokens_file is not None
+        if not (protected or settings.insecure or self.address.is_local()):
+            raise CannotServe(
+                f"{settings.listen} can be reached from other machines: set --tls-cert, --tls-key and --tokens-file,"
+                " or listen on 127.0.0.1 or unix:PATH, or say --insecure"
+            )
+
+    @property
+    def _watched(self) -> list[Watched[Any]]:
+        return [self.credentials, *([self.certificate] if self.certificate else [])]
+
+    def refresh(self, force: bool = False) -> None:
+        """Read again what has changed; with `force` in any case."""
+        for watched in self._watched:
+            watched.refresh(force)
+
+    def reload_failures(self) -> int:
+        """How often a changed file could not be taken up."""
+        return sum(watched.failures for watched in self._watched)

@@ -1,0 +1,116 @@
+"""The metrics of all processes as one: asked of each when Prometheus comes, and added up."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import ExitStack
+
+from avocet_grpc.edge.address import Address
+from avocet_grpc.processes.child import Child, Phase, Role
+from avocet_grpc.processes.messages import Family, Measure, Sample
+from avocet_grpc.telemetry import logs
+
+PATIENCE_S = 2.0
+"""For so long a scrape waits for processes that do not answer; then it goes without them."""
+
+LEAST = frozenset({"process_start_time_seconds", "process_max_fds", "avocet_writes_serving", "python_info"})
+"""Of these the smallest counts; all others are added up."""
+
+
+class CannotMeasure(Exception):
+    """The metrics cannot be served; the text is one line for the service's operator."""
+
+
+class Scrape:
+    """Serves `/metrics` on `listen`, unless that is empty. `wake` makes the supervisor call `ask`."""
+
+    def __init__(self, listen: str, children: Sequence[Child], wake: Callable[[], None], stack: ExitStack) -> None:
+        self._children, self._wake = children, wake
+        self._one_at_a_time = threading.Lock()
+        self._wanted = False
+        self._missing: set[Child] = set()
+        self._found: list[list[Family]] = []
+        self._complete = threading.Event()
+        if listen:
+            self._serve(listen, stack)
+
+    def _serve(self, listen: str, stack: ExitStack) -> None:
+        from avocet_grpc.processes.exposition import serve
+
+        address = Address.parse(listen, "--metrics-listen")
+        if address.socket is not None:
+            raise CannotMeasure("--metrics-listen must be HOST:PORT, for example 127.0.0.1:9464")
+        try:
+            port, end = serve(address.host, address.port, self.families)
+        except OSError as error:
+            raise CannotMeasure(f"cannot listen on {listen} for metrics: {error.strerror}") from error
+        stack.callback(end)
+        logs.say(f"metrics on http://{address.text.rpartition(':')[0]}:{port}/metrics")
+
+    def ask(self) -> None:
+        """From the supervisor: ask the processes if somebody wants to know."""
+        if not self._wanted:
+            return
+        self._wanted = False
+        self._missing = {child for child in self._children if child.phase is Phase.RUNNING}
+        reader = next((child for child in self._children if child in self._missing and child.role is Role.WORKER), None)
+        for child in self._missing:
+            child.tell(Measure(ledger=child is reader))
+        self._finish_if_complete()
+
+    def told(self, child: Child, families: list[Family]) -> None:
+        """From the supervisor: a process has answered."""
+        if child in self._missing:
+            self._found.append(families)
+            self._missing.discard(child)
+            self._finish_if_complete()
+
+    def gone(self, child: Child) -> None:
+        """From the supervisor: a process has ended, and will not answer."""
+        self._missing.discard(child)
+        self._finish_if_complete()
+
+    def _finish_if_complete(self) -> None:
+        if not self._missing:
+            self._complete.set()
+
+    def families(self) -> list[Family]:
+        """From the thread that serves: the metrics of all processes that answer, added up."""
+        with self._one_at_a_time:
+            self._found = []
+            self._complete.clear()
+            self._wanted = True
+            self._wake()
+            self._complete.wait(PATIENCE_S)
+            self._missing = set()
+            return [*added_up(self._found), self._restarts()]
+
+    def _restarts(self) -> Family:
+        samples: list[Sample] = [
+            ("avocet_process_restarts_total", {"process": str(child)}, float(child.restarts))
+            for child in self._children
+        ]
+        return "avocet_process_restarts", "How often a process died and was started again", "counter", samples
+
+
+def added_up(processes: Iterable[list[Family]]) -> list[Family]:
+    """The metrics of several processes as those of one."""
+    about: dict[str, tuple[str, str]] = {}
+    values: dict[str, dict[tuple[str, tuple[tuple[str, str], ...]], float]] = {}
+    for families in processes:
+        for name, description, kind, samples in families:
+            about[name] = description, kind
+            known = values.setdefault(name, {})
+            for sample, labels, value in samples:
+                key = sample, tuple(labels.items())
+                if key not in known:
+                    known[key] = value
+                elif sample in LEAST or sample.endswith("_created"):
+                    known[key] = min(known[key], value)
+                else:
+                    known[key] += value
+    return [
+        (name, *about[name], [(sample, dict(labels), value) for (sample, labels), value in found.items()])
+        for name, found in values.items()
+    ]

@@ -1,0 +1,186 @@
+"""A worker: a whole gRPC server over the ledger."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from typing import NoReturn
+
+from prometheus_client import CollectorRegistry
+
+from avocet_grpc import __version__
+from avocet_grpc.adapters.bench_runs import BenchRuns
+from avocet_grpc.adapters.config_file import YamlConfigFile
+from avocet_grpc.core.errors import CorrectionsError, StorageFailed, StorageFull
+from avocet_grpc.core.model import ServerVersion
+from avocet_grpc.edge.address import Address, CannotListen, bind
+from avocet_grpc.edge.async_ledger import Backend
+from avocet_grpc.edge.auth.reloading import Unreadable
+from avocet_grpc.edge.auth.tls import server_credentials
+from avocet_grpc.edge.convert import encode_example
+from avocet_grpc.edge.grpc_server import build_server
+from avocet_grpc.edge.health import Health
+from avocet_grpc.edge.shutdown_gate import Gate
+from avocet_grpc.exit_codes import ExitCode
+from avocet_grpc.layout import DataDirectory
+from avocet_grpc.processes.access import Access, CannotServe
+from avocet_grpc.processes.bells import Bell, ring_all
+from avocet_grpc.processes.exposition import families_of
+from avocet_grpc.processes.messages import Begin, Failed, Measure, Measured, Prepared, Reload, Running, Stop
+from avocet_grpc.processes.parent import Parent
+from avocet_grpc.store import schema
+from avocet_grpc.store.files_store import SqliteStore
+from avocet_grpc.store.soundness import LedgerUnusable
+from avocet_grpc.telemetry import logs
+from avocet_grpc.telemetry.guard import GuardedObserver, keep
+from avocet_grpc.telemetry.metrics import LedgerCollector, Metrics
+
+REFRESH_S = 1.0
+"""How often the tokens, the certificate and the state of writes are looked at."""
+
+
+def run(parent: Parent) -> int:
+    """Serve until the supervisor says Stop. Gives the exit code."""
+    logs.configure(parent.begin.settings.log_level, process=parent.begin.name)
+    try:
+        access = Access(parent.begin.settings)
+        if not parent.may_go(Prepared()):
+            return ExitCode.OK
+        with ExitStack() as stack:
+            parts = Parts(parent.begin, access, stack)
+            with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+                return runner.run(_serve(parent, access, parts))
+    except (CannotServe, CannotListen, Unreadable, LedgerUnusable, StorageFull) as error:
+        logs.say(f"avocet-grpc: {error}")
+        return ExitCode.FAILED
+    except StorageFailed:
+        _end_at_once()
+
+
+class Parts:
+    """All parts below gRPC, opened in order; `stack` closes what was opened if a later one fails."""
+
+    def __init__(self, begin: Begin, access: Access, stack: ExitStack) -> None:
+        settings = begin.settings
+        self.ledger = SqliteStore(
+            DataDirectory(settings.data_dir).ledger, encode=encode_example, waiting=settings.limits.waiting_writes
+        )
+        stack.callback(self.ledger.close)
+        bells = [Bell(descriptor) for descriptor in begin.others]
+        self.ledger.on_commit(lambda: ring_all(bells))
+        config = YamlConfigFile(settings.config_dir)
+        version = ServerVersion(__version__, "sqlite", schema.VERSION, time.time())
+        self.backend = Backend(self.ledger, BenchRuns(config.bench_results_dir), config, version)
+        stack.callback(self.backend.close)
+        self.metrics: Metrics | None = None
+        if settings.metrics_listen:
+            self.metrics = Metrics()
+            self.ledger.observer = GuardedObserver(self.metrics)
+            self.ledger.on_full(self.metrics.refused_as_full)
+        self.of_ledger = CollectorRegistry()
+        if self.metrics is not None:
+            self.of_ledger.register(LedgerCollector(self.metrics, self.ledger, access.reload_failures))
+
+    def measured(self, order: Measure) -> Measured:
+        """The metrics of this process. Blocks."""
+        found = families_of(self.metrics.registry) if self.metrics is not None else []
+        return Measured([*found, *(families_of(self.of_ledger) if order.ledger else [])])
+
+
+async def _serve(parent: Parent, access: Access, parts: Parts) -> int:
+    settings = parent.begin.settings
+    health, gate, certificate = Health(), Gate(), access.certificate
+    server = build_server(
+        parts.backend,
+        health,
+        lambda: access.credentials.value,
+        settings.limits,
+        gate,
+        parts.metrics,
+        share_port=parent.begin.share_port,
+    )
+    tls = server_credentials(certificate, access.asks_clients) if certificate else None
+    bind(server, Address.parse(parent.begin.address, "--listen"), tls)
+    events = Events(parent, parts)
+    health.set(True)
+    await server.start()
+    parent.report(Running())
+    keeper = asyncio.create_task(keep("keeper", lambda: _look(events, access, parts.ledger, health)))
+    await events.stop.wait()
+    keeper.cancel()
+    health.end()
+    if events.storage_failed.is_set():
+        await server.stop(1)
+        _end_at_once()
+    began = time.monotonic()
+    await gate.shut(settings.grace_seconds / 2)
+    await server.stop(settings.grace_seconds - (time.monotonic() - began))
+    if events.storage_failed.is_set():
+        _end_at_once()
+    return ExitCode.OK
+
+
+class Events:
+    """What happens to the process, for the event loop: orders, and what the ledger reports from its own thread."""
+
+    def __init__(self, parent: Parent, parts: Parts) -> None:
+        self._parent, self._parts = parent, parts
+        self._loop = loop = asyncio.get_running_loop()
+        self.stop, self.reload = asyncio.Event(), asyncio.Event()
+        self.storage_failed, self.storage_full = asyncio.Event(), asyncio.Event()
+
+        def on_failure() -> None:
+            parent.report(Failed())
+            loop.call_soon_threadsafe(self.storage_failed.set)
+            loop.call_soon_threadsafe(self.stop.set)
+
+        def on_full() -> None:
+            loop.call_soon_threadsafe(self.storage_full.set)
+
+        parts.ledger.on_failure(on_failure)
+        parts.ledger.on_full(on_full)
+        loop.add_reader(parent.fileno(), self._obey)
+
+    def _obey(self) -> None:
+        match self._parent.next_order():
+            case Stop():
+                self._loop.remove_reader(self._parent.fileno())
+                self.stop.set()
+            case Reload():
+                self.reload.set()
+            case Measure() as order:
+                self._loop.run_in_executor(None, lambda: self._parent.report(self._parts.measured(order)))
+
+
+async def _look(events: Events, access: Access, ledger: SqliteStore, health: Health) -> None:
+    """After a second: have tokens or certificates changed, can writes be stored again?"""
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(events.reload.wait(), REFRESH_S)
+    force = events.reload.is_set()
+    events.reload.clear()
+    await asyncio.to_thread(access.refresh, force)
+    if events.storage_full.is_set():
+        health.set_writes(False)
+        events.storage_full.clear()
+        with contextlib.suppress(CorrectionsError):
+            await asyncio.wrap_future(ledger.write(lambda tx: None))
+            health.set_writes(True)
+
+
+def _end_at_once() -> NoReturn:
+    """A ledger that failed must not be touched again, so nothing is closed and nothing is waited for."""
+    logs.flush()
+    os._exit(ExitCode.STORAGE_FAILED)
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    try:
+        import uvloop
+    except ImportError:
+        return None
+    factory: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop
+    return factory

@@ -1,0 +1,69 @@
+"""A private directory that somebody else laid out is refused, and nothing in it is followed or changed."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from tests.operate.support import refused_start
+from tests.support import Server
+
+NOBODY = 65534
+
+
+def refused(server: Server) -> str:
+    server.environment = {"AVOCET_WORKERS": "1"}
+    code, said = refused_start(server)
+    assert code == 1 and said.count("\n") == 1, said
+    assert said.startswith("avocet-grpc: ")
+    return said
+
+
+def test_a_private_directory_that_is_a_link_is_refused(stopped_server: Server, tmp_path: Path) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (stopped_server.data / ".avocet").symlink_to(elsewhere)
+    assert "is a symbolic link" in refused(stopped_server)
+    assert not list(elsewhere.iterdir())
+
+
+@pytest.mark.parametrize("name", ["ledger.db", "owner", "running", "mirror.db"])
+def test_a_link_in_the_private_directory_is_refused_and_not_followed(
+    stopped_server: Server, tmp_path: Path, name: str
+) -> None:
+    victim = tmp_path / "victim"
+    victim.write_text("precious")
+    private = stopped_server.data / ".avocet"
+    private.mkdir(mode=0o700)
+    (private / name).symlink_to(victim)
+    assert f"{private / name} is a symbolic link" in refused(stopped_server)
+    assert victim.read_text() == "precious"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="makes files of another user")
+@pytest.mark.parametrize("what", ["directory", "file"])
+def test_what_belongs_to_another_user_is_refused(stopped_server: Server, what: str) -> None:
+    private = stopped_server.data / ".avocet"
+    private.mkdir(mode=0o700)
+    planted = private
+    if what == "file":
+        planted = private / "ledger.db"
+        planted.write_bytes(b"")
+    os.chown(planted, NOBODY, NOBODY)
+    assert f"{planted} belongs to user {NOBODY}" in refused(stopped_server)
+
+
+def test_a_directory_that_every_user_may_write_is_refused(stopped_server: Server) -> None:
+    private = stopped_server.data / ".avocet"
+    private.mkdir()
+    private.chmod(0o777)
+    assert "can be written by every user" in refused(stopped_server)
+
+
+def test_a_pipe_in_place_of_the_ledger_is_refused(stopped_server: Server) -> None:
+    private = stopped_server.data / ".avocet"
+    private.mkdir(mode=0o700)
+    os.mkfifo(private / "ledger.db")
+    assert "is not a regular file" in refused(stopped_server)
