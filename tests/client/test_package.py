@@ -79,6 +79,7 @@ CLIENT_METHODS = [
     "export",
     "get_candidate",
     "get_config",
+    "get_version",
     "import_run",
     "ingest",
     "ingest_many",
