@@ -108,7 +108,7 @@ class AsyncCorrectionsClient(ClientBase[grpc.aio.Channel]):
         return await self._carry_out(calls.stats(filter=filter, timeout=timeout))
 
     async def get_version(self, *, timeout: float | None = None) -> pb.GetVersionResponse:
-        """Return the server's version, its engine, and since when it has served. See `CorrectionsClient.get_version`."""
+        """Return the server's version, its engine, and its start. See `CorrectionsClient.get_version`."""
         return await self._carry_out(calls.get_version(timeout=timeout))
 
     async def get_config(self, *, timeout: float | None = None) -> pb.Config:
