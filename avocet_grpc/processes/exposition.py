@@ -25,8 +25,8 @@ def serve(host: str, port: int, families: Callable[[], list[Family]]) -> tuple[i
     return server.server_port, end
 
 
-def families_of(registry: CollectorRegistry) -> list[Family]:
-    """The metrics of this process, to be sent to the supervisor."""
+def families_of(*collectors: Collector) -> list[Family]:
+    """What these know now, to be sent to the supervisor."""
     return [
         (
             metric.name,
@@ -34,7 +34,8 @@ def families_of(registry: CollectorRegistry) -> list[Family]:
             metric.type,
             [(sample.name, dict(sample.labels), float(sample.value)) for sample in metric.samples],
         )
-        for metric in registry.collect()
+        for collector in collectors
+        for metric in collector.collect()
     ]
 
 

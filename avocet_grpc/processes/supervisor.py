@@ -22,6 +22,7 @@ from avocet_grpc.processes.bells import new_bell
 from avocet_grpc.processes.child import Child, Phase, Role
 from avocet_grpc.processes.messages import Begin, Failed, Measured, Prepared, Reload, Report, Running
 from avocet_grpc.processes.port import Port
+from avocet_grpc.processes.reserve import give_back_or_set_aside
 from avocet_grpc.processes.scrape import CannotMeasure, Scrape
 from avocet_grpc.settings import Settings
 from avocet_grpc.telemetry import logs
@@ -69,6 +70,7 @@ class Supervisor:
             stack.callback(self._lock.release)
             refuse_if_planted(settings.data_dir)
             self._lock.name(settings.listen)
+        give_back_or_set_aside(settings.data_dir)
         with _clear("cannot use the config directory"):
             settings.config_dir.mkdir(parents=True, exist_ok=True)
         self._port = Port(address, shared=settings.workers > 1)
