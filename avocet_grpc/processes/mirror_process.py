@@ -7,6 +7,7 @@ import os
 import signal
 import threading
 import time
+from collections.abc import Callable
 from contextlib import ExitStack
 
 import structlog
@@ -71,7 +72,7 @@ class Follower:
         self._bell = Bell(parent.begin.bell)
         self._ending = threading.Event()
         self._observer: Observer = SILENT
-        self._measure = lambda: Measured([])
+        self._measure: Callable[[], Measured] = lambda: Measured([])
         self._ledger = open_ledger(parent.begin, lambda: parent.report(Failed()))
         stack.callback(self._ledger.close)
         self._mirror = self._new_mirror()

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from avocet_grpc.core.ports.mirror import Changed, Edit, Expected, How, Source, Verdict
+from avocet_grpc.core.model import Source
+from avocet_grpc.core.ports.mirror import Changed, Edit, Expected, How, Verdict
 from avocet_grpc.core.record import content_digest
 from avocet_grpc.mirror.displaced.file import Displaced
 from avocet_grpc.mirror.inbound.tail import take_appended

@@ -13,7 +13,8 @@ from pathlib import Path
 
 import structlog
 
-from avocet_grpc.core.ports.mirror import ABSENT, Changed, Edit, Expected, Found, How, Source
+from avocet_grpc.core.model import Source
+from avocet_grpc.core.ports.mirror import ABSENT, Changed, Edit, Expected, Found, How
 from avocet_grpc.layout import SHARED_FILES
 from avocet_grpc.mirror.fs.block_digests import BlockDigests
 from avocet_grpc.mirror.fs.scan import FileChanged, Line, LineScanner, read_line

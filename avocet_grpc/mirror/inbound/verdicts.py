@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 
 import structlog
 
-from avocet_grpc.core.model import File, ParsedLine
-from avocet_grpc.core.ports.mirror import Changed, Edit, Expected, Found, How, Outcome, Source, Verdict
+from avocet_grpc.core.model import File, ParsedLine, Source
+from avocet_grpc.core.ports.mirror import Changed, Edit, Expected, Found, How, Outcome, Verdict
 from avocet_grpc.core.record import content_digest, digest_of, parse
 from avocet_grpc.mirror.fs.scan import Line
 from avocet_grpc.mirror.lines import Kind, Lines, Mark, Order, Row, effective, exportable, standing

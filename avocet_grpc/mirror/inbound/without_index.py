@@ -12,8 +12,8 @@ from pathlib import Path
 
 import structlog
 
-from avocet_grpc.core.model import File
-from avocet_grpc.core.ports.mirror import Changed, Cursor, Edit, Expected, Found, How, Source, Verdict
+from avocet_grpc.core.model import File, Source
+from avocet_grpc.core.ports.mirror import Changed, Cursor, Edit, Expected, Found, How, Verdict
 from avocet_grpc.core.record import content_digest, digest_of, parse
 from avocet_grpc.layout import SHARED_FILES
 from avocet_grpc.mirror.fs.block_digests import BlockDigests

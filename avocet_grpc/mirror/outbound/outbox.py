@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from avocet_grpc.core.model import File
-from avocet_grpc.core.ports.mirror import Changed, Source
+from avocet_grpc.core.model import File, Source
+from avocet_grpc.core.ports.mirror import Changed
 from avocet_grpc.core.record import digest_of, parse
 from avocet_grpc.mirror.feed import Feed
 from avocet_grpc.mirror.lines import Kind, Lines, Mark, Order, Row, effective, exportable, standing
