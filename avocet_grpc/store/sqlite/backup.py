@@ -8,10 +8,9 @@ from contextlib import closing
 from pathlib import Path
 
 from avocet_grpc.core.errors import StorageFailed
+from avocet_grpc.store.sqlite.opening import RESTORED
 
 PAGES = 4_096
-RESTORED = "restored"
-"""The row of `meta` by which a copy is known: the revisions that the original gave after it must not come again."""
 
 
 def copy_ledger(source: Path, target: Path, progress: Callable[[int, int], None]) -> None:
