@@ -23,6 +23,7 @@ EXTRA_OF = {
     "avocet_client/web/": "web",
 }
 """The parts of the client that need an extra."""
+PROJECTS = packages_distributions()
 BROUGHT = {"numpy": "datasets"}
 """Modules that a declared project brings as part of its own interface."""
 NAMESPACE = {"google.protobuf": "protobuf", "google.rpc": "googleapis-common-protos"}
@@ -46,7 +47,7 @@ def project_of(module: str) -> str | None:
         return None
     if top == "google":
         return next((name for prefix, name in NAMESPACE.items() if f"{module}.".startswith(f"{prefix}.")), None)
-    names = packages_distributions().get(top, [BROUGHT.get(top, top)])
+    names = PROJECTS.get(top, [BROUGHT.get(top, top)])
     return canonicalize_name(BROUGHT.get(top, names[0]))
 
 

@@ -81,11 +81,14 @@ def metadata_of(package: str) -> dict[str, Any]:
 
 
 def requirements_of(package: str, *extras: str) -> list[Requirement]:
-    """What the package, with these extras, requires of other projects."""
+    """What the package, with these extras and those that they name, requires of other projects."""
     project = metadata_of(package)
     texts = [*project["dependencies"], *(text for name in extras for text in project["optional-dependencies"][name])]
-    found = [Requirement(text) for text in texts]
-    return [one for one in found if canonicalize_name(one.name) not in PACKAGES]
+    found: list[Requirement] = []
+    for one in map(Requirement, texts):
+        name = canonicalize_name(one.name)
+        found += requirements_of(name, *sorted(one.extras)) if name in PACKAGES else [one]
+    return found
 
 
 def oldest(requirements: list[Requirement]) -> list[str]:

@@ -30,7 +30,7 @@ from avocet_client.errors import (
     Unauthorized,
 )
 
-READS = frozenset({"ListRuns", "Queue", "GetCandidate", "StreamExport", "Stats", "GetConfig"})
+READS = frozenset({"ListRuns", "Queue", "GetCandidate", "StreamExport", "Stats", "GetConfig", "GetVersion"})
 """The methods that change nothing. Any other may have changed the store once it is called."""
 
 
