@@ -7,7 +7,7 @@ from pathlib import Path
 
 from avocet_grpc.core.model import Source
 from avocet_grpc.core.ports.mirror import Changed, Edit, Expected, How, Verdict
-from avocet_grpc.core.record import content_digest
+from avocet_grpc.core.record import content_of
 from avocet_grpc.mirror.displaced.file import Displaced
 from avocet_grpc.mirror.inbound.tail import take_appended
 from avocet_grpc.mirror.inbound.verdicts import Read
@@ -30,7 +30,7 @@ def take_whole(
     """
     ids = sorted({one.id for one in reads if one.id is not None})
     lines, now = session.index.lines(session.file, ids), session.changed(ids)
-    contents = [(one.id, content_digest(one.parsed.record or {})) for one in reads if one.id is not None]
+    contents = [(one.id, content_of(one.parsed)) for one in reads if one.id is not None]
     known = session.knows(contents)
     late: list[Read] = []
     edits: list[tuple[str, Edit]] = []

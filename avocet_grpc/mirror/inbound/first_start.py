@@ -8,7 +8,7 @@ from pathlib import Path
 
 from avocet_grpc.core.model import File, ParsedLine
 from avocet_grpc.core.ports.mirror import START, Cursor, Outcome, Verdict
-from avocet_grpc.core.record import content_digest
+from avocet_grpc.core.record import content_of
 from avocet_grpc.mirror.fs.block_digests import BlockDigests
 from avocet_grpc.mirror.fs.scan import FileChanged, Line, LineScanner, read_line
 from avocet_grpc.mirror.fs.signature import end_before, signature, signature_of
@@ -114,7 +114,7 @@ class _Load:
                 self._flush()
             return
         self._flush()
-        content = content_digest(one.parsed.record or {})
+        content = content_of(one.parsed)
         row = self._row(Kind.DUPLICATE, one, content, now.revision, Order(self._after_key))
         self._session.index.insert(self._session.file, row, one.line.raw)
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from avocet_grpc.core.ports.mirror import ABSENT, Expected, Found, How
-from avocet_grpc.core.record import content_digest
+from avocet_grpc.core.record import content_of
 from avocet_grpc.mirror.fs.scan import FileChanged, Line, LineScanner, read_line
 from avocet_grpc.mirror.fs.signature import Signature, read_range
 from avocet_grpc.mirror.image import FileImage
@@ -112,5 +112,5 @@ def expectations(lines: Lines, reads: Sequence[Read]) -> list[Expected]:
         before, was_good = last[id]
         found.append(before)
         if times[id] > 1 and ((good := exportable(lines.file, one.parsed)) or not was_good):
-            last[id] = Expected(content_digest(one.parsed.record or {}), None), good
+            last[id] = Expected(content_of(one.parsed), None), good
     return found

@@ -9,7 +9,7 @@ import structlog
 
 from avocet_grpc.core.model import File, ParsedLine, Source
 from avocet_grpc.core.ports.mirror import Changed, Edit, Expected, Found, How, Outcome, Verdict
-from avocet_grpc.core.record import content_digest, digest_of, parse
+from avocet_grpc.core.record import content_of, digest_of, parse
 from avocet_grpc.mirror.fs.scan import Line
 from avocet_grpc.mirror.lines import Kind, Lines, Mark, Order, Row, effective, exportable, standing
 from avocet_grpc.mirror.session import Session
@@ -268,7 +268,7 @@ def _revision(outcome: Outcome) -> int:
 
 
 def _content(line: ParsedLine) -> bytes:
-    return content_digest(line.record or {})
+    return content_of(line)
 
 
 def _is_good(file: File, now: Changed) -> bool:

@@ -14,7 +14,7 @@ import structlog
 
 from avocet_grpc.core.model import File, Source
 from avocet_grpc.core.ports.mirror import Changed, Cursor, Edit, Expected, Found, How, Verdict
-from avocet_grpc.core.record import content_digest, digest_of, parse
+from avocet_grpc.core.record import content_of, digest_of, parse
 from avocet_grpc.layout import SHARED_FILES
 from avocet_grpc.mirror.fs.block_digests import BlockDigests
 from avocet_grpc.mirror.fs.scan import FileChanged, Line, LineScanner, read_line
@@ -141,7 +141,7 @@ class _Rebuild:
         file, line = self._session.file, one.line
         good = exportable(file, one.parsed)
         is_bytes = now is not None and now.raw is not None and digest_of(now.raw) == line.digest
-        content = now.digest if is_bytes and now is not None else content_digest(one.parsed.record or {})
+        content = now.digest if is_bytes and now is not None else content_of(one.parsed)
         where = line.digest, line.offset, line.length
         if now is None or now.raw is None or content != now.digest:
             row = Row(Kind.DUPLICATE, one.id, content, *where, Order(self._after_key), is_exportable=good)
@@ -202,7 +202,9 @@ class _Rebuild:
         found: list[Edit] = []
         for row, state in edits:
             parsed = parse(self._bytes(row))
-            found.append(Edit(state.id, Expected(state.digest, None), parsed, fresh=not self._is_restored))
+            # A restored ledger may have lost what the file has: there the version that it has is the one expected.
+            revision = state.revision if self._is_restored else None
+            found.append(Edit(state.id, Expected(state.digest, revision), parsed, fresh=not self._is_restored))
         for (row, _), outcome in zip(edits, self._session.accept_edits(found), strict=True):
             after = living(outcome)
             if after is None:
