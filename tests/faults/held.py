@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from avocet_grpc.core import review
-from avocet_grpc.core.model import Action, Decision, File
-from avocet_grpc.shared_files.patch import LEASE_PATIENCE_S
-from tests.faults.in_process import Clock, CrashingOs, InProcess
+from avocet_grpc.core.model import Action, Decision
+from avocet_grpc.mirror.fs.lease import PATIENCE_S
+from tests.faults.in_process import Clock, CrashingDisk, InProcess
 from tests.faults.plain import read_plainly
 from tests.support import Json, record, write_records
 
@@ -22,7 +22,7 @@ LONG = "x" * 3_000
 class Held:
     """The service on a file that others hold at times, driven round by round."""
 
-    def __init__(self, data: Path, clock: Clock, disk: CrashingOs, events: list[Any]) -> None:
+    def __init__(self, data: Path, clock: Clock, disk: CrashingDisk, events: list[Any]) -> None:
         self._events = events
         self.path = data / "sft_candidates.jsonl"
         self.records = {f"c{n}": record(f"c{n}", model_response=LONG) for n in range(COUNT)}
@@ -34,7 +34,7 @@ class Held:
 
     def come_to_rest(self) -> None:
         while not self.service.round():
-            self._clock.sleep(LEASE_PATIENCE_S)
+            self._clock.sleep(PATIENCE_S)
 
     def correct(self, id: str) -> None:
         self.service.do(lambda tx: review.submit(tx, Decision(id, Action.CORRECT, f"better {id}")))
@@ -65,7 +65,7 @@ class Held:
 
     def served(self, id: str) -> Json:
         """The record as the ledger has it."""
-        line = self.service.ask(lambda reader: reader.line_of(File.CANDIDATES, id))
-        assert line is not None
-        found: Json = json.loads(self.service.ask(lambda reader: reader.raw(line.key)))
+        candidate = self.service.ask(lambda reader: reader.candidate(id))
+        assert candidate is not None
+        found: Json = json.loads(candidate.raw)
         return found

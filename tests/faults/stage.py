@@ -15,7 +15,7 @@ from hypothesis.stateful import RuleBasedStateMachine
 from avocet_grpc.core.export import is_exportable
 from avocet_grpc.core.model import CandidateFilter, Decision, ExportSelection, File
 from avocet_grpc.layout import SHARED_FILES as NAMES
-from tests.faults.in_process import Clock, Crash, CrashingOs, InProcess, replaced
+from tests.faults.in_process import Clock, Crash, CrashingDisk, InProcess, crashing_at_failpoints
 from tests.faults.model import Decided, FileModel, Model, Record, id_of, lines_of
 
 SHORT_LIVED = Path("/dev/shm")
@@ -27,9 +27,9 @@ class Stage(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.data = Path(tempfile.mkdtemp(prefix="avocet-", dir=SHORT_LIVED if SHORT_LIVED.is_dir() else None))
-        self.clock, self.disk = Clock(), CrashingOs()
+        self.clock, self.disk = Clock(), CrashingDisk()
         self.everything = contextlib.ExitStack()
-        self.everything.enter_context(replaced(self.clock, self.disk))
+        self.everything.enter_context(crashing_at_failpoints(self.disk))
         self.service = InProcess(self.data, self.clock, self.disk)
         self.model = Model()
         self.paths = {file: self.data / name for file, name in NAMES.items()}
@@ -111,10 +111,14 @@ class Stage(RuleBasedStateMachine):
         statuses = Counter(one.get("status", "unknown") for one in candidates.records.values())
         assert {word: count for word, count in stats.by_status.items() if count} == statuses
         selection = ExportSelection(revision=stats.revision)
-        exported = self.service.ask(lambda reader: reader.export_rows(selection, 0, 10_000))
-        assert sorted(row.id for row in exported) == sorted(
+        assert sorted(self.exported(selection)) == sorted(
             id for id, one in approved.records.items() if is_exportable(one)
         )
+
+    def exported(self, selection: ExportSelection) -> list[str]:
+        """The ids that an export sends."""
+        batch = self.service.ask(lambda reader: reader.export_batch(selection, 0, 10_000, 1 << 30))
+        return batch.ids.decode().split("\n")[:-1] if batch is not None else []
 
     def name(self, prefix: str) -> str:
         self.names += 1
@@ -158,6 +162,7 @@ class Stage(RuleBasedStateMachine):
         return json.dumps(record).encode() + (b"\r" if kind == "crlf" else b"")
 
     def foreign_came(self, file: File) -> None:
+        self.clock.date(self.paths[file])
         self.read_before.pop(file, None)
 
     def edit_a_line(self, file: File, lines: list[bytes], pick: int, new_status: str) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from avocet_grpc.core.model import Action, File
-from avocet_grpc.shared_files.patch import ignore_sigio
+from avocet_grpc.mirror.fs.lease import ignore_sigio
 from tests.faults.model import lines_of
 from tests.faults.test_state_machine import Machine
 

@@ -26,7 +26,7 @@ from avocet_grpc.core import imports, ingest, review
 from avocet_grpc.core.errors import AlreadyInReview, NotInReview
 from avocet_grpc.core.model import Action, Correction, Decision, File, UndoRequest
 from avocet_grpc.core.record import parse
-from avocet_grpc.shared_files.patch import ignore_sigio
+from avocet_grpc.mirror.fs.lease import ignore_sigio
 from tests.faults.in_process import Crash
 from tests.faults.model import id_of, lines_of
 from tests.faults.plain import read_plainly

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,49 +10,50 @@ import pytest
 from structlog.testing import capture_logs
 
 from avocet_grpc.core import ingest, review
-from avocet_grpc.core.model import Action, Correction, Decision, UndoRequest
-from avocet_grpc.shared_files import twin
-from avocet_grpc.shared_files.patch import LEASE_PATIENCE_S, ignore_sigio
-from avocet_grpc.shared_files.swapper import DRAFT_S
+from avocet_grpc.core.model import Action, Correction, Decision, File, Source, UndoRequest
+from avocet_grpc.mirror.fs.lease import PATIENCE_S, ignore_sigio
+from avocet_grpc.mirror.outbound import reuse
+from avocet_grpc.mirror.outbound.replace import DRAFT_S
+from avocet_grpc.mirror.outbound.reuse import COPY_S
 from tests.faults.held import Held
-from tests.faults.in_process import Clock, CrashingOs, replaced
+from tests.faults.in_process import Clock, CrashingDisk, crashing_at_failpoints
 from tests.support import record
 
 
-class BusyDisk(CrashingOs):
+class BusyDisk(CrashingDisk):
     """At each sync of a file, another program appends one of so many `lines` to the `busy` one."""
 
     busy: Path | None = None
     lines = 0
     made = 0
 
-    def fsync(self, descriptor: int) -> None:
+    def sync(self, descriptor: int) -> None:
         if self.busy is not None and self.lines:
             self.lines -= 1
             with self.busy.open("a") as file:
                 file.write(json.dumps(record(f"busy{self.lines}")) + "\n")
 
-    def ftruncate(self, descriptor: int, size: int) -> None:
+    def truncate(self, descriptor: int, size: int) -> None:
         self.made += 1
-        os.ftruncate(descriptor, size)
+        super().truncate(descriptor, size)
 
 
-class SlowDisk(CrashingOs):
+class SlowDisk(CrashingDisk):
     """Each sync takes as long as one round copies."""
 
     def __init__(self, clock: Clock) -> None:
         super().__init__()
         self._clock = clock
 
-    def fsync(self, descriptor: int) -> None:
-        self._clock.sleep(twin.COPY_S)
+    def sync(self, descriptor: int) -> None:
+        self._clock.sleep(COPY_S)
 
 
 @pytest.fixture
 def held(tmp_path: Path) -> Iterator[Held]:
     ignore_sigio()
-    clock = Clock()
-    with replaced(clock, disk := CrashingOs()), capture_logs() as events:
+    clock, disk = Clock(), CrashingDisk()
+    with crashing_at_failpoints(disk), capture_logs() as events:
         yield Held(tmp_path, clock, disk, events)
 
 
@@ -120,14 +120,14 @@ def test_an_edit_in_a_displaced_file_undoes_no_decision_that_came_since(held: He
     held.come_to_rest()
     assert held.corrected() == {"c0", "c5"}
     last = held.service.ask(lambda reader: reader.history("c5"))[0]
-    assert last.actor == "external" and "in no case!" in (last.change or "")
+    assert last.source is Source.EXTERNAL and "in no case!" in (last.change or "")
 
 
 def test_who_appends_all_the_time_stops_no_swap(tmp_path: Path) -> None:
     """A line comes at each sync of the twin, and between the last one and the exchange."""
     ignore_sigio()
-    clock = Clock()
-    with replaced(clock, disk := BusyDisk()), capture_logs() as events:
+    clock, disk = Clock(), BusyDisk()
+    with crashing_at_failpoints(disk), capture_logs() as events:
         held = Held(tmp_path, clock, disk, events)
         disk.busy, disk.lines = held.path, 6
         with held.path.open("rb"):
@@ -144,13 +144,14 @@ def test_a_copy_that_takes_long_holds_up_no_new_record_and_is_dropped_once_there
 ) -> None:
     ignore_sigio()
     clock = Clock()
-    monkeypatch.setattr(twin, "COPY_BYTES", 1_000)
-    with replaced(clock, SlowDisk(clock)), capture_logs() as events:
-        held = Held(tmp_path, clock, SlowDisk(clock), events)
+    disk = SlowDisk(clock)
+    monkeypatch.setattr(reuse, "COPY_BYTES", 1_000)
+    with crashing_at_failpoints(disk), capture_logs() as events:
+        held = Held(tmp_path, clock, disk, events)
         with held.path.open("rb"):
             held.service.do(lambda tx: review.submit(tx, Decision("c0", Action.CORRECT, "better c0")))
             while not list(tmp_path.glob(".*.new")):
-                clock.sleep(LEASE_PATIENCE_S)
+                clock.sleep(PATIENCE_S)
                 assert not held.service.round()
             made = held.service.do(lambda tx: ingest.ingest(tx, Correction("peregrine", "qa", "1+1?", "3", "2")))
             assert not held.service.round()
@@ -165,7 +166,7 @@ def test_a_copy_that_takes_long_holds_up_no_new_record_and_is_dropped_once_there
 
 def test_a_file_that_was_compacted_since_is_no_twin(held: Held) -> None:
     held.correct_while_held("c0")
-    held.service._syncer._mirrors[0]._swapper.compact()
+    held.service.compact(File.CANDIDATES)
     held.correct_while_held("c1")
     assert held.copies() == [True, True, True]
     assert held.corrected() == {"c0", "c1"}
