@@ -147,6 +147,17 @@ class Server:
             self._process = None
             self._wait_for_its_processes()
 
+    @property
+    def pids(self) -> list[int]:
+        """The ids of all its processes, the supervisor's first."""
+        return [self.process.pid, *children_of(self.process.pid)]
+
+    def signal_all(self, number: signal.Signals) -> None:
+        """Send a signal to every one of its processes."""
+        for pid in self.pids:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, number)
+
     def processes(self, role: str = "") -> list[int]:
         """The ids of the processes that the server has started, or of those with this role."""
         return [pid for pid, command in children_of(self.process.pid).items() if not role or role in command]

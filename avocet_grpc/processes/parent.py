@@ -10,6 +10,7 @@ import threading
 from multiprocessing.connection import Connection
 
 from avocet_grpc.processes.messages import Begin, Go, Order, Report, Stop
+from avocet_grpc.telemetry import failpoints
 
 PR_SET_PDEATHSIG = 1
 IGNORED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
@@ -29,6 +30,7 @@ class Parent:
         if not isinstance(order, Begin) or os.getppid() != order.supervisor:
             raise SystemExit("avocet-grpc: the supervisor of this process is gone")
         self.begin = order
+        failpoints.belong_to(order.supervisor, order.again)
 
     def fileno(self) -> int:
         """Readable when an order has come."""

@@ -1,7 +1,8 @@
-"""Named places at which a test may end the process, to see that nothing acknowledged is lost there.
+"""Named places at which a test may end the service or one process, to see that nothing acknowledged is lost there.
 
-`AVOCET_FAILPOINT=NAME:kill[:N]`, several separated by commas: SIGKILL at the N-th time (default: the first) that the
-process comes by NAME. Unset, as in any service that is used, a place costs one look at an empty table.
+`AVOCET_FAILPOINT=NAME:kill[:N]`, several separated by commas: SIGKILL to the whole service at the N-th time (default:
+the first) that a process comes by NAME; with `die` in place of `kill`, to that process alone, and not to the one that
+takes its place. Unset, as in any service that is used, a place costs one look at an empty table.
 """
 
 from __future__ import annotations
@@ -32,23 +33,40 @@ NAMES = (
 VARIABLE = "AVOCET_FAILPOINT"
 
 
-def _armed_by(text: str) -> dict[str, int]:
-    armed: dict[str, int] = {}
+ACTIONS = ("kill", "die")
+
+
+def _armed_by(text: str) -> dict[str, tuple[str, int]]:
+    armed: dict[str, tuple[str, int]] = {}
     for part in filter(None, text.split(",")):
         name, _, action = part.partition(":")
         action, _, times = action.partition(":")
-        if name not in NAMES or action != "kill" or not (times or "1").isdigit():
+        if name not in NAMES or action not in ACTIONS or not (times or "1").isdigit():
             raise SystemExit(f"avocet-grpc: {VARIABLE}: {part!r} is not NAME:kill[:N]; names: {', '.join(NAMES)}")
-        armed[name] = int(times or "1")
+        armed[name] = action, int(times or "1")
     return armed
 
 
 _armed = _armed_by(os.environ.get(VARIABLE, ""))
 
 
+_supervisor = 0
+
+
+def belong_to(supervisor: int, again: bool) -> None:
+    """Say which process a kill ends first, so that it ends the service. `again`: this one follows one that died."""
+    global _supervisor
+    _supervisor = supervisor
+    if again:
+        _armed.clear()
+
+
 def hit(name: str) -> None:
-    """End the process here if `AVOCET_FAILPOINT` says so."""
+    """End the service or the process here if `AVOCET_FAILPOINT` says so."""
     if _armed and name in _armed:
-        _armed[name] -= 1
-        if _armed[name] <= 0:
+        action, left = _armed[name]
+        _armed[name] = action, left - 1
+        if left <= 1:
+            if action == "kill" and _supervisor:
+                os.kill(_supervisor, signal.SIGKILL)
             os.kill(os.getpid(), signal.SIGKILL)

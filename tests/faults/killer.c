@@ -1,9 +1,9 @@
-/* Preloaded into a server: counts, over all its threads, the system calls that change files below a directory, writes
- * each to a log, and kills the process before the n-th. strace counts for each thread and each call by itself, so that
- * it cannot reach them all.
+/* Preloaded into a server: counts, over all its processes and threads, the system calls that change files below a
+ * directory, writes each to a log, and kills the server before the n-th. strace counts for each thread and each call by
+ * itself, so that it cannot reach them all.
  *
- * KILLER_BELOW is the directory, KILLER_LOG the log, KILLER_WHEN the n (0: never). Writes of the ledger's pages, which
- * are thousands, count alone where KILLER_PAGES is set, and not at all else.
+ * KILLER_BELOW is the directory, KILLER_LOG the log, KILLER_COUNT an empty file for the count, KILLER_WHEN the n (0:
+ * never). Writes of the databases' pages, which are thousands, count alone if KILLER_PAGES is set, and else not at all.
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -13,6 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/syscall.h>
 #include <sys/types.h>
 #include <unistd.h>
@@ -20,23 +21,35 @@
 static const char *below;
 static long when;
 static int log_to, pages;
-static atomic_long calls;
+
+/* What all processes share. The first one is the server; the others end with it. */
+struct shared {
+    atomic_long calls;
+    atomic_int server;
+};
+static struct shared *shared;
 
 __attribute__((constructor)) static void prepare(void) {
     below = getenv("KILLER_BELOW");
     when = atol(getenv("KILLER_WHEN"));
     pages = getenv("KILLER_PAGES") != NULL;
-    log_to = open(getenv("KILLER_LOG"), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+    log_to = open(getenv("KILLER_LOG"), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+    int count = open(getenv("KILLER_COUNT"), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    syscall(SYS_ftruncate, count, (long)sizeof(struct shared));
+    shared = mmap(NULL, sizeof(struct shared), PROT_READ | PROT_WRITE, MAP_SHARED, count, 0);
+    int nobody = 0;
+    atomic_compare_exchange_strong(&shared->server, &nobody, getpid());
 }
 
 static void count(const char *call, const char *path, int is_page) {
     if (below == NULL || strncmp(path, below, strlen(below)) != 0 || is_page != pages)
         return;
     char line[512];
-    long number = atomic_fetch_add(&calls, 1) + 1;
+    long number = atomic_fetch_add(&shared->calls, 1) + 1;
     int length = snprintf(line, sizeof line, "%ld %s %s\n", number, call, path);
     syscall(SYS_write, log_to, line, length);
     if (number == when) {
+        kill(atomic_load(&shared->server), SIGKILL);
         kill(getpid(), SIGKILL);
         for (;;)
             pause();
@@ -50,7 +63,7 @@ static void count_open(const char *call, int file, int writes) {
     if (length < 0)
         return;
     path[length] = 0;
-    count(call, path, writes && strstr(path, "/ledger.db") != NULL);
+    count(call, path, writes && (strstr(path, "/ledger.db") != NULL || strstr(path, "/mirror.db") != NULL));
 }
 
 #define NEXT(name) ((__typeof__(&name))dlsym(RTLD_NEXT, #name))

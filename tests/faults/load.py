@@ -79,7 +79,7 @@ class Caller:
         """Send a correction; the record's correction is the request's own word."""
         word = self.acks.name("ingest")
         request = ingest_request(word)
-        change = Change("ingest", "", request, State(APPROVED))
+        change = Change("ingest", "ingestion-secret", request, State(APPROVED))
         try:
             answer = self.send(change)
         except grpc.RpcError as error:

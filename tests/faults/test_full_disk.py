@@ -97,7 +97,8 @@ def test_short_writes_at_a_limit_of_file_sizes_are_refused_like_a_full_disk(
     victim.start()
     fill(victim, acks)
     reads_go_on(victim, acks)
-    run("prlimit", f"--pid={victim.process.pid}", "--fsize=unlimited")
+    for pid in victim.pids:
+        run("prlimit", f"--pid={pid}", "--fsize=unlimited")
     with Load(acks, victim.address) as load:
         load.wait_for(50)
     check(acks, victim, asked=10_000)

@@ -132,7 +132,7 @@ def is_served(server: Server, id: str) -> bool:
 
 def test_each_failpoint_is_somewhere_in_the_code_and_no_other() -> None:
     code = "".join(path.read_text() for path in (ROOT / "avocet_grpc").rglob("*.py"))
-    assert sorted(set(re.findall(r'failpoint\.hit\("([^"]+)"\)', code))) == sorted(failpoints.NAMES)
+    assert sorted(set(re.findall(r'failpoints\.hit\("([^"]+)"\)', code))) == sorted(failpoints.NAMES)
 
 
 def test_half_a_line_that_a_kill_left_of_ours_is_gone_after_the_next_start(victim: Server, acks: Acks) -> None:

@@ -32,7 +32,7 @@ def test_nothing_acknowledged_is_lost_over_power_cuts_under_load(victim: Server,
             with Load(acks, victim.address) as load:
                 wanted = dice.randrange(20, 200)
                 load.wait_for(wanted)
-                victim.process.send_signal(signal.SIGSTOP)
+                victim.signal_all(signal.SIGSTOP)
                 run("cp", "--sparse=always", str(image), str(copy))
                 victim.kill()
             assert load.acknowledged >= wanted

@@ -36,7 +36,7 @@ def test_calls_of_one_request_id_in_parallel_are_stored_once_and_answered_alike(
             answers = list(threads.map(send, callers))
         assert len({answer.id for answer in answers}) == 1
         assert [answer.created for answer in answers].count(True) == 1
-        change = Change("ingest", "", request, State("approved"))
+        change = Change("ingest", "ingestion-secret", request, State("approved"))
         acks.acknowledge_new(change, [ingested(request, answers[0].id)])
     check(acks, busy)
 

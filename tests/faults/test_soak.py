@@ -28,17 +28,19 @@ OWN = 20
 
 
 class Gauge(threading.Thread):
-    """Samples a server's resident memory (bytes) and open files, as (moment, memory, files)."""
+    """Samples the resident memory (bytes) and open files of a server's processes, as (moment, memory, files)."""
 
-    def __init__(self, pid: int) -> None:
+    def __init__(self, pids: list[int]) -> None:
         super().__init__(daemon=True)
-        self.process, self.samples, self.done = Path(f"/proc/{pid}"), list[tuple[float, int, int]](), threading.Event()
+        self.processes = [Path(f"/proc/{pid}") for pid in pids]
+        self.samples, self.done = list[tuple[float, int, int]](), threading.Event()
 
     def run(self) -> None:
         page = os.sysconf("SC_PAGE_SIZE")
         while not self.done.wait(0.2):
-            memory = int((self.process / "statm").read_text().split()[1]) * page
-            self.samples.append((time.monotonic(), memory, len(os.listdir(self.process / "fd"))))
+            memory = sum(int((one / "statm").read_text().split()[1]) * page for one in self.processes)
+            files = sum(len(os.listdir(one / "fd")) for one in self.processes)
+            self.samples.append((time.monotonic(), memory, files))
 
     def median(self, start: float, end: float) -> tuple[float, float]:
         """Of memory and of open files, between these moments."""
@@ -109,7 +111,7 @@ def test_memory_and_open_files_stay_flat_and_nothing_is_lost_in_a_long_day(victi
     while time.monotonic() < started + SOAK_S / 3:
         day.kill()
         day.episode()
-    gauge = Gauge(victim.process.pid)
+    gauge = Gauge(victim.pids)
     gauge.start()
     second = time.monotonic()
     while time.monotonic() < second + SOAK_S * 2 / 3:

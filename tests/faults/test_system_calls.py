@@ -25,16 +25,20 @@ class Killer:
     """The library that kills the server before a call; `pages`: of the ledger's own pages, else any other."""
 
     def __init__(self, server: Server, pages: bool) -> None:
-        self.server, self.pages, self.log = server, pages, server.directory / "calls"
+        self.server, self.pages = server, pages
+        self.log, self._count = server.directory / "calls", server.directory / "count"
         self._library = server.directory / "killer.so"
         run("gcc", "-shared", "-fPIC", "-O1", "-o", str(self._library), str(SOURCE), "-ldl")
 
     def arm(self, when: int) -> None:
         """From the next start on the calls are counted, and the server dies before this one; 0: before none."""
+        for path in (self.log, self._count):
+            path.unlink(missing_ok=True)
         self.server.environment = {
             "LD_PRELOAD": str(self._library),
             "KILLER_BELOW": f"{self.server.data}",
             "KILLER_LOG": str(self.log),
+            "KILLER_COUNT": str(self._count),
             "KILLER_WHEN": str(when),
         } | ({"KILLER_PAGES": "1"} if self.pages else {})
 

@@ -51,8 +51,16 @@ def refused_start(server: Server, within: float = 20) -> tuple[int, str]:
 
 
 def resident_bytes(server: Server) -> int:
-    """The memory that the server's process holds now."""
-    status = Path(f"/proc/{server.process.pid}/status").read_text()
+    """The memory that the server's processes hold now."""
+    return sum(map(resident_bytes_of, server.pids))
+
+
+def resident_bytes_of(pid: int) -> int:
+    """The memory that a process holds now; 0 if it has ended."""
+    try:
+        status = Path(f"/proc/{pid}/status").read_text()
+    except OSError:
+        return 0
     return int(status.partition("VmRSS:")[2].split()[0]) * 1024
 
 
