@@ -11,6 +11,7 @@ PRIVATE = ".avocet"
 """The service's own directory below the data directory."""
 
 LEDGER = "ledger.db"
+INDEX = "mirror.db"
 
 SHARED_FILES = {File.CANDIDATES: "sft_candidates.jsonl", File.APPROVED: "sft_approved.jsonl"}
 """The names of the two files that other programs read, append to and rewrite."""
@@ -31,6 +32,11 @@ class DataDirectory:
     def ledger(self) -> Path:
         """The ledger's database."""
         return self.private / LEDGER
+
+    @property
+    def index(self) -> Path:
+        """The mirror's index; it can be made again from the shared files and the ledger."""
+        return self.private / INDEX
 
     @property
     def running(self) -> Path:

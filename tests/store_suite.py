@@ -27,7 +27,7 @@ from avocet_grpc.core.model import (
     UndoRequest,
 )
 from avocet_grpc.core.ports.files import DisplacedFile, Durable, FileState, Store
-from avocet_grpc.core.record import content_digest, parse
+from avocet_grpc.core.record import content_digest_before_4, parse
 
 ALL = CandidateFilter()
 
@@ -215,7 +215,7 @@ class StoreSuite:
         assert (pending.sync, pending.offset, pending.file_digest) == (Sync.CHANGE, 0, line.digest)
         store.write(lambda tx: tx.placed(line.key, parse(after.raw).digest, 10, 20, True)).result()
         assert store.read(lambda r: r.pending_count(File.CANDIDATES)) == 0
-        assert store.read(lambda r: r.was_ours(File.CANDIDATES, "c0", content_digest(original or {})))
+        assert store.read(lambda r: r.was_ours(File.CANDIDATES, "c0", content_digest_before_4(original or {})))
 
     def test_a_removed_line_waits_for_the_file_and_is_not_served(self, store: Store) -> None:
         import_candidates(store, 1)

@@ -13,11 +13,10 @@ from typing import Any
 import yaml
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap
-from ruamel.yaml.error import YAMLError
 
 from avocet_grpc.core.errors import ConfigUnreadable, StorageFull
 from avocet_grpc.durable import sync_directory
-from avocet_grpc.foreign_files import read_regular
+from avocet_grpc.foreign_files import Unreadable, parse_yaml, read_regular, read_text
 
 NAME = "label_tool.yaml"
 BYTE_ORDER_MARK = "\ufeff"
@@ -35,8 +34,8 @@ class YamlConfigFile:
     def bench_results_dir(self) -> str:
         """The value; empty where the key, or a readable file, is absent."""
         try:
-            content = yaml.safe_load(read_regular(self._path))
-        except (OSError, ValueError, RecursionError, yaml.YAMLError):
+            content = parse_yaml(read_text(self._path).removeprefix(BYTE_ORDER_MARK))
+        except Unreadable:
             return ""
         section = content.get(SECTION) if isinstance(content, dict) else None
         value = section.get(KEY) if isinstance(section, dict) else None
@@ -79,9 +78,9 @@ def _changed(text: str, value: str) -> str:
     elif not isinstance(section, CommentedMap) or section.yaml_anchor() is not None:
         raise ConfigUnreadable(f"the key {SECTION} is no mapping of its own")
     section[KEY] = plain[SECTION][KEY] = value
-    with contextlib.suppress(yaml.YAMLError, IndexError, ValueError):
+    with contextlib.suppress(Unreadable, yaml.YAMLError, IndexError, ValueError):
         spliced = _spliced(text, value)
-        if yaml.safe_load(spliced) == plain:
+        if parse_yaml(spliced) == plain:
             return spliced
     out = io.StringIO()
     editor.dump(content, out)
@@ -118,10 +117,11 @@ def _value_of(node: Any, key: str) -> Any:
 def _load(editor: YAML, text: str) -> tuple[Any, Any]:
     """The content for the editor, and as PyYAML reads it: both must take the file."""
     try:
-        plain = yaml.safe_load(text)
+        plain = parse_yaml(text)
         content = editor.load(text)
-    except (YAMLError, yaml.YAMLError, ValueError, RecursionError) as error:
-        raise ConfigUnreadable("the config file is no valid YAML") from error
+    except Exception as error:
+        # Either parser raises whatever comes up in it.
+        raise ConfigUnreadable("the config file is not valid YAML, or its aliases make it too large") from error
     if plain is None:
         return CommentedMap(), {}
     if not isinstance(content, CommentedMap):

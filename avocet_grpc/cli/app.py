@@ -41,7 +41,7 @@ app.command()(maintenance.rebuild)
 
 def _say_version(wanted: bool) -> None:
     if wanted:
-        typer.echo(__version__)
+        typer.echo(f"avocet-grpc {__version__}")
         raise typer.Exit
 
 

@@ -11,8 +11,8 @@ from typing import Annotated
 import typer
 
 from avocet_grpc.edge.auth.policy import Role
-from avocet_grpc.edge.auth.reloading import Unreadable
 from avocet_grpc.edge.auth.tokens import entry_text, new_token, parse_tokens, read_tokens
+from avocet_grpc.foreign_files import Unreadable, read_text
 
 app = typer.Typer(no_args_is_help=True, help="Make the tokens that callers of the service bear.")
 
@@ -62,10 +62,10 @@ def new(
 
 def _append(path: Path, entry: str) -> None:
     """Add the entry with one write, so that a server that reads the file meanwhile sees all of it or nothing."""
-    descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK, 0o600)
     try:
         read_tokens(path)
-        before = path.read_text(encoding="utf-8")
+        before = read_text(path)
         text = entry if not before or before.endswith("\n") else "\n" + entry
         parse_tokens(before + text, path)
         os.write(descriptor, text.encode())

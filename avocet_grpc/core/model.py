@@ -110,6 +110,7 @@ class Columns:
     label: str | None
     timestamp: str | None
     quality_score: float | None
+    task_id: str | None = None
 
 
 class LineKind(enum.IntEnum):
@@ -133,13 +134,15 @@ class Sync(enum.IntEnum):
 class ParsedLine:
     """A line of a shared file, read: `raw` without its newline, `columns` None where it is malformed.
 
-    `digest` is `core.record.digest_of(raw)`; `loaded` is the record where somebody has it at hand already.
+    `digest` is `core.record.digest_of(raw)`. `loaded` and `content` are the record and its content digest if somebody
+    has worked them out already: `core.record.record_in` and `content_of` keep them here.
     """
 
     raw: bytes
     digest: bytes
     columns: Columns | None
-    loaded: Record | None = None
+    loaded: Record | None = field(default=None, compare=False, repr=False)
+    content: bytes | None = field(default=None, compare=False, repr=False)
 
     @property
     def record(self) -> Record | None:

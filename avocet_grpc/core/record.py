@@ -33,8 +33,10 @@ class _Typical(msgspec.Struct):
     label: str | None = None
     timestamp: str | None = None
     quality_score: float | None = None
+    task_id: str | None = None
 
 
+_canonical = json.JSONEncoder(sort_keys=True, separators=(",", ":"))
 _quick = msgspec.json.Decoder()
 _typical = msgspec.json.Decoder(_Typical)
 
@@ -80,8 +82,33 @@ def digest_of(raw: bytes) -> bytes:
 
 def content_digest(record: Record) -> bytes:
     """16 bytes that are equal for equal content, whatever the order of keys or the spelling of the line."""
-    canonical = json.dumps(record, sort_keys=True, separators=(",", ":"))
-    return hashlib.blake2b(canonical.encode("ascii"), digest_size=16).digest()
+    try:
+        canonical = msgspec.json.encode(record, order="sorted")
+    except (UnicodeEncodeError, OverflowError, msgspec.MsgspecError, RecursionError, TypeError, ValueError):
+        return content_digest_before_4(record)
+    if b"null" in canonical and _has_non_finite(record):
+        # NaN would be a null, too.
+        return content_digest_before_4(record)
+    return xxhash.xxh3_128_digest(canonical)
+
+
+def content_digest_before_4(record: Record) -> bytes:
+    """The content digest in ledgers before version 4, and still that of records that strict JSON cannot hold."""
+    return hashlib.blake2b(_canonical.encode(record).encode("ascii"), digest_size=16).digest()
+
+
+def record_in(line: ParsedLine) -> Record:
+    """The record of a line that holds one; read once. Whoever changes it copies it first."""
+    if line.loaded is None:
+        object.__setattr__(line, "loaded", load(line.raw))
+    return line.loaded or {}
+
+
+def content_of(line: ParsedLine) -> bytes:
+    """The `content_digest` of a line that holds a record; worked out once."""
+    if line.content is None:
+        object.__setattr__(line, "content", content_digest(record_in(line)))
+    return line.content or b""
 
 
 def record_of(candidate: Candidate) -> Record:
@@ -126,6 +153,7 @@ def columns_of(record: Record) -> Columns:
         label=_text(record, "label"),
         timestamp=_text(record, "timestamp"),
         quality_score=_finite(quality),
+        task_id=_text(record, "task_id"),
     )
 
 
@@ -195,6 +223,20 @@ def _nesting(raw: bytes) -> int:
         elif byte in b"]}":
             depth -= 1
     return deepest
+
+
+def _has_non_finite(value: Any) -> bool:
+    """Whether NaN or an Infinity is anywhere in a JSON object or list. A plain loop: it runs for each record."""
+    for each in value.values() if type(value) is dict else value:
+        kind = type(each)
+        if kind is str:
+            continue
+        if kind is float:
+            if each - each != 0:
+                return True
+        elif (kind is dict or kind is list) and _has_non_finite(each):
+            return True
+    return False
 
 
 def _text(record: Record, key: str) -> str | None:

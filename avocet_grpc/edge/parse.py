@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import math
 import os.path
-from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import TypeVar
 
 from avocet_client.v1 import corrections_pb2 as pb
 from avocet_grpc.core.errors import InvalidField
@@ -21,19 +19,25 @@ from avocet_grpc.core.model import (
     UndoRequest,
 )
 from avocet_grpc.core.record import MAX_ID_CHARACTERS, is_valid_id
+from avocet_grpc.edge.checks import (
+    MAX_STRING,
+    MAX_TEXT,
+    at_most,
+    known,
+    not_blank,
+    not_negative,
+    page_size,
+    request_id,
+    short_list,
+    strings,
+)
 from avocet_grpc.edge.enums import ACTIONS, CATEGORIES, ORDERS
-from avocet_grpc.edge.parse_message import MAX_TEXT, corrected_message
+from avocet_grpc.edge.parse_message import corrected_message
 
-MAX_STRING = 1_000
-MAX_REQUEST_ID = 128
-MAX_LIST = 1_000
-MAX_PAGE = 500
 QUEUE_PAGE = 20
 RUNS_PAGE = 50
 MAX_BATCH = 1_000
 MAX_ITEMS = 1_000
-
-W = TypeVar("W")
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,16 +68,13 @@ class ExportQuery:
 
 def queue_query(request: pb.QueueRequest) -> QueueQuery:
     """The page that is asked for; `page` 0 is 1."""
-    _not_negative("page", request.page)
+    not_negative("page", request.page)
     if request.page and request.page_token:
         raise InvalidField("page", "must be left out together with page_token")
     per_page = page_size("per_page", request.per_page, QUEUE_PAGE)
-    order = ORDERS.get(request.order or pb.ORDER_FILE)
-    if order is None:
-        raise InvalidField("order", "must be a value of Order")
     return QueueQuery(
         filter=candidate_filter(request.filter),
-        order=order,
+        order=order(request.order),
         page=request.page or 1,
         per_page=per_page,
         page_token=request.page_token,
@@ -86,7 +87,7 @@ def export_query(request: pb.StreamExportRequest) -> ExportQuery:
     if not 0 <= request.batch_size <= MAX_BATCH:
         raise InvalidField("batch_size", f"must be from 0 to {MAX_BATCH:,}")
     for field in ("shard_count", "at_revision", "since_revision"):
-        _not_negative(field, getattr(request, field))
+        not_negative(field, getattr(request, field))
     shard_count = request.shard_count or 1
     if not 0 <= request.shard_index < shard_count:
         raise InvalidField("shard_index", f"must be from 0 to shard_count - 1, which is {shard_count - 1}")
@@ -108,10 +109,10 @@ def decision(request: pb.SubmitRequest, principal: str = "") -> Decision:
     if action is None:
         raise InvalidField("action", "must be ACTION_CORRECT, ACTION_DISCARD or ACTION_FLAG")
     message = corrected_message(request) if action is Action.CORRECT else None
-    _at_most("corrected_response", request.corrected_response, MAX_TEXT)
+    at_most("corrected_response", request.corrected_response, MAX_TEXT)
     if action is Action.CORRECT and message is None:
-        _not_blank("corrected_response", request.corrected_response)
-    _at_most("reviewer", request.reviewer, MAX_STRING)
+        not_blank("corrected_response", request.corrected_response)
+    at_most("reviewer", request.reviewer, MAX_STRING)
     category = request.failure_category
     return Decision(
         id=candidate_id(request.id),
@@ -120,7 +121,7 @@ def decision(request: pb.SubmitRequest, principal: str = "") -> Decision:
         corrected_message=message,
         failure_category=_category("failure_category", category) if category else None,
         reviewer=request.reviewer,
-        request_id=_request_id(request.request_id),
+        request_id=request_id(request.request_id),
         expected_revision=request.expected_revision if request.HasField("expected_revision") else None,
         principal=principal,
     )
@@ -128,11 +129,11 @@ def decision(request: pb.SubmitRequest, principal: str = "") -> Decision:
 
 def undo_request(request: pb.UndoRequest, principal: str = "") -> UndoRequest:
     """The wish to take a decision back; `principal` is the name of the caller's token."""
-    _at_most("reviewer", request.reviewer, MAX_STRING)
+    at_most("reviewer", request.reviewer, MAX_STRING)
     return UndoRequest(
         id=candidate_id(request.id),
         reviewer=request.reviewer,
-        request_id=_request_id(request.request_id),
+        request_id=request_id(request.request_id),
         expected_revision=request.expected_revision if request.HasField("expected_revision") else None,
         principal=principal,
     )
@@ -142,10 +143,10 @@ def correction(request: pb.IngestRequest, principal: str = "") -> Correction:
     """A sibling's correction; `principal` is the name of the caller's token."""
     limits = {"source": MAX_STRING, "task_type": MAX_STRING, "prompt": MAX_TEXT, "correction": MAX_TEXT}
     for field, limit in limits.items():
-        _at_most(field, getattr(request, field), limit)
-        _not_blank(field, getattr(request, field))
-    _at_most("response", request.response, MAX_TEXT)
-    _at_most("label", request.label, MAX_STRING)
+        at_most(field, getattr(request, field), limit)
+        not_blank(field, getattr(request, field))
+    at_most("response", request.response, MAX_TEXT)
+    at_most("label", request.label, MAX_STRING)
     return Correction(
         source=request.source,
         task_type=request.task_type,
@@ -153,9 +154,14 @@ def correction(request: pb.IngestRequest, principal: str = "") -> Correction:
         response=request.response,
         correction=request.correction,
         label=request.label if request.HasField("label") else None,
-        request_id=_request_id(request.request_id),
+        request_id=request_id(request.request_id),
         principal=principal,
     )
+
+
+def order(number: int) -> Order:
+    """The order of a list; unspecified is that of the file."""
+    return known("order", ORDERS, number or pb.ORDER_FILE, "must be a value of Order")
 
 
 def candidate_filter(request: pb.CandidateFilter) -> CandidateFilter:
@@ -163,16 +169,16 @@ def candidate_filter(request: pb.CandidateFilter) -> CandidateFilter:
     for bound in ("min_quality_score", "max_quality_score"):
         if math.isnan(getattr(request, bound)):
             raise InvalidField(f"filter.{bound}", "must be a number")
-    categories = _short_list("failure_categories", request.failure_categories)
+    categories = short_list("filter.failure_categories", request.failure_categories)
     return CandidateFilter(
-        task_types=_strings("task_types", request.task_types),
-        model_names=_strings("model_names", request.model_names),
-        sources=_strings("sources", request.sources),
-        benchmark_run_ids=_strings("benchmark_run_ids", request.benchmark_run_ids),
+        task_types=strings("filter.task_types", request.task_types),
+        model_names=strings("filter.model_names", request.model_names),
+        sources=strings("filter.sources", request.sources),
+        benchmark_run_ids=strings("filter.benchmark_run_ids", request.benchmark_run_ids),
         failure_categories=tuple(
             _category(f"filter.failure_categories[{i}]", number).value for i, number in enumerate(categories)
         ),
-        labels=_strings("labels", request.labels),
+        labels=strings("filter.labels", request.labels),
         min_quality_score=request.min_quality_score if request.HasField("min_quality_score") else None,
         max_quality_score=request.max_quality_score if request.HasField("max_quality_score") else None,
     )
@@ -187,16 +193,10 @@ def candidate_id(id: str) -> str:
 
 def run_id(run_id: str) -> str:
     """A run's directory name, which cannot lead out of the results directory."""
-    _at_most("run_id", run_id, MAX_STRING)
+    at_most("run_id", run_id, MAX_STRING)
     if not run_id or run_id == "." or ".." in run_id or any(c in run_id for c in "/\\\0"):
         raise InvalidField("run_id", "must be the name of a run, without path separators, '..' or NUL")
     return run_id
-
-
-def page_size(field: str, size: int, default: int) -> int:
-    """How many items a page has; 0 is the default, and what is too many is the most."""
-    _not_negative(field, size)
-    return min(size, MAX_PAGE) or default
 
 
 def bench_results_dir(request: pb.SetConfigRequest) -> str:
@@ -204,7 +204,7 @@ def bench_results_dir(request: pb.SetConfigRequest) -> str:
     if not request.HasField("config"):
         raise InvalidField("config", "is required")
     field, directory = "config.bench_results_dir", request.config.bench_results_dir
-    _at_most(field, directory, MAX_STRING)
+    at_most(field, directory, MAX_STRING)
     if directory and (not os.path.isabs(directory) or not directory.isprintable()):
         raise InvalidField(field, "must be an absolute path of printable characters, or empty for none")
     return directory
@@ -225,45 +225,4 @@ def _split(request: pb.Split) -> Split:
 
 
 def _category(field: str, number: int) -> FailureCategory:
-    return _known(field, CATEGORIES, number, "must be a value of FailureCategory other than unspecified")
-
-
-def _known(field: str, words: Mapping[int, W], number: int, problem: str) -> W:
-    if number not in words:
-        raise InvalidField(field, problem)
-    return words[number]
-
-
-def _strings(field: str, values: Iterable[str]) -> tuple[str, ...]:
-    strings = _short_list(field, values)
-    for i, value in enumerate(strings):
-        _at_most(f"filter.{field}[{i}]", value, MAX_STRING)
-    return strings
-
-
-def _short_list(field: str, values: Iterable[W]) -> tuple[W, ...]:
-    # Each value becomes a parameter of a statement, and engines bound their number.
-    items = tuple(values)
-    if len(items) > MAX_LIST:
-        raise InvalidField(f"filter.{field}", f"must have at most {MAX_LIST:,} values")
-    return items
-
-
-def _request_id(value: str) -> str:
-    _at_most("request_id", value, MAX_REQUEST_ID)
-    return value
-
-
-def _at_most(field: str, value: str, limit: int) -> None:
-    if len(value) > limit:
-        raise InvalidField(field, f"must have at most {limit:,} characters; it has {len(value):,}")
-
-
-def _not_blank(field: str, value: str) -> None:
-    if not value.strip():
-        raise InvalidField(field, "must not be blank")
-
-
-def _not_negative(field: str, value: int) -> None:
-    if value < 0:
-        raise InvalidField(field, "must not be negative")
+    return known(field, CATEGORIES, number, "must be a value of FailureCategory other than unspecified")

@@ -10,8 +10,8 @@ from avocet_grpc.core.errors import InvalidField
 from avocet_grpc.core.forms import is_object_list
 from avocet_grpc.core.model import Record
 from avocet_grpc.core.record import is_deeper
+from avocet_grpc.edge.checks import MAX_TEXT
 
-MAX_TEXT = 4_000_000
 MAX_NESTING = 100
 
 _FIELD = "corrected_message"

@@ -19,6 +19,7 @@ from avocet_grpc.core.ports.ledger import Reader
 from avocet_grpc.edge import convert, parse
 from avocet_grpc.edge.async_ledger import Backend
 from avocet_grpc.edge.call_context import principal
+from avocet_grpc.edge.checks import page_size
 from avocet_grpc.edge.exporting import stream_export
 from avocet_grpc.edge.ingesting import stream_ingest
 from avocet_grpc.edge.queue_response import described_runs, queue_response
@@ -35,7 +36,7 @@ class CorrectionsServicer(corrections_pb2_grpc.CorrectionsServiceServicer):
         self._backend = backend
 
     async def ListRuns(self, request: pb.ListRunsRequest, context: Context) -> pb.ListRunsResponse:
-        size = parse.page_size("page_size", request.page_size, parse.RUNS_PAGE)
+        size = page_size("page_size", request.page_size, parse.RUNS_PAGE)
         runs, token = await self._backend.run(lambda: described_runs(self._backend.runs, size, request.page_token))
         known = await self._backend.read(lambda reader: reader.known_run_ids([run.run_id for run in runs]))
         return pb.ListRunsResponse(

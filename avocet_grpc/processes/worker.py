@@ -19,13 +19,13 @@ from avocet_grpc.core.errors import CorrectionsError, StorageFailed, StorageFull
 from avocet_grpc.core.model import ServerVersion
 from avocet_grpc.edge.address import Address, CannotListen, bind
 from avocet_grpc.edge.async_ledger import Backend
-from avocet_grpc.edge.auth.reloading import Unreadable
 from avocet_grpc.edge.auth.tls import server_credentials
 from avocet_grpc.edge.convert import encode_example
 from avocet_grpc.edge.grpc_server import build_server
 from avocet_grpc.edge.health import Health
 from avocet_grpc.edge.shutdown_gate import Gate
 from avocet_grpc.exit_codes import ExitCode
+from avocet_grpc.foreign_files import Unreadable
 from avocet_grpc.layout import DataDirectory
 from avocet_grpc.processes.access import Access, CannotServe
 from avocet_grpc.processes.bells import Bell, ring_all
@@ -109,9 +109,13 @@ async def _serve(parent: Parent, access: Access, parts: Parts) -> int:
     health.set(True)
     await server.start()
     parent.report(Running())
-    keeper = asyncio.create_task(keep("keeper", lambda: _look(events, access, parts.ledger, health)))
+    keepers = [
+        asyncio.create_task(keep("tokens and certificates", lambda: _look_at_files(events, access))),
+        asyncio.create_task(keep("writes", lambda: _look_at_writes(events, parts.ledger, health))),
+    ]
     await events.stop.wait()
-    keeper.cancel()
+    for keeper in keepers:
+        keeper.cancel()
     health.end()
     if events.storage_failed.is_set():
         await server.stop(1)
@@ -156,19 +160,27 @@ class Events:
                 self._loop.run_in_executor(None, lambda: self._parent.report(self._parts.measured(order)))
 
 
-async def _look(events: Events, access: Access, ledger: SqliteStore, health: Health) -> None:
-    """After a second: have tokens or certificates changed, can writes be stored again?"""
+async def _look_at_files(events: Events, access: Access) -> None:
+    """After a second, or at an order: have tokens or certificates changed?"""
     with contextlib.suppress(TimeoutError):
         await asyncio.wait_for(events.reload.wait(), REFRESH_S)
     force = events.reload.is_set()
     events.reload.clear()
     await asyncio.to_thread(access.refresh, force)
-    if events.storage_full.is_set():
-        health.set_writes(False)
-        events.storage_full.clear()
-        with contextlib.suppress(CorrectionsError):
-            await asyncio.wrap_future(ledger.write(lambda tx: None))
-            health.set_writes(True)
+
+
+async def _look_at_writes(events: Events, ledger: SqliteStore, health: Health) -> None:
+    """Once the disk was full: can writes be stored again? Asked each second until they can."""
+    await events.storage_full.wait()
+    health.set_writes(False)
+    await asyncio.sleep(REFRESH_S)
+    events.storage_full.clear()
+    try:
+        await asyncio.wrap_future(ledger.write(lambda tx: None))
+    except CorrectionsError:
+        events.storage_full.set()
+    else:
+        health.set_writes(True)
 
 
 def _end_at_once() -> NoReturn:

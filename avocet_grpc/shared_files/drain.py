@@ -14,7 +14,7 @@ import structlog
 
 from avocet_grpc.core.model import File, LineKind, ParsedLine, Sync
 from avocet_grpc.core.ports.files import DisplacedFile, Store, Transaction
-from avocet_grpc.core.record import content_digest, difference, load, parse
+from avocet_grpc.core.record import content_digest_before_4, difference, load, parse
 from avocet_grpc.shared_files import reconcile, swap
 from avocet_grpc.shared_files.blocks import Blocks, Span
 from avocet_grpc.shared_files.displaced import MOST_BLANKED, Displaced, end_before
@@ -200,7 +200,7 @@ class Drain:
         if line.columns is None:
             return not tx.has_malformed(self._file, line.digest)
         id = line.columns.id
-        if tx.was_ours(self._file, id, content_digest(line.record or {})) or tx.has_duplicate(
+        if tx.was_ours(self._file, id, content_digest_before_4(line.record or {})) or tx.has_duplicate(
             self._file, id, line.digest
         ):
             return False

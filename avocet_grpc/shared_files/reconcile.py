@@ -12,7 +12,7 @@ from avocet_grpc.core.clock import now_iso
 from avocet_grpc.core.model import File, LineKind, ParsedLine, Record, Source, Sync
 from avocet_grpc.core.ports.files import Durable, LedgerLine, Move, Place, Reader, Transaction
 from avocet_grpc.core.ports.ledger import HistoryEntry
-from avocet_grpc.core.record import content_digest, difference, load
+from avocet_grpc.core.record import content_digest_before_4, difference, load
 from avocet_grpc.shared_files.join import Join
 from avocet_grpc.shared_files.scan import Found
 
@@ -157,10 +157,10 @@ class Planner:
 
     def _judge(self, line: LedgerLine, one: Found, new: ParsedLine) -> None:
         record = new.record or {}
-        digest = content_digest(record)
+        digest = content_digest_before_4(record)
         if line.sync is Sync.CLEAN:
             old = load(self._reader.raw(line.key))
-            if content_digest(old) == digest:
+            if content_digest_before_4(old) == digest:
                 # The same content in another spelling is no edit, but the file's bytes are the ones to keep.
                 self._plan.edited.append(Edit(line, one, new, None))
                 return
@@ -185,7 +185,7 @@ class Planner:
                 if self._is_ruin(new.raw, starts.get(one.offset), ends.get(one.offset + one.length)):
                     self._plan.junk.append(one)
                 continue
-            known = self._is_known(new.columns.id, content_digest(new.record or {}))
+            known = self._is_known(new.columns.id, content_digest_before_4(new.record or {}))
             # Beside the record of its id an older state of ours is what a crash left of a patch.
             if known and (not self._rules.stopped or self._stands(new.columns.id)):
                 self._plan.junk.append(one)

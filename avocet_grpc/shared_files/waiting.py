@@ -6,7 +6,7 @@ from collections import defaultdict, deque
 
 from avocet_grpc.core.model import File, ParsedLine, Sync
 from avocet_grpc.core.ports.files import LedgerLine, Transaction
-from avocet_grpc.core.record import content_digest
+from avocet_grpc.core.record import content_digest_before_4
 from avocet_grpc.shared_files.patch import Change
 
 
@@ -30,7 +30,7 @@ class Waiting:
             return line
         if found.columns is None or (known := self._by_id.get(found.columns.id)) is None:
             return None
-        if not tx.was_ours(file, found.columns.id, content_digest(found.record or {})):
+        if not tx.was_ours(file, found.columns.id, content_digest_before_4(found.record or {})):
             return None
         self._by_digest[known.digest].remove(known)
         return self._by_id.pop(found.columns.id)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
+from dataclasses import replace
 from typing import Any
 
 from avocet_grpc.core.model import (
@@ -17,7 +18,7 @@ from avocet_grpc.core.model import (
     Sync,
 )
 from avocet_grpc.core.ports.files import DisplacedFile, Durable, FileState, LedgerLine, Row
-from avocet_grpc.core.ports.ledger import HistoryEntry
+from avocet_grpc.core.ports.ledger import HistoryCursor, HistoryEntry
 from avocet_grpc.store.exports import ExportQueries, where_of
 from avocet_grpc.store.schema import NEVER
 
@@ -109,6 +110,14 @@ class SqlReader(ExportQueries):
             (id,),
         )
         return [HistoryEntry(row[0], File(row[1]), *row[2:]) for row in rows]
+
+    def history_after(self, after: HistoryCursor, limit: int) -> list[HistoryEntry]:
+        rows = self._db.execute(
+            "SELECT rowid, revision, file, id, action, actor, at, status, previous FROM history"
+            " WHERE (revision, rowid) > (?, ?) ORDER BY revision, rowid LIMIT ?",
+            (*after, limit),
+        )
+        return [replace(HistoryEntry(row[1], File(row[2]), *row[3:]), number=row[0]) for row in rows]
 
     def file_state(self, file: File) -> FileState | None:
         row = self._db.execute(

@@ -12,7 +12,7 @@ from avocet_grpc.core.export import is_exportable, shard_hash
 from avocet_grpc.core.model import Candidate, File, LineKind, ParsedLine, Record, Status, Sync
 from avocet_grpc.core.ports.files import LedgerLine
 from avocet_grpc.core.ports.ledger import HistoryEntry, Remembered
-from avocet_grpc.core.record import content_digest, load
+from avocet_grpc.core.record import content_digest_before_4, load
 from avocet_grpc.store.buffer import Buffer
 from avocet_grpc.store.reader import COUNTED, LEFT_OUT_IF_UNKNOWN, SqlReader
 from avocet_grpc.store.schema import NEVER, SELECTED
@@ -196,7 +196,7 @@ class SqlTransaction(SqlReader):
         file, kind = File.CANDIDATES, LineKind(old["kind"])
         self._count(file, kind, was, -1)
         self._count(file, kind, now, +1)
-        self._own.add_past(file, old["id"], content_digest(record))
+        self._own.add_past(file, old["id"], content_digest_before_4(record))
         queued = is_queued(file, kind, now[0])
         row = (old["key"], file, kind, now[0], now[5], queued, self.new_revision(), line.digest, sync, 0.0)
         self._own.decide_line(old["id"], row, line.raw)
@@ -241,7 +241,7 @@ class SqlTransaction(SqlReader):
         if old["kind"] != LineKind.MALFORMED:
             self._db.execute(
                 "INSERT INTO past (file, id, digest) VALUES (?,?,?) ON CONFLICT (file, id, digest) DO NOTHING",
-                (old["file"], old["id"], content_digest(load(self.raw(old["key"])))),
+                (old["file"], old["id"], content_digest_before_4(load(self.raw(old["key"])))),
             )
 
     def _row(self, key: int) -> sqlite3.Row:

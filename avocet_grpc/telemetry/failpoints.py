@@ -29,6 +29,14 @@ NAMES = (
     "twin.claimed",  # a displaced file shall serve again, and nothing of it has changed
     "intake.before",  # read, and compared; the ledger does not know
     "intake.after",  # it does
+    "import.before",  # read, and compared; the ledger does not know
+    "import.after",  # the ledger and the index do
+    "replace.built",  # the new file is complete beside the old one
+    "replace.noted",  # the index knows of the exchange to come
+    "replace.exchanged",  # the index does not know
+    "replace.marked",  # the index knows the new places
+    "drain.saved",  # the displaced file's lines are in the ledger and the index
+    "reuse.claimed",  # a displaced file will serve again, and nothing of it has changed
 )
 VARIABLE = "AVOCET_FAILPOINT"
 

@@ -7,8 +7,10 @@ import os
 import pty
 import re
 import select
+import shutil
 import struct
 import subprocess
+import sys
 import termios
 import time
 from collections.abc import Callable
@@ -17,25 +19,28 @@ from typing import Any
 WITHIN = 20.0
 
 
+LAUNCH = """\
+import fcntl, os, signal, sys, termios
+fcntl.ioctl(0, termios.TIOCSCTTY, 0)  # so that Ctrl-C reaches it
+exec(sys.argv[1])
+os.execv(sys.argv[2], sys.argv[2:])
+"""
+"""Takes the terminal and becomes the command. A `preexec_fn` would fork the threads of gRPC, which it does not bear."""
+
+
 class Terminal:
-    """A process on a terminal of its own, 100 columns wide."""
+    """A process on a terminal of its own, 100 columns wide. `prepare` is Python that is run there before it."""
 
-    def __init__(self, command: list[str], environment: dict[str, str], prepare: Callable[[], Any] = int) -> None:
+    def __init__(self, command: list[str], environment: dict[str, str], prepare: str = "") -> None:
         self._ours, theirs = pty.openpty()
-
-        def take() -> None:
-            fcntl.ioctl(0, termios.TIOCSCTTY, 0)  # so that Ctrl-C reaches it
-            prepare()
-
         fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 100, 0, 0))
         self._process = subprocess.Popen(
-            command,
+            [sys.executable, "-c", LAUNCH, prepare, shutil.which(command[0]) or command[0], *command[1:]],
             stdin=theirs,
             stdout=theirs,
             stderr=theirs,
             env=environment,
             start_new_session=True,
-            preexec_fn=take,
         )
         os.close(theirs)
         self.screen = ""

@@ -175,7 +175,7 @@ def test_settings_come_from_flags_then_variables_then_the_file(shell: Shell, ser
     file.write_text("adress = 1\n")
     assert "adress" in shell.run("stats", code=2).stderr
     file.write_text("= 1\n")
-    assert "no valid TOML" in shell.run("stats", code=2).stderr
+    assert "not valid TOML" in shell.run("stats", code=2).stderr
     file.write_text("address = 50051\n")
     assert "address must be a string" in shell.run("stats", code=2).stderr
 

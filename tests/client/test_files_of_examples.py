@@ -12,7 +12,8 @@ import datasets
 import pytest
 
 from avocet_client import CorrectionsClient, to_dict, to_kto, to_openai, to_preference, to_sft
-from avocet_client.cli.export import FORMAT_REFUSED, RENDERERS, Format
+from avocet_client.cli.export import RENDERERS, Format
+from avocet_client.cli.session import Exit
 from avocet_client.v1 import corrections_pb2 as pb
 from tests.support import BIN, Json, Server, record, write_records
 
@@ -137,9 +138,9 @@ def test_rows_that_openai_refuses_are_named_and_written(served: Server, tmp_path
 
 def test_a_strict_export_ends_with_an_error_and_the_file_does_not_appear(served: Server, tmp_path: Path) -> None:
     out = tmp_path / "rows.jsonl"
-    export(served, "--strict", "--out", str(out), code=FORMAT_REFUSED)
+    export(served, "--strict", "--out", str(out), code=Exit.NOT_VALID)
     assert not out.exists()
     assert len(read_strictly(tmp_path / "rows.jsonl.refused")) == len(EXPORTED)
-    export(served, "--strict", code=FORMAT_REFUSED)
+    export(served, "--strict", code=Exit.NOT_VALID)
     assert not export(served, "--strict", "--out", str(out), "--task-type", "none", code=0).stderr.strip("\n")
     assert out.exists()

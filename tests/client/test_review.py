@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from tests.client.terminal import Terminal
 from tests.support import BIN, Server, record, write_records
 
 HINT = "[q]uit"
+ESCAPE = "\x1b"
 LFLAG = 3
 
 
@@ -103,7 +105,7 @@ def test_what_somebody_else_decided_meanwhile_is_left_as_it_is(terminal: Termina
     reviewed.correct("one", "by somebody else")
     terminal.press("d")
     screen = terminal.read_until(HINT)
-    assert "It is left as it is." in screen and "reason of two" in screen
+    assert "It is approved now, and is left as it is." in screen and "reason of two" in screen
     assert candidate(reviewed, "one").corrected_response == "by somebody else"
     for _ in range(2):
         terminal.press("s")
@@ -113,30 +115,105 @@ def test_what_somebody_else_decided_meanwhile_is_left_as_it_is(terminal: Termina
     assert terminal.end() == 0
 
 
-def without_signals(mode: list[Any]) -> None:
-    mode[LFLAG] &= ~termios.ISIG
+def type_a_correction(terminal: Terminal) -> None:
+    terminal.press("c")
+    terminal.read_until("What was wrong?")
+    terminal.press("x")
+
+
+def test_a_correction_typed_while_somebody_else_decided_is_offered_again(terminal: Terminal, reviewed: Server) -> None:
+    terminal.read_until(HINT)
+    reviewed.correct("one", "by somebody else")
+    type_a_correction(terminal)
+    screen = terminal.read_until("Your correction is kept.")
+    assert "status: approved" in screen and "by somebody else" in screen
+    terminal.press("r")
+    assert "reason of one" in terminal.read_until(HINT)
+    type_a_correction(terminal)
+    assert "one is corrected." in terminal.read_until(HINT)
+    assert candidate(reviewed, "one").corrected_response == "Air scatters blue light."
+
+
+def test_a_correction_of_a_candidate_that_changed_meanwhile_is_kept_for_it(
+    terminal: Terminal, reviewed: Server, editor: Path
+) -> None:
+    editor.write_text('#!/bin/sh\nsleep 0.01; echo "And more." >> "$1"\n')
+    terminal.read_until(HINT)
+    reviewed.correct("one", "by somebody else")
+    reviewed.stub.Undo(pb.UndoRequest(id="one"))
+    type_a_correction(terminal)
+    screen = terminal.read_until(HINT)
+    assert "It has changed" in screen and "reason of one" in screen
+    type_a_correction(terminal)
+    assert "one is corrected." in terminal.read_until(HINT)
+    assert candidate(reviewed, "one").corrected_response.count("And more.") == 2
+
+
+def test_a_kept_correction_is_submitted_without_another_edit(
+    terminal: Terminal, reviewed: Server, editor: Path
+) -> None:
+    terminal.read_until(HINT)
+    terminal.press("c")
+    terminal.read_until("What was wrong?")
+    terminal.press(ESCAPE)
+    assert "Nothing was decided." in terminal.read_until(HINT)
+    editor.write_text("#!/bin/sh\nexit 0\n")
+    terminal.press("c")
+    terminal.read_until("y submits it")
+    terminal.press("y")
+    terminal.read_until("What was wrong?")
+    terminal.press("x")
+    assert "one is corrected." in terminal.read_until(HINT)
+    assert candidate(reviewed, "one").corrected_response == "Air scatters blue light."
+
+
+@pytest.mark.parametrize("end", ["q", "\x03"])
+def test_a_correction_that_was_not_stored_is_in_a_file_at_the_end(
+    terminal: Terminal, reviewed: Server, end: str
+) -> None:
+    terminal.read_until(HINT)
+    reviewed.correct("one", "by somebody else")
+    type_a_correction(terminal)
+    terminal.read_until("Your correction is kept.")
+    terminal.press("x")
+    terminal.read_until(HINT)
+    terminal.press(end)
+    screen = terminal.read_until("nothing was decided")
+    (path,) = re.findall(r"The correction of one was not stored; it is kept in (\S+\.md)", screen.replace("\r\n", ""))
+    assert Path(path).read_text() == "Air scatters blue light."
+    assert Path(path).stat().st_mode & 0o777 == 0o600
+    Path(path).unlink()
+    assert candidate(reviewed, "one").corrected_response == "by somebody else"
+
+
+@pytest.mark.parametrize("key", ["f", "c"])
+def test_escape_at_the_category_decides_nothing(terminal: Terminal, reviewed: Server, key: str) -> None:
+    terminal.read_until(HINT)
+    terminal.press(key)
+    terminal.read_until("What was wrong?")
+    terminal.press(ESCAPE)
+    assert "Nothing was decided." in terminal.read_until(HINT)
+    assert candidate(reviewed, "one").status == pb.CANDIDATE_STATUS_NEEDS_REVIEW
+    terminal.press("d")
+    assert "one is discarded." in terminal.read_until(HINT)
 
 
 def as_shells_have_it(mode: list[Any]) -> None:
     mode[LFLAG] |= termios.ICANON | termios.ECHO
 
 
-STARTS: dict[str, Callable[[], Any]] = {
-    "by hand": lambda: None,
-    "by a script in the background, which ignores SIGINT": lambda: signal.signal(signal.SIGINT, signal.SIG_IGN),
-    "on a terminal that sends Ctrl-C as a key": lambda: termios.tcsetattr(0, termios.TCSANOW, changed(without_signals)),
+STARTS = {
+    "by hand": "",
+    "by a script in the background, which ignores SIGINT": "signal.signal(signal.SIGINT, signal.SIG_IGN)",
+    "on a terminal that sends Ctrl-C as a key": (
+        "mode = termios.tcgetattr(0); mode[3] &= ~termios.ISIG; termios.tcsetattr(0, termios.TCSANOW, mode)"
+    ),
 }
-
-
-def changed(change: Callable[[list[Any]], None]) -> list[Any]:
-    mode = termios.tcgetattr(0)
-    change(mode)
-    return mode
 
 
 @pytest.mark.parametrize("prepare", STARTS.values(), ids=STARTS.keys())
 def test_an_interrupt_ends_the_review_and_keeps_what_was_decided(
-    begin: Callable[..., Terminal], reviewed: Server, prepare: Callable[[], Any]
+    begin: Callable[..., Terminal], reviewed: Server, prepare: str
 ) -> None:
     terminal = begin(prepare=prepare)
     terminal.read_until(HINT)

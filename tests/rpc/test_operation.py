@@ -82,7 +82,7 @@ def test_the_server_says_its_version_its_engine_and_when_it_started(server: Serv
     before = time.time()
     first = server.stub.GetVersion(pb.GetVersionRequest())
     said = subprocess.run([BIN / "avocet-grpc", "--version"], capture_output=True, text=True, check=True).stdout
-    assert said.strip() == first.version != ""
+    assert said == f"avocet-grpc {first.version}\n" and first.version
     assert (first.engine, first.schema_version) == ("sqlite", schema.VERSION)
     assert before - 60 < first.started_at.ToMicroseconds() / 1e6 <= before
     server.stop()

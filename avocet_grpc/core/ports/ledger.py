@@ -112,10 +112,6 @@ class Reader(Protocol):
     def history(self, id: str) -> list[HistoryEntry]:
         """All changes of this id that are kept, newest first."""
 
-
-class HistoryReader(Reader, Protocol):
-    """The whole ledger's history, for those that follow it."""
-
     def history_after(self, after: HistoryCursor, limit: int) -> list[HistoryEntry]:
         """At most `limit` changes after `after`, oldest first.
 

@@ -9,54 +9,49 @@ from typing import Generic, TypeVar
 
 import structlog
 
+from avocet_grpc.foreign_files import Unreadable
+
 log = structlog.get_logger("avocet_grpc")
 
 T = TypeVar("T")
 Stamp = tuple[tuple[int, ...], ...]
 
 
-class Unreadable(Exception):
-    """A file that the server was told to use cannot be used; the text is one line for its operator."""
-
-
 class Watched(Generic[T]):
-    """What `read` makes of the files at `paths`. Raises Unreadable where the first reading fails.
+    """What `read` makes of the files at `paths`. Raises Unreadable if the first reading fails.
 
-    A later reading that fails leaves `value` as it was, is logged once, and is counted in `failures`.
+    A later reading that fails leaves `value` as it was and is repeated at each look, since not every change of a file
+    shows. It is logged and counted in `failures` once until the files or the problem change.
     """
 
     def __init__(self, what: str, paths: Sequence[Path], read: Callable[[], T]) -> None:
         self._what, self._paths, self._read = what, paths, read
         self._stamp = self._look()
+        self._problem = ""
         self.value = read()
         self.failures = 0
 
     def refresh(self, force: bool = False) -> None:
-        """Read again if a file has changed since, or in any case."""
+        """Read again if a file has changed since, if the last reading failed, or in any case. Raises nothing."""
         stamp = self._look()
-        if stamp == self._stamp and not force:
+        changed = stamp != self._stamp or force
+        if not changed and not self._problem:
             return
         self._stamp = stamp
         try:
             self.value = self._read()
-        except Unreadable as error:
-            self.failures += 1
-            log.error("kept what was read before", what=self._what, error=str(error))
+        except Exception as error:
+            problem = str(error) if isinstance(error, Unreadable) else type(error).__name__
+            if changed or problem != self._problem:
+                self.failures += 1
+                log.error("kept what was read before", what=self._what, error=problem)
+            self._problem = problem
         else:
+            self._problem = ""
             log.info("read again", what=self._what)
 
     def _look(self) -> Stamp:
         return tuple(_stamp(path) for path in self._paths)
-
-
-def read_text(path: Path) -> str:
-    """The file's text. Raises Unreadable."""
-    try:
-        return path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise Unreadable(f"cannot read {path}: {error.strerror or type(error).__name__}") from error
-    except UnicodeDecodeError as error:
-        raise Unreadable(f"{path} is no UTF-8 text") from error
 
 
 def refuse_if_open_to_others(path: Path) -> None:

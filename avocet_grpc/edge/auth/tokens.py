@@ -12,10 +12,9 @@ from datetime import UTC, date, datetime, time
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from avocet_grpc.edge.auth.policy import INCLUDED, Role
-from avocet_grpc.edge.auth.reloading import Unreadable, read_text, refuse_if_open_to_others
+from avocet_grpc.edge.auth.reloading import refuse_if_open_to_others
+from avocet_grpc.foreign_files import Unreadable, parse_yaml, read_text
 
 KEYS = frozenset({"name", "sha256", "roles", "expires"})
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@+-]{0,127}")
@@ -57,9 +56,9 @@ def read_tokens(path: Path) -> tuple[Token, ...]:
 def parse_tokens(text: str, path: Path) -> tuple[Token, ...]:
     """The entries of a tokens file's text; `path` is for the error. Raises Unreadable."""
     try:
-        entries = yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError) as error:
-        raise Unreadable(f"{path} is no valid YAML") from error
+        entries = parse_yaml(text)
+    except Unreadable as error:
+        raise Unreadable(f"{path}: {error}") from error
     if entries is None:
         return ()
     if not isinstance(entries, list):
@@ -90,12 +89,17 @@ def entry_text(name: str, token: str, roles: Iterable[Role], expires: date | Non
 def _token(entry: Any, where: str) -> Token:
     if not isinstance(entry, dict) or not {"name", "sha256", "roles"} <= entry.keys() <= KEYS:
         raise Unreadable(f"{where}: must have name, sha256 and roles, may have expires, and nothing else")
-    name, sha256 = str(entry["name"]), str(entry["sha256"])
+    name, sha256 = _text(entry["name"]), _text(entry["sha256"])
     if not NAME.fullmatch(name):
         raise Unreadable(f"{where}: the name must have 1 to 128 letters, digits or any of ._@+-")
     if not re.fullmatch(r"[0-9a-fA-F]{64}", sha256):
         raise Unreadable(f"{where}: sha256 must be 64 hexadecimal digits in quotes; 'avocet-grpc token new' makes them")
     return Token(name, bytes.fromhex(sha256), _roles(entry["roles"], where), _expires(entry.get("expires"), where))
+
+
+def _text(value: Any) -> str:
+    """A name may be a number to YAML; what holds others is neither a name nor a digest."""
+    return str(value) if isinstance(value, str) or (isinstance(value, int) and abs(value) < 10**128) else ""
 
 
 def _roles(words: Any, where: str) -> frozenset[Role]:
@@ -112,4 +116,7 @@ def _expires(value: Any, where: str) -> datetime | None:
         value = datetime.combine(value, time())
     if not isinstance(value, datetime):
         raise Unreadable(f"{where}: expires must be a date or a time, for example 2027-01-31 or 2027-01-31T12:00:00Z")
-    return value if value.tzinfo else value.replace(tzinfo=UTC)
+    try:
+        return (value if value.tzinfo else value.replace(tzinfo=UTC)).astimezone(UTC)
+    except (OverflowError, ValueError) as error:
+        raise Unreadable(f"{where}: expires is not a time that a clock can show") from error

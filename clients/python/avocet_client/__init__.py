@@ -1,7 +1,16 @@
 """Client of the Avocet corrections service.
 
-`CorrectionsClient` and `AsyncCorrectionsClient` are the clients; the bare typed stubs are `avocet_client.v1`, whose
-import loads nothing else of this package.
+`CorrectionsClient` and `AsyncCorrectionsClient` are the clients. `avocet_client.v1` has the bare typed stubs; it loads
+nothing else of this package.
+
+    from avocet_client import CorrectionsClient
+
+    with CorrectionsClient("127.0.0.1:50051") as client:
+        print(client.stats().total)
+
+Reading order: `client` (each method), `calls` (what a method sends), `errors`, then `export_state` and `bulk_state`
+(exports and bulk ingestion without any I/O), which `exports` and `bulk` carry out. `render` makes trainers' rows of
+examples. `cli` is the command `avocet`.
 """
 
 from __future__ import annotations
@@ -9,10 +18,12 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+__version__ = "0.1.0"
+
 if TYPE_CHECKING:
     from avocet_client.api import *  # noqa: F403
 else:
-    # Not seen by type checkers, which would take any name to be there.
+    # Hidden from type checkers: they would suppose that every name exists.
     def __getattr__(name: str) -> Any:
         if name == "__all__" or not name.startswith("_"):
             api = import_module("avocet_client.api")

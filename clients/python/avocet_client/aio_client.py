@@ -118,6 +118,10 @@ class AsyncCorrectionsClient(ClientBase[grpc.aio.Channel]):
         """Return counts of the candidates, and the store's revision. See `CorrectionsClient.stats`."""
         return await self._carry_out(calls.stats(filter=filter, timeout=timeout))
 
+    async def get_version(self, *, timeout: float | None = None) -> pb.GetVersionResponse:
+        """Return the server's version, its engine, and its start. See `CorrectionsClient.get_version`."""
+        return await self._carry_out(calls.get_version(timeout=timeout))
+
     async def get_config(self, *, timeout: float | None = None) -> pb.Config:
         """Return the configuration that the service shares with the legacy application.
 

@@ -126,6 +126,11 @@ def stats(*, filter: CandidateFilter | None = None, timeout: float | None = None
     return Call("Stats", request, timeout_of("Stats", timeout), _whole)
 
 
+def get_version(*, timeout: float | None = None) -> Call[pb.GetVersionResponse]:
+    """The call of `CorrectionsClient.get_version`."""
+    return Call("GetVersion", pb.GetVersionRequest(), timeout_of("GetVersion", timeout), _whole)
+
+
 def get_config(*, timeout: float | None = None) -> Call[pb.Config]:
     """The call of `CorrectionsClient.get_config`."""
     return Call("GetConfig", pb.GetConfigRequest(), timeout_of("GetConfig", timeout), _config)

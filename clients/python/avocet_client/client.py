@@ -134,6 +134,10 @@ class CorrectionsClient(ClientBase[grpc.Channel]):
         """Return counts of the candidates, and the store's revision."""
         return self._carry_out(calls.stats(filter=filter, timeout=timeout))
 
+    def get_version(self, *, timeout: float | None = None) -> pb.GetVersionResponse:
+        """Return the server's version, its engine, and since when it has served."""
+        return self._carry_out(calls.get_version(timeout=timeout))
+
     def get_config(self, *, timeout: float | None = None) -> pb.Config:
         """Return the configuration that the service shares with the legacy application."""
         return self._carry_out(calls.get_config(timeout=timeout))

@@ -1,4 +1,4 @@
-"""The command `avocet`; needs `avocet-client[cli]`."""
+"""The command `avocet`. It needs the extra `cli` of `avocet-client`."""
 
 from __future__ import annotations
 
@@ -6,12 +6,19 @@ import os
 import sys
 
 
+def lacks(error: ModuleNotFoundError, extra: str) -> str:
+    """Return the sentence for a module that is not installed, and which extra brings it."""
+    return f"avocet: {error.name} is missing; install the extra that brings it: pip install 'clients/python[{extra}]'"
+
+
 def main() -> None:
     """The entry point of the command."""
-    # gRPC's core writes lines of its own to stderr where a connection breaks; ours says it in one.
+    # gRPC's core writes lines of its own to stderr if a connection breaks; the command says it in one.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     try:
         from avocet_client.cli.app import app
+        from avocet_client.cli.screen import prepare_streams
     except ModuleNotFoundError as error:
-        sys.exit(f"avocet: the command line needs {error.name}; install it with: pip install 'avocet-client[cli]'")
+        sys.exit(lacks(error, "cli"))
+    prepare_streams()
     app(prog_name="avocet")

@@ -7,8 +7,9 @@ from typing import Annotated, Any
 import grpc
 import typer
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from rich.text import Text
 
+from avocet_client import __version__
+from avocet_client.cli.drafts import kept
 from avocet_client.cli.editor import edit
 from avocet_client.cli.export import export
 from avocet_client.cli.http import legacy
@@ -16,10 +17,11 @@ from avocet_client.cli.ingest import ingest
 from avocet_client.cli.options import ActionName, Category, OrderName, RequestId, Reviewer, word
 from avocet_client.cli.plain import plain
 from avocet_client.cli.review import review
-from avocet_client.cli.session import EXIT_CODES, REFUSED, UNAVAILABLE, Session, with_session
+from avocet_client.cli.screen import text
+from avocet_client.cli.session import EXIT_CODES, Exit, Session, complain, with_session
 from avocet_client.cli.settings import config_path
 from avocet_client.cli.tables import candidate_panel, queue_table, runs_table, stats_bars
-from avocet_client.errors import error_of_call
+from avocet_client.errors import CorrectionsError, error_of_call
 from avocet_client.words import CandidateFilter
 
 SERVICE = "avocet.corrections.v1.CorrectionsService"
@@ -35,8 +37,18 @@ app = typer.Typer(
 )
 
 
+def _version(wanted: bool) -> None:
+    if wanted:
+        print(f"avocet {__version__}")
+        raise typer.Exit()
+
+
 @app.callback()
-def root() -> None:
+def root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
     """Review what models answered, and export the corrections to trainers.
 
     The service's address and your token come from flags, from AVOCET_ADDRESS and AVOCET_TOKEN, or from
@@ -56,7 +68,7 @@ def runs(session: Session) -> None:
 
 def import_run(session: Session, run_id: Annotated[str, typer.Argument(help="From 'avocet runs'.")]) -> None:
     """Take the candidates of a benchmark run into review. A second import of it does no harm."""
-    with session.err.status(f"importing {run_id}"):
+    with session.err.status(text(f"importing {run_id}")):
         done = session.client.import_run(run_id)
     words = f"{done.imported:,} imported, {done.skipped:,} known already, {done.malformed:,} malformed lines"
     session.show(plain(done), lambda: words)
@@ -67,9 +79,9 @@ def queue(
     filter: CandidateFilter,
     limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=500, help="How many.")] = 20,
     order: Annotated[OrderName, typer.Option(help="What comes first.")] = OrderName.file,
-    page_token: Annotated[str, typer.Option(help="Continues where another page ended.")] = "",
+    page_token: Annotated[str, typer.Option(help="Continue where another page ended.")] = "",
 ) -> None:
-    """List what waits in review."""
+    """List what is in review."""
     page = session.client.queue(per_page=limit, page_token=page_token, filter=filter, order=word(order))
     session.show(plain(page), lambda: queue_table(page))
 
@@ -84,7 +96,9 @@ def submit(
     session: Session,
     id: Annotated[str, typer.Argument(help="The candidate's id.")],
     action: Annotated[ActionName, typer.Argument(help="What to do with it.")] = ActionName.correct,
-    text: Annotated[str | None, typer.Option("--text", "-t", help="The correction; without it $EDITOR opens.")] = None,
+    correction: Annotated[
+        str | None, typer.Option("--text", "-t", metavar="TEXT", help="The correction; without it $EDITOR opens.")
+    ] = None,
     category: Category = None,
     reviewer: Reviewer = None,
     request_id: RequestId = None,
@@ -93,22 +107,27 @@ def submit(
 
     Without --text, 'correct' opens $EDITOR on the model's own response.
     """
-    revision = None
-    if action is ActionName.correct and text is None:
+    typed, revision = None, None
+    if action is ActionName.correct and correction is None:
         candidate = session.client.get_candidate(id)
-        text, revision = edit(candidate.model_response), candidate.revision
-        if text is None:
+        typed, revision = edit(candidate.model_response), candidate.revision
+        if typed is None:
             session.err.print("Nothing was changed, so nothing is submitted.")
-            return REFUSED
-    decided = session.client.submit(
-        id,
-        action=word(action),
-        corrected_response=text or "",
-        failure_category=word(category),
-        reviewer=reviewer or "",
-        expected_revision=revision,
-        request_id=request_id,
-    )
+            return Exit.REFUSED
+    try:
+        decided = session.client.submit(
+            id,
+            action=word(action),
+            corrected_response=typed or correction or "",
+            failure_category=word(category),
+            reviewer=reviewer or "",
+            expected_revision=revision,
+            request_id=request_id,
+        )
+    except CorrectionsError:
+        if typed is not None:
+            complain(session.err, f"Your correction is kept in {kept(typed)}", style="yellow")
+        raise
     session.show(plain(decided), lambda: candidate_panel(decided))
     return None
 
@@ -142,11 +161,11 @@ def config(
     else:
         now = session.client.set_config(bench_results_dir=bench_results_dir)
     lines = f"bench_results_dir: {now.bench_results_dir or '(none)'}\nsettings of this command: {config_path()}"
-    session.show(plain(now), lambda: Text(lines))
+    session.show(plain(now), lambda: text(lines))
 
 
 def health(session: Session) -> int:
-    """Ask whether the service serves. Exits with 6 where it does not."""
+    """Ask whether the service serves. Exits with 6 if it does not."""
     stub: Any = health_pb2_grpc.HealthStub(session.client.channel())
     try:
         answer = stub.Check(health_pb2.HealthCheckRequest(service=SERVICE), timeout=HEALTH_SECONDS)
@@ -154,7 +173,7 @@ def health(session: Session) -> int:
         raise error_of_call(error) from None
     status = health_pb2.HealthCheckResponse.ServingStatus.Name(answer.status)
     session.show({"status": status}, lambda: status)
-    return 0 if answer.status == health_pb2.HealthCheckResponse.SERVING else UNAVAILABLE
+    return 0 if answer.status == health_pb2.HealthCheckResponse.SERVING else Exit.UNAVAILABLE
 
 
 for _command in (runs, queue, show, submit, undo, review, export, stats, config, ingest, health, legacy):

@@ -8,11 +8,11 @@ import click
 
 
 def edit(text: str) -> str | None:
-    """What $EDITOR makes of the text, or None where it was not saved. Raises ValueError where the editor fails.
+    """Return what $EDITOR makes of the text, or None if it was not saved. Raises ValueError if the editor fails.
 
-    An end of line that the editor adds to the last line is taken off again.
+    An end of line that the editor adds to the last line is removed.
     """
-    # Ctrl-C is the editor's own meanwhile. A handler, since the editor would inherit that a signal is ignored.
+    # Meanwhile Ctrl-C is for the editor. It needs a handler: the editor would inherit that the signal is ignored.
     before = signal.signal(signal.SIGINT, lambda *_: None)
     try:
         edited = click.edit(text, extension=".md")

@@ -16,14 +16,12 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 import avocet_client.strict_json as strict_json
 from avocet_client.cli.openai_check import OpenAiCheck
-from avocet_client.cli.session import Session
+from avocet_client.cli.session import Exit, Session
 from avocet_client.export_options import ExportOptions
 from avocet_client.exports import Export
 from avocet_client.jsonl import Progress as OnProgress
 from avocet_client.render import Render, rows, to_dict, to_kto, to_openai, to_preference, to_sft
 
-FORMAT_REFUSED = 8
-"""The exit code of an export that the format refuses."""
 SHOW_EACH = 1_000
 """Examples to standard output between two looks of the progress bar."""
 
@@ -82,7 +80,7 @@ def export(
     if check is None:
         return None
     check.end()
-    return FORMAT_REFUSED if strict and check.refused else None
+    return Exit.NOT_VALID if strict and check.refused else None
 
 
 def _print(session: Session, made: Export, render: Render, check: OpenAiCheck | None) -> None:

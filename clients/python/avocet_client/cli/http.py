@@ -8,7 +8,8 @@ from typing import Annotated
 
 import typer
 
-from avocet_client.cli.session import USAGE, Session
+from avocet_client.cli import lacks
+from avocet_client.cli.session import Exit, Session, complain
 
 DEFAULT_LISTEN = "127.0.0.1:8080"
 
@@ -48,6 +49,5 @@ def _address(listen: str) -> tuple[str, int]:
 
 
 def _lacks(session: Session, error: ModuleNotFoundError) -> int:
-    words = f"avocet: this command needs {error.name}; install it with: pip install 'avocet-client[web]'"
-    session.err.print(words, style="red", markup=False, highlight=False)
-    return USAGE
+    complain(session.err, lacks(error, "web"))
+    return Exit.USAGE

@@ -14,7 +14,7 @@ import typer
 from avocet_client.bulk_state import Correction, item_of
 from avocet_client.cli.options import RequestId
 from avocet_client.cli.plain import plain
-from avocet_client.cli.session import REFUSED, Session
+from avocet_client.cli.session import Exit, Session
 
 
 def ingest(
@@ -32,9 +32,9 @@ def ingest(
 ) -> int | None:
     """Store corrections: one from the flags, or many from a file.
 
-    Each line of the file is an object with source, task_type, prompt, correction, and where wanted response, label and
-    request_id. With a request_id, a file that was ingested half may be ingested again whole. A line that is refused
-    does not hold up the others.
+    Each line of the file is an object with source, task_type, prompt and correction. It may have response, label and
+    request_id. If the lines have request ids, a file that was ingested in part may be ingested again. A line that is
+    refused does not hold up the others.
     """
     if file is not None:
         return _ingest_many(session, file)
@@ -54,7 +54,7 @@ def ingest(
 def _ingest_many(session: Session, file: Path) -> int:
     session.reach()
     stored = again = 0
-    with sys.stdin if str(file) == "-" else file.open() as lines, session.err.status("ingesting") as status:
+    with sys.stdin.buffer if str(file) == "-" else file.open("rb") as lines, session.err.status("ingesting") as status:
         corrections = _Lines(lines)
         try:
             for result in session.client.ingest_many(corrections):
@@ -65,7 +65,7 @@ def _ingest_many(session: Session, file: Path) -> int:
                 status.update(f"{result.index + 1:,} corrections")
         finally:
             _summarize(session, stored, again, corrections.refused)
-    return REFUSED if corrections.refused else 0
+    return Exit.REFUSED if corrections.refused else 0
 
 
 def _summarize(session: Session, stored: int, again: int, refused: list[dict[str, Any]]) -> None:
@@ -74,13 +74,13 @@ def _summarize(session: Session, stored: int, again: int, refused: list[dict[str
     session.show({"stored": stored, "stored_before": again, "refused": refused}, lambda: summary)
     if not session.as_json:
         for each in refused:
-            session.err.print(f"line {each['line']}: {each['error']}", style="red", markup=False)
+            session.err.print(f"line {each['line']}: {each['error']}", style="red")
 
 
 class _Lines:
     """The corrections of a file's lines; `numbers` are the lines of those whose results are still to come."""
 
-    def __init__(self, lines: Iterable[str]) -> None:
+    def __init__(self, lines: Iterable[bytes]) -> None:
         self._lines = lines
         self.numbers: deque[int] = deque()
         self.refused: list[dict[str, Any]] = []
@@ -89,8 +89,8 @@ class _Lines:
         for number, line in enumerate(self._lines, 1):
             if line.strip():
                 try:
-                    correction = _correction(json.loads(line))
-                except (TypeError, ValueError) as error:
+                    correction = _correction(json.loads(line.decode("utf-8-sig" if number == 1 else "utf-8")))
+                except (TypeError, ValueError, RecursionError) as error:
                     self.refuse(number, error)
                 else:
                     self.numbers.append(number)
@@ -101,9 +101,9 @@ class _Lines:
 
 
 def _correction(fields: Any) -> Correction:
-    """The correction of a line. Raises TypeError or ValueError where it is none."""
+    """Return the correction of a line. Raises TypeError or ValueError if it is not one."""
     if not isinstance(fields, dict):
-        raise TypeError("it is no JSON object")
+        raise TypeError("it is not a JSON object")
     stated = {name: value for name, value in fields.items() if (name, value) != ("label", None)}
     if wrong := [name for name, value in stated.items() if not isinstance(value, str)]:
         raise TypeError(f"{', '.join(wrong)} must be a string")

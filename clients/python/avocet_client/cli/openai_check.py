@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from avocet_client.cli.session import Session
+from avocet_client.cli.session import Session, complain
 from avocet_client.openai_format import faults
 
 MOST_SHOWN = 100
@@ -44,4 +44,4 @@ class OpenAiCheck:
             self._say(f"OpenAI's format refuses {self.refused:,} of {self._rows:,} rows")
 
     def _say(self, words: str) -> None:
-        self._session.err.print(f"avocet: {words}", style="yellow", markup=False, highlight=False, soft_wrap=True)
+        complain(self._session.err, f"avocet: {words}", style="yellow")

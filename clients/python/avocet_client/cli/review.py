@@ -6,25 +6,24 @@ import contextlib
 import sys
 import uuid
 from collections import Counter
-from collections.abc import Iterator
 from typing import Annotated, Any
 
 import typer
-from rich.text import Text
 
+from avocet_client.cli.drafts import Drafts
 from avocet_client.cli.editor import edit
-from avocet_client.cli.keys import Keys
+from avocet_client.cli.items import Items
+from avocet_client.cli.keys import ESCAPE, Keys
 from avocet_client.cli.options import CategoryName, OrderName, Reviewer, word
+from avocet_client.cli.screen import text
 from avocet_client.cli.session import Session
 from avocet_client.cli.tables import candidate_panel
-from avocet_client.client import CorrectionsClient
-from avocet_client.errors import Conflict, InvalidField, NotFound, TransportError, TryLater
+from avocet_client.errors import Conflict, CorrectionsError, InvalidField, NotFound, TransportError, TryLater
 from avocet_client.v1 import corrections_pb2 as pb
-from avocet_client.words import CandidateFilter
+from avocet_client.words import CandidateFilter, status_word
 
 KEYS = "[c]orrect  [d]iscard  [f]lag  [s]kip  [u]ndo  [q]uit"
 CATEGORIES = [category.value for category in CategoryName]
-PAGE = 50
 
 
 def review(
@@ -35,7 +34,8 @@ def review(
 ) -> None:
     """Walk the queue: c corrects in $EDITOR, d discards, f flags, s skips, u undoes the last decision, q quits.
 
-    Each decision is stored at once, and refused where somebody else has decided meanwhile.
+    Each decision is stored at once. It is refused if somebody else has decided meanwhile; a correction that you typed
+    is then offered again. Esc goes back. At the end, corrections that were not stored are in files, which are named.
     """
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
         raise ValueError("review needs a terminal; a program decides with 'avocet submit'")
@@ -45,28 +45,14 @@ def review(
         with keys, contextlib.suppress(KeyboardInterrupt):
             walk.run()
     finally:
+        for id, path in walk.drafts.rescued():
+            session.err.print(f"The correction of {id} was not stored; it is kept in {path}", soft_wrap=True)
         words = ", ".join(f"{count} {name}" for name, count in walk.counts.items() if count) or "nothing was decided"
         session.show(dict(walk.counts), lambda: words)
 
 
-class Items(Iterator[pb.Candidate]):
-    """What waits in review, page by page; `total` is how much there was when the last page came."""
-
-    def __init__(self, client: CorrectionsClient, filter: CandidateFilter, order: Any) -> None:
-        self._client = client
-        self._filter = filter
-        self._order = order
-        self._token: str | None = ""
-        self._page: list[pb.Candidate] = []
-        self.total = 0
-
-    def __next__(self) -> pb.Candidate:
-        while not self._page and self._token is not None:
-            page = self._client.queue(per_page=PAGE, page_token=self._token, filter=self._filter, order=self._order)
-            self._page, self._token, self.total = list(page.items), page.next_page_token or None, page.total
-        if not self._page:
-            raise StopIteration
-        return self._page.pop(0)
+class _Back(Exception):
+    """The reviewer goes back to the candidate without a decision."""
 
 
 class Review:
@@ -79,53 +65,61 @@ class Review:
         self._reviewer = reviewer
         self._decided: list[tuple[str, pb.Candidate]] = []
         self._again: list[pb.Candidate] = []
-        self._drafts: dict[str, str] = {}
         self._id = uuid.uuid4()
+        self.drafts = Drafts()
         self.counts = Counter({"corrected": 0, "discarded": 0, "flagged": 0, "skipped": 0, "undone": 0})
 
     def run(self) -> None:
         """Show one candidate after another until the queue or the reviewer ends it."""
         while (candidate := self._next()) is not None:
-            self._say(candidate_panel(candidate))
+            self._session.err.print(candidate_panel(candidate))
             while (key := self._key(KEYS)) not in ("q", ""):
                 if self._act(key, candidate):
                     break
             else:
                 return
-        self._say(Text("The queue is empty.", style="bold green"))
+        self._say("The queue is empty.", "bold green")
 
     def _next(self) -> pb.Candidate | None:
         return self._again.pop() if self._again else next(self._items, None)
 
     def _act(self, key: str, candidate: pb.Candidate) -> bool:
-        """Do what the key says. True where the next candidate is to be shown."""
-        match key:
-            case "c":
-                return self._correct(candidate)
-            case "d":
-                return self._submit(candidate, "discarded", action="discard")
-            case "f":
-                return self._submit(candidate, "flagged", action="flag", failure_category=self._category())
-            case "s":
-                self.counts["skipped"] += 1
-                return True
-            case "u":
-                return self._undo(candidate)
+        """Do what the key says. Return whether to show the next candidate."""
+        try:
+            match key:
+                case "c":
+                    return self._correct(candidate)
+                case "d":
+                    return self._submit(candidate, "discarded", action="discard")
+                case "f":
+                    return self._submit(candidate, "flagged", action="flag", failure_category=self._category())
+                case "s":
+                    self.counts["skipped"] += 1
+                    return True
+                case "u":
+                    return self._undo(candidate)
+        except _Back:
+            return self._stay("Nothing was decided.")
         return False
 
     def _correct(self, candidate: pb.Candidate) -> bool:
+        draft = self.drafts.of(candidate.id)
         try:
             with self._keys.lent():
-                text = edit(self._drafts.get(candidate.id, candidate.model_response))
+                typed = edit(candidate.model_response if draft is None else draft)
         except ValueError as error:
             return self._stay(str(error))
-        if text is None or not text.strip():
+        if (
+            typed is None
+            and draft is not None
+            and self._key("Unchanged.  y submits it, any other key goes back") == "y"
+        ):
+            typed = draft
+        if typed is None or not typed.strip():
             return self._stay("Nothing was changed, so nothing is submitted.")
-        self._drafts[candidate.id] = text
-        category = self._category()
-        return self._submit(
-            candidate, "corrected", action="correct", corrected_response=text, failure_category=category
-        )
+        self.drafts.typed(candidate.id, typed)
+        decision = {"action": "correct", "corrected_response": typed, "failure_category": self._category()}
+        return self._submit(candidate, "corrected", **decision)
 
     def _submit(self, candidate: pb.Candidate, outcome: str, **decision: Any) -> bool:
         request_id = self._repeatable(candidate, *decision.values())
@@ -138,13 +132,43 @@ class Review:
                 **decision,
             )
         except (Conflict, NotFound) as error:
-            self._say(Text(f"{error} It is left as it is.", style="yellow"))
-            return True
+            self._say(str(error), "yellow")
+            return self._refused(candidate.id)
         except (InvalidField, TransportError, TryLater) as error:
             return self._stay(f"{error} Decide again; a correction is kept for it.")
+        if outcome == "corrected":
+            self.drafts.stored(candidate.id)
         self._decided.append((outcome, decided))
         self.counts[outcome] += 1
-        self._say(Text(f"{candidate.id} is {outcome}.", style="green"))
+        self._say(f"{candidate.id} is {outcome}.", "green")
+        return True
+
+    def _refused(self, id: str) -> bool:
+        """Show what has become of a candidate, and offer a correction again that was typed for it."""
+        try:
+            now = self._session.client.get_candidate(id)
+        except CorrectionsError:
+            return True
+        if now.status == pb.CANDIDATE_STATUS_NEEDS_REVIEW:
+            self._again.append(now)
+            self._say("It has changed; this is how it is now. A correction that you typed is kept for it.", "yellow")
+            return True
+        if not self.drafts.is_unsent(id):
+            self._say(f"It is {status_word(now) or 'decided'} now, and is left as it is.", "yellow")
+            return True
+        self._session.err.print(candidate_panel(now))
+        hint = "Your correction is kept.  r takes that decision back and offers it again, any other key leaves it"
+        return self._take_back(now) if self._key(hint) == "r" else True
+
+    def _take_back(self, decided: pb.Candidate) -> bool:
+        """Put a candidate that somebody else decided back into review, and show it next."""
+        try:
+            undone = self._undone(decided)
+        except CorrectionsError as error:
+            self._say(f"{error} It is left as it is.", "yellow")
+            return True
+        self._again.append(undone)
+        self._say(f"{decided.id} is in review again. Press c to see your correction.", "green")
         return True
 
     def _undo(self, candidate: pb.Candidate) -> bool:
@@ -153,12 +177,7 @@ class Review:
             return self._stay("There is nothing to undo.")
         outcome, decided = self._decided[-1]
         try:
-            undone = self._session.client.undo(
-                decided.id,
-                reviewer=self._reviewer,
-                expected_revision=decided.revision,
-                request_id=self._repeatable(decided),
-            )
+            undone = self._undone(decided)
         except (Conflict, NotFound) as error:
             self._decided.pop()
             return self._stay(f"{error} It is left as it is.")
@@ -168,17 +187,27 @@ class Review:
         self.counts[outcome] -= 1
         self.counts["undone"] += 1
         self._again += [candidate, undone]
-        self._say(Text(f"{decided.id} is in review again.", style="green"))
+        self._say(f"{decided.id} is in review again.", "green")
         return True
 
+    def _undone(self, decided: pb.Candidate) -> pb.Candidate:
+        return self._session.client.undo(
+            decided.id,
+            reviewer=self._reviewer,
+            expected_revision=decided.revision,
+            request_id=self._repeatable(decided),
+        )
+
     def _category(self) -> Any:
-        """The failure category that the reviewer names by its number; None for any other key."""
+        """Return the failure category that the reviewer names by its number; None for another key. Esc goes back."""
         names = "  ".join(f"{number} {name}" for number, name in enumerate(CATEGORIES, 1))
-        key = self._key(f"What was wrong?  {names}  (any other key: not stated)")
-        return CATEGORIES[int(key) - 1] if key and key in "123456" else None
+        key = self._key(f"What was wrong?  {names}  (Esc: back, any other key: not stated)")
+        if key in ("", ESCAPE.decode()):
+            raise _Back
+        return CATEGORIES[int(key) - 1] if key in "123456" else None
 
     def _key(self, hint: str) -> str:
-        self._say(Text(hint, style="bold"))
+        self._say(hint, "bold")
         return self._keys.read()
 
     def _repeatable(self, candidate: pb.Candidate, *decision: Any) -> str:
@@ -187,9 +216,9 @@ class Review:
 
     def _stay(self, why: str) -> bool:
         """Say why the candidate is still to be decided."""
-        self._say(Text(why, style="yellow"))
+        self._say(why, "yellow")
         return False
 
-    def _say(self, what: Any) -> None:
+    def _say(self, what: str, style: str) -> None:
         # Standard output is the result's, for --json.
-        self._session.err.print(what)
+        self._session.err.print(text(what, style=style))

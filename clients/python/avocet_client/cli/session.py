@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import getpass
 import inspect
 import json
@@ -9,13 +10,14 @@ import os
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from enum import IntEnum
 from typing import Any
 
 import typer
-from rich.console import Console
 
 from avocet_client.cli.options import COMMON, EXPORT, FILTER, Options, export_options_of, filter_of
-from avocet_client.cli.settings import client_of, connection_of, settings_of
+from avocet_client.cli.screen import Screen
+from avocet_client.cli.settings import connection_of, settings_of
 from avocet_client.client import CorrectionsClient
 from avocet_client.connection import Connection
 from avocet_client.errors import (
@@ -28,21 +30,52 @@ from avocet_client.errors import (
     Unauthorized,
 )
 
-REFUSED, USAGE, NOT_FOUND, CONFLICT, UNAUTHORIZED, UNAVAILABLE, CORRUPTED = 1, 2, 3, 4, 5, 6, 7
-INTERRUPTED, BROKEN_PIPE = 130, 141
+READS = frozenset({"ListRuns", "Queue", "GetCandidate", "StreamExport", "Stats", "GetConfig", "GetVersion"})
+"""The methods that change nothing. Any other may have changed the store once it is called."""
+
+
+class Exit(IntEnum):
+    """How the command ended."""
+
+    DONE = 0
+    REFUSED = 1
+    USAGE = 2
+    NOT_FOUND = 3
+    CONFLICT = 4
+    UNAUTHORIZED = 5
+    UNAVAILABLE = 6
+    CORRUPTED = 7
+    UNREPORTED = 8
+    NOT_VALID = 9
+    INTERRUPTED = 130
+    BROKEN_PIPE = 141
+
+
 EXIT_CODES = """\
-Exit codes: 0 done; 1 refused by the service; 2 wrong flags, settings or files; 3 no such candidate or run; 4 the
-candidate is not as supposed; 5 the token is missing or refused; 6 the service cannot be reached, or cannot do it now; 7
-an export came incomplete; 130 interrupted; 141 whoever reads the output has gone."""
-_CODES: tuple[tuple[type[CorrectionsError], int], ...] = (
-    (NotFound, NOT_FOUND),
-    (Conflict, CONFLICT),
-    (Unauthorized, UNAUTHORIZED),
-    (TryLater, UNAVAILABLE),
-    (TransportError, UNAVAILABLE),
-    (ExportCorrupted, CORRUPTED),
+Exit codes: 0 done; 1 refused by the service; 2 wrong flags, settings or files, and nothing was changed; 3 no such
+candidate or run; 4 the candidate is not as supposed; 5 the token is missing or refused; 6 the service cannot be
+reached, or cannot do it now; 7 an export came incomplete; 8 the service was asked to change something, but then a file
+could not be read or the result not be written; 9 the format refuses a row (export --strict); 130 interrupted; 141
+whoever reads the output has gone."""
+_CODES: tuple[tuple[type[CorrectionsError], Exit], ...] = (
+    (NotFound, Exit.NOT_FOUND),
+    (Conflict, Exit.CONFLICT),
+    (Unauthorized, Exit.UNAUTHORIZED),
+    (TryLater, Exit.UNAVAILABLE),
+    (TransportError, Exit.UNAVAILABLE),
+    (ExportCorrupted, Exit.CORRUPTED),
 )
 _MADE_OF_FLAGS: Mapping[str, Options] = {"filter": FILTER, "options": FILTER | EXPORT}
+
+
+class NotingClient(CorrectionsClient):
+    """A client that knows whether the service was asked to change anything."""
+
+    asked_for_change = False
+
+    def _method(self, name: str) -> Any:
+        self.asked_for_change |= name not in READS
+        return super()._method(name)
 
 
 @dataclass(frozen=True)
@@ -52,19 +85,20 @@ class Session:
     client: CorrectionsClient
     connection: Connection
     as_json: bool
-    out: Console
-    err: Console
+    out: Screen
+    err: Screen
 
     def reach(self) -> None:
-        """Raise TransportError where the service is not there, before a stream that would wait for it."""
+        """Raise TransportError if the service is not there, before a stream that would wait for it."""
         self.client.get_config()
 
     def show(self, data: Any, people: Callable[[], Any]) -> None:
-        """Print `data` as JSON where that was asked for, else what `people` gives for people."""
+        """Print `data` as JSON if `--json` asks for it, else what `people` returns for people."""
         if self.as_json:
             print(json.dumps(data, indent=2 if self.out.is_terminal else None))
         else:
-            self.out.print(people())
+            shown = people()
+            self.out.print(shown, soft_wrap=isinstance(shown, str))
 
 
 def with_session(command: Callable[..., int | None]) -> Callable[..., None]:
@@ -90,9 +124,16 @@ def with_session(command: Callable[..., int | None]) -> Callable[..., None]:
     return run
 
 
+def complain(err: Screen, text: str, style: str = "red") -> None:
+    """Print a line about what went wrong; never fail for a place that takes no output."""
+    with contextlib.suppress(OSError):
+        err.print(text, style=style, soft_wrap=True)
+
+
 def _carry_out(command: Callable[..., int | None], arguments: dict[str, Any]) -> int:
     flags = {name: arguments.pop(name) for name in COMMON}
-    as_json, err = flags.pop("as_json"), Console(stderr=True)
+    as_json, err = flags.pop("as_json"), Screen(stderr=True)
+    client: NotingClient | None = None
     try:
         settings = settings_of(flags)
         if EXPORT.keys() <= arguments.keys():
@@ -102,32 +143,45 @@ def _carry_out(command: Callable[..., int | None], arguments: dict[str, Any]) ->
         if "reviewer" in arguments:
             arguments["reviewer"] = arguments["reviewer"] or settings.get("reviewer") or getpass.getuser()
         connection = connection_of(settings)
-        with client_of(connection) as client:
-            code = command(Session(client, connection, as_json, Console(), err), **arguments) or 0
+        client = NotingClient(connection.address, token=connection.token, tls=connection.tls)
+        with client:
+            code = command(Session(client, connection, as_json, Screen(), err), **arguments) or Exit.DONE
         sys.stdout.flush()
         return code
     except CorrectionsError as error:
-        _complain(err, error, as_json)
-        return next((code for kind, code in _CODES if isinstance(error, kind)), REFUSED)
+        _explain(err, error, as_json)
+        return next((code for kind, code in _CODES if isinstance(error, kind)), Exit.REFUSED)
     except BrokenPipeError:
-        # The interpreter flushes standard output once more at its end, and would complain.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return BROKEN_PIPE
-    except (OSError, ValueError) as error:
-        err.print(f"avocet: {error}", style="red", markup=False, highlight=False)
-        return USAGE
+        _let_go_of_output()
+        return Exit.BROKEN_PIPE
+    except (OSError, ValueError, RecursionError) as error:
+        complain(err, f"avocet: {error}")
+        _let_go_of_output()
+        if client is None or not client.asked_for_change:
+            return Exit.USAGE
+        complain(err, "The service was asked for a change before; look whether it was stored.")
+        return Exit.UNREPORTED
     except KeyboardInterrupt:
-        return INTERRUPTED
+        return Exit.INTERRUPTED
 
 
-def _complain(err: Console, error: CorrectionsError, as_json: bool) -> None:
+def _let_go_of_output() -> None:
+    """Send the rest of standard output nowhere: the interpreter flushes it once more at its end, and would complain."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _explain(err: Screen, error: CorrectionsError, as_json: bool) -> None:
+    fields = {violation.field: violation.description for violation in error.field_violations}
     if as_json:
-        fields = {violation.field: violation.description for violation in error.field_violations}
         shown = {"code": error.code.name, "reason": error.reason, "message": error.message}
+        shown |= {"request_id": error.request_id} if error.request_id else {}
         print(json.dumps({"error": shown | {"metadata": error.metadata, "fields": fields}}), file=sys.stderr)
         return
-    err.print(f"avocet: {error}", style="red", markup=False, highlight=False)
+    complain(err, f"avocet: {error}")
+    for name, value in (fields | error.metadata).items():
+        if value not in error.message:
+            complain(err, f"  {name}: {value}", style="yellow")
     if isinstance(error, TransportError):
-        err.print("Is the service there? --address, AVOCET_ADDRESS or the settings file say where.", markup=False)
+        complain(err, "Is the service there? --address, AVOCET_ADDRESS or the settings file say where.", style="")
     if error.request_id and isinstance(error, TransportError | TryLater):
-        err.print(f"To repeat it without storing it twice, add: --request-id {error.request_id}", markup=False)
+        complain(err, f"To repeat it without storing it twice, add: --request-id {error.request_id}", style="")

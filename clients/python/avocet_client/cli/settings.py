@@ -7,7 +7,6 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
-from avocet_client.client import CorrectionsClient
 from avocet_client.connection import Connection, Tls
 
 DEFAULT_ADDRESS = "127.0.0.1:50051"
@@ -20,7 +19,7 @@ def config_path() -> Path:
 
 
 def settings_of(flags: dict[str, Any]) -> dict[str, Any]:
-    """The file's settings, and in their place the flags that are given. Raises ValueError for a file that is wrong."""
+    """Return the file's settings, overridden by the flags that are given. Raises ValueError for a wrong file."""
     return _file() | {name: value for name, value in flags.items() if value is not None}
 
 
@@ -31,19 +30,14 @@ def connection_of(settings: dict[str, Any]) -> Connection:
     return Connection(settings.get("address", DEFAULT_ADDRESS), settings.get("token", ""), tls)
 
 
-def client_of(connection: Connection) -> CorrectionsClient:
-    """Return a client of the connection's address."""
-    return CorrectionsClient(connection.address, token=connection.token, tls=connection.tls)
-
-
 def _file() -> dict[str, Any]:
     path = config_path()
     try:
-        found = tomllib.loads(path.read_text())
+        found = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return {}
     except tomllib.TOMLDecodeError as error:
-        raise ValueError(f"{path} is no valid TOML: {error}") from None
+        raise ValueError(f"{path} is not valid TOML: {error}") from None
     if unknown := sorted(set(found) - set(NAMES)):
         raise ValueError(f"{path} has {', '.join(unknown)}; it may have {', '.join(NAMES)}")
     for name, value in found.items():

@@ -9,8 +9,8 @@ from rich.bar import Bar
 from rich.console import Group, RenderableType
 from rich.panel import Panel
 from rich.table import Table
-from rich.text import Text
 
+from avocet_client.cli.screen import text
 from avocet_client.messages import message_dict
 from avocet_client.v1 import corrections_pb2 as pb
 from avocet_client.words import category_word, status_word
@@ -23,8 +23,8 @@ def runs_table(runs: Sequence[pb.Run]) -> RenderableType:
     table = _table("run", "candidates", "malformed", "imported")
     for run in runs:
         imported = "yes" if run.already_imported else "no"
-        table.add_row(Text(run.run_id), f"{run.candidate_count:,}", f"{run.malformed_count:,}", imported)
-    return table if runs else Text("There are no runs; set their directory with: avocet config --bench-results-dir DIR")
+        table.add_row(text(run.run_id), f"{run.candidate_count:,}", f"{run.malformed_count:,}", imported)
+    return table if runs else text("There are no runs; set their directory with: avocet config --bench-results-dir DIR")
 
 
 def queue_table(response: pb.QueueResponse) -> RenderableType:
@@ -33,10 +33,10 @@ def queue_table(response: pb.QueueResponse) -> RenderableType:
     for item in response.items:
         quality = f"{item.quality_score:.2f}" if item.HasField("quality_score") else ""
         cells = (item.id, item.task_type, item.model_name, quality, item.failure_reason)
-        table.add_row(*(Text(cell) for cell in cells))
+        table.add_row(*(text(cell) for cell in cells))
     shown = f"{len(response.items):,} of {response.total:,} in review"
     more = f"; the next page: --page-token {response.next_page_token}" if response.next_page_token else ""
-    return Group(table, Text(shown + more, style="dim", overflow="fold"))
+    return Group(table, text(shown + more, style="dim", overflow="fold"))
 
 
 def candidate_panel(candidate: pb.Candidate) -> RenderableType:
@@ -50,15 +50,17 @@ def candidate_panel(candidate: pb.Candidate) -> RenderableType:
         "quality": f"{candidate.quality_score:.2f}" if candidate.HasField("quality_score") else "",
         "revision": str(candidate.revision),
     }
-    parts = [Text("  ".join(f"{name}: {value}" for name, value in facts.items() if value), style="dim")]
+    parts: list[RenderableType] = [
+        text("  ".join(f"{name}: {value}" for name, value in facts.items() if value), style="dim")
+    ]
     for message in candidate.prompt_messages:
-        parts += [Text(f"\n{message.role or 'message'}", style="bold cyan"), _content(message)]
-    parts += [Text("\nthe model's response", style="bold yellow"), Text(candidate.model_response)]
+        parts += [text(f"\n{message.role or 'message'}", style="bold cyan"), _content(message)]
+    parts += [text("\nthe model's response", style="bold yellow"), text(candidate.model_response)]
     if candidate.failure_reason:
-        parts += [Text("\nwhy it failed", style="bold red"), Text(candidate.failure_reason)]
+        parts += [text("\nwhy it failed", style="bold red"), text(candidate.failure_reason)]
     if candidate.HasField("corrected_response"):
-        parts += [Text("\nthe correction", style="bold green"), Text(candidate.corrected_response)]
-    return Panel(Group(*parts), title=Text(candidate.id), title_align="left")
+        parts += [text("\nthe correction", style="bold green"), text(candidate.corrected_response)]
+    return Panel(Group(*parts), title=text(candidate.id), title_align="left")
 
 
 def stats_bars(stats: pb.StatsResponse) -> RenderableType:
@@ -73,9 +75,9 @@ def stats_bars(stats: pb.StatsResponse) -> RenderableType:
     tables: list[RenderableType] = [_bars(title, counts) for title, counts in groups.items() if counts]
     line = f"{stats.total:,} candidates, {stats.export_ready:,} ready to export, revision {stats.revision}"
     trouble = f"{stats.malformed:,} malformed lines, {stats.duplicate_ids:,} repeated ids in the shared files"
-    tables.append(Text(line, style="bold"))
+    tables.append(text(line, style="bold"))
     if stats.malformed or stats.duplicate_ids:
-        tables.append(Text(trouble, style="yellow"))
+        tables.append(text(trouble, style="yellow"))
     return Group(*tables)
 
 
@@ -83,16 +85,16 @@ def _bars(title: str, counts: Mapping[str, int]) -> RenderableType:
     table = Table(title=title, title_justify="left", title_style="bold", box=None, show_header=False)
     most = max(counts.values())
     for name, count in sorted(counts.items(), key=lambda each: -each[1]):
-        table.add_row(Text(name), f"{count:,}", Bar(most, 0, count, width=BAR_WIDTH, color="cyan"))
+        table.add_row(text(name), f"{count:,}", Bar(most, 0, count, width=BAR_WIDTH, color="cyan"))
     return table
 
 
-def _content(message: pb.ChatMessage) -> Text:
+def _content(message: pb.ChatMessage) -> RenderableType:
     shown = message_dict(message)
     content: Any = shown.pop("content", "")
     shown.pop("role", None)
-    text = content if isinstance(content, str) else str(content)
-    return Text(text + "".join(f"\n{name}: {value}" for name, value in shown.items()))
+    said = content if isinstance(content, str) else str(content)
+    return text(said + "".join(f"\n{name}: {value}" for name, value in shown.items()))
 
 
 def _table(*columns: str) -> Table:

@@ -1,0 +1,170 @@
+"""What becomes of the lines that other programs wrote: the ledger's verdict on each.
+
+The mirror asks by the commands of `core/ports/mirror.py`, which name these rules. A verdict may be asked for again:
+what was accepted has the ledger's content then, and what was overruled is known.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Protocol
+
+from avocet_grpc.core.clock import now_iso
+from avocet_grpc.core.export import is_exportable
+from avocet_grpc.core.model import ChangeAction, File, ParsedLine, Record, Source
+from avocet_grpc.core.ports.ledger import HistoryEntry, Transaction
+from avocet_grpc.core.ports.mirror import Changed, Edit, Expected, Found, How, Outcome, Verdict
+from avocet_grpc.core.record import content_of, difference, load, record_in
+from avocet_grpc.core.review import status_word
+
+
+class ExternalTransaction(Transaction, Protocol):
+    """A transaction that also takes what other programs did."""
+
+    def standing(self, file: File, id: str) -> Changed | None:
+        """The record of the id as it is now, or its tombstone; None if the ledger never had one."""
+
+    def knows(self, file: File, line: ParsedLine) -> bool:
+        """Whether the line's content is a past version of its record, was overruled, or was removed."""
+
+    def put(self, file: File, line: ParsedLine, source: Source = Source.SERVICE, *, anew: bool = False) -> int:
+        """As in the port. `source` says who wrote the line; `anew` gives an existing record a new key."""
+
+    def remove(self, file: File, id: str, source: Source = Source.SERVICE) -> None:
+        """As in the port. `source` says who removed it."""
+
+    def respell(self, file: File, line: ParsedLine) -> None:
+        """Other bytes for the content that the record has; no new revision."""
+
+    def know(self, file: File, line: ParsedLine) -> None:
+        """The line's content counts as a past version of its record from now on."""
+
+
+def take_in(tx: ExternalTransaction, file: File, found: Found, how: How, *, trusted: bool) -> Outcome:
+    """A line that the mirror's index does not know."""
+    line, id = found.line, _id_of(found.line)
+    now = tx.standing(file, id)
+    if now is None or now.digest is None:
+        return _take_in_new(tx, file, found, how, now, trusted=trusted)
+    if now.digest == content_of(line):
+        return Outcome(Verdict.SAME, now)
+    if not trusted and tx.knows(file, line):
+        return Outcome(Verdict.STALE, now)
+    if file is File.CANDIDATES or not counts_more(line, now) or not _holds(found.expected, now):
+        return Outcome(Verdict.DUPLICATE, now)
+    tx.put(file, line, Source.EXTERNAL, anew=True)
+    _note(tx, file, ChangeAction.EDIT, load(now.raw or b""), record_in(line))
+    return Outcome(Verdict.REPLACED, tx.standing(file, id))
+
+
+def accept_edit(tx: ExternalTransaction, file: File, edit: Edit, *, trusted: bool) -> Outcome:
+    """A record that another program changed."""
+    line, now = edit.line, tx.standing(file, edit.id)
+    if now is not None and now.digest == content_of(line):
+        return Outcome(Verdict.SAME, now)
+    known = tx.knows(file, line)
+    if known and not trusted:
+        return Outcome(Verdict.STALE, now)
+    if now is None or now.raw is None or not _holds(edit.expected, now) or _is_blind(tx, edit, now):
+        if not known:
+            _overrule(tx, file, line, now)
+        return Outcome(Verdict.OVERRULED, tx.standing(file, edit.id))
+    tx.put(file, line, Source.EXTERNAL)
+    _note(tx, file, ChangeAction.EDIT, load(now.raw), record_in(line))
+    return Outcome(Verdict.EDITED, tx.standing(file, edit.id))
+
+
+def accept_deletion(tx: ExternalTransaction, file: File, id: str, expected: Expected) -> Outcome:
+    """A record that disappeared from the file."""
+    now = tx.standing(file, id)
+    if now is None or now.raw is None:
+        return Outcome(Verdict.DELETED, now)
+    if not _holds(expected, now):
+        return Outcome(Verdict.OVERRULED, now)
+    tx.remove(file, id, Source.EXTERNAL)
+    _note(tx, file, ChangeAction.REMOVE, load(now.raw), None)
+    return Outcome(Verdict.DELETED, tx.standing(file, id))
+
+
+def respell(tx: ExternalTransaction, file: File, id: str, expected: Expected, line: ParsedLine) -> Outcome:
+    """The same content in other bytes."""
+    now = tx.standing(file, id)
+    if now is None or now.digest is None or now.digest != content_of(line) or not _holds(expected, now):
+        return Outcome(Verdict.OVERRULED, now)
+    tx.respell(file, line)
+    return Outcome(Verdict.SAME, tx.standing(file, id))
+
+
+def _take_in_new(
+    tx: ExternalTransaction, file: File, found: Found, how: How, tombstone: Changed | None, *, trusted: bool
+) -> Outcome:
+    line = found.line
+    deleted_by_others = tombstone is not None and tombstone.source is Source.EXTERNAL
+    if how is How.LATE and deleted_by_others:
+        return Outcome(Verdict.STALE, tombstone)
+    # What others deleted, others may bring back; what the service removed comes back by its own hand alone.
+    if not trusted and not deleted_by_others and tx.knows(file, line):
+        return Outcome(Verdict.STALE, tombstone)
+    if not trusted and how is How.REWRITTEN and found.removal_fresh and tombstone and not deleted_by_others:
+        _overrule(tx, file, line, tombstone)
+        return Outcome(Verdict.STALE, tx.standing(file, tombstone.id))
+    tx.put(file, line, Source.EXTERNAL)
+    _note(tx, file, ChangeAction.ADD, None, record_in(line))
+    return Outcome(Verdict.NEW, tx.standing(file, _id_of(line)))
+
+
+def _holds(expected: Expected, now: Changed) -> bool:
+    """Whether the record is what the mirror believed: without an index (no revision), its content alone tells."""
+    if expected.digest != now.digest:
+        return False
+    return expected.revision is None or now.revision <= expected.revision
+
+
+def _is_blind(tx: ExternalTransaction, edit: Edit, now: Changed) -> bool:
+    """Whether the edit may come from a reading before the service's last change: it lacks what that change set."""
+    if now.source is not Source.SERVICE or not (edit.fresh or edit.expected.revision is None):
+        return False
+    made = next((entry for entry in tx.history(now.id) if entry.revision == now.revision), None)
+    if made is None or made.source is not Source.SERVICE:
+        return True
+    if made.change is None:
+        # The service made the record: whoever edits it has read it, unless an older record had its id.
+        return now.removed_revision != 0
+    ours, theirs = load(now.raw or b""), record_in(edit.line)
+    missing = object()
+    return any(ours.get(key, missing) != theirs.get(key, missing) for key in json.loads(made.change)["set"])
+
+
+def counts_more(line: ParsedLine, now: Changed) -> bool:
+    """Of several approved lines of an id the last exportable one counts, or the last if none is exportable."""
+    return is_exportable(record_in(line)) or not is_exportable(load(now.raw or b""))
+
+
+def _overrule(tx: ExternalTransaction, file: File, line: ParsedLine, now: Changed | None) -> None:
+    """Keep in the history what did not count, once: it is known from then on."""
+    tx.know(file, line)
+    was = load(now.raw) if now is not None and now.raw is not None else None
+    _note(tx, file, ChangeAction.OVERRULE, was, record_in(line))
+
+
+def _note(tx: ExternalTransaction, file: File, action: ChangeAction, was: Record | None, record: Record | None) -> None:
+    tx.note(
+        HistoryEntry(
+            revision=tx.new_revision(),
+            file=file,
+            id=(record or was or {})["id"],
+            action=action,
+            actor="",
+            at=now_iso(),
+            status_before=None if was is None else status_word(was),
+            status_after=None if record is None else status_word(record),
+            change=None if was is None or record is None else difference(was, record),
+            source=Source.EXTERNAL,
+        )
+    )
+
+
+def _id_of(line: ParsedLine) -> str:
+    if line.columns is None:
+        raise ValueError("a malformed line is not a record")
+    return line.columns.id

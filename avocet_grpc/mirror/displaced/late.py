@@ -1,0 +1,74 @@
+"""Lines that other programs wrote to a displaced file: each goes to the ledger, and then into the file in its place."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from avocet_grpc.core.model import Source
+from avocet_grpc.core.ports.mirror import Changed, Edit, Expected, How, Verdict
+from avocet_grpc.core.record import content_of
+from avocet_grpc.mirror.displaced.file import Displaced
+from avocet_grpc.mirror.inbound.tail import take_appended
+from avocet_grpc.mirror.inbound.verdicts import Read
+from avocet_grpc.mirror.lines import Lines, Mark
+from avocet_grpc.mirror.session import Session, is_fresh
+
+
+def take_late(session: Session, path: Path, reads: Sequence[Read]) -> None:
+    """Take in lines that were appended. `path` is the file in its place. Call it inside a transaction of the index."""
+    take_appended(session, path, reads, how=How.LATE)
+
+
+def take_whole(
+    session: Session, path: Path, old: Displaced, reads: Sequence[Read], seen: set[str], mtime: float
+) -> None:
+    """Take in what is new in a file that is read as a whole: nothing is deleted by it. Call it inside a transaction.
+
+    `seen` are the ids that stand before these lines in it. A further line of an id is a late one; the first may be an
+    edit of the record, unless a decision of ours came after the file was displaced.
+    """
+    ids = sorted({one.id for one in reads if one.id is not None})
+    lines, now = session.index.lines(session.file, ids), session.changed(ids)
+    contents = [(one.id, content_of(one.parsed)) for one in reads if one.id is not None]
+    known = session.knows(contents)
+    late: list[Read] = []
+    edits: list[tuple[str, Edit]] = []
+    pairs = iter(contents)
+    for one in reads:
+        if one.id is None:
+            if not session.index.has_malformed(session.file, one.line.digest):
+                late.append(one)
+            continue
+        pair, again = next(pairs), one.id in seen
+        seen.add(one.id)
+        state = now.get(one.id)
+        if pair in known or not _is_news(lines, one, pair[1], state):
+            continue
+        if again or state is None or state.raw is None:
+            late.append(one)
+        else:
+            record = lines.record(one.id)
+            fresh = record is not None and is_fresh(record.written_at, mtime)
+            expected = Expected(state.digest, old.level_at)
+            edits.append((one.id, Edit(one.id, expected, one.parsed, fresh)))
+    _edit(session, lines, edits)
+    take_late(session, path, late)
+
+
+def _is_news(lines: Lines, one: Read, content: bytes, state: Changed | None) -> bool:
+    """Return whether the ledger never had the line; what others deleted does not come back by an old file."""
+    if any(row.digest == one.line.digest or row.content == content for row in lines.of(one.id or "")):
+        return False
+    if state is None:
+        return True
+    return state.digest != content if state.raw is not None else state.source is not Source.EXTERNAL
+
+
+def _edit(session: Session, lines: Lines, edits: Sequence[tuple[str, Edit]]) -> None:
+    for (id, _), outcome in zip(edits, session.accept_edits([edit for _, edit in edits]), strict=True):
+        record = lines.record(id)
+        if outcome.verdict is Verdict.EDITED and record is not None:
+            # What stands in the file is the version before: the outbox writes the new one.
+            lines.change(record, mark=Mark.OWED)
+    session.index.save(lines)

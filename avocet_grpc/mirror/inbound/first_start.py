@@ -1,0 +1,138 @@
+"""Taking a whole file in that neither the ledger nor the index has seen, in one pass and in bounded memory."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from pathlib import Path
+
+from avocet_grpc.core.model import File, ParsedLine
+from avocet_grpc.core.ports.mirror import START, Cursor, Outcome, Verdict
+from avocet_grpc.core.record import content_of
+from avocet_grpc.mirror.fs.block_digests import BlockDigests
+from avocet_grpc.mirror.fs.scan import FileChanged, Line, LineScanner, read_line
+from avocet_grpc.mirror.fs.signature import end_before, signature, signature_of
+from avocet_grpc.mirror.image import FileImage
+from avocet_grpc.mirror.inbound.problems import log_malformed
+from avocet_grpc.mirror.inbound.reconcile import Progress
+from avocet_grpc.mirror.inbound.verdicts import Read, living
+from avocet_grpc.mirror.lines import Kind, Order, Row, exportable
+from avocet_grpc.mirror.session import Session
+from avocet_grpc.telemetry import failpoints
+
+ROWS_AT_ONCE = 1_000
+
+
+def adopt_first(session: Session, path: Path, image: FileImage, progress: Progress) -> FileImage:
+    """Load the file into the ledger, all or nothing, and make the index from the same pass; return the image after it.
+
+    The index is committed after the ledger: a kill between the two leaves an index that is made without one. Raises
+    FileChanged, OSError, or an error of the ledger.
+    """
+    with session.disk.reading(path) as descriptor, session.index.transaction():
+        session.index.forget_file(session.file)
+        load = _Load(session, descriptor, progress)
+        image = load.run(path, image)
+        session.index.save_image(session.file, image)
+    failpoints.hit("import.after")
+    log_malformed(session.file, load.malformed, 0)
+    return image
+
+
+class _Load:
+    def __init__(self, session: Session, descriptor: int, progress: Progress) -> None:
+        self._session, self._descriptor, self._progress = session, descriptor, progress
+        self._waiting: deque[Read] = deque()
+        self._rows: list[Row] = []
+        self._after_key = 0
+        self._level = START
+        self._blocks = BlockDigests()
+        self._line_bytes = 0
+        self.malformed: list[Read] = []
+
+    def run(self, path: Path, image: FileImage) -> FileImage:
+        session, disk = self._session, self._session.disk
+        found = signature_of(disk, self._descriptor) if self._descriptor >= 0 else None
+        size = found.size if found else 0
+        scanner = LineScanner(disk, self._descriptor, 0, size, self._blocks.feed)
+        failpoints.hit("import.before")
+        for outcome in session.ledger.adopt(session.epoch, session.file, self._lines(scanner)):
+            self._note(self._waiting.popleft(), outcome)
+        self._flush()
+        now = signature(disk, path)
+        if now != found and (now is None or found is None or not now.has_grown_from(found)):
+            # The ledger has what was read: the next look compares it with what stands there now.
+            image = image.distrust("the file changed while it was loaded")
+        end = end_before(disk, path, size)
+        blank = max(0, size - self._line_bytes)
+        done = image.compared(
+            found,
+            self._blocks,
+            end,
+            scanner.newlines,
+            blank,
+            self._after_key,
+            grew=now != found,
+            has_missing=False,
+            put_back=False,
+        )
+        return (done.distrust(image.why) if image.why else done).levelled(self._level)
+
+    def _lines(self, scanner: LineScanner) -> Iterator[ParsedLine]:
+        """Give the records to the ledger; malformed lines are noted on the way."""
+        for number, line in enumerate(scanner):
+            if number % 4096 == 0:
+                self._progress(line.offset)
+            yield from self._parsed(line)
+        if scanner.rest is not None:
+            yield from self._parsed(scanner.rest)
+
+    def _parsed(self, line: Line) -> Iterator[ParsedLine]:
+        self._line_bytes += line.length + 1
+        one = Read(line, line.parsed(), self._after_key)
+        if one.id is None:
+            self._flush()
+            row = Row(Kind.MALFORMED, None, None, line.digest, line.offset, line.length, Order(self._after_key))
+            self._session.index.insert(self._session.file, row, line.raw)
+            if len(self.malformed) < ROWS_AT_ONCE:
+                self.malformed.append(Read(line, one.parsed, 0))
+            return
+        self._waiting.append(one)
+        yield one.parsed
+
+    def _note(self, one: Read, outcome: Outcome) -> None:
+        now = living(outcome)
+        if now is None:
+            raise FileChanged
+        self._level = max(self._level, Cursor(now.revision, now.key))
+        if outcome.verdict is Verdict.REPLACED:
+            self._step_back(one.id or "")
+        if outcome.verdict in (Verdict.NEW, Verdict.REPLACED):
+            self._after_key = max(self._after_key, now.key)
+            self._rows.append(self._row(Kind.RECORD, one, now.digest, now.revision, Order(now.key)))
+            if len(self._rows) >= ROWS_AT_ONCE:
+                self._flush()
+            return
+        self._flush()
+        content = content_of(one.parsed)
+        row = self._row(Kind.DUPLICATE, one, content, now.revision, Order(self._after_key))
+        self._session.index.insert(self._session.file, row, one.line.raw)
+
+    def _row(self, kind: Kind, one: Read, content: bytes | None, revision: int, order: Order) -> Row:
+        line, file = one.line, self._session.file
+        good = file is File.APPROVED and exportable(file, one.parsed)
+        return Row(kind, one.id, content, line.digest, line.offset, line.length, order, revision, is_exportable=good)
+
+    def _step_back(self, id: str) -> None:
+        """A later line of the id counts."""
+        self._flush()
+        lines = self._session.index.lines(self._session.file, [id])
+        if (record := lines.record(id)) is not None and record.offset is not None:
+            where = record.offset, record.length, record.digest
+            line = read_line(self._session.disk, self._descriptor, *where)
+            lines.change(record, line.raw, kind=Kind.DUPLICATE)
+            self._session.index.save(lines)
+
+    def _flush(self) -> None:
+        self._session.index.insert_records(self._session.file, self._rows)
+        self._rows = []

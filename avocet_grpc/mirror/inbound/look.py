@@ -1,0 +1,163 @@
+"""What one look at a file means: nothing new, lines at its end, or another content."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from avocet_grpc.mirror.fs.scan import FileChanged, Line, LineScanner
+from avocet_grpc.mirror.fs.signature import Signature, end_before, has_writer, read_range, signature
+from avocet_grpc.mirror.image import FileImage, Trust
+from avocet_grpc.mirror.inbound.reconcile import Look, reconcile
+from avocet_grpc.mirror.inbound.remains import is_half_of_ours
+from avocet_grpc.mirror.inbound.tail import import_lines, import_tail
+from avocet_grpc.mirror.lines import Kind, Order, Row
+from avocet_grpc.mirror.session import Session
+
+TORN_S = 5.0
+"""After this long nobody will end a last line without a newline any more."""
+REWRITE_S = 5.0
+"""For so long a program that has the file open for writing may be rewriting it."""
+SETTLE_S = 10.0
+"""A line that disappeared counts as deleted once other programs have left the file alone for so long."""
+HELD_S = 60.0
+"""After this long, a program that only appends and keeps the file open no longer postpones that."""
+CHECK_BYTES = 64 * 1024 * 1024
+"""So much of the file is compared by its blocks between two rounds."""
+
+
+class Looker:
+    """Looks at one file, and remembers when others last changed it. Times are monotonic seconds."""
+
+    def __init__(self, session: Session, path: Path) -> None:
+        self._session, self.path = session, path
+        self._seen: Signature | None = None
+        self._changed_at = self._rewritten_at = session.clock.monotonic()
+
+    def begin(self, image: FileImage) -> None:
+        """Before the first look: take the file's own time into account."""
+        found = self._seen = signature(self._session.disk, self.path)
+        if found is not None:
+            age = max(0.0, self._session.clock.now() - found.mtime)
+            self._changed_at = self._session.clock.monotonic() - age
+
+    def still(self) -> float:
+        """Return for how many seconds others have left the file alone."""
+        return self._session.clock.monotonic() - self._changed_at
+
+    def wrote(self, now: Signature | None, *, hides: bool = False) -> None:
+        """We changed the file. `hides`: without a lease, so that an edit may be hidden by it."""
+        self._seen = now
+        if hides:
+            self._changed_at = self._session.clock.monotonic()
+
+    def take_in(self, image: FileImage, *, stopping: bool) -> tuple[FileImage, bool]:
+        """Take in what others did. Return the image after it, and whether nothing is left to take in or to wait for.
+
+        Raises FileChanged, OSError, or an error of the ledger; nothing is noted then.
+        """
+        found = signature(self._session.disk, self.path)
+        if found != self._seen:
+            self._seen, self._changed_at = found, self._session.clock.monotonic()
+        still = self.still()
+        if image.trust is Trust.MISMATCH:
+            return self._compare(image, stopping)
+        if found == image.signature:
+            if found is not None and not image.is_read:
+                return self._take_rest(image, found, still, stopping)
+            return self._check(image, still, stopping)
+        if found is not None and self.is_growth(image, found):
+            image = import_tail(self._session, self.path, image, found)
+            return image, image.is_read
+        was_empty = image.signature is not None and image.signature.size == 0
+        if found is not None and not was_empty and still < REWRITE_S and self._has_writer() is not False:
+            return image, False
+        return self._compare(image, stopping)
+
+    def is_growth(self, image: FileImage, found: Signature) -> bool:
+        """Return whether the file is as noted, with more behind its end. Raises OSError."""
+        noted, disk = image.signature, self._session.disk
+        if noted is None or not found.has_grown_from(noted):
+            return False
+        if noted.size == 0:
+            # What an empty file grows to may be anything: it is a rewrite.
+            return False
+        if end_before(disk, self.path, image.read_to) != image.end:
+            return False
+        return not image.ends_torn or read_range(disk, self.path, image.read_to, image.read_to + 1) == b"\n"
+
+    def is_certain(self, image: FileImage) -> FileImage:
+        """Return the image, verified if growth could hide an edit; distrusted if it does. Raises OSError."""
+        if image.trust is not Trust.GREW:
+            return image
+        if self._blocks_match(image, 0, image.read_to):
+            return image.verified(image.read_to)
+        return image.distrust("an edit was hidden by growth")
+
+    def _check(self, image: FileImage, still: float, stopping: bool) -> tuple[FileImage, bool]:
+        """Once others have left the file alone: decide about what is missing, and look for hidden edits."""
+        settled = still >= SETTLE_S or stopping
+        if image.has_missing and (settled or self._has_only_grown()):
+            judged = image.trust is Trust.EXACT or self._blocks_match(image, 0, image.read_to)
+            return self._compare(image, stopping, judged=judged)
+        if image.trust is Trust.GREW and settled:
+            if image.blocks.size != image.read_to:
+                return self._compare(image, stopping)
+            end = min(image.read_to, image.checked + CHECK_BYTES)
+            if not self._blocks_match(image, image.checked, end):
+                return self._compare(image, stopping)
+            return image.verified(end), True
+        if image.trust is Trust.EXACT and image.blocks.size < image.read_to:
+            start = image.blocks.size
+            data = read_range(self._session.disk, self.path, start, min(image.read_to, start + CHECK_BYTES))
+            if signature(self._session.disk, self.path) == image.signature:
+                image = image.learned(data)
+        return image, True
+
+    def _blocks_match(self, image: FileImage, start: int, stop: int) -> bool:
+        if image.blocks.size != image.read_to:
+            return False
+        with self._session.disk.reading(self.path) as descriptor:
+            return descriptor >= 0 and image.blocks.matches(self._session.disk, descriptor, start, stop)
+
+    def _has_only_grown(self) -> bool:
+        """Return whether others have done nothing but append for so long that what is missing counts as deleted."""
+        calm = self._session.clock.monotonic() - self._rewritten_at
+        return calm >= SETTLE_S and (calm >= HELD_S or self._has_writer() is False)
+
+    def _has_writer(self) -> bool | None:
+        return has_writer(self._session.disk, self.path)
+
+    def _take_rest(self, image: FileImage, found: Signature, still: float, stopping: bool) -> tuple[FileImage, bool]:
+        """What stands behind the last newline: somebody is writing it, or nobody will end it any more."""
+        with self._session.disk.reading(self.path) as descriptor:
+            # Up to the first line alone: what is left of a large growth is gone through here again and again.
+            scanner = LineScanner(self._session.disk, descriptor, image.read_to, found.size)
+            next(iter(scanner), None)
+        if scanner.end > image.read_to:
+            image = import_tail(self._session, self.path, image, found)
+            return image, image.is_read
+        rest = scanner.rest
+        if rest is None:
+            return import_lines(self._session, self.path, image, found, [], found.size), True
+        if is_half_of_ours(self._session, image.level, rest, still >= TORN_S):
+            return self._take_half(image, found, rest), True
+        is_whole = rest.parsed().columns is not None and self._has_writer() is False
+        if still < TORN_S and not is_whole:
+            return image, False
+        return import_lines(self._session, self.path, image, found, [rest], found.size), True
+
+    def _take_half(self, image: FileImage, found: Signature, rest: Line) -> FileImage:
+        with self._session.index.transaction():
+            row = Row(Kind.STALE, None, None, rest.digest, rest.offset, rest.length, Order(0))
+            self._session.index.insert(self._session.file, row)
+            return import_lines(self._session, self.path, image, found, [], found.size)
+
+    def _compare(self, image: FileImage, stopping: bool, judged: bool = False) -> tuple[FileImage, bool]:
+        if not judged:
+            self._rewritten_at = self._session.clock.monotonic()
+        settled = judged or stopping or self.still() >= SETTLE_S
+        look = Look(settled=settled, judged=judged, torn_is_given_up=self.still() >= TORN_S)
+        try:
+            return reconcile(self._session, self.path, image, look, lambda _: None), True
+        except FileChanged:
+            return image, False

@@ -1,0 +1,391 @@
+"""Comparing a rewritten file with the index, by content and id.
+
+The index says what stood in the file, the file what stands there now, and the ledger decides about each difference.
+Everything happens in one transaction of the index; what the ledger has decided already is found again by a repetition.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import structlog
+
+from avocet_grpc.core.model import Source
+from avocet_grpc.core.ports.mirror import ABSENT, Changed, Edit, Expected, Found, How
+from avocet_grpc.layout import SHARED_FILES
+from avocet_grpc.mirror.fs.block_digests import BlockDigests
+from avocet_grpc.mirror.fs.scan import FileChanged, Line, LineScanner, read_line
+from avocet_grpc.mirror.fs.signature import Signature, end_before, signature, signature_of
+from avocet_grpc.mirror.image import FileImage
+from avocet_grpc.mirror.inbound.line_diff import LineDiff, Unknown
+from avocet_grpc.mirror.inbound.problems import log_malformed
+from avocet_grpc.mirror.inbound.remains import is_half_of_ours, is_unwritten_block
+from avocet_grpc.mirror.inbound.tail import BATCH_BYTES, BATCH_LINES
+from avocet_grpc.mirror.inbound.verdicts import Read, Verdicts
+from avocet_grpc.mirror.index import Moves, Place
+from avocet_grpc.mirror.lines import Kind, Lines, Mark, Order, Row
+from avocet_grpc.mirror.session import Session, is_fresh
+from avocet_grpc.telemetry import failpoints
+
+log = structlog.get_logger(__name__)
+
+DAMAGE_LINES = 100
+DAMAGE_SHARE = 0.1
+ALL = 2**31
+
+
+class Mode(enum.Enum):
+    """How far the file is believed."""
+
+    RUNNING = enum.auto()
+    CLEAN = enum.auto()
+    """The first look after a clean stop: what others did to the file meanwhile is accepted."""
+    CRASHED = enum.auto()
+    """The first look after an end that was not clean: nothing is deleted, and no edit replaces a service version."""
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What is known of the moment. `settled`: a missing line counts as deleted now. `judged`: the file is as it was at
+    the last look, which found lines missing and no damage. `torn_is_given_up`: nobody will end a last line without a
+    newline any more.
+    """
+
+    mode: Mode = Mode.RUNNING
+    settled: bool = False
+    judged: bool = False
+    torn_is_given_up: bool = False
+
+
+Progress = Callable[[int], None]
+"""Told how many bytes were read."""
+
+
+def reconcile(session: Session, path: Path, image: FileImage, look: Look, progress: Progress) -> FileImage:
+    """Compare the whole file; return the image after it.
+
+    Raises FileChanged if the file changed meanwhile other than by growth, OSError, or an error of the ledger; nothing
+    is noted then.
+    """
+    with session.disk.reading(path) as descriptor, session.index.transaction():
+        found = signature_of(session.disk, descriptor) if descriptor >= 0 else None
+        comparison = _Comparison(session, path, image, look, descriptor, found)
+        image = comparison.run(progress)
+        session.index.save_image(session.file, image)
+    failpoints.hit("import.after")
+    log_malformed(session.file, comparison.malformed, 0)
+    comparison.report()
+    return image
+
+
+class _Comparison:
+    """One comparison of one file."""
+
+    def __init__(
+        self,
+        session: Session,
+        path: Path,
+        image: FileImage,
+        look: Look,
+        descriptor: int,
+        found: Signature | None,
+    ) -> None:
+        self._session, self._path, self._image, self._look = session, path, image, look
+        self._descriptor, self._found = descriptor, found
+        self._size = found.size if found else 0
+        self._mtime = found.mtime if found else session.clock.now()
+        self._gone: set[int] = set()
+        self._torn = self._half_of_ours = False
+        self._last_key = 0
+        self._accepted = self._undone = self._put_back = self._missing = 0
+        self._edited = self._news = 0
+        self._damaged = False
+        self._starts: dict[int, int] = {}
+        self._ends: dict[int, int] = {}
+        self.malformed: list[Read] = []
+
+    def run(self, progress: Progress) -> FileImage:
+        session, index, file = self._session, self._session.index, self._session.file
+        blocks, moves = BlockDigests(), index.begin_moves()
+        total = index.records(file)
+        diff, scanner = self._read(blocks, moves, progress)
+        grew = self._has_grown()
+        failpoints.hit("import.before")
+        gone, unknown = diff.finish()
+        self._note_places(diff, moves, gone)
+        for batch in self._batches(unknown):
+            self._take_in(batch)
+        left = [row for row in gone if row.key in self._gone and row.offset is not None]
+        as_it_was = not (diff.has_moved or self._edited or self._news)
+        self._decide(left, diff, total, as_it_was)
+        end = end_before(session.disk, self._path, self._size)
+        return self._image.compared(
+            self._found,
+            blocks,
+            end,
+            scanner.newlines,
+            max(0, self._size - diff.line_bytes),
+            self._last_key,
+            grew=grew,
+            has_missing=self._missing > 0,
+            put_back=self._put_back > 0,
+        )
+
+    def report(self) -> None:
+        """Say what came of it."""
+        self._session.observer.reconciled(self._accepted, self._undone + self._put_back)
+        log.log(
+            30 if self._damaged else 20,
+            "file damaged, putting back what is missing" if self._damaged else "file compared",
+            file=SHARED_FILES[self._session.file],
+            accepted=self._accepted,
+            undone=self._undone,
+            put_back=self._put_back,
+            missing=self._missing,
+        )
+
+    def _read(self, blocks: BlockDigests, moves: Moves, progress: Progress) -> tuple[LineDiff, LineScanner]:
+        session = self._session
+        diff = LineDiff(session.index.places(session.file), moves.add)
+        scanner = LineScanner(session.disk, self._descriptor, 0, self._size, blocks.feed)
+        for number, line in enumerate(scanner):
+            diff.take(line)
+            if number % 4096 == 0:
+                progress(line.offset)
+        if (rest := scanner.rest) is not None:
+            self._take_torn_end(diff, rest)
+        return diff, scanner
+
+    def _take_torn_end(self, diff: LineDiff, rest: Line) -> None:
+        if is_half_of_ours(self._session, self._image.level, rest, self._look.torn_is_given_up):
+            self._torn = self._half_of_ours = True
+        elif rest.parsed().columns is None and not self._session.index.has_malformed(self._session.file, rest.digest):
+            self._torn = self._look.mode is not Mode.CLEAN
+            if self._torn and not self._look.torn_is_given_up:
+                raise FileChanged
+        diff.take(rest)
+
+    def _has_grown(self) -> bool:
+        now = signature(self._session.disk, self._path)
+        if now == self._found:
+            return False
+        if now is None or self._found is None or not now.has_grown_from(self._found):
+            raise FileChanged
+        return True
+
+    def _note_places(self, diff: LineDiff, moves: Moves, gone: list[Place]) -> None:
+        """Tell the index where the lines stand now; rows that came back no longer miss anything."""
+        index, file = self._session.index, self._session.file
+        moves.apply()
+        self._gone = {place.key for place in gone if place.offset is not None}
+        index.lose(self._gone)
+        if self._look.mode is Mode.CRASHED:
+            stood = [(place.offset, place.length, place.key) for place in gone if place.offset is not None]
+            self._starts = {offset: key for offset, _, key in stood}
+            self._ends = {offset + length: key for offset, length, key in stood}
+        lines, now = Lines(file, index.each(diff.returned)), self._session.clock.now()
+        for key in diff.returned:
+            row = lines.get(key)
+            if row is None:
+                continue
+            is_record = row.kind is Kind.RECORD
+            mark = Mark.OWED if is_record and row.mark is Mark.OWED else Mark.NONE
+            # A version of ours that is found counts as written now.
+            lines.change(row, mark=mark, written_at=now if row.written_at is not None else None)
+        index.save(lines)
+
+    def _batches(self, unknown: list[Unknown]) -> Iterator[list[Read]]:
+        """Give the lines that the index does not have, read, a batch at a time."""
+        batch: list[Read] = []
+        size = 0
+        for one in unknown:
+            line = read_line(self._session.disk, self._descriptor, one.offset, one.length, one.digest)
+            line = replace(line, number=one.number)
+            batch.append(Read(line, line.parsed(), one.after_key))
+            size += one.length
+            if size > BATCH_BYTES or len(batch) >= BATCH_LINES:
+                yield batch
+                batch, size = [], 0
+        if batch:
+            yield batch
+
+    def _take_in(self, batch: list[Read]) -> None:
+        """Decide about lines that the index does not have: edits of records that are gone, and new lines."""
+        index, file = self._session.index, self._session.file
+        lines = index.lines(file, {one.id for one in batch if one.id is not None})
+        crashed = self._look.mode is Mode.CRASHED
+        verdicts = Verdicts(self._session, lines, self._read_row, after_crash=crashed)
+        edits, news = self._pair(lines, batch)
+        now = self._session.changed([*{row.id or "" for row, _ in edits}, *{one.id or "" for one in news if one.id}])
+        edits, news = self._without_deleted(lines, edits, news, now)
+        self._accept_edits(verdicts, edits)
+        self._take_new(verdicts, news, now)
+        verdicts.settle()
+        index.save(lines)
+        self._count(verdicts)
+
+    def _pair(self, lines: Lines, batch: list[Read]) -> tuple[list[tuple[Row, Read]], list[Read]]:
+        edits: list[tuple[Row, Read]] = []
+        news: list[Read] = []
+        for one in batch:
+            record = lines.record(one.id) if one.id is not None else None
+            if record is not None and record.key in self._gone:
+                self._gone.discard(record.key)
+                edits.append((record, one))
+            else:
+                news.append(one)
+        return edits, sorted(news, key=lambda one: one.line.offset)
+
+    def _without_deleted(
+        self, lines: Lines, edits: list[tuple[Row, Read]], news: list[Read], now: dict[str, Changed]
+    ) -> tuple[list[tuple[Row, Read]], list[Read]]:
+        """What others wrote of a record that others deleted is a new one."""
+        kept: list[tuple[Row, Read]] = []
+        for row, one in edits:
+            state = now.get(row.id or "")
+            if state is not None and state.raw is None and state.source is Source.EXTERNAL:
+                lines.remove(row)
+                news = [*news, one]
+            else:
+                kept.append((row, one))
+        return kept, sorted(news, key=lambda one: one.line.offset)
+
+    def _accept_edits(self, verdicts: Verdicts, pairs: list[tuple[Row, Read]]) -> None:
+        crashed, trusted = self._look.mode is Mode.CRASHED, self._look.mode is Mode.CLEAN
+        edits = [
+            Edit(
+                row.id or "",
+                Expected(row.content, row.revision),
+                one.parsed,
+                fresh=crashed or (not trusted and is_fresh(row.written_at, self._mtime)),
+            )
+            for row, one in pairs
+        ]
+        outcomes = self._session.accept_edits(edits, trusted=trusted)
+        for (row, one), outcome in zip(pairs, outcomes, strict=True):
+            verdicts.edited(row, one, outcome)
+        self._edited += len(pairs)
+
+    def _take_new(self, verdicts: Verdicts, news: list[Read], now: dict[str, Changed]) -> None:
+        lines = verdicts.lines
+        with_id = [one for one in news if one.id is not None]
+        removals = self._session.index.removals(self._session.file, [one.id or "" for one in with_id])
+        found: list[Found] = []
+        for one in with_id:
+            id = one.id or ""
+            record = lines.record(id)
+            expected = record.expected if record is not None else ABSENT
+            found.append(Found(one.parsed, expected, self._is_removal_fresh(now.get(id), removals.get(id))))
+        outcomes = iter(self._session.take_in(found, How.REWRITTEN, trusted=self._look.mode is Mode.CLEAN))
+        for one in news:
+            if one.id is not None:
+                verdicts.taken(one, next(outcomes))
+            elif self._is_remains(one):
+                lines.add(Row(Kind.STALE, None, None, one.line.digest, one.line.offset, one.line.length, Order(0)))
+            else:
+                verdicts.malformed(one)
+                self.malformed.append(one)
+        self._news += len(news)
+
+    def _is_remains(self, one: Read) -> bool:
+        """Return whether a malformed line is what a kill or a power cut left of ours."""
+        if self._half_of_ours and one.line.offset + one.line.length >= self._size:
+            return True
+        if self._look.mode is not Mode.CRASHED or one.line.raw is None:
+            return False
+        start, end = one.line.offset, one.line.offset + one.line.length
+        first, last = (self._bytes_before(self._starts.get(start)), self._bytes_before(self._ends.get(end)))
+        return is_unwritten_block(one.line.raw, first, last)
+
+    def _bytes_before(self, key: int | None) -> bytes:
+        """Return the bytes of a line that stood in the file."""
+        for row in self._session.index.each([key] if key is not None else []):
+            if row.id is None or row.kind is not Kind.RECORD:
+                return self._session.index.raw(row.key) or b""
+            state = self._session.changed([row.id]).get(row.id)
+            return state.raw or b"" if state is not None else b""
+        return b""
+
+    def _is_removal_fresh(self, state: Changed | None, reached_at: float | None) -> bool:
+        """Return whether whoever wrote the file may not know that the service removed the record."""
+        if (
+            self._look.mode is Mode.CLEAN
+            or state is None
+            or state.raw is not None
+            or state.source is not Source.SERVICE
+        ):
+            return False
+        return state.revision > self._image.level.revision or is_fresh(reached_at, self._mtime)
+
+    def _decide(self, gone: list[Place], diff: LineDiff, total: int, as_it_was: bool) -> None:
+        """Decide about rows that are not in the file."""
+        index, file = self._session.index, self._session.file
+        keys = [place.key for place in gone]
+        todo = sorted({*keys, *(row.key for row in index.marked(file, Mark.MISSING, ALL))})
+        lost = sum(row.kind is Kind.RECORD and row.mark is not Mark.OWED for row in index.each(todo))
+        at_the_end = all(place.offset is not None and place.offset >= self._size for place in gone)
+        self._damaged = self._is_damage(bool(keys), lost, diff.lines, total, as_it_was and at_the_end)
+        for at in range(0, len(todo), BATCH_LINES):
+            self._decide_some(list(index.each(todo[at : at + BATCH_LINES])))
+
+    def _is_damage(self, any_gone: bool, lost: int, lines: int, total: int, is_prefix: bool) -> bool:
+        if not any_gone or self._look.judged or self._look.mode is Mode.CLEAN:
+            return False
+        return not lines or self._torn or lost > max(DAMAGE_LINES, DAMAGE_SHARE * total) or is_prefix
+
+    def _decide_some(self, rows: list[Row]) -> None:
+        index, file = self._session.index, self._session.file
+        ids = sorted({row.id for row in rows if row.id is not None})
+        lines = index.lines(file, ids)
+        lines.include(row for row in rows if row.id is None)
+        now, accepted = self._session.changed(ids), list[Row]()
+        for row in rows:
+            state = now.get(row.id) if row.id is not None else None
+            if row.kind is Kind.STALE or (row.kind is Kind.RECORD and (state is None or state.raw is None)):
+                lines.remove(row)
+            elif row.kind is Kind.RECORD and row.mark is Mark.OWED:
+                self._put_back += 1
+            else:
+                self._decide_one(lines, row, accepted)
+        gone = [(row.id or "", Expected(row.content, row.revision)) for row in accepted]
+        verdicts = Verdicts(self._session, lines, self._read_row)
+        for row, outcome in zip(accepted, self._session.accept_deletions(gone), strict=True):
+            verdicts.deleted(row, outcome)
+        verdicts.settle()
+        index.save(lines)
+        self._count(verdicts)
+
+    def _decide_one(self, lines: Lines, row: Row, accepted: list[Row]) -> None:
+        mark = self._fate(row)
+        if mark is Mark.MISSING:
+            lines.change(row, mark=mark)
+            self._missing += 1
+        elif mark is Mark.OWED and (row.kind is Kind.RECORD or self._session.index.raw(row.key) is not None):
+            lines.change(row, mark=mark)
+            self._put_back += 1
+        elif row.kind is Kind.RECORD:
+            accepted.append(row)
+        else:
+            lines.remove(row)
+
+    def _fate(self, row: Row) -> Mark:
+        """Return NONE if the line counts as deleted, OWED if it is put back, MISSING if that is not decided yet."""
+        if self._look.mode is Mode.CLEAN:
+            return Mark.NONE
+        if self._damaged or self._look.mode is Mode.CRASHED or is_fresh(row.written_at, self._mtime):
+            return Mark.OWED
+        return Mark.NONE if self._look.settled else Mark.MISSING
+
+    def _read_row(self, row: Row) -> bytes:
+        if row.offset is None:
+            raise FileChanged
+        line = read_line(self._session.disk, self._descriptor, row.offset, row.length, row.digest)
+        return line.raw or b""
+
+    def _count(self, verdicts: Verdicts) -> None:
+        self._last_key = max(self._last_key, verdicts.last_key)
+        self._accepted += verdicts.accepted
+        self._undone += verdicts.undone

@@ -1,0 +1,62 @@
+"""Telling what a kill, a full disk or a power cut left of our own lines from other programs' malformed lines."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+from avocet_grpc.core.ports.mirror import Changed, Cursor, FeedExpired
+from avocet_grpc.mirror.fs.scan import Line
+from avocet_grpc.mirror.lines import Kind, Mark
+from avocet_grpc.mirror.session import Session
+
+PAGE = 1_000
+PAGES = 100
+
+
+def is_half_of_ours(session: Session, level: Cursor, rest: Line, is_given_up: bool) -> bool:
+    """Return whether a last line without a newline is the beginning of one that we were writing.
+
+    The kernel stops a long write of a process that is killed. Nothing is lost, since the ledger has our line whole. But
+    before its id other programs may write the same, so the line is left to them until it `is_given_up`. What was taken
+    for a malformed line before is one.
+    """
+    raw = rest.raw
+    if raw is None or session.index.has_malformed(session.file, rest.digest):
+        return False
+    for change in _unwritten(session, level):
+        if change.raw is not None and change.raw.startswith(raw) and change.raw != raw:
+            return is_given_up or json.dumps(change.id).encode() in raw
+    return False
+
+
+def _unwritten(session: Session, level: Cursor) -> Iterator[Changed]:
+    """Give records of which the file may lack the present version."""
+    with session.ledger.view() as view:
+        after = level
+        for _ in range(PAGES):
+            try:
+                page = view.changes(session.file, after, PAGE)
+            except FeedExpired:
+                break
+            yield from page
+            if len(page) < PAGE:
+                break
+            after = Cursor(page[-1].revision, page[-1].key)
+    owed = session.index.marked(session.file, Mark.OWED, PAGE * PAGES)
+    ids = [row.id for row in owed if row.kind is Kind.RECORD and row.id is not None]
+    for at in range(0, len(ids), PAGE):
+        yield from session.changed(ids[at : at + PAGE]).values()
+
+
+def is_unwritten_block(raw: bytes, first: bytes, last: bytes) -> bool:
+    """Return whether a malformed line is what a power cut left where lines of the ledger stood.
+
+    A file may have grown on the disk by blocks that were never written: NULs, with the rest of the `first` line before
+    and of the `last` line behind them.
+    """
+    head, _, rest = raw.partition(b"\0")
+    tail = rest.lstrip(b"\0")
+    if len(head) == len(raw) or b"\0" in tail:
+        return False
+    return first.startswith(head) and last.endswith(tail)

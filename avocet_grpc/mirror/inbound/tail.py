@@ -1,0 +1,116 @@
+"""Taking in what other programs appended to a file."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+from avocet_grpc.core.ports.mirror import ABSENT, Expected, Found, How
+from avocet_grpc.core.record import content_of
+from avocet_grpc.mirror.fs.scan import FileChanged, Line, LineScanner, read_line
+from avocet_grpc.mirror.fs.signature import Signature, read_range
+from avocet_grpc.mirror.image import FileImage
+from avocet_grpc.mirror.inbound.problems import log_malformed
+from avocet_grpc.mirror.inbound.verdicts import Read, Verdicts
+from avocet_grpc.mirror.lines import Lines, Row, exportable
+from avocet_grpc.mirror.session import Session
+from avocet_grpc.telemetry import failpoints
+
+BATCH_BYTES = 8 * 1024 * 1024
+"""So much of what others wrote is one command, and one commit of the ledger."""
+BATCH_LINES = 5_000
+
+
+def import_tail(session: Session, path: Path, image: FileImage, found: Signature) -> FileImage:
+    """Take in whole lines behind what was read, a batch at most; return the image after it.
+
+    Raises OSError, FileChanged, or an error of the ledger; nothing is noted then.
+    """
+    lines: list[Line] = []
+    with session.disk.reading(path) as descriptor:
+        if descriptor < 0:
+            raise FileChanged
+        scanner = LineScanner(session.disk, descriptor, image.read_to, found.size)
+        for line in scanner:
+            lines.append(line)
+            if scanner.end - image.read_to > BATCH_BYTES or len(lines) >= BATCH_LINES:
+                break
+    return import_lines(session, path, image, found, lines, scanner.end)
+
+
+def import_lines(
+    session: Session, path: Path, image: FileImage, found: Signature, lines: Sequence[Line], end: int
+) -> FileImage:
+    """Take these lines in, after which the file is read up to `end`. Raises what `import_tail` raises."""
+    failpoints.hit("import.before")
+    reads, before = [Read(line, line.parsed(), image.last_key) for line in lines], image.newlines
+    with session.index.transaction():
+        last_key = take_appended(session, path, reads)
+        data, blank = _read_data(session, path, image.read_to, end, lines)
+        image = image.imported(found, data, blank, last_key, bool(lines))
+        session.index.save_image(session.file, image)
+    failpoints.hit("import.after")
+    log_malformed(session.file, reads, before)
+    return image
+
+
+def _read_data(session: Session, path: Path, start: int, end: int, lines: Sequence[Line]) -> tuple[bytes, int]:
+    data = read_range(session.disk, path, start, end)
+    if len(data) < end - start:
+        raise FileChanged
+    return data, max(0, len(data) - sum(line.length + 1 for line in lines))
+
+
+def take_appended(session: Session, path: Path, reads: Sequence[Read], *, how: How = How.APPENDED) -> int:
+    """Report lines and note what the ledger decided; return the highest order key. Call it inside a transaction."""
+    is_late = how is How.LATE
+    with_id = [one for one in reads if one.id is not None]
+    lines = session.index.lines(session.file, {one.id for one in with_id if one.id is not None})
+    verdicts = Verdicts(session, lines, reader_of(session, path), is_late=is_late)
+    found = [Found(one.parsed, expected) for one, expected in zip(with_id, expectations(lines, with_id), strict=True)]
+    outcomes = iter(session.take_in(found, how))
+    for one in reads:
+        if one.id is None:
+            verdicts.malformed(one)
+        else:
+            verdicts.taken(one, next(outcomes))
+    verdicts.settle()
+    session.index.save(lines)
+    return verdicts.last_key
+
+
+def reader_of(session: Session, path: Path) -> _Reader:
+    """Return how to read a line that stands in the file."""
+    return _Reader(session, path)
+
+
+class _Reader:
+    def __init__(self, session: Session, path: Path) -> None:
+        self._session, self._path = session, path
+
+    def __call__(self, row: Row) -> bytes:
+        with self._session.disk.reading(self._path) as descriptor:
+            if descriptor < 0 or row.offset is None:
+                raise FileChanged
+            return read_line(self._session.disk, descriptor, row.offset, row.length, row.digest).raw or b""
+
+
+def expectations(lines: Lines, reads: Sequence[Read]) -> list[Expected]:
+    """Return what stands in the file for the id of each line, just before that line.
+
+    A line may follow another new one of its id: then that one is expected to be the record, if it counts more.
+    """
+    times = Counter(one.id for one in reads)
+    last: dict[str, tuple[Expected, bool]] = {}
+    found: list[Expected] = []
+    for one in reads:
+        id = one.id or ""
+        if id not in last:
+            record = lines.record(id)
+            last[id] = (record.expected, record.is_exportable) if record else (ABSENT, False)
+        before, was_good = last[id]
+        found.append(before)
+        if times[id] > 1 and ((good := exportable(lines.file, one.parsed)) or not was_good):
+            last[id] = Expected(content_of(one.parsed), None), good
+    return found

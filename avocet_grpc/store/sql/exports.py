@@ -1,0 +1,131 @@
+"""What an export reads."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from avocet_grpc.core.export import in_split
+from avocet_grpc.core.model import ExportBatch, ExportSelection
+from avocet_grpc.store.sql.dialect import Session
+from avocet_grpc.store.sql.filters import where_of
+from avocet_grpc.store.sql.queries import EXPORT_READY, Queries
+
+CAREFUL_ROWS = 16
+"""Rows read at once if they may be as large as 4 MB each."""
+UNCHANGED = (
+    "SELECT count(*), coalesce(max(approved_revision), 0), coalesce(min(removed_revision), 0) FROM examples"
+    " WHERE key > :after_key AND key <= :last_key AND approved_revision <= :revision AND removed_revision > :revision"
+)
+"""What is visible of a part of the examples, from an index alone."""
+
+
+class _Example(NamedTuple):
+    key: int
+    id: str
+    encoded: bytes
+
+
+class _Named(NamedTuple):
+    id: str
+
+
+class _Visible(NamedTuple):
+    number: int
+    approved: int
+    removed: int
+
+
+class ExportQueries:
+    """The part of `core.ports.ledger.Reader` that exports."""
+
+    def __init__(self, session: Session, queries: Queries) -> None:
+        self._session, self._queries = session, queries
+
+    def export_batch(
+        self, selection: ExportSelection, after_key: int, limit: int, max_bytes: int, up_to: int | None = None
+    ) -> ExportBatch | None:
+        """The next examples after `after_key` joined, none beyond `up_to`."""
+        if selection.split is not None:
+            return self._batch_by_rows(selection, after_key, limit, max_bytes)
+        where, values = _where(selection, after_key)
+        if up_to is not None:
+            where, values = f"{where} AND key <= :up_to", values | {"up_to": up_to}
+        values["limit"] = limit
+        part = (
+            f"(SELECT key, id, encoded FROM examples WHERE {where} ORDER BY key, approved_revision LIMIT :limit) part"
+        )
+        size = self._session.number(f"SELECT coalesce(sum(length(encoded)), 0) FROM {part}", values)
+        if size > max_bytes:
+            return self._batch_by_rows(selection, after_key, limit, max_bytes)
+        return self._joined(part, values) if size else None
+
+    def _joined(self, part: str, values: dict[str, Any]) -> ExportBatch:
+        """Joined by the engine: a step for each row would let go of the interpreter's lock and wait for it again."""
+        dialect = self._session.dialect
+        ids, encoded = dialect.joined_lines.format("id"), dialect.joined_bytes.format("encoded")
+        [row] = self._session.all(tuple, f"SELECT max(key), count(*), {ids}, {encoded} FROM {part}", values)
+        return ExportBatch(*row)
+
+    def export_total(self, selection: ExportSelection, after_key: int) -> int:
+        """How many examples the selection has after `after_key`."""
+        if not after_key and selection == ExportSelection(self._queries.head().revision):
+            return self._queries.counter(EXPORT_READY)
+        where, values = _where(selection, after_key)
+        if (split := selection.split) is None:
+            return self._session.number(f"SELECT count(*) FROM examples WHERE {where}", values)
+        ids = self._session.each(_Named, f"SELECT id FROM examples WHERE {where}", values)
+        return sum(in_split(row.id, split) for row in ids)
+
+    def is_unchanged(self, batch_revision: int, batch: ExportBatch, after_key: int, revision: int) -> bool:
+        """Whether an export at `revision` would send the very examples of a batch that one at `batch_revision` sent.
+
+        It would, if as many are visible, and each of them was visible then, too.
+        """
+        values = {"after_key": after_key, "last_key": batch.last_key, "revision": revision}
+        found = self._session.one(_Visible, UNCHANGED, values)
+        return bool(found and found.number == batch.count and found.approved <= batch_revision < found.removed)
+
+    def _batch_by_rows(
+        self, selection: ExportSelection, after_key: int, limit: int, max_bytes: int
+    ) -> ExportBatch | None:
+        rows: list[_Example] = []
+        size, ended = 0, False
+        while not ended and len(rows) < limit:
+            few = min(limit - len(rows), CAREFUL_ROWS)
+            found = self._rows(selection, rows[-1].key if rows else after_key, few)
+            ended = not found
+            for row in found:
+                size += len(row.encoded)
+                if ended := bool(rows) and size > max_bytes:
+                    break
+                rows.append(row)
+        if not rows:
+            return None
+        ids = "".join([f"{row.id}\n" for row in rows]).encode()
+        return ExportBatch(rows[-1].key, len(rows), ids, b"".join([row.encoded for row in rows]))
+
+    def _rows(self, selection: ExportSelection, after_key: int, limit: int) -> list[_Example]:
+        rows: list[_Example] = []
+        while len(rows) < limit:
+            where, values = _where(selection, after_key)
+            query = f"SELECT key, id, encoded FROM examples WHERE {where} ORDER BY key, approved_revision LIMIT :limit"
+            found = self._session.all(_Example, query, values | {"limit": limit})
+            split = selection.split
+            rows += [row for row in found if split is None or in_split(row.id, split)]
+            if len(found) < limit:
+                break
+            after_key = found[-1].key
+        return rows[:limit]
+
+
+def _where(selection: ExportSelection, after_key: int) -> tuple[str, dict[str, Any]]:
+    where = "key > :after_key AND approved_revision <= :revision AND removed_revision > :revision"
+    values: dict[str, Any] = {"after_key": after_key, "revision": selection.revision}
+    if selection.since_revision:
+        where += " AND approved_revision > :since_revision"
+        values["since_revision"] = selection.since_revision
+    if selection.shard_count > 1:
+        where += " AND shard_hash % :shard_count = :shard_index"
+        values |= {"shard_count": selection.shard_count, "shard_index": selection.shard_index}
+    more, more_values = where_of(selection.filter)
+    return where + more, values | more_values

@@ -1,0 +1,32 @@
+"""A CandidateFilter as SQL."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from avocet_grpc.core.model import CandidateFilter
+
+
+def where_of(filter: CandidateFilter, prefix: str = "") -> tuple[str, dict[str, Any]]:
+    """The filter as SQL that continues a WHERE, and its values. `prefix` is the table's alias with its dot."""
+    lists = {
+        "task_type": filter.task_types,
+        "model_name": filter.model_names,
+        "source": filter.sources,
+        "benchmark_run_id": filter.benchmark_run_ids,
+        "failure_category": filter.failure_categories,
+        "label": filter.labels,
+    }
+    where, values = "", dict[str, Any]()
+    for column, wanted in lists.items():
+        if wanted:
+            names = [f"{column}_{number}" for number in range(len(wanted))]
+            where += f" AND {prefix}{column} IN ({', '.join(f':{name}' for name in names)})"
+            values |= dict(zip(names, wanted, strict=True))
+    if filter.min_quality_score is not None:
+        where += f" AND {prefix}quality_score >= :min_quality"
+        values["min_quality"] = filter.min_quality_score
+    if filter.max_quality_score is not None:
+        where += f" AND {prefix}quality_score <= :max_quality"
+        values["max_quality"] = filter.max_quality_score
+    return where, values

@@ -1,0 +1,65 @@
+"""The works of one commit, one after the other; shared by all engines."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from typing import Any
+
+from avocet_grpc.store.sql.dialect import Session
+from avocet_grpc.store.sql.pending import Pending
+from avocet_grpc.store.sql.rows import HeadRow
+from avocet_grpc.store.sql.transaction import Encode, SqlTransaction
+
+Work = Callable[[Any], Any]
+
+SET_HEAD = "UPDATE head SET " + ", ".join(f"{name} = :{name}" for name in HeadRow._fields)
+
+
+@dataclass(slots=True)
+class Group:
+    """Works that are answered together; `one` if it is one work, whose value or error is the answer."""
+
+    works: Sequence[Work]
+    one: bool
+    future: Future[Any] = field(default_factory=Future)
+
+    def answer(self, outcomes: list[Any]) -> None:
+        """What each work gave or raised, once it is durable."""
+        if not self.one:
+            self.future.set_result(outcomes)
+        elif isinstance(outcomes[0], Exception):
+            self.future.set_exception(outcomes[0])
+        else:
+            self.future.set_result(outcomes[0])
+
+
+class Run:
+    """Runs works inside a transaction that holds the head. `is_storage` tells an engine's failure from a work's."""
+
+    def __init__(
+        self, session: Session, head: HeadRow, encode: Encode, is_storage: Callable[[Exception], bool]
+    ) -> None:
+        self.head = head
+        self._session, self._encode, self._is_storage = session, encode, is_storage
+        self._pending = Pending()
+
+    def outcome(self, work: Work) -> Any:
+        """What the work gives or raises. Raises only if the storage fails."""
+        tx = SqlTransaction(self._session, self.head, self._encode, self._pending)
+        try:
+            value = work(tx)
+        except Exception as error:
+            if self._is_storage(error):
+                raise
+            tx.undo()
+            return error
+        self.head = tx.keep()
+        return value
+
+    def finish(self) -> None:
+        """Write what still waits, and the head."""
+        self._pending.flush(self._session)
+        self._pending.write_counts(self._session)
+        self._session.execute(SET_HEAD, self.head._asdict())

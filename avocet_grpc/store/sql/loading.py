@@ -1,0 +1,136 @@
+"""Taking a whole file in: at the first start, without history."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from typing import Any
+
+from avocet_grpc.core.export import is_exportable, shard_hash
+from avocet_grpc.core.external import counts_more
+from avocet_grpc.core.forms import prompt_digest
+from avocet_grpc.core.model import Columns, File, ParsedLine, Source
+from avocet_grpc.core.ports.mirror import Changed, Outcome, Verdict
+from avocet_grpc.core.record import content_of, record_in
+from avocet_grpc.store.sql.dialect import Session
+from avocet_grpc.store.sql.feed import IS_EMPTY
+from avocet_grpc.store.sql.pending import Pending
+from avocet_grpc.store.sql.rows import BodyRow, HeadRow, RecordRow, example_row, record_row
+from avocet_grpc.store.sql.schema import LATE_INDEXES
+from avocet_grpc.store.sql.transaction import Encode, SqlTransaction
+
+BATCH_LINES = 1_000
+KNOWN_ID = "SELECT 1 FROM records WHERE id = :id AND file = :file"
+NOT_COUNTED: dict[str, Any] = {
+    "key": 0, "id": "", "label": None, "task_id": None, "quality_score": None, "recorded_at": None,
+    "prompt_digest": None, "digest": b"",
+}  # fmt: skip
+
+
+class Load:
+    """One change that takes whole files in. `finish` writes what is left; the engine commits."""
+
+    def __init__(self, session: Session, head: HeadRow, encode: Encode) -> None:
+        self._session, self._encode = session, encode
+        self._head = head
+        self._revision = head.revision + 1
+        self._counts: Counter[tuple[Any, ...]] = Counter()
+        self._indexes_dropped = False
+
+    @property
+    def epoch(self) -> int:
+        """The epoch of the mirror that may send commands."""
+        return self._head.mirror_epoch
+
+    def is_empty(self, file: File) -> bool:
+        """Whether the ledger has never held a record of the file."""
+        return bool(self._session.number(IS_EMPTY, {"file": int(file)}))
+
+    def lines(self, file: File, lines: Iterable[ParsedLine]) -> Iterator[Outcome]:
+        """Take the lines in as they stand in the file; what becomes of each."""
+        if all(self.is_empty(each) for each in File):
+            self._drop_indexes()
+        source = iter(lines)
+        while batch := list(islice(source, BATCH_LINES)):
+            yield from self._take(file, batch)
+
+    def finish(self) -> HeadRow:
+        """Write what is left. Returns the head to store."""
+        if self._indexes_dropped:
+            for statement in LATE_INDEXES.values():
+                self._session.execute(statement)
+        pending = Pending()
+        for row, number in self._counts.items():
+            pending.count(RecordRow(*row), number)
+        pending.write_counts(self._session)
+        return self._head._replace(revision=self._revision)
+
+    def _drop_indexes(self) -> None:
+        """Sorting an index once costs a third of growing it line by line."""
+        for name in LATE_INDEXES:
+            self._session.execute(f"DROP INDEX {name}")
+        self._indexes_dropped = True
+
+    def _take(self, file: File, lines: list[ParsedLine]) -> list[Outcome]:
+        outcomes, new = list[Outcome](), dict[str, tuple[RecordRow, ParsedLine]]()
+        for line in lines:
+            if line.columns is None:
+                raise ValueError("a malformed line is not a record")
+            id = line.columns.id
+            if id in new or self._session.one(tuple, KNOWN_ID, {"id": id, "file": int(file)}) is not None:
+                self._insert(new)
+                new = {}
+                outcomes.append(self._take_again(file, id, line))
+                continue
+            row = self._row(file, line, line.columns)
+            new[id] = (row, line)
+            outcomes.append(Outcome(Verdict.NEW, _changed(row, line.raw)))
+        self._insert(new)
+        return outcomes
+
+    def _take_again(self, file: File, id: str, line: ParsedLine) -> Outcome:
+        """A further line of an id: candidates, the first line is the record; approved, the last exportable one."""
+        before = self._head._replace(revision=self._revision - 1)
+        tx = SqlTransaction(self._session, before, self._encode, Pending())
+        now = tx.standing(file, id)
+        if now is None or file is File.CANDIDATES or not counts_more(line, now):
+            return Outcome(Verdict.DUPLICATE, now)
+        tx.put(file, line, Source.EXTERNAL, anew=True)
+        standing = tx.standing(file, id)
+        tx.written()
+        self._head = tx.keep()._replace(revision=self._head.revision)
+        return Outcome(Verdict.REPLACED, standing)
+
+    def _row(self, file: File, line: ParsedLine, columns: Columns) -> RecordRow:
+        record = record_in(line)
+        key = self._head.next_key
+        self._head = self._head._replace(next_key=key + 1)
+        return record_row(
+            key,
+            file,
+            columns,
+            prompt_digest=prompt_digest(record),
+            exported=int(file is File.APPROVED and is_exportable(record)),
+            revision=self._revision,
+            made_by=int(Source.EXTERNAL),
+            digest=content_of(line),
+            removed_revision=0,
+        )
+
+    def _insert(self, new: dict[str, tuple[RecordRow, ParsedLine]]) -> None:
+        rows = [row for row, _ in new.values()]
+        self._session.insert("records", rows)
+        self._session.insert("bodies", [BodyRow(row.key, line.raw) for row, line in new.values()])
+        examples = [
+            example_row(row, shard_hash(row.id), self._encode(record_in(line), row.revision))
+            for row, line in new.values()
+            if row.exported
+        ]
+        self._session.insert("examples", examples)
+        # Most records differ from others in what is not counted.
+        self._counts.update(row._replace(**NOT_COUNTED) for row in rows)
+
+
+def _changed(row: RecordRow, raw: bytes) -> Changed:
+    return Changed(row.id, row.key, row.revision, Source(row.made_by), raw, row.digest, row.removed_revision)

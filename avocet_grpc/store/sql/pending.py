@@ -1,0 +1,171 @@
+"""What works have changed and the database does not hold yet.
+
+Works read what earlier works of their commit wrote from here. All rows of a table go in together at the end: each
+statement lets go of the interpreter's lock and has to win it back, which under load costs more than the row itself.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from avocet_grpc.core.model import File
+from avocet_grpc.core.ports.ledger import Remembered
+from avocet_grpc.store.sql.dialect import Session
+from avocet_grpc.store.sql.queries import BY_RUN, COUNTED, EXPORT_READY, LEFT_OUT_IF_UNKNOWN, QUEUED, UNKNOWN
+from avocet_grpc.store.sql.rows import (
+    NEVER,
+    BodyRow,
+    CounterRow,
+    ExampleRow,
+    HistoryRow,
+    PastRow,
+    RecordRow,
+    RequestRow,
+    Stored,
+)
+
+Place = tuple[int, str]
+"""A file and an id."""
+
+DECIDED = ("status", "failure_category", "queued", "exported", "revision", "made_by", "digest")
+"""The columns that a decision changes: the others' indexes are left alone."""
+UPDATE_DECIDED = "ON CONFLICT (key) DO UPDATE SET " + ", ".join(f"{name} = excluded.{name}" for name in DECIDED)
+UPDATE_ALL = "ON CONFLICT (key) DO UPDATE SET " + ", ".join(
+    f"{name} = excluded.{name}" for name in RecordRow._fields if name != "key"
+)
+UPDATE_BODY = "ON CONFLICT (key) DO UPDATE SET raw = excluded.raw"
+# What becomes known again keeps its later revision, until which it is kept.
+UPDATE_PAST = "ON CONFLICT (id, file, digest) DO UPDATE SET revision = excluded.revision, made_by = excluded.made_by"
+ADD_COUNT = "ON CONFLICT (name, value) DO UPDATE SET n = counters.n + excluded.n"
+CLOSE = "UPDATE examples SET removed_revision = :revision WHERE key = :key AND removed_revision = :never"
+
+
+class Pending:
+    """Changes, by table. `stored` also has what was only read; `before` has the database's row of what changed."""
+
+    def __init__(self) -> None:
+        self.stored: dict[Place, Stored | None] = {}
+        self.counts: Counter[tuple[str, str]] = Counter()
+        self._empty()
+
+    def _empty(self) -> None:
+        self.before: dict[Place, Stored | None] = {}
+        self.examples: dict[tuple[int, int], ExampleRow] = {}
+        self.closed: dict[tuple[int, int], int] = {}
+        self.past: dict[tuple[str, int, bytes], PastRow] = {}
+        self.history: list[HistoryRow] = []
+        self.requests: dict[tuple[str, str], tuple[Remembered, int]] = {}
+
+    def change(self, place: Place, now: Stored) -> None:
+        """The record of a place that was read before."""
+        self.before.setdefault(place, self.stored[place])
+        self.stored[place] = now
+
+    def open_example(self, row: ExampleRow) -> None:
+        """Exports see the example from its revision on."""
+        self.examples[row.key, row.approved_revision] = row
+
+    def close_example(self, row: RecordRow, revision: int) -> None:
+        """Exports no longer see the example that `row` opened, from `revision` on."""
+        self._close((row.key, row.revision), revision)
+
+    def _close(self, example: tuple[int, int], revision: int) -> None:
+        opened = self.examples.get(example)
+        if opened is None:
+            self.closed[example] = revision
+        else:
+            self.examples[example] = opened._replace(removed_revision=revision)
+
+    def add_past(self, row: PastRow) -> None:
+        """A content is known from now on as one that the record no longer has."""
+        self.past[row.id, row.file, row.digest] = row
+
+    def count(self, row: RecordRow, by: int) -> None:
+        """So many records like this one more, for the counters."""
+        counts = self.counts
+        if row.file != File.CANDIDATES:
+            counts[EXPORT_READY, ""] += by * row.exported
+            return
+        counts[QUEUED, ""] += by * row.queued
+        if row.benchmark_run_id is not None:
+            counts[BY_RUN, row.benchmark_run_id] += by
+        for name, column in COUNTED.items():
+            value = getattr(row, column)
+            if value is not None or name not in LEFT_OUT_IF_UNKNOWN:
+                counts[name, UNKNOWN if value is None else value] += by
+
+    def __len__(self) -> int:
+        return len(self.before)
+
+    def take(self, later: Pending) -> None:
+        """The changes of a work that follows these."""
+        for place, was in later.before.items():
+            self.before.setdefault(place, was)
+        self.stored.update(later.stored)
+        self.examples.update(later.examples)
+        for example, revision in later.closed.items():
+            self._close(example, revision)
+        self.past.update(later.past)
+        self.history += later.history
+        self.requests.update(later.requests)
+        self.counts.update(later.counts)
+
+    def flush(self, session: Session) -> None:
+        """Write all changes but the counters."""
+        self._write_records(session)
+        for (key, _), revision in self.closed.items():
+            session.execute(CLOSE, {"key": key, "revision": revision, "never": NEVER})
+        visible = [row for row in self.examples.values() if row.removed_revision > row.approved_revision]
+        session.insert("examples", visible)
+        session.insert("past", list(self.past.values()), UPDATE_PAST)
+        session.insert("history", self.history)
+        requests = [
+            RequestRow(principal, request_id, answer.digest, answer.answer, at)
+            for (principal, request_id), (answer, at) in self.requests.items()
+        ]
+        session.insert("requests", requests)
+        self._empty()
+
+    def write_counts(self, session: Session) -> None:
+        """Add to the counters."""
+        session.insert("counters", [CounterRow(*name, n) for name, n in self.counts.items() if n], ADD_COUNT)
+        self.counts.clear()
+
+    def _write_records(self, session: Session) -> None:
+        new, decided, edited = list[RecordRow](), list[RecordRow](), list[RecordRow]()
+        bodies = list[BodyRow]()
+        for place, was in self.before.items():
+            now = self.stored[place]
+            if now is None or now is was:
+                continue
+            if was is not None and was.row.key != now.row.key:
+                _delete(session, was)
+                was = None
+            rows = new if was is None else decided if _is_decided(was.row, now.row) else edited
+            rows.append(now.row)
+            if now.raw is not None and (was is None or was.raw != now.raw):
+                bodies.append(BodyRow(now.row.key, now.raw))
+            elif now.raw is None and was is not None and was.raw is not None:
+                session.execute("DELETE FROM bodies WHERE key = :key", {"key": now.row.key})
+        session.insert("records", new)
+        session.insert("records", decided, UPDATE_DECIDED)
+        session.insert("records", edited, UPDATE_ALL)
+        session.insert("bodies", bodies, UPDATE_BODY)
+
+
+def _delete(session: Session, stored: Stored) -> None:
+    session.execute("DELETE FROM records WHERE key = :key", {"key": stored.row.key})
+    session.execute("DELETE FROM bodies WHERE key = :key", {"key": stored.row.key})
+
+
+def _is_decided(was: RecordRow, now: RecordRow) -> bool:
+    """Whether only columns of DECIDED differ."""
+    return was == now._replace(
+        status=was.status,
+        failure_category=was.failure_category,
+        queued=was.queued,
+        exported=was.exported,
+        revision=was.revision,
+        made_by=was.made_by,
+        digest=was.digest,
+    )

@@ -1,0 +1,203 @@
+"""Rows of the ledger's tables by name, and how a record becomes one."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from avocet_grpc.core.model import Candidate, Columns, File, Record, Status
+from avocet_grpc.core.record import load
+
+NEVER = 2**63 - 1
+"""`removed_revision` of an example that is still approved."""
+
+
+class RecordRow(NamedTuple):
+    """A record of one file, or the tombstone of one (`digest` is None). `made_by` is a `core.model.Source`."""
+
+    key: int
+    file: int
+    id: str
+    status: str | None
+    task_type: str | None
+    model_name: str | None
+    source: str | None
+    benchmark_run_id: str | None
+    failure_category: str | None
+    label: str | None
+    task_id: str | None
+    quality_score: float | None
+    recorded_at: str | None
+    prompt_digest: bytes | None
+    queued: int
+    exported: int
+    revision: int
+    made_by: int
+    digest: bytes | None
+    removed_revision: int
+
+    @property
+    def lives(self) -> bool:
+        """Whether there is a record, and not a tombstone."""
+        return self.digest is not None
+
+
+class BodyRow(NamedTuple):
+    """The line of a living record, without its newline."""
+
+    key: int
+    raw: bytes
+
+
+class ExampleRow(NamedTuple):
+    """An encoded training example, as exports see it from one revision until another."""
+
+    key: int
+    approved_revision: int
+    removed_revision: int
+    id: str
+    shard_hash: int
+    task_type: str | None
+    model_name: str | None
+    source: str | None
+    benchmark_run_id: str | None
+    failure_category: str | None
+    label: str | None
+    task_id: str | None
+    quality_score: float | None
+    prompt_digest: bytes | None
+    encoded: bytes
+
+
+class PastRow(NamedTuple):
+    """A content that a record had before, that was overruled, or that was removed. `revision` is when it became so."""
+
+    id: str
+    file: int
+    digest: bytes
+    revision: int
+    made_by: int
+
+
+class HistoryRow(NamedTuple):
+    """A `core.ports.ledger.HistoryEntry`, without the number that the table gives."""
+
+    revision: int
+    file: int
+    id: str
+    action: str
+    actor: str
+    at: str
+    status_before: str | None
+    status_after: str | None
+    change: str | None
+    made_by: int
+
+
+class RequestRow(NamedTuple):
+    """A request_id and its answer; `at` is Unix time in seconds."""
+
+    principal: str
+    request_id: str
+    digest: bytes
+    answer: str
+    at: int
+
+
+class CounterRow(NamedTuple):
+    """How many records count under a value."""
+
+    name: str
+    value: str
+    n: int
+
+
+class ReportRow(NamedTuple):
+    """The mirror's last report on a file."""
+
+    file: int
+    level_revision: int
+    level_key: int
+    malformed: int
+    duplicate_ids: int
+    pending: int
+    behind_since: float
+    clean: int
+
+
+class HeadRow(NamedTuple):
+    """The one row that each commit locks: the order of all changes.
+
+    `first_revision` is the oldest at which exports are kept; nothing up to `pruned_revision` can be followed any more.
+    """
+
+    revision: int
+    next_key: int
+    mirror_epoch: int
+    incarnation: str
+    first_revision: int
+    pruned_revision: int
+
+
+class Stored(NamedTuple):
+    """A record with its line; `raw` is None for a tombstone, `loaded` is the record if it was read already."""
+
+    row: RecordRow
+    raw: bytes | None
+    loaded: Record | None = None
+
+    @property
+    def record(self) -> Record:
+        """The record of a living row."""
+        return load(self.raw or b"") if self.loaded is None else self.loaded
+
+    def as_candidate(self) -> Candidate:
+        """The record as the core knows it."""
+        return Candidate(self.row.key, self.raw or b"", self.row.revision, self.loaded)
+
+
+def record_row(key: int, file: File, columns: Columns, **more: Any) -> RecordRow:
+    """The row of a living record; `more` are the fields that the line does not tell."""
+    c = columns
+    return RecordRow(
+        key=key,
+        file=int(file),
+        id=c.id,
+        status=c.status,
+        task_type=c.task_type,
+        model_name=c.model_name,
+        source=c.source,
+        benchmark_run_id=c.benchmark_run_id,
+        failure_category=c.failure_category,
+        label=c.label,
+        task_id=c.task_id,
+        quality_score=c.quality_score,
+        recorded_at=c.timestamp,
+        queued=int(file is File.CANDIDATES and c.status == Status.NEEDS_REVIEW),
+        **more,
+    )
+
+
+def example_row(row: RecordRow, shard_hash: int, encoded: bytes) -> ExampleRow:
+    """The open example of an exported record."""
+    return ExampleRow(
+        key=row.key,
+        approved_revision=row.revision,
+        removed_revision=NEVER,
+        id=row.id,
+        shard_hash=shard_hash,
+        task_type=row.task_type,
+        model_name=row.model_name,
+        source=row.source,
+        benchmark_run_id=row.benchmark_run_id,
+        failure_category=row.failure_category,
+        label=row.label,
+        task_id=row.task_id,
+        quality_score=row.quality_score,
+        prompt_digest=row.prompt_digest,
+        encoded=encoded,
+    )
+
+
+def selected(kind: Any, prefix: str = "") -> str:
+    """The columns of a row type, for a SELECT; `prefix` is the table's alias with its dot."""
+    return ", ".join(f"{prefix}{name}" for name in kind._fields)

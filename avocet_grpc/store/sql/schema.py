@@ -1,0 +1,72 @@
+"""The tables of the ledger, version 4: records, and nothing of files.
+
+Lines and encoded examples stay out of what queries scan. Partial indexes are used only by queries that repeat their
+WHERE, which `tests/store/test_query_plans.py` checks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from avocet_grpc.store.sql.dialect import Dialect
+
+VERSION = 4
+
+TABLES = (
+    "CREATE TABLE meta (name {text} PRIMARY KEY, value BIGINT NOT NULL)",
+    """CREATE TABLE head (revision BIGINT NOT NULL, next_key BIGINT NOT NULL, mirror_epoch BIGINT NOT NULL,
+        incarnation {text} NOT NULL, first_revision BIGINT NOT NULL, pruned_revision BIGINT NOT NULL)""",
+    """CREATE TABLE records (
+        key {row_number}, file INTEGER NOT NULL, id {text} NOT NULL, status {text}, task_type {text},
+        model_name {text}, source {text}, benchmark_run_id {text}, failure_category {text}, label {text},
+        task_id {text}, quality_score DOUBLE PRECISION, recorded_at {text}, prompt_digest {blob},
+        queued INTEGER NOT NULL, exported INTEGER NOT NULL, revision BIGINT NOT NULL, made_by INTEGER NOT NULL,
+        digest {blob}, removed_revision BIGINT NOT NULL)""",
+    "CREATE TABLE bodies (key {row_number}, raw {blob} NOT NULL)",
+    """CREATE TABLE examples (
+        number {row_number}, key BIGINT NOT NULL, approved_revision BIGINT NOT NULL, removed_revision BIGINT NOT NULL,
+        id {text} NOT NULL, shard_hash BIGINT NOT NULL, task_type {text}, model_name {text}, source {text},
+        benchmark_run_id {text}, failure_category {text}, label {text}, task_id {text},
+        quality_score DOUBLE PRECISION, prompt_digest {blob}, encoded {blob} NOT NULL)""",
+    """CREATE TABLE past (
+        id {text} NOT NULL, file INTEGER NOT NULL, digest {blob} NOT NULL, revision BIGINT NOT NULL,
+        made_by INTEGER NOT NULL, PRIMARY KEY (id, file, digest)){clustered}""",
+    """CREATE TABLE history (
+        number {row_number}, revision BIGINT NOT NULL, file INTEGER NOT NULL, id {text} NOT NULL,
+        action {text} NOT NULL, actor {text} NOT NULL, at {text} NOT NULL, status_before {text}, status_after {text},
+        change {text}, made_by INTEGER NOT NULL)""",
+    """CREATE TABLE requests (
+        principal {text} NOT NULL, request_id {text} NOT NULL, digest {blob} NOT NULL, answer {text} NOT NULL,
+        at BIGINT NOT NULL, PRIMARY KEY (request_id, principal))""",
+    """CREATE TABLE counters (
+        name {text} NOT NULL, value {text} NOT NULL, n BIGINT NOT NULL, PRIMARY KEY (name, value)){clustered}""",
+    """CREATE TABLE reports (
+        file INTEGER PRIMARY KEY, level_revision BIGINT NOT NULL, level_key BIGINT NOT NULL, malformed BIGINT NOT NULL,
+        duplicate_ids BIGINT NOT NULL, pending BIGINT NOT NULL, behind_since DOUBLE PRECISION NOT NULL,
+        clean INTEGER NOT NULL)""",
+    "CREATE UNIQUE INDEX records_by_id ON records (id, file)",
+)
+
+LATE_INDEXES = {
+    "records_changed": "CREATE INDEX records_changed ON records (file, revision, key)",
+    "records_by_prompt": (
+        "CREATE INDEX records_by_prompt ON records (prompt_digest) WHERE file = 0 AND prompt_digest IS NOT NULL"
+    ),
+    "queue_by_key": "CREATE INDEX queue_by_key ON records (key) WHERE queued = 1",
+    "queue_by_time": "CREATE INDEX queue_by_time ON records (recorded_at, key) WHERE queued = 1",
+    "queue_by_quality": "CREATE INDEX queue_by_quality ON records (quality_score, key) WHERE queued = 1",
+    "examples_by_key": (
+        "CREATE INDEX examples_by_key ON examples (key, approved_revision, removed_revision, shard_hash)"
+    ),
+    "history_by_id": "CREATE INDEX history_by_id ON history (id, number)",
+    "history_by_revision": "CREATE INDEX history_by_revision ON history (revision, number)",
+}
+"""Those that a large load does without until its end."""
+
+
+def statements(dialect: Dialect) -> Iterator[str]:
+    """What makes an empty ledger."""
+    for statement in (*TABLES, *LATE_INDEXES.values()):
+        yield statement.format(
+            text=dialect.text, blob=dialect.blob, row_number=dialect.row_number, clustered=dialect.clustered
+        )

@@ -1,0 +1,359 @@
+"""What one work reads and changes."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection
+
+from avocet_grpc.core.export import is_exportable, shard_hash
+from avocet_grpc.core.forms import prompt_digest
+from avocet_grpc.core.model import (
+    Candidate,
+    CandidateFilter,
+    ExportBatch,
+    ExportSelection,
+    File,
+    Order,
+    ParsedLine,
+    Position,
+    QueueItem,
+    Record,
+    Source,
+    Stats,
+)
+from avocet_grpc.core.ports.ledger import HistoryCursor, HistoryEntry, Remembered
+from avocet_grpc.core.ports.mirror import Changed, FileReport
+from avocet_grpc.core.record import content_of, record_in
+from avocet_grpc.store.sql.dialect import Session
+from avocet_grpc.store.sql.exports import ExportQueries
+from avocet_grpc.store.sql.feed import is_known
+from avocet_grpc.store.sql.pending import Pending, Place
+from avocet_grpc.store.sql.queries import Queries
+from avocet_grpc.store.sql.rows import (
+    HeadRow,
+    HistoryRow,
+    PastRow,
+    RecordRow,
+    ReportRow,
+    Stored,
+    example_row,
+    record_row,
+)
+
+Encode = Callable[[Record, int], bytes]
+"""A record and the revision of its approval as the bytes of a training example."""
+
+MOST_WAITING = 1_000
+"""Changed records that may wait to be written."""
+
+
+class SqlReader:
+    """Implements `core.ports.ledger.Reader` on one session."""
+
+    def __init__(self, session: Session) -> None:
+        self.queries = Queries(session)
+        self.exports = ExportQueries(session, self.queries)
+
+    def revision(self) -> int:
+        return self.queries.head().revision
+
+    def first_revision(self) -> int:
+        return self.queries.head().first_revision
+
+    def candidate(self, id: str) -> Candidate | None:
+        return self.queries.candidate(id)
+
+    def queue(
+        self, filter: CandidateFilter, order: Order, after: Position | None, offset: int, limit: int
+    ) -> list[QueueItem]:
+        return self.queries.queue(filter, order, after, offset, limit)
+
+    def queue_total(self, filter: CandidateFilter) -> int:
+        return self.queries.queue_total(filter)
+
+    def stats(self, filter: CandidateFilter) -> Stats:
+        return self.queries.stats(filter)
+
+    def known_run_ids(self, run_ids: Collection[str]) -> set[str]:
+        return self.queries.known_run_ids(run_ids)
+
+    def export_batch(
+        self, selection: ExportSelection, after_key: int, limit: int, max_bytes: int, *, about: bool = False
+    ) -> ExportBatch | None:
+        return self.exports.export_batch(selection, after_key, limit, max_bytes)
+
+    def export_total(self, selection: ExportSelection, after_key: int) -> int:
+        return self.exports.export_total(selection, after_key)
+
+    def history(self, id: str) -> list[HistoryEntry]:
+        return self.queries.history(id)
+
+    def history_after(self, after: HistoryCursor, limit: int) -> list[HistoryEntry]:
+        return self.queries.history_after(after, limit)
+
+
+class SqlTransaction:
+    """Implements `core.ports.ledger.Transaction`, and what the mirror's commands need beside it.
+
+    Changes wait in memory behind those of the earlier works of the same commit. What the database alone can answer, it
+    answers once all of them are written, behind a savepoint.
+    """
+
+    def __init__(self, session: Session, head: HeadRow, encode: Encode, earlier: Pending) -> None:
+        self._session, self._encode = session, encode
+        self._earlier, self._own = earlier, Pending()
+        self._reader = SqlReader(session)
+        self._saved = False
+        self._revision = head.revision
+        self._prompts: tuple[object, bytes | None] = (None, None)
+        self.head = head
+
+    def keep(self) -> HeadRow:
+        """The work is done: its changes go in with the others'. Returns the head after it."""
+        if self._saved:
+            self._session.execute("RELEASE SAVEPOINT work")
+        self._earlier.take(self._own)
+        return self.head
+
+    def undo(self) -> None:
+        """The work was refused: nothing of it stays."""
+        if self._saved:
+            self._session.execute("ROLLBACK TO SAVEPOINT work")
+            self._session.execute("RELEASE SAVEPOINT work")
+
+    def revision(self) -> int:
+        return self._revision
+
+    def first_revision(self) -> int:
+        return self.head.first_revision
+
+    def new_revision(self) -> int:
+        if self.head.revision == self._revision:
+            self.head = self.head._replace(revision=self._revision + 1)
+        return self.head.revision
+
+    def candidate(self, id: str) -> Candidate | None:
+        stored = self.stored(File.CANDIDATES, id)
+        if stored is None or not stored.row.lives:
+            return None
+        if stored.loaded is None:
+            stored = stored._replace(loaded=stored.record)
+            self._own.stored[File.CANDIDATES, id] = stored
+        return stored.as_candidate()
+
+    def history(self, id: str) -> list[HistoryEntry]:
+        waiting = [row for pending in (self._own, self._earlier) for row in reversed(pending.history) if row.id == id]
+        return [_entry(row) for row in waiting] + self._reader.history(id)
+
+    def history_after(self, after: HistoryCursor, limit: int) -> list[HistoryEntry]:
+        return self.written().history_after(after, limit)
+
+    def remembered(self, principal: str, request_id: str) -> Remembered | None:
+        for pending in (self._own, self._earlier):
+            if (found := pending.requests.get((principal, request_id))) is not None:
+                return found[0]
+        return self._reader.queries.remembered(principal, request_id)
+
+    def queue(
+        self, filter: CandidateFilter, order: Order, after: Position | None, offset: int, limit: int
+    ) -> list[QueueItem]:
+        return self.written().queue(filter, order, after, offset, limit)
+
+    def queue_total(self, filter: CandidateFilter) -> int:
+        return self.written().queue_total(filter)
+
+    def stats(self, filter: CandidateFilter) -> Stats:
+        return self.written().stats(filter)
+
+    def known_run_ids(self, run_ids: Collection[str]) -> set[str]:
+        return self.written().known_run_ids(run_ids)
+
+    def export_batch(
+        self, selection: ExportSelection, after_key: int, limit: int, max_bytes: int, *, about: bool = False
+    ) -> ExportBatch | None:
+        return self.written().export_batch(selection, after_key, limit, max_bytes)
+
+    def export_total(self, selection: ExportSelection, after_key: int) -> int:
+        return self.written().export_total(selection, after_key)
+
+    def written(self) -> SqlReader:
+        """The database with all that waits to be written."""
+        if not self._saved:
+            self._earlier.flush(self._session)
+            self._earlier.write_counts(self._session)
+            self._session.execute("SAVEPOINT work")
+            self._saved = True
+        self._own.flush(self._session)
+        self._own.write_counts(self._session)
+        return self._reader
+
+    def stored(self, file: File, id: str) -> Stored | None:
+        """The record of the id in the file, or its tombstone; None if the ledger never had one."""
+        place = (int(file), id)
+        for pending in (self._own, self._earlier):
+            if place in pending.stored:
+                return pending.stored[place]
+        seen: dict[Place, Stored | None] = {(0, id): None, (1, id): None}
+        seen |= {(found.row.file, id): found for found in self._reader.queries.stored(id)}
+        for known, found in seen.items():
+            if known not in self._earlier.stored:
+                self._own.stored.setdefault(known, found)
+        return self._own.stored[place]
+
+    def put(self, file: File, line: ParsedLine, source: Source = Source.SERVICE, *, anew: bool = False) -> int:
+        """See the port. `source` says who wrote the line; `anew` gives an existing record a new key."""
+        if line.columns is None:
+            raise ValueError("a malformed line is not a record")
+        record, was = record_in(line), self._read(file, line.columns.id)
+        replaces = was is not None and was.row.lives
+        row = record_row(
+            was.row.key if was is not None and replaces and not anew else self._take_key(),
+            file,
+            line.columns,
+            prompt_digest=self._prompt_digest(record, was),
+            exported=int(file is File.APPROVED and is_exportable(record)),
+            revision=self.new_revision(),
+            made_by=int(source),
+            digest=content_of(line),
+            removed_revision=was.row.removed_revision if was is not None else 0,
+        )
+        if was is not None and replaces:
+            self._retire(was, row.digest)
+        self._own.count(row, +1)
+        if row.exported:
+            encoded = self._encode(record, row.revision)
+            self._own.open_example(example_row(row, shard_hash(row.id), encoded))
+        self._change(row, line.raw, record)
+        return row.key
+
+    def remove(self, file: File, id: str, source: Source = Source.SERVICE) -> None:
+        """See the port. `source` says who removed it."""
+        was = self._read(file, id)
+        if was is None:
+            return
+        revision = self.new_revision()
+        if was.row.lives:
+            self._retire(was, None)
+        row = was.row._replace(
+            queued=0, exported=0, revision=revision, made_by=int(source), digest=None, removed_revision=revision
+        )
+        self._change(row, None, None)
+
+    def respell(self, file: File, line: ParsedLine) -> None:
+        """Other bytes for the content that the record has; no new revision."""
+        if line.columns is None or (was := self._read(file, line.columns.id)) is None:
+            raise ValueError("there is no record to spell in another way")
+        self._change(was.row, line.raw, None)
+
+    def standing(self, file: File, id: str) -> Changed | None:
+        """The record of the id as the mirror knows it, or its tombstone; None if the ledger never had one."""
+        if (stored := self.stored(file, id)) is None:
+            return None
+        row = stored.row
+        return Changed(row.id, row.key, row.revision, Source(row.made_by), stored.raw, row.digest, row.removed_revision)
+
+    def knows(self, file: File, line: ParsedLine) -> bool:
+        """Whether the line's content was the record's before, was overruled, or was removed."""
+        if line.columns is None:
+            return False
+        id, digest = line.columns.id, content_of(line)
+        if any((id, int(file), digest) in pending.past for pending in (self._own, self._earlier)):
+            return True
+        return is_known(self._session, file, id, digest)
+
+    def know(self, file: File, line: ParsedLine) -> None:
+        """The line's content counts as a past version of its record from now on."""
+        if line.columns is not None:
+            self._own.add_past(
+                PastRow(line.columns.id, int(file), content_of(line), self.new_revision(), int(Source.EXTERNAL))
+            )
+
+    def set_report(self, file: File, report: FileReport) -> None:
+        """What the mirror tells of a file, in place of what it told before."""
+        self.written()
+        self._session.execute("DELETE FROM reports WHERE file = :file", {"file": int(file)})
+        row = ReportRow(
+            file=int(file),
+            level_revision=report.level.revision,
+            level_key=report.level.key,
+            malformed=report.malformed,
+            duplicate_ids=report.duplicate_ids,
+            pending=report.pending,
+            behind_since=report.behind_since,
+            clean=int(report.clean),
+        )
+        self._session.insert("reports", [row])
+
+    def note(self, entry: HistoryEntry) -> None:
+        e = entry
+        self._own.history.append(
+            HistoryRow(
+                revision=e.revision,
+                file=int(e.file),
+                id=e.id,
+                action=str(e.action),
+                actor=e.actor,
+                at=e.at,
+                status_before=e.status_before,
+                status_after=e.status_after,
+                change=e.change,
+                made_by=int(e.source),
+            )
+        )
+
+    def remember(self, principal: str, request_id: str, remembered: Remembered) -> None:
+        self._own.requests[principal, request_id] = (remembered, int(time.time()))
+
+    def _read(self, file: File, id: str) -> Stored | None:
+        """`stored`, and note it as read by this work."""
+        place = (int(file), id)
+        self._own.stored[place] = found = self.stored(file, id)
+        return found
+
+    def _change(self, row: RecordRow, raw: bytes | None, loaded: Record | None) -> None:
+        self._own.change((row.file, row.id), Stored(row, raw, loaded))
+        if len(self._own) >= MOST_WAITING:
+            self.written()
+            self._own.stored.clear()
+
+    def _take_key(self) -> int:
+        key = self.head.next_key
+        self.head = self.head._replace(next_key=key + 1)
+        return key
+
+    def _retire(self, was: Stored, digest: bytes | None) -> None:
+        """The record as it was is past from this revision on; `digest` is of what takes its place."""
+        row = was.row
+        self._own.count(row, -1)
+        if row.exported:
+            self._own.close_example(row, self.new_revision())
+        if row.digest is not None and row.digest != digest:
+            self._own.add_past(PastRow(row.id, row.file, row.digest, self.new_revision(), row.made_by))
+
+    def _prompt_digest(self, record: Record, was: Stored | None) -> bytes | None:
+        """Worked out once for a prompt: a decision leaves it alone, and both files get the same."""
+        prompt = record.get("prompt_messages")
+        if prompt is None:
+            return None
+        if was is not None and was.loaded is not None and was.loaded.get("prompt_messages") is prompt:
+            return was.row.prompt_digest
+        known, digest = self._prompts
+        if known is not prompt:
+            digest = prompt_digest(record)
+            self._prompts = (prompt, digest)
+        return digest
+
+
+def _entry(row: HistoryRow) -> HistoryEntry:
+    return HistoryEntry(
+        revision=row.revision,
+        file=File(row.file),
+        id=row.id,
+        action=row.action,
+        actor=row.actor,
+        at=row.at,
+        status_after=row.status_after,
+        change=row.change,
+        status_before=row.status_before,
+        source=Source(row.made_by),
+    )

@@ -1,0 +1,254 @@
+"""SqliteLedger: the ledger in one SQLite database, for any number of processes on one machine."""
+
+from __future__ import annotations
+
+import contextlib
+import queue
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
+from typing import TypeVar
+
+from avocet_grpc.core.observer import Observer
+from avocet_grpc.core.ports.ledger import Reader, Transaction
+from avocet_grpc.layout import DataDirectory
+from avocet_grpc.store.sql.group import SET_HEAD, Group
+from avocet_grpc.store.sql.loading import Load
+from avocet_grpc.store.sql.mirror import SqlMirrorLedger
+from avocet_grpc.store.sql.queries import Queries
+from avocet_grpc.store.sql.transaction import Encode, SqlReader
+from avocet_grpc.store.sqlite import opening
+from avocet_grpc.store.sqlite.condition import Condition
+from avocet_grpc.store.sqlite.failure import may_go_on
+from avocet_grpc.store.sqlite.floor import RevisionFloor
+from avocet_grpc.store.sqlite.integrity import refuse_if_damaged, refuse_if_inconsistent, unusable
+from avocet_grpc.store.sqlite.seal import close_seal
+from avocet_grpc.store.sqlite.session import LOADING_CACHE_KB, WRITER_CACHE_KB, SqliteSession, connect
+from avocet_grpc.store.sqlite.turns import Presence, Turns
+from avocet_grpc.store.sqlite.writer import Writer, roll_back
+
+T = TypeVar("T")
+
+WAITING = 10_000
+
+
+class SqliteLedger:
+    """Implements `core.ports.ledger.Ledger` below a data directory; None keeps it in memory.
+
+    Several processes may open one ledger: a commit is visible to all of them once it is answered. The first one checks
+    it, makes it or upgrades it; the last one that closes it seals it. `encode` gives an example's bytes, `waiting` is
+    how many groups of changes may wait, `clock` gives Unix time in seconds.
+
+    Raises LedgerUnusable if the file is damaged or of another version, StorageFull, or OSError.
+    """
+
+    def __init__(
+        self,
+        directory: DataDirectory | None,
+        encode: Encode,
+        *,
+        waiting: int = WAITING,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._path = None if directory is None else directory.ledger
+        self._floor = RevisionFloor(None if directory is None else directory.root)
+        self._condition = Condition(self._path)
+        self._readers: queue.LifoQueue[sqlite3.Connection] = queue.LifoQueue()
+        self._memory_lock = threading.RLock() if self._path is None else None
+        self._presence: Presence | None = None
+        self._turns: Turns | None = None
+        if self._path is not None:
+            self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._presence, self._turns = Presence(self._path), Turns(self._path)
+        try:
+            self._db = self._opened(clock)
+        except BaseException:
+            self._let_go()
+            raise
+        self._writer = Writer(self._db, self._path, encode, turn=self._turn, condition=self._condition, waiting=waiting)
+        self._encode = encode
+        self.on_commit(lambda: self._floor.run_ahead_of(self._writer.revision))
+
+    @property
+    def observer(self) -> Observer:
+        """Told of each commit."""
+        return self._writer.observer
+
+    @observer.setter
+    def observer(self, observer: Observer) -> None:
+        self._writer.observer = observer
+
+    def read(self, work: Callable[[Reader], T]) -> T:
+        """See the port."""
+        with self.session() as session:
+            return work(SqlReader(session))
+
+    def write(self, work: Callable[[Transaction], T]) -> Future[T]:
+        """See the port."""
+        future: Future[T] = self._writer.queue(Group((work,), one=True))
+        return future
+
+    def write_all(self, works: Sequence[Callable[[Transaction], T]]) -> Future[list[T | Exception]]:
+        """See the port."""
+        future: Future[list[T | Exception]] = self._writer.queue(Group(works, one=False))
+        return future
+
+    def on_commit(self, listener: Callable[[], None]) -> None:
+        """See the port."""
+        self._writer.on_commit(listener)
+
+    def on_failure(self, listener: Callable[[], None]) -> None:
+        """See the port."""
+        self._condition.on_failure(listener)
+
+    def on_full(self, listener: Callable[[], None]) -> None:
+        """See the port."""
+        self._condition.on_full(listener)
+
+    @contextlib.contextmanager
+    def session(self) -> Iterator[SqliteSession]:
+        """One consistent view of the ledger. Raises StorageFailed, or Overloaded.
+
+        In memory nobody else can use the ledger meanwhile, so nothing must be written inside.
+        """
+        try:
+            with self._reader() as connection:
+                connection.execute("BEGIN")
+                try:
+                    yield SqliteSession(connection)
+                finally:
+                    if connection.in_transaction:
+                        connection.execute("COMMIT")
+        except sqlite3.Error as error:
+            failure = self._condition.judge(error)
+            if failure is None:
+                raise
+            raise failure from error
+
+    @contextlib.contextmanager
+    def loading(self) -> Iterator[Load]:
+        """One large change that the caller makes step by step; committed at the end, undone by an error.
+
+        Raises StorageFull, StorageFailed or Overloaded.
+        """
+        self._condition.check()
+        try:
+            with self._turn_of_its_own() as connection:
+                session = SqliteSession(connection)
+                connection.execute("BEGIN IMMEDIATE")
+                try:
+                    load = Load(session, Queries(session).head(), self._encode)
+                    yield load
+                    session.execute(SET_HEAD, load.finish()._asdict())
+                    connection.execute("COMMIT")
+                except BaseException:
+                    roll_back(connection)
+                    raise
+        except sqlite3.Error as error:
+            failure = self._condition.judge(error)
+            if failure is None:
+                raise
+            self._condition.refused(failure)
+            raise failure from error
+        self._writer.committed()
+
+    def mirror(self) -> SqlMirrorLedger:
+        """The ledger as the mirror sees it: `core.ports.mirror.MirrorLedger`."""
+        return SqlMirrorLedger(self)
+
+    def close(self) -> None:
+        """See the port."""
+        self._writer.close()
+        if self._condition.failed:
+            # Closing would write what is left of the journal, which a failed storage must not be asked for again.
+            return
+        revision = SqliteSession(self._db).number("SELECT revision FROM head")
+        self._db.close()
+        while not self._readers.empty():
+            self._readers.get().close()
+        if self._presence is not None and self._path is not None and self._presence.is_alone():
+            self._floor.settle(revision)
+            # A journal that is left says that its last pages could not be copied.
+            if not self._path.with_name(f"{self._path.name}-wal").exists():
+                with contextlib.suppress(OSError):
+                    close_seal(self._path)
+        self._let_go()
+
+    def _opened(self, clock: Callable[[], float]) -> sqlite3.Connection:
+        """The writer's connection, to a ledger that is ready for use."""
+        path, presence = self._path, self._presence
+        if path is None or presence is None:
+            db = connect(None)
+            opening.prepare(db, self._floor, clock)
+            return db
+        alone = presence.is_alone()
+        if not alone:
+            presence.let_others_in()
+        sealed = refuse_if_damaged(path) if alone else True
+        try:
+            db = connect(path, cache_kb=WRITER_CACHE_KB)
+            if alone:
+                if not sealed:
+                    refuse_if_inconsistent(path, db)
+                opening.prepare(db, self._floor, clock)
+                self._empty_journal(db)
+        except sqlite3.Error as error:
+            raise unusable(path, error) from error
+        if alone:
+            self._floor.run_ahead_of(SqliteSession(db).number("SELECT revision FROM head"))
+            presence.let_others_in()
+        return db
+
+    def _empty_journal(self, db: sqlite3.Connection) -> None:
+        """A journal that a crash left is copied and emptied: it would grow with each start that ends so."""
+        try:
+            db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        except sqlite3.Error as error:
+            failure = self._condition.meaning(error)
+            if failure is None or not may_go_on(failure):
+                raise
+
+    @contextlib.contextmanager
+    def _turn(self) -> Iterator[None]:
+        if self._memory_lock is not None:
+            with self._memory_lock:
+                yield
+        elif self._turns is not None:
+            with self._turns.taken():
+                yield
+
+    @contextlib.contextmanager
+    def _turn_of_its_own(self) -> Iterator[sqlite3.Connection]:
+        """A connection that may write, beside the writer's."""
+        if self._path is None:
+            with self._turn():
+                yield self._db
+            return
+        turns = Turns(self._path)
+        try:
+            with turns.taken(), contextlib.closing(connect(self._path, cache_kb=LOADING_CACHE_KB)) as connection:
+                yield connection
+        finally:
+            turns.close()
+
+    @contextlib.contextmanager
+    def _reader(self) -> Iterator[sqlite3.Connection]:
+        if self._memory_lock is not None:
+            with self._memory_lock:
+                yield self._db
+            return
+        try:
+            connection = self._readers.get_nowait()
+        except queue.Empty:
+            connection = connect(self._path)
+        try:
+            yield connection
+        finally:
+            self._readers.put(connection)
+
+    def _let_go(self) -> None:
+        for lock in (self._presence, self._turns):
+            if lock is not None:
+                lock.close()

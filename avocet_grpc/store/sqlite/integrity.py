@@ -1,0 +1,153 @@
+"""Whether the ledger is what the service wrote: a quick look at each start, and a thorough one for `verify`."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from avocet_grpc.core.errors import StorageFull
+from avocet_grpc.core.model import File
+from avocet_grpc.core.record import content_digest, load
+from avocet_grpc.store.sql.queries import (
+    BY_RUN,
+    COUNTED,
+    EXPORT_READY,
+    LEFT_OUT_IF_UNKNOWN,
+    QUEUED,
+    STORED,
+    UNKNOWN,
+    as_stored,
+)
+from avocet_grpc.store.sql.rows import NEVER, CounterRow, RecordRow
+from avocet_grpc.store.sqlite.failure import meaning
+from avocet_grpc.store.sqlite.seal import SealBroken, break_seal, is_sealed
+from avocet_grpc.store.sqlite.session import SqliteSession
+
+SHOWN = 5
+
+
+class LedgerUnusable(Exception):
+    """The ledger cannot be used; the text says what is wrong and what to do."""
+
+
+class LedgerDamaged(LedgerUnusable):
+    """The ledger is not what the service wrote."""
+
+    def __init__(self, path: Path, problem: str) -> None:
+        super().__init__(
+            f"the ledger is damaged: {problem}; nothing was changed. Restore it from a backup, or make it again from"
+            f" the shared files: avocet-grpc rebuild --data-dir {path.parent.parent}"
+        )
+
+
+def refuse_if_damaged(path: Path) -> bool:
+    """Look at the files of a ledger before they are opened. Returns whether a clean stop's seal vouched for them.
+
+    Raises LedgerDamaged.
+    """
+    if not path.exists():
+        if any(path.with_name(path.name + suffix).exists() for suffix in ("-wal", "-seal")):
+            raise LedgerDamaged(path, f"{path.name} is missing, and files that belong to it are there")
+        return True
+    if not is_sealed(path):
+        return False
+    try:
+        break_seal(path)
+    except SealBroken:
+        raise LedgerDamaged(path, "it is not what the last clean stop left") from None
+    return True
+
+
+def refuse_if_inconsistent(path: Path, connection: sqlite3.Connection) -> None:
+    """After a stop that was not clean: SQLite's own quick check, some seconds for 2 GB. Raises LedgerDamaged."""
+    problems = [text for (text,) in connection.execute(f"PRAGMA quick_check({SHOWN})") if text != "ok"]
+    if problems:
+        raise LedgerDamaged(path, problems[0].splitlines()[-1])
+
+
+def unusable(path: Path | None, error: sqlite3.Error) -> Exception:
+    """What it means that the ledger at `path` cannot be opened."""
+    known = meaning(error, path)
+    if isinstance(known, StorageFull) or path is None:
+        return known or error
+    return LedgerDamaged(path, str(error))
+
+
+def damage(connection: sqlite3.Connection) -> Iterator[str]:
+    """All that is wrong with a ledger: its structure, each record's content, the counters and the examples. Reads all
+    of it. Raises sqlite3.DatabaseError if it cannot be read."""
+    checked = connection.execute(f"PRAGMA integrity_check({SHOWN})")
+    structure = [line for (text,) in checked for line in text.splitlines() if line != "ok" and "***" not in line]
+    yield from structure[:SHOWN]
+    if not structure:
+        session = SqliteSession(connection)
+        counted: Counter[tuple[str, str]] = Counter()
+        yield from _wrong_records(session, counted)
+        yield from _wrong_examples(session, counted)
+        yield from _wrong_counts(session, counted)
+
+
+def _wrong_records(session: SqliteSession, counted: Counter[tuple[str, str]]) -> Iterator[str]:
+    """Also counts the records as the counters do."""
+    for stored in map(as_stored, session.each(tuple, STORED)):
+        row = stored.row
+        if row.lives != (stored.raw is not None):
+            yield f"record {row.key} ({row.id}) has {'no' if row.lives else 'still a'} line"
+        elif stored.raw is not None and _content(stored.raw) != row.digest:
+            yield f"the content of record {row.key} ({row.id}) is not what was stored"
+        if row.lives and row.file == File.CANDIDATES:
+            counted.update(_counters_of(row))
+
+
+def _content(raw: bytes) -> bytes | None:
+    try:
+        return content_digest(load(raw))
+    except ValueError:
+        return None
+
+
+def _counters_of(row: RecordRow) -> Iterator[tuple[str, str]]:
+    if row.queued:
+        yield QUEUED, ""
+    if row.benchmark_run_id is not None:
+        yield BY_RUN, row.benchmark_run_id
+    for name, column in COUNTED.items():
+        value = getattr(row, column)
+        if value is not None or name not in LEFT_OUT_IF_UNKNOWN:
+            yield name, UNKNOWN if value is None else value
+
+
+class _Open(NamedTuple):
+    key: int
+    id: str
+    exported: int | None
+
+
+def _wrong_examples(session: SqliteSession, counted: Counter[tuple[str, str]]) -> Iterator[str]:
+    """Each exported record has one open example, and no other record has any."""
+    query = (
+        "SELECT e.key, e.id, r.exported FROM examples e LEFT JOIN records r ON r.key = e.key"
+        " WHERE e.removed_revision = :never"
+    )
+    found = set[int]()
+    for example in session.each(_Open, query, {"never": NEVER}):
+        counted[EXPORT_READY, ""] += 1
+        if not example.exported:
+            yield f"record {example.key} ({example.id}) is exported and should not be"
+        elif example.key in found:
+            yield f"record {example.key} ({example.id}) is exported twice"
+        found.add(example.key)
+    for record in session.each(_Open, "SELECT key, id, exported FROM records WHERE exported = 1"):
+        if record.key not in found:
+            yield f"record {record.key} ({record.id}) is not exported and should be"
+
+
+def _wrong_counts(session: SqliteSession, counted: Counter[tuple[str, str]]) -> Iterator[str]:
+    query = "SELECT name, value, n FROM counters WHERE n <> 0"
+    stored = {(row.name, row.value): row.n for row in session.each(CounterRow, query)}
+    for name, value in sorted(stored.keys() | {known for known, n in counted.items() if n}):
+        if stored.get((name, value), 0) != counted[name, value]:
+            yield f"the counter {name} {value} says {stored.get((name, value), 0)}, there are {counted[name, value]}"

@@ -1,0 +1,75 @@
+"""What an opened database must be before it is used: made, of this version, and no older than others have seen it."""
+
+from __future__ import annotations
+
+import secrets
+import sqlite3
+from collections.abc import Callable
+
+from avocet_grpc.store.sql import schema
+from avocet_grpc.store.sql.group import SET_HEAD
+from avocet_grpc.store.sql.queries import Queries
+from avocet_grpc.store.sql.rows import HeadRow
+from avocet_grpc.store.sqlite.floor import AHEAD, RevisionFloor, begins_at
+from avocet_grpc.store.sqlite.integrity import LedgerUnusable
+from avocet_grpc.store.sqlite.session import SQLITE, SqliteSession
+
+RESTORED = "restored"
+"""The row of `meta` by which a copy is known: the revisions that the original gave after it must not come again."""
+
+Clock = Callable[[], float]
+
+
+def version_of(connection: sqlite3.Connection) -> int | None:
+    """The schema's version; None if the database is empty. Raises LedgerUnusable if it is no ledger."""
+    if not connection.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone():
+        return None
+    row = connection.execute("SELECT value FROM meta WHERE name = 'schema_version'").fetchone()
+    if row is None:
+        raise LedgerUnusable("the ledger has no version; restore it from a backup, or run avocet-grpc rebuild")
+    return int(row[0])
+
+
+def make(connection: sqlite3.Connection, revision: int) -> None:
+    """Make an empty ledger that begins at this revision. Raises sqlite3.Error."""
+    connection.execute("BEGIN IMMEDIATE")
+    for statement in schema.statements(SQLITE):
+        connection.execute(statement)
+    session = SqliteSession(connection)
+    connection.execute("INSERT INTO meta (name, value) VALUES ('schema_version', ?)", (schema.VERSION,))
+    session.insert("head", [HeadRow(revision, 1, 0, new_incarnation(), revision, 0)])
+    connection.execute("COMMIT")
+
+
+def prepare(connection: sqlite3.Connection, floor: RevisionFloor, clock: Clock) -> None:
+    """Make the ledger if there is none, and start a restored one. Only who is alone may do it.
+
+    Raises LedgerUnusable, sqlite3.Error.
+    """
+    version = version_of(connection)
+    if version is None:
+        make(connection, begins_at(clock(), floor.read()))
+    elif version != schema.VERSION:
+        problem = "the ledger is of another version of the service; use that one, or run avocet-grpc rebuild"
+        raise LedgerUnusable(problem)
+    _start_if_restored(connection, floor, clock)
+
+
+def new_incarnation() -> str:
+    """A name for one life of a ledger: a restored copy lives another one."""
+    return secrets.token_hex(16)
+
+
+def _start_if_restored(connection: sqlite3.Connection, floor: RevisionFloor, clock: Clock) -> None:
+    """Others have seen revisions of the original that came after the copy was made: they never come again."""
+    session = SqliteSession(connection)
+    head = Queries(session).head()
+    marked = connection.execute("SELECT 1 FROM meta WHERE name = ?", (RESTORED,)).fetchone() is not None
+    # Without a mark it was copied by hand: a floor that runs ahead is not that far off.
+    if not marked and floor.read() <= head.revision + 2 * AHEAD:
+        return
+    revision = begins_at(clock(), floor.read(), head.revision + 1)
+    connection.execute("BEGIN IMMEDIATE")
+    session.execute(SET_HEAD, head._replace(revision=revision, incarnation=new_incarnation())._asdict())
+    connection.execute("DELETE FROM meta WHERE name = ?", (RESTORED,))
+    connection.execute("COMMIT")

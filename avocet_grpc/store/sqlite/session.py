@@ -1,0 +1,101 @@
+"""A SQLite connection as the shared statements use it."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from avocet_grpc.store.sql.dialect import NOTHING, Dialect, Row
+
+SQLITE = Dialect(
+    blob="BLOB",
+    text="TEXT",
+    row_number="INTEGER PRIMARY KEY",
+    clustered=" WITHOUT ROWID",
+    scan=" NOT INDEXED",
+    joined_lines="CAST(group_concat({0} || char(10), '') AS BLOB)",
+    joined_bytes="CAST(group_concat({0}, '') AS BLOB)",
+)
+
+JOURNAL_BYTES = 64 * 1024 * 1024
+# SQLite would not tell of a failure in an automatic checkpoint, and try it again.
+DURABLE = (
+    "journal_mode = WAL",
+    "wal_autocheckpoint = 0",
+    f"journal_size_limit = {JOURNAL_BYTES}",
+    "synchronous = FULL",
+)
+QUICK = ("journal_mode = MEMORY", "synchronous = OFF")
+"""For a database that is thrown away unless it is completed."""
+
+# Enough for the inner pages of a large ledger; the operating system has the others. Larger ones fill for hours, which
+# looks like a leak.
+WRITER_CACHE_KB = 8 * 1024
+READER_CACHE_KB = 1024
+LOADING_CACHE_KB = 64 * 1024
+
+MOST_ROWS = 64
+"""Rows a statement; few different lengths, so that prepared statements are found again."""
+BUSY_S = 30.0
+
+
+def connect(
+    path: Path | None, settings: Sequence[str] = DURABLE, cache_kb: int = READER_CACHE_KB
+) -> sqlite3.Connection:
+    """Open the database at `path`; None opens one in memory. Raises sqlite3.Error."""
+    db = sqlite3.connect(
+        ":memory:" if path is None else str(path),
+        isolation_level=None,
+        check_same_thread=False,
+        cached_statements=256,
+        timeout=BUSY_S,
+    )
+    for pragma in (*(settings if path is not None else ()), f"cache_size = -{cache_kb}"):
+        db.execute(f"PRAGMA {pragma}")
+    return db
+
+
+class SqliteSession:
+    """Implements `store.sql.dialect.Session`."""
+
+    dialect = SQLITE
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._db = connection
+
+    def each(self, kind: type[Row], sql: str, values: Mapping[str, Any] = NOTHING) -> Iterator[Row]:
+        return map(_maker(kind), self._db.execute(sql, values))
+
+    def all(self, kind: type[Row], sql: str, values: Mapping[str, Any] = NOTHING) -> list[Row]:
+        return [*map(_maker(kind), self._db.execute(sql, values))]
+
+    def one(self, kind: type[Row], sql: str, values: Mapping[str, Any] = NOTHING) -> Row | None:
+        row = self._db.execute(sql, values).fetchone()
+        return None if row is None else _maker(kind)(row)
+
+    def number(self, sql: str, values: Mapping[str, Any] = NOTHING) -> int:
+        number: int = self._db.execute(sql, values).fetchone()[0]
+        return number
+
+    def execute(self, sql: str, values: Mapping[str, Any] = NOTHING) -> int:
+        return self._db.execute(sql, values).rowcount
+
+    def insert(self, table: str, rows: Sequence[tuple[Any, ...]], on_conflict: str = "") -> None:
+        start = 0
+        while start < len(rows):
+            # Lengths are powers of two: 7 statements a table are prepared, and no more.
+            length = min(MOST_ROWS, 1 << (len(rows) - start).bit_length() - 1)
+            part = rows[start : start + length]
+            fields: Any = part[0]
+            one = f"({','.join('?' * len(fields))})"
+            self._db.execute(
+                f"INSERT INTO {table} ({', '.join(fields._fields)}) VALUES {','.join([one] * length)} {on_conflict}",
+                [value for row in part for value in row],
+            )
+            start += length
+
+
+def _maker(kind: Any) -> Any:
+    return kind if kind is tuple else kind._make

@@ -1,0 +1,60 @@
+"""Locks among the processes that have one ledger open.
+
+They are on files of their own beside the ledger, and each opening of a file holds its own: so they also work between
+two ledgers of one process. They end with the process, however it ends.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+
+class Turns:
+    """One commit at a time: the processes that wait get their turn in the order in which they came."""
+
+    def __init__(self, ledger: Path) -> None:
+        self._descriptor = _opened(ledger.with_name(f"{ledger.name}-turn"))
+
+    @contextlib.contextmanager
+    def taken(self) -> Iterator[None]:
+        """Hold the turn. SQLite's own lock makes those that wait try again and again, and starves some."""
+        fcntl.flock(self._descriptor, fcntl.LOCK_EX)
+        try:
+            yield
+        finally:
+            fcntl.flock(self._descriptor, fcntl.LOCK_UN)
+
+    def close(self) -> None:
+        """Let go of the file."""
+        os.close(self._descriptor)
+
+
+class Presence:
+    """Whether others have the ledger open: the first checks and upgrades it, the last seals it."""
+
+    def __init__(self, ledger: Path) -> None:
+        self._descriptor = _opened(ledger.with_name(f"{ledger.name}-open"))
+
+    def is_alone(self) -> bool:
+        """Keep others out, if nobody else has the ledger open. `let_others_in` ends it."""
+        try:
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True
+
+    def let_others_in(self) -> None:
+        """Be one of those that have the ledger open; waits for one that is alone."""
+        fcntl.flock(self._descriptor, fcntl.LOCK_SH)
+
+    def close(self) -> None:
+        """Be no longer one of them."""
+        os.close(self._descriptor)
+
+
+def _opened(path: Path) -> int:
+    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)

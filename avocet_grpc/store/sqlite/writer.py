@@ -1,0 +1,180 @@
+"""One thread that commits whatever waits."""
+
+from __future__ import annotations
+
+import queue
+import sqlite3
+import threading
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+from avocet_grpc.core.errors import Overloaded, StorageFailed, StorageFull
+from avocet_grpc.core.observer import SILENT, Observer
+from avocet_grpc.store.sql.group import Group, Run
+from avocet_grpc.store.sql.queries import Queries
+from avocet_grpc.store.sql.transaction import Encode
+from avocet_grpc.store.sqlite.condition import Condition
+from avocet_grpc.store.sqlite.failure import may_go_on
+from avocet_grpc.store.sqlite.session import JOURNAL_BYTES, SqliteSession
+from avocet_grpc.telemetry import failpoints
+
+BATCH = 256
+CHECKPOINT_CHANGES = 60_000
+"""Changed rows after which the journal is copied into the database."""
+FULL_PAUSE_S = 1.0
+
+Turn = Callable[[], AbstractContextManager[None]]
+
+
+class Writer:
+    """Takes groups of works, commits them and answers. `turn` keeps other writers of the ledger out meanwhile."""
+
+    def __init__(
+        self,
+        connection: sqlite3.Connection,
+        path: Path | None,
+        encode: Encode,
+        *,
+        turn: Turn,
+        condition: Condition,
+        waiting: int,
+    ) -> None:
+        self.observer: Observer = SILENT
+        self.revision = 0
+        self._db, self._session = connection, SqliteSession(connection)
+        self._path, self._encode, self._turn, self._condition, self._waiting = path, encode, turn, condition, waiting
+        self._groups: queue.SimpleQueue[Group | None] = queue.SimpleQueue()
+        self._listeners: list[Callable[[], None]] = []
+        self._closed = False
+        self._checkpoint = Checkpoint(connection, path, condition)
+        self._thread = threading.Thread(target=self._work, name="ledger-writer", daemon=True)
+        self._thread.start()
+
+    def on_commit(self, listener: Callable[[], None]) -> None:
+        """See `core.ports.ledger.Ledger`."""
+        self._listeners.append(listener)
+
+    def queue(self, group: Group) -> Any:
+        """Let the group wait for the next commit. Returns its future."""
+        if self._condition.failed or self._closed:
+            group.future.set_exception(StorageFailed("the ledger has stopped"))
+        elif self._groups.qsize() >= self._waiting:
+            group.future.set_exception(Overloaded("too many changes wait"))
+        else:
+            self._groups.put(group)
+        return group.future
+
+    def close(self) -> None:
+        """Commit what waits, and end the thread."""
+        self._closed = True
+        self._groups.put(None)
+        self._thread.join()
+
+    def committed(self) -> None:
+        """Tell who listens of a commit."""
+        for listener in self._listeners:
+            listener()
+
+    def _work(self) -> None:
+        last = False
+        while not last and (first := self._groups.get()) is not None:
+            groups, last = self._gather(first)
+            groups = [group for group in groups if group.future.set_running_or_notify_cancel()]
+            if self._condition.failed:
+                _refuse(groups, StorageFailed("the ledger has stopped"))
+            elif groups:
+                self._commit(groups)
+                self._checkpoint.run_if_due()
+
+    def _gather(self, first: Group) -> tuple[list[Group], bool]:
+        """What waits by now, and whether it is the last."""
+        groups = [first]
+        while len(groups) < BATCH and not self._groups.empty():
+            group = self._groups.get()
+            if group is None:
+                return groups, True
+            groups.append(group)
+        return groups, False
+
+    def _commit(self, groups: list[Group]) -> None:
+        try:
+            with self._turn():
+                outcomes, synced = self._run(groups)
+        except Exception as error:
+            self._refuse(groups, error)
+            return
+        failpoints.hit("commit.after")
+        for group, found in zip(groups, outcomes, strict=True):
+            group.answer(found)
+        self.observer.committed(sum(map(len, outcomes)), synced)
+        self.committed()
+
+    def _run(self, groups: list[Group]) -> tuple[list[list[Any]], float]:
+        """What each work gave or raised, and how long the commit took. Raises if nothing is stored, or unknown."""
+        try:
+            self._db.execute("BEGIN IMMEDIATE")
+            head = Queries(self._session).head()
+            run = Run(self._session, head, self._encode, lambda error: self._condition.meaning(error) is not None)
+            outcomes = [[run.outcome(work) for work in group.works] for group in groups]
+            run.finish()
+            failpoints.hit("commit.before")
+            started = time.perf_counter()
+            self._db.execute("COMMIT")
+            self.revision = run.head.revision
+            return outcomes, time.perf_counter() - started
+        except Exception:
+            roll_back(self._db)
+            raise
+
+    def _refuse(self, groups: list[Group], error: Exception) -> None:
+        """Nothing of the groups is stored, or nobody knows: a full disk may go on, a failure may not."""
+        found = self._condition.meaning(error) or error
+        if not may_go_on(found):
+            self._condition.fail(error)
+        self._checkpoint.is_full = isinstance(found, StorageFull)
+        _refuse(groups, found)
+        self._condition.refused(found)
+
+
+class Checkpoint:
+    """Copies the journal into the database once it has grown. What was answered does not wait for it."""
+
+    def __init__(self, connection: sqlite3.Connection, path: Path | None, condition: Condition) -> None:
+        self._db, self._condition = connection, condition
+        self._journal = None if path is None else path.with_name(f"{path.name}-wal")
+        self._copied = 0
+        self._tried_at = 0.0
+        self.is_full = False
+
+    def run_if_due(self) -> None:
+        """Also if the disk is full: a journal without room to grow then begins again in its own place."""
+        if self._journal is None or self._condition.failed:
+            return
+        due = self._db.total_changes - self._copied >= CHECKPOINT_CHANGES
+        if self.is_full and time.monotonic() - self._tried_at >= FULL_PAUSE_S:
+            due, self.is_full, self._tried_at = True, False, time.monotonic()
+        try:
+            if due or self._journal.stat().st_size > JOURNAL_BYTES:
+                self._db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+                self._copied = self._db.total_changes
+        except sqlite3.Error as error:
+            self._condition.judge(error)
+        except OSError as error:
+            self._condition.fail(error)
+
+
+def roll_back(connection: sqlite3.Connection) -> None:
+    """End a transaction that did not succeed. Raises StorageFailed."""
+    try:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+    except sqlite3.Error as error:
+        raise StorageFailed("the ledger failed") from error
+
+
+def _refuse(groups: list[Group], error: Exception) -> None:
+    for group in groups:
+        group.future.set_exception(error)

@@ -1,0 +1,121 @@
+"""Files that turn bad while the server runs: what was read before stays in force, and a good file is taken up."""
+
+from __future__ import annotations
+
+import signal
+from pathlib import Path
+
+import grpc
+import pytest
+
+from avocet_client.v1 import corrections_pb2 as pb
+from avocet_grpc.foreign_files import Unreadable, open_regular, parse_yaml, read_regular
+from tests import wrong_files
+from tests.operate.support import REREAD_WITHIN, new_token
+from tests.operate.test_tls import Certificates, works
+from tests.operate.test_tokens import reads
+from tests.support import Server, eventually, failure_of
+
+KEPT = "kept what was read before"
+
+
+def test_a_tokens_file_of_any_wrong_kind_leaves_the_old_tokens_in_force_and_a_good_one_is_taken(
+    stopped_server: Server,
+) -> None:
+    server, file = stopped_server, stopped_server.directory / "tokens.yaml"
+    good = new_token(file, "alice", "reader")
+    server.environment = {"AVOCET_TOKENS_FILE": str(file)}
+    server.start()
+    for kind in wrong_files.KINDS:
+        before = server.log.count(KEPT)
+        wrong_files.put(file, kind)
+        server.process.send_signal(signal.SIGHUP)
+        eventually(lambda before=before: server.log.count(KEPT) > before, REREAD_WITHIN)
+        assert reads(server, good)(), kind
+        wrong_files.take_away(file)
+        old, good = good, new_token(file, "alice", "reader")
+        eventually(reads(server, good), REREAD_WITHIN)
+        assert not reads(server, old)(), kind
+    assert "failed in the background" not in server.log
+    assert server.stop() == 0
+
+
+def test_a_token_is_revoked_after_a_file_that_no_parser_survives(stopped_server: Server) -> None:
+    server, file = stopped_server, stopped_server.directory / "tokens.yaml"
+    revoked = new_token(file, "alice", "reader")
+    server.environment = {"AVOCET_TOKENS_FILE": str(file)}
+    server.start()
+    text = file.read_text()
+    file.write_text(text + wrong_files.TEXTS["a wrong time"])
+    eventually(lambda: KEPT in server.log, REREAD_WITHIN)
+    file.write_text("")
+    eventually(lambda: not reads(server, revoked)(), REREAD_WITHIN)
+
+
+@pytest.mark.parametrize("kind", ["a FIFO", "a directory", "a device", "a file of 100 MB", "bytes that are no UTF-8"])
+def test_a_certificate_of_any_wrong_kind_leaves_the_old_one_in_force(stopped_server: Server, kind: str) -> None:
+    server, certificates = stopped_server, Certificates(stopped_server.directory)
+    server.environment = certificates.environment()
+    server.start()
+    for path in (certificates.key, certificates.cert):
+        before = server.log.count(KEPT)
+        wrong_files.put(path, kind)
+        eventually(lambda before=before: server.log.count(KEPT) > before, REREAD_WITHIN)
+        assert works(certificates.channel(server.address))
+        wrong_files.take_away(path)
+    certificates.renew()
+    eventually(lambda: works(certificates.channel(server.address)), REREAD_WITHIN)
+
+
+def test_a_certificate_that_is_rotated_by_unlink_and_write_is_taken_up(stopped_server: Server) -> None:
+    server, certificates = stopped_server, Certificates(stopped_server.directory)
+    server.environment = certificates.environment()
+    server.start()
+    for _ in range(2):
+        certificates.cert.unlink()
+        server.process.send_signal(signal.SIGHUP)
+        before = server.log.count(KEPT)
+        eventually(lambda before=before: server.log.count(KEPT) >= before and KEPT in server.log, REREAD_WITHIN)
+        certificates.renew()
+        eventually(lambda: works(certificates.channel(server.address)), REREAD_WITHIN)
+
+
+def test_a_config_file_of_any_wrong_kind_is_an_empty_value_that_holds_nobody_up(server: Server) -> None:
+    path = server.config / "label_tool.yaml"
+    for kind in wrong_files.KINDS:
+        wrong_files.put(path, kind)
+        asked = [server.stub.GetConfig.future(pb.GetConfigRequest()) for _ in range(4)]
+        changed = server.stub.SetConfig.future(pb.SetConfigRequest(config=pb.Config(bench_results_dir="/new")))
+        server.stub.Stats(pb.StatsRequest(), timeout=5)
+        assert [one.result(timeout=5).config.bench_results_dir for one in asked] == [""] * 4, kind
+        failure = failure_of(lambda changed=changed: changed.result(timeout=5))
+        assert (failure.code, failure.reason) == (grpc.StatusCode.FAILED_PRECONDITION, "CONFIG_UNREADABLE"), kind
+    wrong_files.take_away(path)
+    server.stub.SetConfig(pb.SetConfigRequest(config=pb.Config(bench_results_dir="/new")))
+    assert server.stub.GetConfig(pb.GetConfigRequest()).config.bench_results_dir == "/new"
+
+
+def test_aliases_that_stay_small_are_followed() -> None:
+    assert parse_yaml("a: &a {x: 1}\nb: {<<: *a, y: 2}\nc: [*a, *a]") == {
+        "a": {"x": 1},
+        "b": {"x": 1, "y": 2},
+        "c": [{"x": 1}] * 2,
+    }
+
+
+@pytest.mark.parametrize("kind", wrong_files.TEXTS)
+def test_each_wrong_text_is_one_error(kind: str) -> None:
+    if kind in ("a time that no clock shows", "a number of 100,000 digits"):
+        pytest.skip("valid YAML, not valid tokens")
+    with pytest.raises(Unreadable):
+        parse_yaml(wrong_files.TEXTS[kind])
+
+
+def test_a_file_that_grows_while_it_is_read_is_read_to_its_bound(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"x" * 100)
+    assert len(read_regular(path, 100)) == 100
+    with pytest.raises(OSError, match="more than 99"):
+        read_regular(path, 99)
+    with pytest.raises(OSError, match="regular"):
+        open_regular(Path("/dev/zero"))

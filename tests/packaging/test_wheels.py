@@ -1,0 +1,123 @@
+"""Both packages as their users install them: wheels, in environments that have nothing else."""
+
+from __future__ import annotations
+
+import json
+import os
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import avocet_client
+from tests.packaging.wheels import (
+    PACKAGES,
+    PYTHONS,
+    Environment,
+    build_wheel,
+    empty_environment,
+    interpreter,
+    oldest,
+    requirements_of,
+)
+from tests.support import SECRET, Server, record, write_records
+
+FULL = os.environ.get("WHEELS") == "full"
+pytestmark = [pytest.mark.timeout(1800), pytest.mark.xdist_group("wheels")]
+
+VERSIONS = [(python, age) for python in PYTHONS for age in ("newest", "oldest")]
+"""Pythons, and whether every dependency is the newest or the oldest that is declared."""
+
+
+@pytest.fixture(scope="module")
+def wheels(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    directory = tmp_path_factory.mktemp("wheels")
+    return {package: build_wheel(package, directory) for package in PACKAGES}
+
+
+def python_for(version: str) -> str:
+    """The interpreter, or a loud skip. The short form has the present version alone."""
+    path = interpreter(version)
+    if path is None:
+        warnings.warn(f"LEFT OUT: there is no Python {version} here to test the wheels with", stacklevel=2)
+        pytest.skip(f"there is no Python {version} here")
+    return path
+
+
+def wanted(version: str, age: str) -> bool:
+    return FULL or (version == PYTHONS[0])
+
+
+@pytest.fixture(scope="module", params=[one for one in VERSIONS if wanted(*one)], ids=lambda one: "-".join(one))
+def installed(
+    request: pytest.FixtureRequest, wheels: dict[str, Path], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Environment]:
+    """An environment with the server and the client's command, and nothing else."""
+    version, age = request.param
+    environment = empty_environment(tmp_path_factory.mktemp("installed"), python_for(version))
+    requirements = requirements_of("avocet-grpc") + requirements_of("avocet-client", "cli")
+    pins = oldest(requirements) if age == "oldest" else []
+    yield environment.install(*pins, f"{wheels['avocet-client']}[cli]", str(wheels["avocet-grpc"]))
+
+
+def test_both_commands_say_their_version_and_explain_every_command(installed: Environment) -> None:
+    assert installed.run("avocet", "--version").stdout == f"avocet {avocet_client.__version__}\n"
+    assert installed.run("avocet-grpc", "--version").stdout == f"avocet-grpc {avocet_client.__version__}\n"
+    for program in ("avocet", "avocet-grpc"):
+        assert "--version" in installed.run(program, "--help").stdout
+    installed.run("avocet", "review", "--help")
+    installed.run("avocet-grpc", "serve", "--help")
+
+
+def test_the_installed_server_serves_the_installed_client(installed: Environment, tmp_path: Path) -> None:
+    server = Server(tmp_path)
+    write_records(server.candidates, [record("a"), record("b")])
+    flags = ["--listen", "127.0.0.1:0", "--data-dir", str(server.data), "--config-dir", str(server.config)]
+    server.command = [str(installed.bin / "avocet-grpc"), "serve", *flags]
+    server.start(within=60)
+    try:
+        at: dict[str, Any] = {"AVOCET_ADDRESS": server.address, "AVOCET_TOKEN": SECRET, "AVOCET_REVIEWER": "kim"}
+        assert "SERVING" in installed.run("avocet", "health", **at).stdout
+        assert "2 of 2 in review" in installed.run("avocet", "queue", **at).stdout
+        editor = tmp_path / "editor"
+        editor.write_text('#!/bin/sh\nsleep 0.01; echo edited > "$1"\n')
+        editor.chmod(0o755)
+        decided = installed.run("avocet", "submit", "a", "--json", EDITOR=str(editor), VISUAL=str(editor), **at)
+        assert json.loads(decided.stdout)["corrected_response"] == "edited"
+        one = ("--source", "s", "--task-type", "t", "--prompt", "p", "--correction", "c")
+        assert "stored as" in installed.run("avocet", "ingest", *one, **at).stdout
+        rows = installed.run("avocet", "export", "--format", "sft", **at).stdout.splitlines()
+        assert len(rows) == 2
+        assert server.stop() == 0
+    finally:
+        server.kill()
+
+
+def test_the_bare_client_needs_three_projects_and_says_which_extra_the_command_needs(
+    wheels: dict[str, Path], tmp_path: Path
+) -> None:
+    bare = empty_environment(tmp_path / "bare").install(str(wheels["avocet-client"]))
+    listed = json.loads(bare.run("python", "-m", "pip", "list", "--format=json").stdout)
+    assert {each["name"] for each in listed} - {"pip", "setuptools"} == {
+        "avocet-client",
+        "googleapis-common-protos",
+        "grpcio",
+        "protobuf",
+        "typing_extensions",  # of grpcio
+    }
+    code = "from avocet_client import CorrectionsClient; CorrectionsClient('127.0.0.1:1'); import avocet_client.v1"
+    bare.run("python", "-c", code)
+    assert "clients/python[cli]" in bare.run("avocet", code=1).stderr
+    packaged = next(bare.directory.glob("lib/python*/site-packages/avocet_client"))
+    files = {str(path.relative_to(packaged)) for path in packaged.rglob("*")}
+    assert {"py.typed", "v1/service_config.json", "v1/corrections_pb2.pyi"} <= files
+
+
+@pytest.mark.skipif(not FULL, reason="the data set libraries are large; 'make test-wheels' installs them")
+@pytest.mark.parametrize("age", ["newest", "oldest"])
+def test_the_extra_for_data_sets_brings_what_they_need(wheels: dict[str, Path], tmp_path: Path, age: str) -> None:
+    pins = oldest(requirements_of("avocet-client", "datasets")) if age == "oldest" else []
+    environment = empty_environment(tmp_path / "data").install(*pins, f"{wheels['avocet-client']}[datasets]")
+    environment.run("python", "-c", "import avocet_client.datasets")

@@ -1,0 +1,68 @@
+"""The ledger's suite on SQLite, on disk and in memory, and what only a disk can show."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import pytest
+
+from avocet_grpc.core.model import CandidateFilter
+from avocet_grpc.core.ports.ledger import Ledger
+from avocet_grpc.layout import DataDirectory
+from avocet_grpc.store.sqlite.engine import SqliteLedger
+from avocet_grpc.store.sqlite.integrity import LedgerUnusable
+from tests.ledger_suite import LedgerSuite, correct, encode, exported, import_candidates
+from tests.mirror_port_suite import MirrorPortSuite
+
+
+class TestSqliteOnDisk(LedgerSuite):
+    def open_ledger(self, tmp_path: Path) -> Ledger:
+        return SqliteLedger(DataDirectory(tmp_path), encode)
+
+    def test_everything_is_there_after_a_restart(self, tmp_path: Path) -> None:
+        ledger = self.open_ledger(tmp_path)
+        import_candidates(ledger, 5)
+        answer = correct(ledger, "c1", request_id="r")
+        stats = ledger.read(lambda r: r.stats(CandidateFilter()))
+        ledger.close()
+        again = self.open_ledger(tmp_path)
+        assert again.read(lambda r: r.stats(CandidateFilter())) == stats
+        assert correct(again, "c1", request_id="r") == answer
+        assert exported(again) == ["c1"]
+        again.close()
+
+    def test_writes_that_wait_share_one_commit(self, ledger: Ledger) -> None:
+        import_candidates(ledger, 20)
+        commits: list[int] = []
+        hold = threading.Event()
+        first = ledger.write(lambda tx: hold.wait(10))
+        ledger.on_commit(lambda: commits.append(1))
+        waiting = [ledger.write(lambda tx: tx.new_revision()) for _ in range(20)]
+        hold.set()
+        assert first.result()
+        revisions = [future.result() for future in waiting]
+        assert revisions == list(range(revisions[0], revisions[0] + 20))
+        assert len(commits) <= 2
+
+    def test_a_file_that_is_no_ledger_is_refused(self, tmp_path: Path) -> None:
+        path = DataDirectory(tmp_path).ledger
+        path.parent.mkdir()
+        path.write_bytes(b"this is no database" * 100)
+        with pytest.raises(LedgerUnusable):
+            self.open_ledger(tmp_path)
+
+
+class TestSqliteInMemory(LedgerSuite):
+    def open_ledger(self, tmp_path: Path) -> Ledger:
+        return SqliteLedger(None, encode)
+
+
+class TestMirrorPortOnDisk(MirrorPortSuite):
+    def open_ledger(self, tmp_path: Path) -> SqliteLedger:
+        return SqliteLedger(DataDirectory(tmp_path), encode)
+
+
+class TestMirrorPortInMemory(MirrorPortSuite):
+    def open_ledger(self, tmp_path: Path) -> SqliteLedger:
+        return SqliteLedger(None, encode)
