@@ -53,10 +53,13 @@ class HistoryEntry:
 
 
 class HistoryCursor(NamedTuple):
-    """A position in the history: a step of an import has many entries of one revision, so the number is part of it."""
+    """A position in the history: the entry of this number, or without one the last entry of this revision.
+
+    A step of an import has many entries of one revision, so the revision alone is no position inside it.
+    """
 
     revision: int
-    number: int
+    number: int = 0
 
 
 @dataclass(frozen=True, slots=True)

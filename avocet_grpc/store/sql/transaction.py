@@ -332,15 +332,14 @@ class SqlTransaction:
 
     def _prompt_digest(self, record: Record, was: Stored | None) -> bytes | None:
         """Worked out once for a prompt: a decision leaves it alone, and both files get the same."""
-        prompt = record.get("prompt_messages")
-        if prompt is None:
-            return None
+        prompt, (known, digest) = record.get("prompt_messages"), self._prompts
+        if prompt is known:
+            return digest
         if was is not None and was.loaded is not None and was.loaded.get("prompt_messages") is prompt:
-            return was.row.prompt_digest
-        known, digest = self._prompts
-        if known is not prompt:
+            digest = was.row.prompt_digest
+        else:
             digest = prompt_digest(record)
-            self._prompts = (prompt, digest)
+        self._prompts = (prompt, digest)
         return digest
 
 
