@@ -65,7 +65,7 @@ class SqliteSession:
     dialect = SQLITE
 
     def __init__(self, connection: sqlite3.Connection) -> None:
-        self._db = connection
+        self.connection = self._db = connection
 
     def each(self, kind: type[Row], sql: str, values: Mapping[str, Any] = NOTHING) -> Iterator[Row]:
         return map(_maker(kind), self._db.execute(sql, values))
