@@ -63,7 +63,6 @@ LATE_INDEXES = {
         " WHERE prompt_digest IS NOT NULL"
     ),
     "history_by_id": "CREATE INDEX history_by_id ON history (id, number)",
-    "history_by_revision": "CREATE INDEX history_by_revision ON history (revision, number)",
 }
 """Those that a large load does without until its end."""
 
