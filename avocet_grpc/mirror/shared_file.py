@@ -9,7 +9,7 @@ import structlog
 from avocet_grpc.core.ports.mirror import FeedExpired, FileReport
 from avocet_grpc.mirror.displaced.drain import Drain
 from avocet_grpc.mirror.feed import Feed
-from avocet_grpc.mirror.fs.scan import FileChanged
+from avocet_grpc.mirror.fs.disk import FileChanged
 from avocet_grpc.mirror.fs.signature import end_before, signature
 from avocet_grpc.mirror.image import FileImage, Trust
 from avocet_grpc.mirror.inbound.first_start import adopt_first
@@ -120,12 +120,12 @@ class SharedFile:
                 return self._note_level(False)
             for drain in (self._drain, *self._left):
                 drain.run(stopping=self._stopping)
+            self._left = [drain for drain in self._left if len(drain)]
+            level = self._write_out()
+            if level:
+                self._compact_if_worth()
         except FileChanged:
             return self._note_level(False)
-        self._left = [drain for drain in self._left if len(drain)]
-        level = self._write_out()
-        if level:
-            self._compact_if_worth()
         self._replacer.tidy(stopping=self._stopping and level)
         if level and self._unsynced and self._session.clock.monotonic() >= self._next_sync:
             self._make_durable()

@@ -13,7 +13,7 @@ from pathlib import Path
 from random import Random
 
 from avocet_grpc.mirror.fs.clock import Clock
-from avocet_grpc.mirror.fs.disk import Disk, Lease, Stat
+from avocet_grpc.mirror.fs.disk import Disk, FileChanged, Lease, Stat
 
 STARTED = 1_700_000_000.0
 
@@ -239,7 +239,7 @@ class MemoryDisk(Disk):
     def copy(self, source: int, start: int, target: int, at: int, count: int) -> int:
         data = self.read(source, count, start)
         if not data:
-            raise OSError("the file became shorter while it was copied")
+            raise FileChanged
         return self.write(target, data, at)
 
     def take_after(self, descriptor: int, source: int) -> None:

@@ -10,7 +10,8 @@ from avocet_grpc.core.model import File, ParsedLine
 from avocet_grpc.core.ports.mirror import START, Cursor, Outcome, Verdict
 from avocet_grpc.core.record import content_of
 from avocet_grpc.mirror.fs.block_digests import BlockDigests
-from avocet_grpc.mirror.fs.scan import FileChanged, Line, LineScanner, read_line
+from avocet_grpc.mirror.fs.disk import FileChanged
+from avocet_grpc.mirror.fs.scan import Line, LineScanner, read_line
 from avocet_grpc.mirror.fs.signature import end_before, signature, signature_of
 from avocet_grpc.mirror.image import FileImage
 from avocet_grpc.mirror.inbound.problems import log_malformed

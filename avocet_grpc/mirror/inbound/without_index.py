@@ -17,7 +17,8 @@ from avocet_grpc.core.ports.mirror import Changed, Cursor, Edit, Expected, Found
 from avocet_grpc.core.record import content_of, digest_of, parse
 from avocet_grpc.layout import SHARED_FILES
 from avocet_grpc.mirror.fs.block_digests import BlockDigests
-from avocet_grpc.mirror.fs.scan import FileChanged, Line, LineScanner, read_line
+from avocet_grpc.mirror.fs.disk import FileChanged
+from avocet_grpc.mirror.fs.scan import Line, LineScanner, read_line
 from avocet_grpc.mirror.fs.signature import Signature, end_before, signature, signature_of
 from avocet_grpc.mirror.image import FileImage, Trust
 from avocet_grpc.mirror.inbound.problems import log_malformed
