@@ -27,6 +27,8 @@ VERSION = 1
 AT_ONCE = 500
 """How many values one statement gets."""
 MOVES_AT_ONCE = 10_000
+ALL_BEFORE = ""
+"""Stands in `removals` for all ids that were removed before the index was made."""
 DAMAGED = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 SCHEMA = """
 CREATE TABLE files (
@@ -305,13 +307,17 @@ class Index:
         return Moves(self._db)
 
     def removals(self, file: File, ids: Collection[str]) -> dict[str, float]:
-        """Return when the service's removal of each id reached the file, as Unix times."""
+        """Return when the service's removal of each id reached the file, as Unix times.
+
+        For removals from before the index was made, that is when it was made.
+        """
         found: dict[str, float] = {}
-        for part in _parts(list(ids)):
+        for part in _parts([ALL_BEFORE, *ids]):
             marks = ",".join("?" * len(part))
             query = f"SELECT id, at FROM removals WHERE file = ? AND id IN ({marks})"
             found.update(self._db.execute(query, (file, *part)).fetchall())
-        return found
+        made_at = found.pop(ALL_BEFORE, None)
+        return found if made_at is None else {id: found.get(id, made_at) for id in ids}
 
     def note_removals(self, file: File, ids: Iterable[str], at: float, forget_before: float) -> None:
         """Note that removals have reached the file, and forget old ones."""

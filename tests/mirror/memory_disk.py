@@ -114,11 +114,18 @@ class MemoryDisk(Disk):
         """Line by line, so that no line is half there: that is what other tests are for."""
         if data == synced:
             return data
+        lines, at = synced.splitlines(keepends=True), 0
+        for line in lines:
+            now = data[at : at + len(line)]
+            if now != line and now.strip():
+                # It was written anew: a mixture of the two is what other tests are for.
+                return synced if random.random() < 0.5 else data
+            at += len(line)
         if len(data) < len(synced):
             return synced if random.random() < 0.5 else data
         start = bytearray(synced)
         at = 0
-        for line in synced.splitlines(keepends=True):
+        for line in lines:
             if random.random() < 0.5:
                 start[at : at + len(line)] = data[at : at + len(line)]
             at += len(line)

@@ -217,8 +217,8 @@ class Verdicts:
 
     def _promote(self, promoted: list[tuple[Row, bytes]]) -> None:
         """A duplicate takes the place of a record that others deleted; what the service removed leaves with it."""
-        now = self.session.changed([row.id or "" for row, _ in promoted])
-        promoted = [one for one in promoted if _is_deleted_by_others(now.get(one[0].id or ""))]
+        states = self.session.changed([row.id or "" for row, _ in promoted])
+        promoted = [one for one in promoted if _is_deleted_by_others(states.get(one[0].id or ""))]
         found = [Found(parse(raw)) for _, raw in promoted]
         for (row, _), outcome in zip(promoted, self.session.take_in(found, How.APPENDED, trusted=True), strict=True):
             now = living(outcome)

@@ -121,6 +121,9 @@ class Schedule:
         elif dice < 0.82 and quiet and self.is_up and world.is_level(file):
             self._damage(file)
         elif quiet:
+            # A mirror that is up looks four times a second.
+            if self.is_up and not self._guarded(world.round):
+                return
             world.clock.sleep(self.random.choice([1, 3, 12] if world.readings else [1, 3, 12, 70]))
             world.say("time")
 
