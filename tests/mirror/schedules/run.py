@@ -7,6 +7,7 @@ python -m tests.mirror.schedules.run 1 --seed 17     # one, with all that happen
 from __future__ import annotations
 
 import argparse
+import multiprocessing
 import re
 import time
 from collections import Counter
@@ -198,22 +199,29 @@ def run(seed: int, prepare: Callable[[World], None] = lambda world: None) -> tup
         return "", schedule.world
 
 
+def quietly(seed: int) -> tuple[int, str, list[str]]:
+    """One schedule in a process of its own."""
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(50))
+    what, world = run(seed)
+    return seed, what, world.log
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("count", type=int)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--jobs", type=int, default=1)
     arguments = parser.parse_args()
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(50))
     started, broken, shortest = time.monotonic(), Counter[str](), dict[str, tuple[int, str, list[str]]]()
-    for seed in range(arguments.seed, arguments.seed + arguments.count):
-        what, world = run(seed)
-        if what:
-            kind = re.sub(r"\S*\d\S*", "_", what)[:70]
-            broken[kind] += 1
-            if kind not in shortest or len(world.log) < len(shortest[kind][2]):
-                shortest[kind] = seed, what, world.log
-        elif arguments.count == 1:
-            print("\n".join(world.log))
+    with multiprocessing.Pool(arguments.jobs) as pool:
+        for seed, what, log in pool.imap_unordered(quietly, range(arguments.seed, arguments.seed + arguments.count)):
+            if what:
+                kind = re.sub(r"\S*\d\S*", "_", what)[:70]
+                broken[kind] += 1
+                if kind not in shortest or len(log) < len(shortest[kind][2]):
+                    shortest[kind] = seed, what, log
+            elif arguments.count == 1:
+                print("\n".join(log))
     for kind, times in broken.most_common():
         seed, what, log = shortest[kind]
         print(f"--- {times} times, seed {seed}: {what}")
