@@ -13,6 +13,7 @@ from avocet_grpc.layout import DataDirectory
 from avocet_grpc.store.sqlite.engine import SqliteLedger
 from avocet_grpc.store.sqlite.integrity import LedgerUnusable
 from tests.ledger_suite import LedgerSuite, correct, encode, exported, import_candidates
+from tests.mirror_port_suite import MirrorPortSuite
 
 
 class TestSqliteOnDisk(LedgerSuite):
@@ -54,4 +55,14 @@ class TestSqliteOnDisk(LedgerSuite):
 
 class TestSqliteInMemory(LedgerSuite):
     def open_ledger(self, tmp_path: Path) -> Ledger:
+        return SqliteLedger(None, encode)
+
+
+class TestMirrorPortOnDisk(MirrorPortSuite):
+    def open_ledger(self, tmp_path: Path) -> SqliteLedger:
+        return SqliteLedger(DataDirectory(tmp_path), encode)
+
+
+class TestMirrorPortInMemory(MirrorPortSuite):
+    def open_ledger(self, tmp_path: Path) -> SqliteLedger:
         return SqliteLedger(None, encode)
