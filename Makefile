@@ -47,6 +47,13 @@ test: setup $(VENV)/npm/.stamp-pyright-$(PYRIGHT_VERSION) ## run the tests, JOBS
 test-client: setup $(VENV)/npm/.stamp-pyright-$(PYRIGHT_VERSION) ## run the client's tests at full size (long)
 	CLIENT=full $(BIN)/python -m pytest tests/client --timeout 1200
 
+# N schedules from seed 0; SEED=n begins elsewhere. A seed is shown whole by N=1 SEED=n.
+N ?= 10000
+SEED ?= 0
+.PHONY: test-schedules
+test-schedules: setup ## run N random schedules of service, files and other programs (long)
+	$(BIN)/python -m tests.mirror.schedules.run $(N) --seed $(SEED) --jobs $(JOBS)
+
 .PHONY: test-wheels
 test-wheels: setup ## test the built wheels in empty environments, with every Python that is here (long)
 	WHEELS=full $(BIN)/python -m pytest tests/packaging -rs -W default --timeout 1800
