@@ -8,22 +8,22 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
-from typing import cast
 
-from avocet_grpc.core.external import ExternalTransaction
 from avocet_grpc.core.model import CandidateFilter, File, ParsedLine
-from avocet_grpc.core.record import content_of, parse
 from avocet_grpc.durable import sync_directory
 from avocet_grpc.edge.convert.example import encode_example
 from avocet_grpc.layout import INDEX, LEDGER, PRIVATE, DataDirectory
 from avocet_grpc.maintenance.lock import DataDirectoryLock
 from avocet_grpc.mirror.fs.disk import Disk
 from avocet_grpc.mirror.fs.scan import LineScanner
-from avocet_grpc.store.sqlite import inspect
+from avocet_grpc.store.sql.carry_over import carry_over
+from avocet_grpc.store.sqlite import inspect, version_3
 from avocet_grpc.store.sqlite.engine import SqliteLedger
 from avocet_grpc.store.sqlite.floor import RevisionFloor
-from avocet_grpc.store.sqlite.inspect import Contents, Waiting
+from avocet_grpc.store.sqlite.inspect import Contents
+from avocet_grpc.store.sqlite.version_3 import OldContents
 
 SUFFIXES = ("", "-wal", "-shm", "-seal")
 
@@ -33,7 +33,8 @@ class Rebuild:
 
     def __init__(self, data_dir: Path) -> None:
         self._directory = DataDirectory(data_dir)
-        self._old: Contents = inspect.contents(self._directory.ledger)
+        ledger = self._directory.ledger
+        self._old: Contents = version_3.contents(ledger) or inspect.contents(ledger)
 
     def has_ledger(self) -> bool:
         """Whether there is anything to make again."""
@@ -52,7 +53,7 @@ class Rebuild:
 
     def carried_over(self) -> int:
         """How many acknowledged changes the files may lack and the new ledger takes from the old one."""
-        return len(self._old.waiting)
+        return sum(map(len, self._old.pending.values()))
 
     def run(self) -> tuple[int, Path]:
         """Make the new ledger and set the old one aside. Gives the records of the new one, and where the old one is.
@@ -86,11 +87,11 @@ class Rebuild:
             with disk.reading(disk.resolve(self._directory.shared_file(file))) as descriptor:
                 for _ in mirror.adopt(epoch, file, _records(disk, descriptor)):
                     pass
-        records = [one for one in self._old.waiting if one.raw is None or one.is_record]
-        ledger.write(lambda tx: _carry_over(cast(ExternalTransaction, tx), records)).result()
-        for one in self._old.waiting:
-            if not one.is_record and one.raw is not None:
-                _append(self._directory.shared_file(one.file), one.raw)
+        for file, changes in self._old.pending.items():
+            ledger.write(partial(carry_over, file=file, changes=changes)).result()
+        if isinstance(self._old, OldContents):
+            for file, lines in self._old.other_lines.items():
+                _append(self._directory.shared_file(file), lines)
         return ledger.read(lambda reader: reader.stats(CandidateFilter())).total
 
     @contextmanager
@@ -125,24 +126,16 @@ def _records(disk: Disk, descriptor: int) -> Iterator[ParsedLine]:
         yield parsed
 
 
-def _carry_over(tx: ExternalTransaction, waiting: list[Waiting]) -> None:
-    for one in waiting:
-        if one.raw is None:
-            tx.remove(one.file, one.id)
-        elif (line := parse(one.raw)).columns is not None:
-            standing = tx.standing(one.file, one.id)
-            if standing is None or standing.digest != content_of(line):
-                tx.put(one.file, line)
-
-
-def _append(path: Path, raw: bytes) -> None:
-    """A line of others that the old ledger had saved and that the file lacks."""
+def _append(path: Path, lines: list[bytes]) -> None:
+    """Lines of others that the old ledger had saved and that the file lacks."""
+    if not lines:
+        return
     with open(path, "r+b") as file:
         end = file.seek(0, os.SEEK_END)
         file.seek(max(0, end - 1))
         torn = end > 0 and file.read(1) != b"\n"
         file.seek(0, os.SEEK_END)
-        file.write(b"\n" * torn + raw + b"\n")
+        file.write(b"\n" * torn + b"".join(line + b"\n" for line in lines))
         file.flush()
         os.fsync(file.fileno())
 

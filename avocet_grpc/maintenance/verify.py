@@ -13,8 +13,7 @@ from pathlib import Path
 from avocet_grpc.core.model import File
 from avocet_grpc.layout import SHARED_FILES, DataDirectory
 from avocet_grpc.maintenance.comparison import Comparison, State, open_index
-from avocet_grpc.mirror.fs.disk import Disk
-from avocet_grpc.mirror.fs.scan import FileChanged
+from avocet_grpc.mirror.fs.disk import Disk, FileChanged
 from avocet_grpc.store.sqlite import inspect
 from avocet_grpc.store.sqlite.integrity import LedgerUnusable
 from avocet_grpc.store.sqlite.seal import has_sound_seal
@@ -83,7 +82,7 @@ def _compared(directory: DataDirectory, file: File, state: State, progress: Prog
     for _ in range(TRIES if state is State.RUNNING else 1):
         before = lines
         try:
-            with inspect.reading(directory.ledger) as reader, open_index(directory.index, file) as index:
+            with inspect.reader(directory.ledger) as reader, open_index(directory.index, file) as index:
                 lines = list(Comparison(reader, index, file, path, state, progress).run())
         except FileChanged:
             lines = [("it is being written; look again when it is quiet", False)]

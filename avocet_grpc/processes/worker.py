@@ -24,10 +24,12 @@ from avocet_grpc.edge.health import Health
 from avocet_grpc.edge.shutdown_gate import Gate
 from avocet_grpc.exit_codes import ExitCode
 from avocet_grpc.foreign_files import Unreadable
+from avocet_grpc.layout import DataDirectory
 from avocet_grpc.processes.access import Access, CannotServe
 from avocet_grpc.processes.ledger import open_ledger
 from avocet_grpc.processes.messages import Begin, Failed, Measure, Measured, Prepared, Reload, Running, Stop
 from avocet_grpc.processes.parent import Parent
+from avocet_grpc.store.export_cache import ExportCache
 from avocet_grpc.store.sql import schema
 from avocet_grpc.store.sqlite.engine import SqliteLedger
 from avocet_grpc.store.sqlite.integrity import LedgerUnusable
@@ -69,7 +71,8 @@ class Parts:
         stack.callback(self.ledger.close)
         config = YamlConfigFile(settings.config_dir)
         version = ServerVersion(__version__, "sqlite", schema.VERSION, time.time())
-        self.backend = Backend(self.ledger, BenchRuns(config.bench_results_dir), config, version)
+        cached = ExportCache(self.ledger, DataDirectory(settings.data_dir).private)
+        self.backend = Backend(cached, BenchRuns(config.bench_results_dir), config, version)
         stack.callback(self.backend.close)
         self.metrics = self._measured(access) if settings.metrics_listen else None
 

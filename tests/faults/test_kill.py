@@ -156,8 +156,8 @@ def test_half_a_line_that_a_kill_left_of_ours_is_gone_after_the_next_start(victi
 def leave_half_a_line(server: Server, file: File, path: Path, share: float) -> None:
     """What a write of the first line that waits for this file leaves when it is cut there."""
     known = {content["id"] for content in records(path)}
-    waiting = contents(server.data / ".avocet" / "ledger.db").waiting
-    lacking = (one.raw for one in waiting if one.file is file and one.raw is not None and one.id not in known)
+    waiting = contents(server.data / ".avocet" / "ledger.db").pending[file]
+    lacking = (one.raw for one in waiting if one.raw is not None and one.id not in known)
     raw = next(lacking, b"")
     with path.open("ab") as out:
         out.write(raw[: int(len(raw) * share)])

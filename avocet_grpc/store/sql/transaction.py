@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Collection
 
-from avocet_grpc.core.export import is_exportable, shard_hash
+from avocet_grpc.core.export import shard_hash
 from avocet_grpc.core.forms import prompt_digest
 from avocet_grpc.core.model import (
     Candidate,
@@ -21,7 +21,7 @@ from avocet_grpc.core.model import (
     Source,
     Stats,
 )
-from avocet_grpc.core.ports.ledger import HistoryCursor, HistoryEntry, Remembered
+from avocet_grpc.core.ports.ledger import ExportExtent, HistoryCursor, HistoryEntry, Remembered
 from avocet_grpc.core.ports.mirror import Changed, FileReport
 from avocet_grpc.core.record import content_of, record_in
 from avocet_grpc.store.sql.dialect import Session
@@ -37,6 +37,7 @@ from avocet_grpc.store.sql.rows import (
     ReportRow,
     Stored,
     example_row,
+    exportability,
     record_row,
 )
 
@@ -74,13 +75,26 @@ class SqlReader:
     def stats(self, filter: CandidateFilter) -> Stats:
         return self.queries.stats(filter)
 
+    def same_prompt(self, digests: Collection[bytes], most: int) -> dict[bytes, int]:
+        return self.queries.same_prompt(digests, most)
+
     def known_run_ids(self, run_ids: Collection[str]) -> set[str]:
         return self.queries.known_run_ids(run_ids)
 
     def export_batch(
-        self, selection: ExportSelection, after_key: int, limit: int, max_bytes: int, *, about: bool = False
+        self,
+        selection: ExportSelection,
+        after_key: int,
+        limit: int,
+        max_bytes: int,
+        *,
+        about: bool = False,
+        up_to_key: int | None = None,
     ) -> ExportBatch | None:
-        return self.exports.export_batch(selection, after_key, limit, max_bytes)
+        return self.exports.export_batch(selection, after_key, limit, max_bytes, up_to_key)
+
+    def export_extent(self, revision: int, after_key: int, last_key: int) -> ExportExtent:
+        return self.exports.export_extent(revision, after_key, last_key)
 
     def export_total(self, selection: ExportSelection, after_key: int) -> int:
         return self.exports.export_total(selection, after_key)
@@ -165,13 +179,26 @@ class SqlTransaction:
     def stats(self, filter: CandidateFilter) -> Stats:
         return self.written().stats(filter)
 
+    def same_prompt(self, digests: Collection[bytes], most: int) -> dict[bytes, int]:
+        return self.written().same_prompt(digests, most)
+
     def known_run_ids(self, run_ids: Collection[str]) -> set[str]:
         return self.written().known_run_ids(run_ids)
 
     def export_batch(
-        self, selection: ExportSelection, after_key: int, limit: int, max_bytes: int, *, about: bool = False
+        self,
+        selection: ExportSelection,
+        after_key: int,
+        limit: int,
+        max_bytes: int,
+        *,
+        about: bool = False,
+        up_to_key: int | None = None,
     ) -> ExportBatch | None:
-        return self.written().export_batch(selection, after_key, limit, max_bytes)
+        return self.written().export_batch(selection, after_key, limit, max_bytes, up_to_key=up_to_key)
+
+    def export_extent(self, revision: int, after_key: int, last_key: int) -> ExportExtent:
+        return self.written().export_extent(revision, after_key, last_key)
 
     def export_total(self, selection: ExportSelection, after_key: int) -> int:
         return self.written().export_total(selection, after_key)
@@ -211,7 +238,7 @@ class SqlTransaction:
             file,
             line.columns,
             prompt_digest=self._prompt_digest(record, was),
-            exported=int(file is File.APPROVED and is_exportable(record)),
+            **exportability(file, record),
             revision=self.new_revision(),
             made_by=int(source),
             digest=content_of(line),
@@ -235,7 +262,13 @@ class SqlTransaction:
         if was.row.lives:
             self._retire(was, None)
         row = was.row._replace(
-            queued=0, exported=0, revision=revision, made_by=int(source), digest=None, removed_revision=revision
+            queued=0,
+            exported=0,
+            unexportable=None,
+            revision=revision,
+            made_by=int(source),
+            digest=None,
+            removed_revision=revision,
         )
         self._change(row, None, None)
 
@@ -332,15 +365,14 @@ class SqlTransaction:
 
     def _prompt_digest(self, record: Record, was: Stored | None) -> bytes | None:
         """Worked out once for a prompt: a decision leaves it alone, and both files get the same."""
-        prompt = record.get("prompt_messages")
-        if prompt is None:
-            return None
+        prompt, (known, digest) = record.get("prompt_messages"), self._prompts
+        if prompt is known:
+            return digest
         if was is not None and was.loaded is not None and was.loaded.get("prompt_messages") is prompt:
-            return was.row.prompt_digest
-        known, digest = self._prompts
-        if known is not prompt:
+            digest = was.row.prompt_digest
+        else:
             digest = prompt_digest(record)
-            self._prompts = (prompt, digest)
+        self._prompts = (prompt, digest)
         return digest
 
 

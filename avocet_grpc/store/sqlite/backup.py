@@ -14,7 +14,7 @@ PAGES = 4_096
 
 
 def copy_ledger(source: Path, target: Path, progress: Callable[[int, int], None]) -> None:
-    """Copy the ledger as it is at one moment. Raises StorageFailed.
+    """Copy the ledger as it is at one moment, marked so that its first start is another life. Raises StorageFailed.
 
     `progress` is told how many pages are done, and of how many.
     """
@@ -23,7 +23,7 @@ def copy_ledger(source: Path, target: Path, progress: Callable[[int, int], None]
             closing(sqlite3.connect(f"{source.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None)) as old,
             closing(sqlite3.connect(target, isolation_level=None)) as new,
         ):
-            # Within one read the copy does not begin anew when the server writes.
+            # Within one read the copy does not begin again when a server writes.
             old.execute("BEGIN")
             old.execute("SELECT count(*) FROM meta").fetchone()
             old.backup(new, pages=PAGES, progress=lambda _, left, total: progress(total - left, total))

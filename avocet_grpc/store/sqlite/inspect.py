@@ -1,152 +1,115 @@
-"""Looking at a ledger that a service may have open, or that nobody can open any more. Nothing is written to it."""
+"""Looking at a ledger that a server may have open, or that nobody can open any more."""
 
 from __future__ import annotations
 
 import contextlib
 import sqlite3
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from avocet_grpc.core.model import File
-from avocet_grpc.core.ports.mirror import START, Cursor
-from avocet_grpc.core.record import content_of, digest_of, parse
-from avocet_grpc.store.sql import schema
+from avocet_grpc.core.ports.mirror import START, Changed, Cursor
+from avocet_grpc.core.record import content_digest, load
 from avocet_grpc.store.sql.feed import SqlMirrorReader
 from avocet_grpc.store.sql.rows import NEVER
+from avocet_grpc.store.sql.schema import VERSION
 from avocet_grpc.store.sqlite.integrity import LedgerUnusable, damage
 from avocet_grpc.store.sqlite.opening import version_of
-from avocet_grpc.store.sqlite.session import SqliteSession
+from avocet_grpc.store.sqlite.session import BUSY_S, SqliteSession
 
-PAGE = 1_000
-WITH_FILES = 3
-"""The schema's version that also kept the lines of the files."""
-OF_RECORDS, REMOVED = 0, 3
-
-
-@dataclass(frozen=True, slots=True)
-class Waiting:
-    """An acknowledged change that a file may lack: the line that the file shall hold, or None for a removed `id`.
-
-    `is_record` is False for a line of others that only has to stand in the file.
-    """
-
-    file: File
-    id: str
-    raw: bytes | None
-    is_record: bool = True
+PAGE = 500
 
 
 @dataclass(frozen=True, slots=True)
 class Contents:
-    """What a ledger has that the shared files have not; None if it cannot be read.
+    """What a ledger has that the shared files do not have; None if it cannot be read.
 
-    `old_examples` are those that only an export at an older revision still sees. `waiting` are acknowledged changes
-    that the files may lack; `unreadable` counts those whose line is not what was stored.
+    `old_examples` are those that only an export at an older revision still sees. `pending` are acknowledged changes
+    that had not reached the file by its last report, tombstones too; `unreadable` counts those without a sound line.
     """
 
     revision: int | None
     history: int | None
     request_ids: int | None
     old_examples: int | None
-    waiting: list[Waiting]
-    unreadable: int | None
+    pending: dict[File, list[Changed]] = field(default_factory=dict)
+    unreadable: int | None = None
 
 
 @contextlib.contextmanager
-def opened(path: Path, versions: tuple[int, ...] = (schema.VERSION,)) -> Iterator[sqlite3.Connection]:
-    """One consistent view of the ledger. Raises sqlite3.Error, LedgerUnusable."""
+def opened(path: Path) -> Iterator[SqliteSession]:
+    """One consistent view of the ledger; nothing is written to it. Raises sqlite3.Error, LedgerUnusable."""
     uri = f"{path.resolve().as_uri()}?mode=ro"
-    connection = sqlite3.connect(uri, uri=True, isolation_level=None, timeout=30)
+    connection = sqlite3.connect(uri, uri=True, isolation_level=None, timeout=BUSY_S)
     try:
         connection.execute("BEGIN")
         version = version_of(connection)
-        if version not in versions:
-            raise LedgerUnusable(f"the ledger is of version {version}, and this program of version {schema.VERSION}")
-        yield connection
+        if version != VERSION:
+            raise LedgerUnusable(f"the ledger is of version {version}, and this program of version {VERSION}")
+        yield SqliteSession(connection)
     finally:
         connection.close()
 
 
 @contextlib.contextmanager
-def reading(path: Path) -> Iterator[SqlMirrorReader]:
-    """The ledger's records, as the mirror reads them. Raises sqlite3.Error, LedgerUnusable."""
-    with opened(path) as connection:
-        yield SqlMirrorReader(SqliteSession(connection))
+def reader(path: Path) -> Iterator[SqlMirrorReader]:
+    """What a mirror sees of the ledger, in one consistent view. Raises sqlite3.Error, LedgerUnusable."""
+    with opened(path) as session:
+        yield SqlMirrorReader(session)
 
 
 def problems(path: Path) -> list[str]:
     """All that is wrong with the ledger; reads all of it. Empty if it is sound. Raises LedgerUnusable."""
     try:
-        with opened(path) as connection:
-            return list(damage(connection))
+        with opened(path) as session:
+            return list(damage(session.connection))
     except sqlite3.DatabaseError as error:
         return [f"it cannot be read: {error}"]
 
 
 def contents(path: Path) -> Contents:
-    """What is still to be had of a ledger, damaged or not, of this version or the one with files."""
-    waiting: list[Waiting] = []
+    """What is still to be had of a ledger, damaged or not."""
+    pending: dict[File, list[Changed]] = {file: [] for file in File}
     unreadable: int | None = None
-    with contextlib.suppress(sqlite3.DatabaseError, LedgerUnusable), _any_version(path) as connection:
+    with contextlib.suppress(sqlite3.DatabaseError, LedgerUnusable), reader(path) as view:
         unreadable = 0
-        for one, is_sound in _waiting(connection):
-            if is_sound:
-                waiting.append(one)
-            else:
-                unreadable += 1
-    revision = _number(path, "SELECT revision FROM head")
+        for file in File:
+            for changed in _pending(view, file):
+                if _is_sound(changed):
+                    pending[file].append(changed)
+                else:
+                    unreadable += 1
     return Contents(
-        revision=_number(path, "SELECT value FROM meta WHERE name = 'revision'") if revision is None else revision,
+        revision=_number(path, "SELECT revision FROM head"),
         history=_number(path, "SELECT count(*) FROM history"),
         request_ids=_number(path, "SELECT count(*) FROM requests"),
         old_examples=_number(path, f"SELECT count(*) FROM examples WHERE removed_revision <> {NEVER}"),
-        waiting=waiting,
+        pending=pending,
         unreadable=unreadable,
     )
 
 
-def _any_version(path: Path) -> contextlib.AbstractContextManager[sqlite3.Connection]:
-    return opened(path, (schema.VERSION, WITH_FILES))
+def _pending(view: SqlMirrorReader, file: File) -> Iterator[Changed]:
+    report = view.report(file)
+    after = report.level if report else START
+    while page := view.changes(file, after, PAGE):
+        yield from page
+        after = Cursor(page[-1].revision, page[-1].key)
 
 
-def _waiting(connection: sqlite3.Connection) -> Iterator[tuple[Waiting, bool]]:
-    """Each change that a file may lack, and whether its line is sound."""
-    if version_of(connection) == WITH_FILES:
-        yield from _waiting_with_files(connection)
-        return
-    reader = SqlMirrorReader(SqliteSession(connection))
-    for file in File:
-        report = reader.report(file)
-        after = report.level if report is not None else START
-        while changes := reader.changes(file, after, PAGE):
-            for one in changes:
-                yield Waiting(file, one.id, one.raw), one.raw is None or _is_sound(one.raw, one.digest)
-            after = Cursor(changes[-1].revision, changes[-1].key)
-
-
-def _is_sound(raw: bytes, digest: bytes | None) -> bool:
-    line = parse(raw)
-    return line.columns is not None and content_of(line) == digest
-
-
-def _waiting_with_files(connection: sqlite3.Connection) -> Iterator[tuple[Waiting, bool]]:
-    query = (
-        "SELECT l.file, l.kind, l.id, l.sync, l.digest, b.raw FROM lines l LEFT JOIN bodies b ON b.key = l.key"
-        " WHERE l.sync <> 0 ORDER BY l.key"
-    )
-    for file, kind, id, sync, digest, raw in connection.execute(query):
-        if sync == REMOVED:
-            yield Waiting(File(file), id or "", None), True
-        else:
-            sound = raw is not None and digest_of(raw) == digest
-            yield Waiting(File(file), id or "", raw, kind == OF_RECORDS), sound
+def _is_sound(changed: Changed) -> bool:
+    if changed.digest is None:
+        return True
+    try:
+        return content_digest(load(changed.raw or b"")) == changed.digest
+    except ValueError:
+        return False
 
 
 def _number(path: Path, query: str) -> int | None:
     try:
-        with _any_version(path) as connection:
-            number: int = connection.execute(query).fetchone()[0]
-            return number
+        with opened(path) as session:
+            return session.number(query)
     except (sqlite3.DatabaseError, LedgerUnusable, TypeError):
         return None
