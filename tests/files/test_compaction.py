@@ -9,9 +9,9 @@ import pytest
 
 from avocet_grpc.core import review
 from avocet_grpc.core.model import Action, Decision, UndoRequest
-from avocet_grpc.shared_files import mirror
-from avocet_grpc.shared_files.patch import ignore_sigio
-from tests.faults.in_process import Clock, CrashingOs, InProcess, replaced
+from avocet_grpc.mirror import shared_file
+from avocet_grpc.mirror.fs.lease import ignore_sigio
+from tests.faults.in_process import Clock, CrashingDisk, InProcess, crashing_at_failpoints
 from tests.support import record, records, write_records
 
 COUNT = 100
@@ -26,9 +26,10 @@ def clock() -> Clock:
 def service(tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> Iterator[InProcess]:
     """On candidates without anything blank, in the file `sft_candidates.jsonl`."""
     ignore_sigio()
-    monkeypatch.setattr(mirror, "BLANK_BYTES", 1_000)
+    monkeypatch.setattr(shared_file, "BLANK_BYTES", 1_000)
     write_records(tmp_path / "sft_candidates.jsonl", [record(f"c{n:03d}") for n in range(COUNT)])
-    with replaced(clock, disk := CrashingOs()):
+    disk = CrashingDisk()
+    with crashing_at_failpoints(disk):
         made = InProcess(tmp_path, clock, disk)
         made.open()
         assert made.round()
@@ -54,7 +55,7 @@ def test_a_file_of_which_a_quarter_is_blank_is_compacted_once_it_is_quiet(servic
     for number in range(60):
         discard(service, number)
     assert path.stat().st_ino == inode and 0.25 < blank_share(path) < 0.5
-    service.wait(mirror.QUIET_S)
+    service.wait(shared_file.QUIET_S)
     service.round()
     assert path.stat().st_ino != inode and blank_share(path) == 0
     assert [one["id"] for one in records(path)] == [f"c{n:03d}" for n in range(COUNT)]

@@ -10,10 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from avocet_grpc.core.model import File
-from avocet_grpc.shared_files import intake
-from avocet_grpc.shared_files.patch import ignore_sigio
-from tests.faults.in_process import Clock, CrashingOs, InProcess, replaced
+from avocet_grpc.mirror.fs.lease import ignore_sigio
+from avocet_grpc.mirror.inbound import look
+from tests.faults.in_process import Clock, CrashingDisk, InProcess, crashing_at_failpoints
 from tests.support import record, records, write_records
 
 COUNT = 60
@@ -27,7 +26,8 @@ def service(tmp_path: Path) -> Iterator[InProcess]:
     """On candidates that have been in the file for long."""
     ignore_sigio()
     write_records(tmp_path / "sft_candidates.jsonl", [record(f"c{n}", model_response=LONG) for n in range(COUNT)])
-    with replaced(clock := Clock(), disk := CrashingOs()):
+    clock, disk = Clock(), CrashingDisk()
+    with crashing_at_failpoints(disk):
         made = InProcess(tmp_path, clock, disk)
         made.open()
         assert made.round()
@@ -37,7 +37,7 @@ def service(tmp_path: Path) -> Iterator[InProcess]:
 
 
 def is_there(service: InProcess, id: str = GONE) -> bool:
-    return service.ask(lambda reader: reader.line_of(File.CANDIDATES, id)) is not None
+    return service.ask(lambda reader: reader.candidate(id)) is not None
 
 
 def delete(path: Path) -> None:
@@ -58,15 +58,15 @@ def test_who_appends_all_the_time_does_not_put_off_that_a_line_is_deleted(
         holding.enter_context(path.open("a"))
     with holding:
         while is_there(service):
-            assert took < intake.HELD_S + 10, "it is never deleted"
+            assert took < look.HELD_S + 10, "it is never deleted"
             with path.open("a") as file:
                 file.write(json.dumps(record(f"a{took}")) + "\n")
             service.round()
             service.wait(5)
             service.round()
             took += 5
-    assert took >= (intake.HELD_S if held else intake.SETTLE_S)
-    assert service.ask(lambda reader: reader.history(GONE))[0].action == "delete"
+    assert took >= (look.HELD_S if held else look.SETTLE_S)
+    assert service.ask(lambda reader: reader.history(GONE))[0].action == "remove"
     assert service.stop()
     assert len(records(path)) == COUNT - 1 + took // 5
 
@@ -77,7 +77,7 @@ def test_a_line_that_an_append_hides_the_loss_of_is_not_deleted_with_others_at_o
     path = tmp_path / "sft_candidates.jsonl"
     delete(path)
     service.round()
-    service.wait(intake.SETTLE_S - 1)
+    service.wait(look.SETTLE_S - 1)
     data = path.read_bytes()
     at = data.index(b'{"id": "c3"')
     with path.open("r+b") as file:
@@ -90,6 +90,6 @@ def test_a_line_that_an_append_hides_the_loss_of_is_not_deleted_with_others_at_o
         service.wait(1)
         service.round()
     assert is_there(service, "c3")
-    service.wait(intake.SETTLE_S)
+    service.wait(look.SETTLE_S)
     service.round()
     assert not is_there(service, "c3") and not is_there(service)

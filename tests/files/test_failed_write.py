@@ -13,9 +13,9 @@ from structlog.testing import capture_logs
 
 from avocet_grpc.core import ingest, review
 from avocet_grpc.core.model import Action, Correction, Decision
-from avocet_grpc.core.ports.files import Transaction
-from avocet_grpc.shared_files.patch import ignore_sigio
-from tests.faults.in_process import Clock, CrashingOs, InProcess, replaced
+from avocet_grpc.core.ports.ledger import Transaction
+from avocet_grpc.mirror.fs.lease import ignore_sigio
+from tests.faults.in_process import Clock, CrashingDisk, InProcess, crashing_at_failpoints
 from tests.support import record, records, write_records
 
 COUNT = 20
@@ -23,15 +23,15 @@ TRIES = 5
 ROOM = 10
 
 
-class FullDisk(CrashingOs):
+class FullDisk(CrashingDisk):
     """While it is full, it takes the beginning of what is written, and refuses the rest."""
 
     full = begun = False
 
-    def write(self, descriptor: int, data: bytes) -> int:
+    def append(self, descriptor: int, data: bytes) -> int:
         return os.write(descriptor, self._what_fits(data))
 
-    def pwrite(self, descriptor: int, data: bytes, offset: int) -> int:
+    def write(self, descriptor: int, data: bytes, offset: int) -> int:
         return os.pwrite(descriptor, self._what_fits(data), offset)
 
     def _what_fits(self, data: bytes) -> bytes:
@@ -56,7 +56,8 @@ def test_a_full_disk_makes_no_round_compare_the_whole_file(tmp_path: Path, work:
     ignore_sigio()
     path = tmp_path / "sft_candidates.jsonl"
     write_records(path, [record(f"c{n}") for n in range(COUNT)])
-    with replaced(clock := Clock(), disk := FullDisk()), capture_logs() as events:
+    clock, disk = Clock(), FullDisk()
+    with crashing_at_failpoints(disk), capture_logs() as events:
         service = InProcess(tmp_path, clock, disk)
         service.open()
         assert service.round()
@@ -65,14 +66,15 @@ def test_a_full_disk_makes_no_round_compare_the_whole_file(tmp_path: Path, work:
         events.clear()
         disk.full = True
         for _ in range(TRIES):
-            with pytest.raises(OSError, match="No space left"):
-                service.round()
-            assert path.read_bytes() == before
-        assert events == []
-        path.write_bytes(before.replace(b'"c7"', b'"e7"'))
-        with pytest.raises(OSError, match="No space left"):
+            failures = service.mirror.failures
             service.round()
-        assert [one["event"] for one in events] == ["file compared"]
+            assert service.mirror.failures > failures and path.read_bytes() == before
+        said = [one for one in events if one["file"] == path.name]
+        assert [one["event"] for one in said] == ["shared file not brought up to date"]
+        assert "No space left" in said[0]["error"]
+        path.write_bytes(before.replace(b'"c7"', b'"e7"'))
+        service.round()
+        assert [one["event"] for one in events if one["file"] == path.name][1:] == ["file compared"]
         disk.full = False
         while not service.round():
             service.wait(0.1)

@@ -3,42 +3,43 @@
 from __future__ import annotations
 
 import json
+import os
 from contextlib import ExitStack
 from itertools import pairwise
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
 
 from avocet_grpc.core import review
 from avocet_grpc.core.model import Action, Decision, File, UndoRequest
-from avocet_grpc.shared_files import swap, swapper, twin
-from avocet_grpc.shared_files.drain import DRAIN_AT_STOP_S
-from avocet_grpc.shared_files.intake import SETTLE_S
-from avocet_grpc.shared_files.syncer import GATHER_S, NOT_LEVEL_S
-from avocet_grpc.shared_files.watch import TAIL_BYTES
-from tests.faults.in_process import Clock, CrashingOs, InProcess, replaced
+from avocet_grpc.mirror.displaced.drain import DRAIN_AT_STOP_S
+from avocet_grpc.mirror.fs.signature import END_BYTES
+from avocet_grpc.mirror.inbound.look import SETTLE_S
+from avocet_grpc.mirror.outbound import replace
+from avocet_grpc.processes.mirror_process import GATHER_S, NOT_LEVEL_S
+from tests.faults.in_process import Clock, CrashingDisk, InProcess, crashing_at_failpoints
 from tests.support import record, records, write_records
 
 SYNC_S = 0.05
 WITHIN_S = 1.0
 
 
-class SlowDisk(CrashingOs):
+class SlowDisk(CrashingDisk):
     """Each sync takes its time, on the clock that the shared files see."""
 
     def __init__(self, clock: Clock) -> None:
         super().__init__()
         self.clock = clock
 
-    def fsync(self, descriptor: int) -> None:
+    def sync(self, descriptor: int) -> None:
         self.clock.sleep(SYNC_S)
 
 
 def test_a_file_that_others_hold_again_and_again_is_within_a_second(tmp_path: Path) -> None:
     clock = Clock()
-    with replaced(clock, disk := SlowDisk(clock)):
+    disk = SlowDisk(clock)
+    with crashing_at_failpoints(disk):
         write_records(path := tmp_path / "sft_candidates.jsonl", [record(f"c{n}") for n in range(20)])
         service = InProcess(tmp_path, clock, disk)
         service.open()
@@ -60,11 +61,12 @@ def test_swaps_rest_between_each_other_while_what_they_displaced_takes_much_room
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = Clock()
-    with replaced(clock, disk := SlowDisk(clock)):
+    disk = SlowDisk(clock)
+    with crashing_at_failpoints(disk):
         write_records(path := tmp_path / "sft_candidates.jsonl", [record(f"c{n}") for n in range(20)])
         service = InProcess(tmp_path, clock, disk)
         service.open()
-        monkeypatch.setattr(swapper, "DISPLACED_BYTES", 10 * path.stat().st_size)
+        monkeypatch.setattr(replace, "DISPLACED_BYTES", 10 * path.stat().st_size)
         behind = []
         with ExitStack() as holders:
             for number in range(20):
@@ -76,7 +78,8 @@ def test_swaps_rest_between_each_other_while_what_they_displaced_takes_much_room
 
 def test_a_stop_waits_for_the_displaced_ones_of_both_files_at_once(tmp_path: Path) -> None:
     clock = Clock()
-    with replaced(clock, disk := CrashingOs()):
+    disk = CrashingDisk()
+    with crashing_at_failpoints(disk):
         write_records(path := tmp_path / "sft_candidates.jsonl", [record(f"c{n}") for n in range(3)])
         service = InProcess(tmp_path, clock, disk)
         service.open()
@@ -107,37 +110,40 @@ def status_of(path: Path, id: str) -> Any:
     return next(one["status"] for one in records(path) if one["id"] == id)
 
 
-@pytest.mark.parametrize(("place", "name"), [(swap, "build"), (twin, "level")])
+class EditedOnceItIsBuilt(CrashingDisk):
+    """Once the new file is synced, another program edits the old one, and appends to it in the same moment."""
+
+    path: Path | None = None
+
+    def sync(self, descriptor: int) -> None:
+        super().sync(descriptor)
+        if self.path is not None and ".new" in os.readlink(f"/proc/self/fd/{descriptor}"):
+            path, self.path = self.path, None
+            path.write_bytes(path.read_bytes().replace(b"before", b"edited"))
+            with path.open("a") as file:
+                file.write(json.dumps(record("foreign", model_response="x" * END_BYTES)) + "\n")
+
+
+@pytest.mark.parametrize("compacted", [False, True])
 def test_an_edit_that_a_growth_hides_from_a_swap_is_served_once_the_file_is_quiet(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: ModuleType, name: str
+    tmp_path: Path, compacted: bool
 ) -> None:
-    clock = Clock()
-    make = getattr(place, name)
-
-    def edit_and_append_after(*arguments: Any) -> Any:
-        monkeypatch.setattr(place, name, make)
-        made = make(*arguments)
-        path.write_bytes(path.read_bytes().replace(b"before", b"edited"))
-        with path.open("a") as file:
-            file.write(json.dumps(record("foreign", model_response="x" * TAIL_BYTES)) + "\n")
-        return made
-
-    with replaced(clock, disk := CrashingOs()):
+    clock, disk = Clock(), EditedOnceItIsBuilt()
+    with crashing_at_failpoints(disk):
         write_records(path := tmp_path / "sft_candidates.jsonl", [record("c0"), record("edited", task_name="before")])
         with path.open("a") as file:
-            file.write(json.dumps(record("long", model_response="x" * TAIL_BYTES)) + "\n")
+            file.write(json.dumps(record("long", model_response="x" * END_BYTES)) + "\n")
         service = InProcess(tmp_path, clock, disk)
         service.open()
         while not service.round():
             clock.sleep(1)
-        inode = path.stat().st_ino
-        monkeypatch.setattr(place, name, edit_and_append_after)
-        if place is swap:
-            assert service._syncer._mirrors[0]._swapper.compact()
+        inode, disk.path = path.stat().st_ino, path
+        if compacted:
+            service.compact(File.CANDIDATES)
         else:
             with path.open("a"):
                 seconds_behind(service, clock, path, "c0")
-        assert path.stat().st_ino != inode and getattr(place, name) is make
+        assert path.stat().st_ino != inode and disk.path is None
         for _ in range(3):
             clock.sleep(SETTLE_S)
             service.round()
@@ -147,6 +153,6 @@ def test_an_edit_that_a_growth_hides_from_a_swap_is_served_once_the_file_is_quie
 
 
 def task_name(service: InProcess, id: str) -> Any:
-    line = service.ask(lambda reader: reader.line_of(File.CANDIDATES, id))
-    assert line is not None
-    return json.loads(service.ask(lambda reader: reader.raw(line.key)))["task_name"]
+    found = service.ask(lambda reader: reader.candidate(id))
+    assert found is not None
+    return json.loads(found.raw)["task_name"]

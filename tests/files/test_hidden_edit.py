@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +10,12 @@ import pytest
 
 from avocet_client.v1 import corrections_pb2 as pb
 from avocet_grpc.core import ingest
-from avocet_grpc.core.model import Correction, File
-from avocet_grpc.core.ports.files import Reader
-from avocet_grpc.shared_files import intake
-from avocet_grpc.shared_files.blocks import BLOCK_BYTES
-from avocet_grpc.shared_files.patch import ignore_sigio
-from tests.faults.in_process import Clock, CrashingOs, InProcess, replaced
+from avocet_grpc.core.model import Correction
+from avocet_grpc.core.ports.ledger import Reader
+from avocet_grpc.mirror.fs.block_digests import BLOCK_BYTES
+from avocet_grpc.mirror.fs.lease import ignore_sigio
+from avocet_grpc.mirror.inbound import look
+from tests.faults.in_process import Clock, CrashingDisk, InProcess, crashing_at_failpoints
 from tests.support import Server, eventually, record, records, write_records
 
 COUNT = 2_000
@@ -73,20 +72,20 @@ class EditedWhileItSleeps(Clock):
         self._editor.at("the wait for a lease")
 
 
-class EditedBeforeItWrites(CrashingOs):
+class EditedBeforeItWrites(CrashingDisk):
     def __init__(self, editor: Editor) -> None:
         super().__init__()
         self._editor = editor
 
-    def write(self, descriptor: int, data: bytes) -> int:
+    def append(self, descriptor: int, data: bytes) -> int:
         self._editor.at("the write")
-        return os.write(descriptor, data)
+        return super().append(descriptor, data)
 
 
 def name_of(service: InProcess, id: str) -> Any:
     def name(reader: Reader) -> Any:
-        line = reader.line_of(File.CANDIDATES, id)
-        return json.loads(reader.raw(line.key))["task_name"] if line else None
+        found = reader.candidate(id)
+        return json.loads(found.raw)["task_name"] if found else None
 
     return service.ask(name)
 
@@ -97,10 +96,11 @@ def test_an_edit_that_our_own_append_hides_is_served_once_the_file_is_quiet(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, due: str, stopped: bool
 ) -> None:
     ignore_sigio()
-    monkeypatch.setattr(intake, "CHECK_BYTES", BLOCK_BYTES)
+    monkeypatch.setattr(look, "CHECK_BYTES", BLOCK_BYTES)
     path, editor = tmp_path / "sft_candidates.jsonl", Editor(due)
     write_records(path, [record(f"c{n}", task_name="before", model_response="x" * 3_000) for n in range(40)])
-    with replaced(clock := EditedWhileItSleeps(editor), disk := EditedBeforeItWrites(editor)), path.open("rb"):
+    clock, disk = EditedWhileItSleeps(editor), EditedBeforeItWrites(editor)
+    with crashing_at_failpoints(disk), path.open("rb"):
         service = InProcess(tmp_path, clock, disk)
         service.open()
         assert service.round()

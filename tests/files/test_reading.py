@@ -1,4 +1,4 @@
-"""Reading a shared file in one pass: its lines, what the ledger has of them, and whether it is still as it was."""
+"""Reading a shared file in one pass: its lines, what the index has of them, and whether it is still as it was."""
 
 from __future__ import annotations
 
@@ -12,17 +12,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from avocet_grpc.core.record import digest_of
-from avocet_grpc.shared_files import scan
-from avocet_grpc.shared_files.blocks import BLOCK_BYTES, Blocks
-from avocet_grpc.shared_files.join import Join
-from avocet_grpc.shared_files.reconcile import split_moves
-from avocet_grpc.shared_files.scan import FileChanged, LineScanner, opened
+from avocet_grpc.mirror.fs import scan
+from avocet_grpc.mirror.fs.block_digests import BLOCK_BYTES, BlockDigests
+from avocet_grpc.mirror.fs.disk import Disk, FileChanged
+from avocet_grpc.mirror.fs.scan import Line, LineScanner
+from avocet_grpc.mirror.inbound.line_diff import LineDiff
+from avocet_grpc.mirror.index import Place
 
-
-def scanned(path: Path, start: int = 0) -> tuple[list[tuple[int, bytes]], LineScanner]:
-    with opened(path) as descriptor:
-        scanner = LineScanner(descriptor, start, path.stat().st_size)
-        return list(scanner), scanner
+DISK = Disk()
 
 
 @given(st.binary(max_size=60), st.integers(1, 9))
@@ -31,61 +28,52 @@ def test_lines_have_their_offsets_whatever_the_pieces_they_are_read_in(
 ) -> None:
     path = tmp_path_factory.mktemp("scan") / "file"
     path.write_bytes(data)
-    with pytest.MonkeyPatch.context() as patch:
+    with pytest.MonkeyPatch.context() as patch, DISK.reading(path) as descriptor:
         patch.setattr(scan, "CHUNK_BYTES", piece)
-        lines, scanner = scanned(path)
-    assert [raw for _, raw in lines] == [raw for raw in data.split(b"\n")[:-1] if raw.strip()]
-    assert all(data[offset : offset + len(raw)] == raw for offset, raw in lines)
-    assert scanner.rest == data.rpartition(b"\n")[2]
-    assert scanner.end == len(data) - len(scanner.rest)
+        lines = list(scanner := LineScanner(DISK, descriptor, 0, len(data)))
+    assert [line.raw for line in lines] == [raw for raw in data.split(b"\n")[:-1] if raw.strip()]
+    assert all(data[line.offset : line.offset + line.length] == line.raw for line in lines)
+    rest = data.rpartition(b"\n")[2]
+    assert (scanner.rest.raw if scanner.rest else b"") == (rest if rest.strip() else b"")
+    assert scanner.end == len(data) - len(rest)
 
 
 def test_a_file_that_becomes_shorter_is_not_taken_for_its_end(tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_bytes(b"a\nb\n")
-    with opened(path) as descriptor, pytest.raises(FileChanged):
-        list(LineScanner(descriptor, 0, 9))
+    with DISK.reading(path) as descriptor, pytest.raises(FileChanged):
+        list(LineScanner(DISK, descriptor, 0, 9))
 
 
 LINES = st.lists(st.sampled_from([b"a", b"bb", b"ccc", b"dddd"]), max_size=12)
 
 
+def placed(lines: list[bytes]) -> dict[int, bytes]:
+    """The lines by the offset at which each stands."""
+    at, found = 0, {}
+    for raw in lines:
+        found[at] = raw
+        at += len(raw) + 1
+    return found
+
+
 @given(LINES, LINES)
-def test_a_join_pairs_all_that_both_have_and_says_where_it_went(ledger: list[bytes], file: list[bytes]) -> None:
-    rows, at = [], 0
-    for key, raw in enumerate(ledger, 1):
-        rows.append((key, digest_of(raw), 0, at, len(raw)))
-        at += len(raw) + 1
-    join, at, places = Join(iter(rows)), 0, {}
-    for raw in file:
-        join.take(at, raw)
-        places[at] = raw
-        at += len(raw) + 1
-    keys, left = join.finish()
-    have, want = Counter(ledger), Counter(file)
-    assert Counter(ledger[key - 1] for key in keys) == have - want
-    assert Counter(places[one.offset] for one in left) == want - have
-    offsets = {key: offset for key, _, _, offset, _ in rows}
-    for first, last, by in join.moves:
-        for key in range(first, last + 1):
-            offsets[key] += by
-    taken = [offsets[key] for key in range(1, len(ledger) + 1) if key not in keys]
-    assert len(set(taken)) == len(taken)
-    assert all(places[offsets[key]] == ledger[key - 1] for key in range(1, len(ledger) + 1) if key not in keys)
-
-
-def test_a_line_that_goes_moves_the_others_as_one_stretch() -> None:
-    rows = [(key, digest_of(b"%d" % key), 0, key * 10, 9) for key in range(1000)]
-    join = Join(iter(rows))
-    for key in range(1, 1000):
-        join.take(key * 10 - 10, b"%d" % key)
-    assert join.finish() == ([0], [])
-    assert join.moves == [(1, 999, -10)]
-
-
-def test_moves_are_split_so_that_no_transaction_takes_long() -> None:
-    parts = list(split_moves([(1, 25, 3), (30, 31, 4)], 10))
-    assert parts == [[(1, 10, 3)], [(11, 20, 3)], [(21, 25, 3), (30, 31, 4)]]
+def test_the_index_and_a_file_are_paired_in_all_that_both_have(index: list[bytes], file: list[bytes]) -> None:
+    noted = placed(index)
+    rows = [Place(key, digest_of(raw), at, len(raw), key) for key, (at, raw) in enumerate(noted.items(), 1)]
+    offsets = {row.key: row.offset for row in rows}
+    diff = LineDiff(iter(rows), lambda key, offset: offsets.update({key: offset}))
+    standing = placed(file)
+    for number, (at, raw) in enumerate(standing.items(), 1):
+        diff.take(Line(at, len(raw), digest_of(raw), raw, number))
+    gone, unknown = diff.finish()
+    have, want = Counter(index), Counter(file)
+    assert Counter(index[row.key - 1] for row in gone) == have - want
+    assert Counter(standing[one.offset] for one in unknown) == want - have
+    paired = [row.key for row in rows if row.key not in {one.key for one in gone}]
+    assert len({offsets[key] for key in paired}) == len(paired)
+    assert all(standing[offsets[key] or 0] == index[key - 1] for key in paired)
+    assert diff.has_moved == any(offsets[key] != rows[key - 1].offset for key in paired)
 
 
 @pytest.mark.parametrize("size", [0, 1, BLOCK_BYTES, 3 * BLOCK_BYTES, 3 * BLOCK_BYTES + 17])
@@ -93,16 +81,16 @@ def test_one_changed_byte_is_found_by_its_block_and_a_blanked_line_is_not(tmp_pa
     path, rng = tmp_path / "file", random.Random(size)
     data = rng.randbytes(size)
     path.write_bytes(data + b"what is not known yet")
-    blocks = Blocks()
+    blocks = BlockDigests()
     for start in range(0, size, 10_000):
         blocks.feed(data[start : min(size, start + 10_000)])
     descriptor = os.open(path, os.O_RDWR)
     assert blocks.size == size
-    assert blocks.matches(descriptor, 0, size + 10)
+    assert blocks.matches(DISK, descriptor, 0, size + 10)
     for at in {0, size // 2, size - 1} if size else set():
         os.pwrite(descriptor, bytes([data[at] ^ 1]), at)
-        assert not blocks.matches(descriptor, 0, size)
-        assert not blocks.matches(descriptor, at, at + 1)
-        blocks.blank([(at, 1)], descriptor)
-        assert blocks.matches(descriptor, 0, size)
+        assert not blocks.matches(DISK, descriptor, 0, size)
+        assert not blocks.matches(DISK, descriptor, at, at + 1)
+        blocks.read_again(DISK, descriptor, [(at, 1)])
+        assert blocks.matches(DISK, descriptor, 0, size)
     os.close(descriptor)

@@ -11,8 +11,8 @@ import pytest
 
 from avocet_grpc.core import review
 from avocet_grpc.core.model import Action, Decision
-from avocet_grpc.shared_files.patch import ignore_sigio
-from tests.faults.in_process import Clock, CrashingOs, InProcess, replaced
+from avocet_grpc.mirror.fs.lease import ignore_sigio
+from tests.faults.in_process import Clock, CrashingDisk, InProcess, crashing_at_failpoints
 from tests.support import Json, record, records, write_records
 
 COUNT = 20
@@ -32,7 +32,8 @@ def link(tmp_path: Path) -> Path:
 @pytest.fixture
 def service(link: Path) -> Iterator[InProcess]:
     ignore_sigio()
-    with replaced(clock := Clock(), disk := CrashingOs()):
+    clock, disk = Clock(), CrashingDisk()
+    with crashing_at_failpoints(disk):
         made = InProcess(link.parent, clock, disk)
         made.open()
         come_to_rest(made)
