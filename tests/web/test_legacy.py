@@ -142,6 +142,7 @@ def comparable(answer: Answer) -> Any:
 
 @pytest.mark.parametrize("prefix", ["/api/corrections", "/api/sft"])
 def test_the_same_requests_get_the_same_answers_and_leave_the_same_files(pair: Pair, prefix: str) -> None:
+    undone = False
     for method, path, body, headers in CASES:
         if body == {"bench_results_dir": "RUNS"}:
             body = {"bench_results_dir": str(pair.server.runs)}
@@ -149,7 +150,9 @@ def test_the_same_requests_get_the_same_answers_and_leave_the_same_files(pair: P
         case = f"{method} {path} {body}"
         assert new.status == old.status, f"{case}: {new.body!r}"
         assert new.headers["content-type"].partition(";")[0] == old.headers["content-type"], case
-        assert comparable(new) == comparable(old), case
+        alike = without_nulls if undone else lambda answer: answer
+        undone = undone or path == "/undo"
+        assert alike(comparable(new)) == alike(comparable(old)), case
     assert pair.server.stop() == 0
     for new_file, old_file in (
         (pair.server.candidates, pair.old.candidates),
@@ -163,7 +166,7 @@ def at_rest(path: Path) -> list[Any]:
     found: list[Any] = without_nulls(records(path))
     for each in found:
         each.pop("reviewed_at", None)
-        if each["source"] == "kiwi":
+        if each.get("source") == "kiwi":
             each |= {"id": len(each["id"]), "timestamp": len(each["timestamp"])}
     return found
 
