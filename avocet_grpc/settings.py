@@ -25,7 +25,7 @@ class Limits:
     message_bytes: int = 16 * 1024 * 1024
     """One message from a caller where it brings texts; a larger one gets RESOURCE_EXHAUSTED. Elsewhere 2 MB."""
 
-    bytes_under_way: int = 96 * 1024 * 1024
+    bytes_under_way: int = 64 * 1024 * 1024
     """Of all requests that are arriving or being worked on; beyond it the greediest connection's get OVERLOADED."""
 
     ahead_bytes: int = 64 * 1024

@@ -16,7 +16,7 @@ from typing import Any
 import grpc
 from google.protobuf.message import DecodeError
 
-from avocet_grpc.core.errors import InvalidField, Overloaded
+from avocet_grpc.core.errors import CorrectionsError, InvalidField, Overloaded
 from avocet_grpc.edge import wire
 from avocet_grpc.edge.received_bytes import peer_key, received_bytes
 from avocet_grpc.telemetry.guard import keep
@@ -148,31 +148,37 @@ class Incoming:
         raw = await self._context.read()
         if raw is grpc.aio.EOF:
             raise InvalidField("request", "is missing: the call ended before its message")
-        return await self._message(raw)
+        message, problem = await self._opened(raw)
+        # An error's stack would keep it, and with it all that a refused caller sent.
+        del raw
+        if problem is not None:
+            raise problem
+        return message
 
     async def __aiter__(self) -> AsyncIterator[Any]:
         while (raw := await self._context.read()) is not grpc.aio.EOF:
-            yield await self._message(raw)
+            message, problem = await self._opened(raw)
+            del raw
+            if problem is not None:
+                raise problem
+            yield message
 
-    async def _message(self, raw: bytes) -> Any:
+    async def _opened(self, raw: bytes) -> tuple[Any, CorrectionsError | None]:
+        """The message, or what is wrong with it."""
         size = len(raw)
         self._connection.delivered += size + (size >> 10) + CALL_OVERHEAD
-        wire.refuse_if_longer(size, self._most)
-        self._hold(size)
-        if size <= LARGE and not wire.is_compressed(raw) and not wire.may_have_many_fields(raw):
+        compressed = wire.is_compressed(raw)
+        large = compressed or size > LARGE or wire.may_have_many_fields(raw)
+        try:
+            if compressed:
+                size = wire.size_within(raw)
+            wire.refuse_if_longer(size, self._most)
+            self._hold(size)
+        except CorrectionsError as error:
+            return None, error.with_traceback(None)
+        if not large:
             return _parsed(self._parse, raw)
-        data, message = await asyncio.get_running_loop().run_in_executor(_threads, self._opened, raw)
-        if data > size:
-            self._hold(data - size)
-        return message
-
-    def _opened(self, raw: bytes) -> tuple[int, Any]:
-        """The size and the message of what takes long to open."""
-        if wire.is_compressed(raw):
-            raw = wire.decompressed(raw, self._most)
-        if wire.may_have_many_fields(raw):
-            wire.refuse_many_fields(raw, getattr(getattr(self._parse, "__self__", None), "DESCRIPTOR", None))
-        return len(raw), _parsed(self._parse, raw)
+        return await asyncio.get_running_loop().run_in_executor(_threads, _open, self._parse, raw, size)
 
     def _hold(self, size: int) -> None:
         self._arrivals.hold(self._connection, size)
@@ -181,9 +187,21 @@ class Incoming:
             self._arrivals.release(self._connection, self._held.popleft())
 
 
-def _parsed(parse: Parse, raw: bytes) -> Any:
+def _open(parse: Parse, raw: bytes, size: int) -> tuple[Any, CorrectionsError | None]:
+    """The message of what takes long to open, or what is wrong with it."""
     try:
-        return parse(raw)
-    except (DecodeError, ValueError) as error:
+        if wire.is_compressed(raw):
+            raw = wire.decompressed(raw, size)
+        if wire.may_have_many_fields(raw):
+            wire.refuse_many_fields(raw, getattr(getattr(parse, "__self__", None), "DESCRIPTOR", None))
+    except CorrectionsError as error:
+        return None, error.with_traceback(None)
+    return _parsed(parse, raw)
+
+
+def _parsed(parse: Parse, raw: bytes) -> tuple[Any, CorrectionsError | None]:
+    try:
+        return parse(raw), None
+    except (DecodeError, ValueError):
         problem = "is not a valid message of this method; check the stubs, and that every string is UTF-8"
-        raise InvalidField("request", problem) from error
+        return None, InvalidField("request", problem)

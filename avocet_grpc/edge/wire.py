@@ -24,16 +24,20 @@ def is_compressed(raw: bytes) -> bool:
     return raw.startswith(GZIP)
 
 
-def decompressed(raw: bytes, most: int) -> bytes:
-    """Undo gzip. Raises InvalidField for damage, and for more than `most` bytes, of which no more are made."""
+def size_within(raw: bytes) -> int:
+    """Return how many bytes a gzip says that it holds, which `decompressed` holds it to (RFC 1952: ISIZE)."""
+    return int.from_bytes(raw[-4:], "little")
+
+
+def decompressed(raw: bytes, size: int) -> bytes:
+    """Undo gzip. Raises InvalidField if it is damaged or does not hold `size` bytes; no more than those are made."""
     inflate = zlib.decompressobj(16 + zlib.MAX_WBITS)
     try:
-        data = inflate.decompress(raw, most + 1)
-    except zlib.error as error:
-        raise InvalidField("request", "is not valid gzip") from error
-    refuse_if_longer(len(data), most)
-    if not inflate.eof:
-        raise InvalidField("request", "is not valid gzip: it is cut short")
+        data = inflate.decompress(raw, size + 1)
+    except zlib.error:
+        data = b""
+    if not inflate.eof or len(data) != size:
+        raise InvalidField("request", "is not valid gzip: damaged, cut short, or of several parts")
     return data
 
 
