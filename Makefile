@@ -5,7 +5,6 @@ TRAINING := .venv-training
 BUF_VERSION := 1.75.0
 PYRIGHT_VERSION := 1.1.414
 BUF := $(VENV)/npm/node_modules/.bin/buf
-GOOGLE_STATUS := protos/third_party/google/rpc/status.proto
 STUBS := clients/python/avocet_client/v1
 
 .DEFAULT_GOAL := help
@@ -20,12 +19,6 @@ $(VENV)/.stamp: pyproject.toml clients/python/pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; set PYTHON=")'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e clients/python -e '.[dev]'
-	touch $@
-
-# buf reads imports from a schema registry or from beside the protos; the Python package has this one.
-$(GOOGLE_STATUS): $(VENV)/.stamp
-	mkdir -p $(@D)
-	cp "$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_paths()["purelib"])')/google/rpc/status.proto" $@
 	touch $@
 
 # buf alone comes from npm, and only lint needs it.
@@ -56,6 +49,24 @@ test-client: setup $(VENV)/npm/.stamp-pyright-$(PYRIGHT_VERSION) ## run the clie
 
 test-abuse: setup ## run the abuse tests at full size (long)
 	ABUSE=full $(PYTEST) tests/operate/test_memory.py tests/operate/test_abuse.py -rP --timeout 1200
+
+.PHONY: test-wheels
+test-wheels: setup ## test the built wheels in empty environments, with every Python that is here (long)
+	WHEELS=full $(BIN)/python -m pytest tests/packaging -rs -W default --timeout 1800
+
+.PHONY: setup-protos
+PROTO_TOOLS := protobuf-compiler protoc-gen-go protoc-gen-go-grpc golang-go golang-google-grpc-dev \
+  golang-google-protobuf-dev golang-google-genproto-dev protobuf-compiler-grpc-java-plugin libgrpc-java \
+  libprotobuf-java libguava-java libgeronimo-annotation-1.3-spec-java default-jdk-headless
+setup-protos: ## install what the tests of the stubs for Go and Java need (as root, on Debian)
+	@set -eu; missing=; \
+	for tool in protoc protoc-gen-go protoc-gen-go-grpc go grpc_java_plugin javac /usr/share/java/grpc-stub.jar; do \
+	  command -v $$tool >/dev/null || test -e $$tool || missing="$$missing $$tool"; \
+	done; \
+	if [ -n "$$missing" ]; then \
+	  echo "installing$$missing"; \
+	  apt-get update -qq; apt-get install -qq -y --no-install-recommends $(PROTO_TOOLS); \
+	fi
 
 setup-faults: ## install what the fault tests need beside .venv (as root, on Debian)
 	@set -eu; missing=; \
@@ -88,7 +99,6 @@ lint: setup $(VENV)/npm/.stamp-$(BUF_VERSION) ## check style, types, layers, pro
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	@$(MAKE) --no-print-directory $(GOOGLE_STATUS)
 	$(BUF) lint protos
 	@$(MAKE) --no-print-directory lint-breaking lint-fresh
 
@@ -102,7 +112,7 @@ lint-breaking:
 	if [ -z "$$base" ]; then echo 'no earlier protos: nothing to break'; exit 0; fi; \
 	old=$$(mktemp -d); trap 'rm -rf "$$old"' EXIT; \
 	git archive "$$base" protos | tar -x -C "$$old"; \
-	mkdir -p "$$old/$(dir $(GOOGLE_STATUS))"; cp $(GOOGLE_STATUS) "$$old/$(GOOGLE_STATUS)"; \
+	if grep -q third_party "$$old/protos/buf.yaml"; then cp protos/buf.yaml "$$old/protos/"; cp -r protos/google "$$old/protos/"; fi; \
 	$(BUF) breaking protos --against "$$old/protos"; \
 	echo "protos break nothing since $$base"
 

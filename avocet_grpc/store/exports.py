@@ -7,6 +7,7 @@ from typing import Any
 
 from avocet_grpc.core.export import in_split
 from avocet_grpc.core.model import CandidateFilter, ExportBatch, ExportRow, ExportSelection
+from avocet_grpc.core.ports.ledger import ExportExtent
 from avocet_grpc.store.batches import BatchCache, KeptBatch
 
 JOINED = (
@@ -51,12 +52,24 @@ class ExportQueries:
         return rows[:limit]
 
     def export_batch(
-        self, selection: ExportSelection, after_key: int, limit: int, max_bytes: int, *, about: bool = False
+        self,
+        selection: ExportSelection,
+        after_key: int,
+        limit: int,
+        max_bytes: int,
+        *,
+        about: bool = False,
+        up_to_key: int | None = None,
     ) -> ExportBatch | None:
         cache = self._batches
+        if up_to_key is not None:
+            return self._new_batch(selection, after_key, limit, max_bytes, up_to_key)
         if cache is None or not about or selection != ExportSelection(selection.revision):
             return self._new_batch(selection, after_key, limit, max_bytes)
         return self._batch_about(cache, selection, after_key, limit, max_bytes)
+
+    def export_extent(self, revision: int, after_key: int, last_key: int) -> ExportExtent:
+        return ExportExtent(*self._db.execute(UNCHANGED, (after_key, last_key, revision, revision)).fetchone())
 
     def _batch_about(
         self, cache: BatchCache, selection: ExportSelection, after_key: int, limit: int, max_bytes: int

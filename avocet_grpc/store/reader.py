@@ -114,8 +114,9 @@ class SqlReader(ExportQueries):
     def history_after(self, after: HistoryCursor, limit: int) -> list[HistoryEntry]:
         rows = self._db.execute(
             "SELECT rowid, revision, file, id, action, actor, at, status, previous FROM history"
-            " WHERE (revision, rowid) > (?, ?) ORDER BY revision, rowid LIMIT ?",
-            (*after, limit),
+            " WHERE revision >= ? AND rowid > CASE WHEN ? THEN ? ELSE"
+            " (SELECT coalesce(max(rowid), 0) FROM history WHERE revision <= ?) END ORDER BY rowid LIMIT ?",
+            (after.revision, after.number, after.number, after.revision, limit),
         )
         return [replace(HistoryEntry(row[1], File(row[2]), *row[3:]), number=row[0]) for row in rows]
 

@@ -6,17 +6,18 @@ from typing import Any, NamedTuple
 
 from avocet_grpc.core.export import in_split
 from avocet_grpc.core.model import ExportBatch, ExportSelection
+from avocet_grpc.core.ports.ledger import ExportExtent
 from avocet_grpc.store.sql.dialect import Session
 from avocet_grpc.store.sql.filters import where_of
 from avocet_grpc.store.sql.queries import EXPORT_READY, Queries
 
 CAREFUL_ROWS = 16
 """Rows read at once if they may be as large as 4 MB each."""
-UNCHANGED = (
+EXTENT = (
     "SELECT count(*), coalesce(max(approved_revision), 0), coalesce(min(removed_revision), 0) FROM examples"
     " WHERE key > :after_key AND key <= :last_key AND approved_revision <= :revision AND removed_revision > :revision"
 )
-"""What is visible of a part of the examples, from an index alone."""
+"""What is seen of a part of the examples, from an index alone."""
 
 
 class _Example(NamedTuple):
@@ -29,10 +30,10 @@ class _Named(NamedTuple):
     id: str
 
 
-class _Visible(NamedTuple):
+class _Extent(NamedTuple):
     number: int
-    approved: int
-    removed: int
+    newest_approval: int
+    oldest_removal: int
 
 
 class ExportQueries:
@@ -42,14 +43,14 @@ class ExportQueries:
         self._session, self._queries = session, queries
 
     def export_batch(
-        self, selection: ExportSelection, after_key: int, limit: int, max_bytes: int, up_to: int | None = None
+        self, selection: ExportSelection, after_key: int, limit: int, max_bytes: int, up_to_key: int | None = None
     ) -> ExportBatch | None:
-        """The next examples after `after_key` joined, none beyond `up_to`."""
+        """The next examples after `after_key` joined, none beyond `up_to_key`."""
         if selection.split is not None:
             return self._batch_by_rows(selection, after_key, limit, max_bytes)
         where, values = _where(selection, after_key)
-        if up_to is not None:
-            where, values = f"{where} AND key <= :up_to", values | {"up_to": up_to}
+        if up_to_key is not None:
+            where, values = f"{where} AND key <= :up_to_key", values | {"up_to_key": up_to_key}
         values["limit"] = limit
         part = (
             f"(SELECT key, id, encoded FROM examples WHERE {where} ORDER BY key, approved_revision LIMIT :limit) part"
@@ -76,14 +77,10 @@ class ExportQueries:
         ids = self._session.each(_Named, f"SELECT id FROM examples WHERE {where}", values)
         return sum(in_split(row.id, split) for row in ids)
 
-    def is_unchanged(self, batch_revision: int, batch: ExportBatch, after_key: int, revision: int) -> bool:
-        """Whether an export at `revision` would send the very examples of a batch that one at `batch_revision` sent.
-
-        It would, if as many are visible, and each of them was visible then, too.
-        """
-        values = {"after_key": after_key, "last_key": batch.last_key, "revision": revision}
-        found = self._session.one(_Visible, UNCHANGED, values)
-        return bool(found and found.number == batch.count and found.approved <= batch_revision < found.removed)
+    def export_extent(self, revision: int, after_key: int, last_key: int) -> ExportExtent:
+        """See the port."""
+        values = {"after_key": after_key, "last_key": last_key, "revision": revision}
+        return ExportExtent(*(self._session.one(_Extent, EXTENT, values) or _Extent(0, 0, 0)))
 
     def _batch_by_rows(
         self, selection: ExportSelection, after_key: int, limit: int, max_bytes: int

@@ -80,6 +80,11 @@ class _Noted(NamedTuple):
     made_by: int
 
 
+class _Numbered(NamedTuple):
+    number: int
+    revision: int
+
+
 class _Answer(NamedTuple):
     digest: bytes
     answer: str
@@ -230,8 +235,22 @@ class Queries:
 
     def history_after(self, after: HistoryCursor, limit: int) -> list[HistoryEntry]:
         """Changes of all records, oldest first."""
-        query = f"{HISTORY} WHERE (revision, number) > (:revision, :number) ORDER BY revision, number LIMIT :limit"
-        return [_entry(row) for row in self._session.all(_Noted, query, after._asdict() | {"limit": limit})]
+        number = after.number or self._last_number(after.revision)
+        query = f"{HISTORY} WHERE number > :number ORDER BY number LIMIT :limit"
+        return [_entry(row) for row in self._session.all(_Noted, query, {"number": number, "limit": limit})]
+
+    def _last_number(self, revision: int) -> int:
+        """The number of the last entry up to this revision: both grow together, so no index is needed for it."""
+        low, high = 0, self._session.number("SELECT coalesce(max(number), 0) FROM history")
+        while low < high:
+            middle = (low + high + 1) // 2
+            query = "SELECT number, revision FROM history WHERE number >= :number ORDER BY number LIMIT 1"
+            row = self._session.one(_Numbered, query, {"number": middle})
+            if row is not None and row.revision <= revision:
+                low = row.number
+            else:
+                high = middle - 1
+        return low
 
     def remembered(self, principal: str, request_id: str) -> Remembered | None:
         """What a request_id was answered."""

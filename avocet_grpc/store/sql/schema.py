@@ -59,7 +59,6 @@ LATE_INDEXES = {
         "CREATE INDEX examples_by_key ON examples (key, approved_revision, removed_revision, shard_hash)"
     ),
     "history_by_id": "CREATE INDEX history_by_id ON history (id, number)",
-    "history_by_revision": "CREATE INDEX history_by_revision ON history (revision, number)",
 }
 """Those that a large load does without until its end."""
 

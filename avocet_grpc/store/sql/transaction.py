@@ -21,7 +21,7 @@ from avocet_grpc.core.model import (
     Source,
     Stats,
 )
-from avocet_grpc.core.ports.ledger import HistoryCursor, HistoryEntry, Remembered
+from avocet_grpc.core.ports.ledger import ExportExtent, HistoryCursor, HistoryEntry, Remembered
 from avocet_grpc.core.ports.mirror import Changed, FileReport
 from avocet_grpc.core.record import content_of, record_in
 from avocet_grpc.store.sql.dialect import Session
@@ -78,9 +78,19 @@ class SqlReader:
         return self.queries.known_run_ids(run_ids)
 
     def export_batch(
-        self, selection: ExportSelection, after_key: int, limit: int, max_bytes: int, *, about: bool = False
+        self,
+        selection: ExportSelection,
+        after_key: int,
+        limit: int,
+        max_bytes: int,
+        *,
+        about: bool = False,
+        up_to_key: int | None = None,
     ) -> ExportBatch | None:
-        return self.exports.export_batch(selection, after_key, limit, max_bytes)
+        return self.exports.export_batch(selection, after_key, limit, max_bytes, up_to_key)
+
+    def export_extent(self, revision: int, after_key: int, last_key: int) -> ExportExtent:
+        return self.exports.export_extent(revision, after_key, last_key)
 
     def export_total(self, selection: ExportSelection, after_key: int) -> int:
         return self.exports.export_total(selection, after_key)
@@ -169,9 +179,19 @@ class SqlTransaction:
         return self.written().known_run_ids(run_ids)
 
     def export_batch(
-        self, selection: ExportSelection, after_key: int, limit: int, max_bytes: int, *, about: bool = False
+        self,
+        selection: ExportSelection,
+        after_key: int,
+        limit: int,
+        max_bytes: int,
+        *,
+        about: bool = False,
+        up_to_key: int | None = None,
     ) -> ExportBatch | None:
-        return self.written().export_batch(selection, after_key, limit, max_bytes)
+        return self.written().export_batch(selection, after_key, limit, max_bytes, up_to_key=up_to_key)
+
+    def export_extent(self, revision: int, after_key: int, last_key: int) -> ExportExtent:
+        return self.written().export_extent(revision, after_key, last_key)
 
     def export_total(self, selection: ExportSelection, after_key: int) -> int:
         return self.written().export_total(selection, after_key)
@@ -332,15 +352,14 @@ class SqlTransaction:
 
     def _prompt_digest(self, record: Record, was: Stored | None) -> bytes | None:
         """Worked out once for a prompt: a decision leaves it alone, and both files get the same."""
-        prompt = record.get("prompt_messages")
-        if prompt is None:
-            return None
+        prompt, (known, digest) = record.get("prompt_messages"), self._prompts
+        if prompt is known:
+            return digest
         if was is not None and was.loaded is not None and was.loaded.get("prompt_messages") is prompt:
-            return was.row.prompt_digest
-        known, digest = self._prompts
-        if known is not prompt:
+            digest = was.row.prompt_digest
+        else:
             digest = prompt_digest(record)
-            self._prompts = (prompt, digest)
+        self._prompts = (prompt, digest)
         return digest
 
 

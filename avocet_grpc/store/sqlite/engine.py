@@ -24,6 +24,7 @@ from avocet_grpc.store.sqlite.condition import Condition
 from avocet_grpc.store.sqlite.failure import may_go_on
 from avocet_grpc.store.sqlite.floor import RevisionFloor
 from avocet_grpc.store.sqlite.integrity import refuse_if_damaged, refuse_if_inconsistent, unusable
+from avocet_grpc.store.sqlite.opening import Begin
 from avocet_grpc.store.sqlite.seal import close_seal
 from avocet_grpc.store.sqlite.session import LOADING_CACHE_KB, WRITER_CACHE_KB, SqliteSession, connect
 from avocet_grpc.store.sqlite.turns import Presence, Turns
@@ -39,7 +40,8 @@ class SqliteLedger:
 
     Several processes may open one ledger: a commit is visible to all of them once it is answered. The first one checks
     it, makes it or upgrades it; the last one that closes it seals it. `encode` gives an example's bytes, `waiting` is
-    how many groups of changes may wait, `clock` gives Unix time in seconds.
+    how many groups of changes may wait, `clock` gives Unix time in seconds. A new ledger begins at `first_revision` if
+    neither the clock nor the directory's floor is beyond it.
 
     Raises LedgerUnusable if the file is damaged or of another version, StorageFull, or OSError.
     """
@@ -51,9 +53,11 @@ class SqliteLedger:
         *,
         waiting: int = WAITING,
         clock: Callable[[], float] = time.time,
+        first_revision: int = 0,
     ) -> None:
+        self._begin = Begin(RevisionFloor(None if directory is None else directory.root), clock, first_revision)
         self._path = None if directory is None else directory.ledger
-        self._floor = RevisionFloor(None if directory is None else directory.root)
+        self._floor = self._begin.floor
         self._condition = Condition(self._path)
         self._readers: queue.LifoQueue[sqlite3.Connection] = queue.LifoQueue()
         self._memory_lock = threading.RLock() if self._path is None else None
@@ -63,7 +67,7 @@ class SqliteLedger:
             self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._presence, self._turns = Presence(self._path), Turns(self._path)
         try:
-            self._db = self._opened(clock)
+            self._db = self._opened()
         except BaseException:
             self._let_go()
             raise
@@ -176,12 +180,12 @@ class SqliteLedger:
                     close_seal(self._path)
         self._let_go()
 
-    def _opened(self, clock: Callable[[], float]) -> sqlite3.Connection:
+    def _opened(self) -> sqlite3.Connection:
         """The writer's connection, to a ledger that is ready for use."""
         path, presence = self._path, self._presence
         if path is None or presence is None:
             db = connect(None)
-            opening.prepare(db, self._floor, clock)
+            opening.prepare(db, self._begin)
             return db
         alone = presence.is_alone()
         if not alone:
@@ -192,7 +196,10 @@ class SqliteLedger:
             if alone:
                 if not sealed:
                     refuse_if_inconsistent(path, db)
-                opening.prepare(db, self._floor, clock)
+                opening.prepare(db, self._begin)
+                if opening.forget_statistics(db):
+                    db.close()
+                    db = connect(path, cache_kb=WRITER_CACHE_KB)
                 self._empty_journal(db)
         except sqlite3.Error as error:
             raise unusable(path, error) from error
