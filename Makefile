@@ -9,7 +9,7 @@ STUBS := clients/python/avocet_client/v1
 TYPESCRIPT := clients/typescript
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-client test-typescript test-training setup-faults test-faults lint generate demo bench
+.PHONY: help setup run test test-client test-typescript test-training test-abuse setup-faults test-faults lint generate demo bench
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -47,6 +47,13 @@ test: setup $(VENV)/npm/.stamp-pyright-$(PYRIGHT_VERSION) ## run the tests, JOBS
 
 test-client: setup $(VENV)/npm/.stamp-pyright-$(PYRIGHT_VERSION) ## run the client's tests at full size (long)
 	CLIENT=full $(BIN)/python -m pytest tests/client --timeout 1200
+
+# N schedules from seed 0; SEED=n begins elsewhere. A seed is shown whole by N=1 SEED=n.
+N ?= 10000
+SEED ?= 0
+.PHONY: test-schedules
+test-schedules: setup ## run N random schedules of service, files and other programs (long)
+	$(BIN)/python -m tests.mirror.schedules.run $(N) --seed $(SEED) --jobs $(JOBS)
 
 .PHONY: test-wheels
 test-wheels: setup ## test the built wheels in empty environments, with every Python that is here (long)
@@ -86,6 +93,9 @@ setup-faults: ## install what the fault tests need beside .venv (as root, on Deb
 
 test-faults: setup setup-faults ## run every fault test whole (long; ROUNDS=n sets the rounds of each)
 	FAULTS=full FAULT_ROUNDS=$(ROUNDS) $(PYTEST) tests/faults -rs --timeout 3600
+
+test-abuse: setup ## run the abuse tests at full size (long)
+	ABUSE=full $(PYTEST) tests/operate/test_memory.py tests/operate/test_abuse.py -rP --timeout 1200
 
 # Torch's CPU build, where pip finds one: TORCH="torch==2.13.0 --index-url ..." names another.
 TORCH ?= torch==2.13.0

@@ -203,6 +203,10 @@ class CachedReader:
         """See the port."""
         return self._reader.stats(filter)
 
+    def same_prompt(self, digests: Collection[bytes], most: int) -> dict[bytes, int]:
+        """See the port."""
+        return self._reader.same_prompt(digests, most)
+
     def known_run_ids(self, run_ids: Collection[str]) -> set[str]:
         """See the port."""
         return self._reader.known_run_ids(run_ids)

@@ -45,7 +45,7 @@ class ExportQueries:
         while len(rows) < limit:
             found = self._db.execute(query, (after_key, *values, limit)).fetchall()
             split = selection.split
-            rows += [ExportRow(*row) for row in found if split is None or in_split(row[1], split)]
+            rows += [ExportRow(*row) for row in found if split is None or in_split(split, row[1], None, None)]
             if len(found) < limit:
                 break
             after_key = found[-1][0]
@@ -128,7 +128,7 @@ class ExportQueries:
         if (split := selection.split) is None:
             return self._number(f"SELECT count(*) FROM examples WHERE key > ?{where}", (after_key, *values))
         ids = self._db.execute(f"SELECT id FROM examples WHERE key > ?{where}", (after_key, *values))
-        return sum(in_split(id, split) for (id,) in ids)
+        return sum(in_split(split, id, None, None) for (id,) in ids)
 
     def _batch_by_rows(
         self, selection: ExportSelection, after_key: int, limit: int, max_bytes: int

@@ -99,6 +99,9 @@ class SqlReader(ExportQueries):
             revision=self.revision(),
         )
 
+    def same_prompt(self, digests: Collection[bytes], most: int) -> dict[bytes, int]:
+        return {}  # this ledger keeps no prompts
+
     def known_run_ids(self, run_ids: Collection[str]) -> set[str]:
         query = "SELECT 1 FROM lines WHERE file = 0 AND benchmark_run_id = ? AND kind = 0 LIMIT 1"
         return {run_id for run_id in run_ids if self._db.execute(query, (run_id,)).fetchone()}

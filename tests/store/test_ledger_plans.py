@@ -161,10 +161,28 @@ def test_a_batch_that_was_kept_is_checked_by_an_index_alone(traced: Traced) -> N
     assert [row[3] for row in plan] == ["SEARCH examples USING COVERING INDEX examples_by_key (key>? AND key<?)"]
 
 
+def test_the_same_prompt_is_counted_by_its_index(traced: Traced) -> None:
+    traced.run(lambda tx: tx.same_prompt([b"\0" * 32], 101))
+    [counted] = [statement for statement in traced.statements if "prompt_digest" in statement and "count(" in statement]
+    plan = [row[3] for row in traced.db.execute(f"EXPLAIN QUERY PLAN {counted}")]
+    assert any("USING INDEX records_by_prompt" in step for step in plan), plan
+
+
+@pytest.mark.parametrize("filter", [NOT_FILTERED, CandidateFilter(task_types=("qa",))])
+def test_a_later_approval_of_a_prompt_is_found_by_its_index(traced: Traced, filter: CandidateFilter) -> None:
+    selection = ExportSelection(traced.ledger.read(lambda r: r.revision()), filter, unique_prompts=True)
+    traced.run(lambda tx: tx.export_batch(selection, 0, 10, 1000))
+    chosen = [statement for statement in traced.statements if "NOT EXISTS" in statement]
+    assert chosen
+    for statement in chosen:
+        plan = [row[3] for row in traced.db.execute(f"EXPLAIN QUERY PLAN {statement}")]
+        assert any(step.startswith("SEARCH later USING INDEX examples_by_prompt") for step in plan), plan
+
+
 def test_a_filtered_count_reads_the_table_once_and_no_index(traced: Traced) -> None:
     filter = CandidateFilter(task_types=("qa",), max_quality_score=0.5)
     traced.run(lambda tx: (tx.queue_total(filter), tx.stats(filter)))
     counts = [one for one in traced.statements if "count(" in one and "FROM records" in one]
-    assert len(counts) == 6
+    assert len(counts) == 7
     for counted in counts:
         assert traced.db.execute(f"EXPLAIN QUERY PLAN {counted}").fetchone()[3] == "SCAN r"

@@ -108,6 +108,12 @@ class Reader(Protocol):
     def stats(self, filter: CandidateFilter) -> Stats:
         """The counts; without a filter the cost MUST NOT grow with the store."""
 
+    def same_prompt(self, digests: Collection[bytes], most: int) -> dict[bytes, int]:
+        """How many candidates of any status have each of these prompts (`core.forms.prompt_digest`), at most `most`.
+
+        MUST NOT cost more for a prompt that more candidates have.
+        """
+
     def known_run_ids(self, run_ids: Collection[str]) -> set[str]:
         """Those of `run_ids` that some candidate has as its benchmark_run_id."""
 

@@ -10,6 +10,7 @@ from avocet_grpc.core.ports.ledger import ExportExtent
 from avocet_grpc.store.sql.dialect import Session
 from avocet_grpc.store.sql.filters import where_of
 from avocet_grpc.store.sql.queries import EXPORT_READY, Queries
+from avocet_grpc.store.sql.rows import selected
 
 CAREFUL_ROWS = 16
 """Rows read at once if they may be as large as 4 MB each."""
@@ -18,16 +19,27 @@ EXTENT = (
     " WHERE key > :after_key AND key <= :last_key AND approved_revision <= :revision AND removed_revision > :revision"
 )
 """What is seen of a part of the examples, from an index alone."""
+VISIBLE = "{0}approved_revision <= :revision AND {0}removed_revision > :revision"
+NEWEST = (
+    " AND (e.prompt_digest IS NULL OR NOT EXISTS (SELECT 1 FROM examples later"
+    " WHERE later.prompt_digest = e.prompt_digest AND {0}{1}"
+    " AND (later.approved_revision, later.key) > (e.approved_revision, e.key)))"
+)
+"""That no example of the same prompt was approved later; `{0}` is what is visible, `{1}` the filter."""
 
 
 class _Example(NamedTuple):
     key: int
     id: str
+    prompt_digest: bytes | None
+    task_id: str | None
     encoded: bytes
 
 
 class _Named(NamedTuple):
     id: str
+    prompt_digest: bytes | None
+    task_id: str | None
 
 
 class _Extent(NamedTuple):
@@ -53,7 +65,7 @@ class ExportQueries:
             where, values = f"{where} AND key <= :up_to_key", values | {"up_to_key": up_to_key}
         values["limit"] = limit
         part = (
-            f"(SELECT key, id, encoded FROM examples WHERE {where} ORDER BY key, approved_revision LIMIT :limit) part"
+            f"(SELECT key, id, encoded FROM examples e WHERE {where} ORDER BY key, approved_revision LIMIT :limit) part"
         )
         size = self._session.number(f"SELECT coalesce(sum(length(encoded)), 0) FROM {part}", values)
         if size > max_bytes:
@@ -73,9 +85,9 @@ class ExportQueries:
             return self._queries.counter(EXPORT_READY)
         where, values = _where(selection, after_key)
         if (split := selection.split) is None:
-            return self._session.number(f"SELECT count(*) FROM examples WHERE {where}", values)
-        ids = self._session.each(_Named, f"SELECT id FROM examples WHERE {where}", values)
-        return sum(in_split(row.id, split) for row in ids)
+            return self._session.number(f"SELECT count(*) FROM examples e WHERE {where}", values)
+        named = self._session.each(_Named, f"SELECT {selected(_Named)} FROM examples e WHERE {where}", values)
+        return sum(in_split(split, *row) for row in named)
 
     def export_extent(self, revision: int, after_key: int, last_key: int) -> ExportExtent:
         """See the port."""
@@ -105,10 +117,11 @@ class ExportQueries:
         rows: list[_Example] = []
         while len(rows) < limit:
             where, values = _where(selection, after_key)
-            query = f"SELECT key, id, encoded FROM examples WHERE {where} ORDER BY key, approved_revision LIMIT :limit"
+            examples = f"SELECT {selected(_Example)} FROM examples e WHERE {where}"
+            query = f"{examples} ORDER BY key, approved_revision LIMIT :limit"
             found = self._session.all(_Example, query, values | {"limit": limit})
             split = selection.split
-            rows += [row for row in found if split is None or in_split(row.id, split)]
+            rows += [row for row in found if split is None or in_split(split, row.id, row.prompt_digest, row.task_id)]
             if len(found) < limit:
                 break
             after_key = found[-1].key
@@ -116,7 +129,7 @@ class ExportQueries:
 
 
 def _where(selection: ExportSelection, after_key: int) -> tuple[str, dict[str, Any]]:
-    where = "key > :after_key AND approved_revision <= :revision AND removed_revision > :revision"
+    where = f"key > :after_key AND {VISIBLE.format('')}"
     values: dict[str, Any] = {"after_key": after_key, "revision": selection.revision}
     if selection.since_revision:
         where += " AND approved_revision > :since_revision"
@@ -125,4 +138,6 @@ def _where(selection: ExportSelection, after_key: int) -> tuple[str, dict[str, A
         where += " AND shard_hash % :shard_count = :shard_index"
         values |= {"shard_count": selection.shard_count, "shard_index": selection.shard_index}
     more, more_values = where_of(selection.filter)
+    if selection.unique_prompts:
+        where += NEWEST.format(VISIBLE.format("later."), where_of(selection.filter, "later.")[0])
     return where + more, values | more_values

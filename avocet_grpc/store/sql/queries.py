@@ -24,8 +24,9 @@ COUNTED = {
 """The maps of Stats, and the column of each."""
 LEFT_OUT_IF_UNKNOWN = frozenset({"by_source", "by_failure_category"})
 UNKNOWN = "unknown"
-BY_RUN, QUEUED, EXPORT_READY = "by_run", "queued", "export_ready"
-"""Further counters: candidates of each benchmark run, candidates in review, examples that an export sends now."""
+BY_RUN, QUEUED, EXPORT_READY, UNEXPORTABLE = "by_run", "queued", "export_ready", "unexportable"
+"""Further counters: candidates of each benchmark run, candidates in review, examples that an export sends now, and
+approved records that it does not send, by the reason."""
 
 SORTED_BY = {
     Order.TIMESTAMP: "recorded_at",
@@ -189,6 +190,7 @@ class Queries:
             malformed=malformed,
             duplicate_ids=duplicate_ids,
             revision=self.head().revision,
+            unexportable=self._unexportable(filter),
         )
 
     def _counted(self, filter: CandidateFilter) -> dict[str, dict[str, int]]:
@@ -217,6 +219,26 @@ class Queries:
         where, values = where_of(filter)
         query = f"SELECT count(*) FROM examples WHERE removed_revision = :never{where}"
         return self._session.number(query, values | {"never": NEVER})
+
+    def _unexportable(self, filter: CandidateFilter) -> dict[str, int]:
+        if not filter:
+            query = "SELECT name, value, n FROM counters WHERE name = :name AND n <> 0"
+            return {row.value: row.n for row in self._session.each(CounterRow, query, {"name": UNEXPORTABLE})}
+        where, values = where_of(filter, "r.")
+        query = (
+            "SELECT r.unexportable, count(*), count(*)"
+            f" FROM records r{self._session.dialect.scan}"
+            f" WHERE r.file = 1 AND r.unexportable IS NOT NULL{where} GROUP BY 1"
+        )
+        return {row.value: row.n for row in self._session.each(_Counted, query, values)}
+
+    def same_prompt(self, digests: Collection[bytes], most: int) -> dict[bytes, int]:
+        """How many candidates have each of these prompts, at most `most`."""
+        query = (
+            "SELECT count(*) FROM (SELECT 1 FROM records WHERE file = 0 AND prompt_digest IS NOT NULL"
+            " AND prompt_digest = :prompt AND digest IS NOT NULL LIMIT :most) found"
+        )
+        return {each: self._session.number(query, {"prompt": each, "most": most}) for each in set(digests)}
 
     def known_run_ids(self, run_ids: Collection[str]) -> set[str]:
         """Those of `run_ids` that some candidate has."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Collection
 
-from avocet_grpc.core.export import is_exportable, shard_hash
+from avocet_grpc.core.export import shard_hash
 from avocet_grpc.core.forms import prompt_digest
 from avocet_grpc.core.model import (
     Candidate,
@@ -37,6 +37,7 @@ from avocet_grpc.store.sql.rows import (
     ReportRow,
     Stored,
     example_row,
+    exportability,
     record_row,
 )
 
@@ -73,6 +74,9 @@ class SqlReader:
 
     def stats(self, filter: CandidateFilter) -> Stats:
         return self.queries.stats(filter)
+
+    def same_prompt(self, digests: Collection[bytes], most: int) -> dict[bytes, int]:
+        return self.queries.same_prompt(digests, most)
 
     def known_run_ids(self, run_ids: Collection[str]) -> set[str]:
         return self.queries.known_run_ids(run_ids)
@@ -175,6 +179,9 @@ class SqlTransaction:
     def stats(self, filter: CandidateFilter) -> Stats:
         return self.written().stats(filter)
 
+    def same_prompt(self, digests: Collection[bytes], most: int) -> dict[bytes, int]:
+        return self.written().same_prompt(digests, most)
+
     def known_run_ids(self, run_ids: Collection[str]) -> set[str]:
         return self.written().known_run_ids(run_ids)
 
@@ -231,7 +238,7 @@ class SqlTransaction:
             file,
             line.columns,
             prompt_digest=self._prompt_digest(record, was),
-            exported=int(file is File.APPROVED and is_exportable(record)),
+            **exportability(file, record),
             revision=self.new_revision(),
             made_by=int(source),
             digest=content_of(line),
@@ -255,7 +262,13 @@ class SqlTransaction:
         if was.row.lives:
             self._retire(was, None)
         row = was.row._replace(
-            queued=0, exported=0, revision=revision, made_by=int(source), digest=None, removed_revision=revision
+            queued=0,
+            exported=0,
+            unexportable=None,
+            revision=revision,
+            made_by=int(source),
+            digest=None,
+            removed_revision=revision,
         )
         self._change(row, None, None)
 
