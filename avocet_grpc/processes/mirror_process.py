@@ -12,6 +12,7 @@ from contextlib import ExitStack
 
 import structlog
 
+from avocet_grpc.allocator import give_back_large_blocks
 from avocet_grpc.core.errors import StorageFailed, StorageFull
 from avocet_grpc.core.model import File
 from avocet_grpc.core.observer import SILENT, Observer
@@ -24,6 +25,7 @@ from avocet_grpc.processes.bells import Bell
 from avocet_grpc.processes.ledger import open_ledger
 from avocet_grpc.processes.messages import Failed, Measure, Measured, Prepared, Running, Stop
 from avocet_grpc.processes.parent import Parent
+from avocet_grpc.store.sqlite.failure import StorageRefused
 from avocet_grpc.store.sqlite.integrity import LedgerUnusable
 from avocet_grpc.telemetry import logs
 from avocet_grpc.telemetry.guard import GuardedObserver
@@ -45,6 +47,7 @@ log = structlog.get_logger("avocet_grpc")
 def run(parent: Parent) -> int:
     """Follow the ledger until the supervisor says Stop. Gives the exit code."""
     logs.configure(parent.begin.settings.log_level, process=parent.begin.name)
+    give_back_large_blocks()
     # A lease that somebody breaks raises it; its default action would end the process.
     signal.signal(signal.SIGIO, signal.SIG_IGN)
     if not parent.may_go(Prepared()):
@@ -52,6 +55,8 @@ def run(parent: Parent) -> int:
     try:
         with ExitStack() as stack:
             return Follower(parent, stack).run()
+    except StorageRefused as error:
+        return _complain(str(error))
     except StorageFailed:
         parent.report(Failed())
         logs.flush()
@@ -72,6 +77,7 @@ class Follower:
         self._bell = Bell(parent.begin.bell)
         self._ending = threading.Event()
         self._observer: Observer = SILENT
+        self._refused = False
         self._measure: Callable[[], Measured] = lambda: Measured([])
         self._ledger = open_ledger(parent.begin, lambda: parent.report(Failed()))
         stack.callback(self._ledger.close)
@@ -102,10 +108,16 @@ class Follower:
             level = self._adopted()
         if level:
             self._follow()
-            level = self._mirror.stop(self._settings.sync_seconds)
+            level = self._stopped()
         if not level:
             logs.say("avocet-grpc: the shared files could not be brought up to date; start and stop again")
         return ExitCode.OK if level else ExitCode.FILES_BEHIND
+
+    def _stopped(self) -> bool:
+        try:
+            return self._mirror.stop(self._settings.sync_seconds)
+        except StorageRefused:
+            return False
 
     def _adopted(self) -> bool:
         """Compare the files with the ledger. False if the disk is too full for it and the ledger knows the files."""
@@ -131,7 +143,19 @@ class Follower:
             self._ending.wait(GATHER_BUSY_S if busy else GATHER_S)
             self._bell.take()
             if not self._ending.is_set():
-                level = self._mirror.round()
+                level = self._round()
+
+    def _round(self) -> bool:
+        """One round. If the disk takes no writes, the next one tries again."""
+        try:
+            level = self._mirror.round()
+        except StorageRefused as error:
+            if not self._refused:
+                log.error("shared files not brought up to date", error=str(error))
+            self._refused = True
+            return True
+        self._refused = False
+        return level
 
     def _take_orders(self) -> None:
         while not isinstance(order := self._parent.next_order(), Stop):

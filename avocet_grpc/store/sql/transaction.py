@@ -23,7 +23,7 @@ from avocet_grpc.core.model import (
 )
 from avocet_grpc.core.ports.ledger import ExportExtent, HistoryCursor, HistoryEntry, Remembered
 from avocet_grpc.core.ports.mirror import Changed, FileReport
-from avocet_grpc.core.record import content_of, record_in
+from avocet_grpc.core.record import content_digest_before_4, content_of, record_in
 from avocet_grpc.store.sql.dialect import Session
 from avocet_grpc.store.sql.exports import ExportQueries
 from avocet_grpc.store.sql.feed import is_known
@@ -43,6 +43,9 @@ from avocet_grpc.store.sql.rows import (
 
 Encode = Callable[[Record, int], bytes]
 """A record and the revision of its approval as the bytes of a training example."""
+
+KNOWS_OLD_DIGESTS = "past_before_4"
+"""The row of `meta` that says that past versions may stand under `content_digest_before_4`."""
 
 MOST_WAITING = 1_000
 """Changed records that may wait to be written."""
@@ -292,7 +295,13 @@ class SqlTransaction:
         id, digest = line.columns.id, content_of(line)
         if any((id, int(file), digest) in pending.past for pending in (self._own, self._earlier)):
             return True
-        return is_known(self._session, file, id, digest)
+        if is_known(self._session, file, id, digest):
+            return True
+        return self._knows_old_digests() and is_known(self._session, file, id, content_digest_before_4(record_in(line)))
+
+    def _knows_old_digests(self) -> bool:
+        query = "SELECT count(*) FROM meta WHERE name = :name"
+        return bool(self._session.number(query, {"name": KNOWS_OLD_DIGESTS}))
 
     def know(self, file: File, line: ParsedLine) -> None:
         """The line's content counts as a past version of its record from now on."""

@@ -28,6 +28,7 @@ from avocet_grpc.store.sqlite.opening import Begin
 from avocet_grpc.store.sqlite.seal import close_seal
 from avocet_grpc.store.sqlite.session import LOADING_CACHE_KB, WRITER_CACHE_KB, SqliteSession, connect
 from avocet_grpc.store.sqlite.turns import Presence, Turns
+from avocet_grpc.store.sqlite.upgrade import FROM_VERSION, Progress, Upgrade
 from avocet_grpc.store.sqlite.writer import Writer, roll_back
 
 T = TypeVar("T")
@@ -41,7 +42,8 @@ class SqliteLedger:
     Several processes may open one ledger: a commit is visible to all of them once it is answered. The first one checks
     it, makes it or upgrades it; the last one that closes it seals it. `encode` gives an example's bytes, `waiting` is
     how many groups of changes may wait, `clock` gives Unix time in seconds. A new ledger begins at `first_revision` if
-    neither the clock nor the directory's floor is beyond it.
+    neither the clock nor the directory's floor is beyond it. `progress` is told how an upgrade goes on; without it the
+    log is.
 
     Raises LedgerUnusable if the file is damaged or of another version, StorageFull, or OSError.
     """
@@ -54,7 +56,10 @@ class SqliteLedger:
         waiting: int = WAITING,
         clock: Callable[[], float] = time.time,
         first_revision: int = 0,
+        progress: Progress | None = None,
     ) -> None:
+        self._encode, self._progress = encode, progress
+        self._closed = False
         self._begin = Begin(RevisionFloor(None if directory is None else directory.root), clock, first_revision)
         self._path = None if directory is None else directory.ledger
         self._floor = self._begin.floor
@@ -72,7 +77,6 @@ class SqliteLedger:
             self._let_go()
             raise
         self._writer = Writer(self._db, self._path, encode, turn=self._turn, condition=self._condition, waiting=waiting)
-        self._encode = encode
         self.on_commit(lambda: self._floor.run_ahead_of(self._writer.revision))
 
     @property
@@ -164,6 +168,9 @@ class SqliteLedger:
 
     def close(self) -> None:
         """See the port."""
+        if self._closed:
+            return
+        self._closed = True
         self._writer.close()
         if self._condition.failed:
             # Closing would write what is left of the journal, which a failed storage must not be asked for again.
@@ -196,6 +203,9 @@ class SqliteLedger:
             if alone:
                 if not sealed:
                     refuse_if_inconsistent(path, db)
+                if opening.version_of(db) == FROM_VERSION:
+                    Upgrade(path, self._begin, self._encode, self._progress).run(db)
+                    db = connect(path, cache_kb=WRITER_CACHE_KB)
                 opening.prepare(db, self._begin)
                 if opening.forget_statistics(db):
                     db.close()
