@@ -5,11 +5,11 @@ TRAINING := .venv-training
 BUF_VERSION := 1.75.0
 PYRIGHT_VERSION := 1.1.414
 BUF := $(VENV)/npm/node_modules/.bin/buf
-GOOGLE_STATUS := protos/third_party/google/rpc/status.proto
 STUBS := clients/python/avocet_client/v1
+TYPESCRIPT := clients/typescript
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-client test-training setup-faults test-faults lint generate demo bench
+.PHONY: help setup run test test-client test-typescript test-training test-abuse setup-faults test-faults lint generate demo bench
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -20,12 +20,6 @@ $(VENV)/.stamp: pyproject.toml clients/python/pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; set PYTHON=")'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e clients/python -e '.[dev]'
-	touch $@
-
-# buf reads imports from a schema registry or from beside the protos; the Python package has this one.
-$(GOOGLE_STATUS): $(VENV)/.stamp
-	mkdir -p $(@D)
-	cp "$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_paths()["purelib"])')/google/rpc/status.proto" $@
 	touch $@
 
 # buf alone comes from npm, and only lint needs it.
@@ -54,6 +48,39 @@ test: setup $(VENV)/npm/.stamp-pyright-$(PYRIGHT_VERSION) ## run the tests, JOBS
 test-client: setup $(VENV)/npm/.stamp-pyright-$(PYRIGHT_VERSION) ## run the client's tests at full size (long)
 	CLIENT=full $(BIN)/python -m pytest tests/client --timeout 1200
 
+# N schedules from seed 0; SEED=n begins elsewhere. A seed is shown whole by N=1 SEED=n.
+N ?= 10000
+SEED ?= 0
+.PHONY: test-schedules
+test-schedules: setup ## run N random schedules of service, files and other programs (long)
+	$(BIN)/python -m tests.mirror.schedules.run $(N) --seed $(SEED) --jobs $(JOBS)
+
+.PHONY: test-wheels
+test-wheels: setup ## test the built wheels in empty environments, with every Python that is here (long)
+	WHEELS=full $(BIN)/python -m pytest tests/packaging -rs -W default --timeout 1800
+
+.PHONY: setup-protos
+PROTO_TOOLS := protobuf-compiler protoc-gen-go protoc-gen-go-grpc golang-go golang-google-grpc-dev \
+  golang-google-protobuf-dev golang-google-genproto-dev protobuf-compiler-grpc-java-plugin libgrpc-java \
+  libprotobuf-java libguava-java libgeronimo-annotation-1.3-spec-java default-jdk-headless
+setup-protos: ## install what the tests of the stubs for Go and Java need (as root, on Debian)
+	@set -eu; missing=; \
+	for tool in protoc protoc-gen-go protoc-gen-go-grpc go grpc_java_plugin javac /usr/share/java/grpc-stub.jar; do \
+	  command -v $$tool >/dev/null || test -e $$tool || missing="$$missing $$tool"; \
+	done; \
+	if [ -n "$$missing" ]; then \
+	  echo "installing$$missing"; \
+	  apt-get update -qq; apt-get install -qq -y --no-install-recommends $(PROTO_TOOLS); \
+	fi
+
+test-typescript: setup ## run the TypeScript client's tests: packed, installed, compiled, at a real server
+	$(BIN)/python -m pytest tests/typescript -rs
+
+# The plugin of protoc that generates it, and its compiler.
+$(TYPESCRIPT)/node_modules/.stamp: $(TYPESCRIPT)/package-lock.json
+	npm ci --silent --no-audit --no-fund --prefix $(TYPESCRIPT)
+	touch $@
+
 setup-faults: ## install what the fault tests need beside .venv (as root, on Debian)
 	@set -eu; missing=; \
 	for tool in strace prlimit mount losetup mkfs.ext4 chattr; do \
@@ -66,6 +93,9 @@ setup-faults: ## install what the fault tests need beside .venv (as root, on Deb
 
 test-faults: setup setup-faults ## run every fault test whole (long; ROUNDS=n sets the rounds of each)
 	FAULTS=full FAULT_ROUNDS=$(ROUNDS) $(PYTEST) tests/faults -rs --timeout 3600
+
+test-abuse: setup ## run the abuse tests at full size (long)
+	ABUSE=full $(PYTEST) tests/operate/test_memory.py tests/operate/test_abuse.py -rP --timeout 1200
 
 # Torch's CPU build, where pip finds one: TORCH="torch==2.13.0 --index-url ..." names another.
 TORCH ?= torch==2.13.0
@@ -80,12 +110,11 @@ TRAINING_TESTS ?= tests/training
 test-training: $(TRAINING)/.stamp ## train with TRL from the stream, in an environment of its own (.venv-training)
 	HF_HUB_OFFLINE=1 $(TRAINING)/bin/python -m pytest --timeout 600 $(TRAINING_TESTS)
 
-lint: setup $(VENV)/npm/.stamp-$(BUF_VERSION) ## check style, types, layers, protos and the generated code
+lint: setup $(VENV)/npm/.stamp-$(BUF_VERSION) $(TYPESCRIPT)/node_modules/.stamp ## check style, types, layers, protos and the generated code
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	@$(MAKE) --no-print-directory $(GOOGLE_STATUS)
 	$(BUF) lint protos
 	@$(MAKE) --no-print-directory lint-breaking lint-fresh
 
@@ -99,7 +128,7 @@ lint-breaking:
 	if [ -z "$$base" ]; then echo 'no earlier protos: nothing to break'; exit 0; fi; \
 	old=$$(mktemp -d); trap 'rm -rf "$$old"' EXIT; \
 	git archive "$$base" protos | tar -x -C "$$old"; \
-	mkdir -p "$$old/$(dir $(GOOGLE_STATUS))"; cp $(GOOGLE_STATUS) "$$old/$(GOOGLE_STATUS)"; \
+	if grep -q third_party "$$old/protos/buf.yaml"; then cp protos/buf.yaml "$$old/protos/"; cp -r protos/google "$$old/protos/"; fi; \
 	$(BUF) breaking protos --against "$$old/protos"; \
 	echo "protos break nothing since $$base"
 
@@ -107,17 +136,23 @@ lint-breaking:
 .PHONY: lint-fresh
 lint-fresh:
 	@set -eu; \
-	state() { git status --porcelain -- $(STUBS); cat $(STUBS)/*_pb2*.py* $(STUBS)/*.json 2>/dev/null | cksum; }; \
+	made='$(STUBS) $(TYPESCRIPT)/src/gen'; \
+	state() { \
+	  git status --porcelain -- $$made; \
+	  { cat $(STUBS)/*_pb2*.py* $(STUBS)/*.json; find $(TYPESCRIPT)/src/gen -type f | sort | xargs cat; } 2>/dev/null | cksum; \
+	}; \
 	before=$$(state); rm -f $(STUBS)/*_pb2*.py* $(STUBS)/*.json; \
 	$(BIN)/python protos/generate.py; \
+	$(BIN)/python $(TYPESCRIPT)/generate.py; \
 	after=$$(state); \
 	if [ "$$before" != "$$after" ]; then \
-	  echo 'the generated code was not fresh; it is now: commit it'; git status --short -- $(STUBS); exit 1; \
+	  echo 'the generated code was not fresh; it is now: commit it'; git status --short -- $$made; exit 1; \
 	fi; \
 	echo 'generated code is fresh'
 
-generate: setup ## generate the Python client's stubs and service config from protos/
+generate: setup $(TYPESCRIPT)/node_modules/.stamp ## generate the clients' stubs and deadlines from protos/
 	$(BIN)/python protos/generate.py
+	$(BIN)/python $(TYPESCRIPT)/generate.py
 
 # pip-audit has a place of its own, so that what it needs is not among what it looks at.
 $(VENV)/audit/.stamp: | $(VENV)/.stamp

@@ -16,6 +16,7 @@ import structlog
 from avocet_grpc import __version__
 from avocet_grpc.adapters.bench_runs import BenchRuns
 from avocet_grpc.adapters.config_file import YamlConfigFile
+from avocet_grpc.allocator import give_back_large_blocks
 from avocet_grpc.core.errors import CorrectionsError, StorageFailed, StorageFull
 from avocet_grpc.core.model import ServerVersion
 from avocet_grpc.edge.address import Address, CannotListen, bind
@@ -54,6 +55,7 @@ class CannotStart(Exception):
 def run(settings: Settings) -> int:
     """Serve until a signal ends it. Gives the process's exit code."""
     logs.configure(settings.log_level)
+    give_back_large_blocks()
     try:
         access = Access(settings)
         with ExitStack() as stack:

@@ -23,7 +23,13 @@ class Limits:
     """Calls at once on one connection; the client keeps the next one until another has ended."""
 
     message_bytes: int = 16 * 1024 * 1024
-    """One message from a caller; a larger one gets RESOURCE_EXHAUSTED."""
+    """One message from a caller where it brings texts; a larger one gets RESOURCE_EXHAUSTED. Elsewhere 2 MB."""
+
+    bytes_under_way: int = 64 * 1024 * 1024
+    """Of all requests that are arriving or being worked on; beyond it the greediest connection's get OVERLOADED."""
+
+    ahead_bytes: int = 64 * 1024
+    """Of one stream, before its call reads."""
 
     metadata_bytes: int = 16 * 1024
     """The metadata of one call; more gets RESOURCE_EXHAUSTED."""

@@ -1,15 +1,14 @@
 """Generate the Python client's `avocet_client/v1/` from the protos beside this script.
 
-The toolchain is pinned in the project's `dev` extra, to the oldest that is supported: generated code runs with newer
-runtimes, not with older ones. The files are registered under their wire paths (`avocet/corrections/v1/...`); only the
-Python modules live elsewhere, so the imports between them are rewritten.
+The project's `dev` extra pins the toolchain to the oldest that is supported: generated code runs with newer runtimes,
+not with older ones. The files are registered under their wire paths (`avocet/corrections/v1/...`). Only the Python
+modules live elsewhere, so this script rewrites the imports between them. README.md beside it has other languages.
 """
 
 from __future__ import annotations
 
 import os
 import sys
-import sysconfig
 import tempfile
 from importlib.resources import files
 from pathlib import Path
@@ -33,8 +32,6 @@ def generate(out: Path) -> None:
         [
             "protoc",
             f"--proto_path={PROTOS}",
-            # Where googleapis-common-protos keeps google/rpc/status.proto.
-            f"--proto_path={sysconfig.get_paths()['purelib']}",
             f"--proto_path={files('grpc_tools') / '_proto'}",
             f"--python_out={out}",
             f"--grpc_python_out={out}",

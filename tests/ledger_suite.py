@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import random
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -15,6 +16,7 @@ import pytest
 
 from avocet_grpc.core import export, imports, ingest, queue, review
 from avocet_grpc.core.errors import AlreadyInReview, CandidateNotFound, InvalidField, NotInReview, RevisionMismatch
+from avocet_grpc.core.forms import prompt_digest
 from avocet_grpc.core.model import (
     REVIEW_ORDERS,
     Action,
@@ -26,6 +28,7 @@ from avocet_grpc.core.model import (
     Order,
     Source,
     Split,
+    SplitBy,
     UndoRequest,
 )
 from avocet_grpc.core.ports.ledger import HistoryCursor, HistoryEntry, Ledger
@@ -225,6 +228,111 @@ class LedgerSuite:
         assert ledger.read(lambda r: r.stats(ALL)) == ledger.read(lambda r: r.stats(counted))
         assert ledger.read(lambda r: r.queue_total(ALL)) == ledger.read(lambda r: r.queue_total(counted)) == 23
 
+    def test_why_approved_records_are_not_exported_is_counted_by_the_reason(self, ledger: Ledger) -> None:
+        def approve(number: int, **more: Any) -> None:
+            line = candidate_line(number, status="approved", **more)
+            ledger.write(lambda tx: tx.put(File.APPROVED, line)).result()
+
+        def counts(filter: CandidateFilter = ALL) -> dict[str, int]:
+            return dict(ledger.read(lambda r: r.stats(filter)).unexportable)
+
+        approve(0, corrected_response="x")
+        for number in (1, 2):
+            approve(number, corrected_response=" ", prompt_messages=["odd"])
+        approve(3, corrected_response=None)
+        approve(4, corrected_response=["x"])
+        approve(5, status_of_others="x")
+        ledger.write(lambda tx: tx.put(File.APPROVED, candidate_line(6, status="discarded"))).result()
+        ledger.write(lambda tx: tx.put(File.CANDIDATES, candidate_line(7, status="approved"))).result()
+        assert counts() == counts(CandidateFilter(task_types=("qa",)))
+        assert counts() == {"prompt": 2, "correction_missing": 2, "correction_not_text": 1}
+        assert counts(CandidateFilter(model_names=("m1",))) == {"prompt": 1, "correction_not_text": 1}
+        approve(1, corrected_response="x")
+        approve(4, corrected_response="x")
+        ledger.write(lambda tx: tx.remove(File.APPROVED, "c2")).result()
+        assert counts() == counts(CandidateFilter(task_types=("qa",))) == {"correction_missing": 2}
+        assert exported(ledger) == ["c0", "c1", "c4"]
+
+    def test_candidates_with_the_same_prompt_are_counted_and_found(self, ledger: Ledger) -> None:
+        asked = {n: "1+1?" if n % 2 else [{"role": "user", "content": f"{n % 4}?"}] for n in range(12)}
+        lines = [candidate_line(n, prompt_messages=prompt) for n, prompt in asked.items()]
+        ledger.write(lambda tx: imports.import_run(tx, "run", [*lines, candidate_line(99)])).result()
+        correct(ledger, "c1")
+        ledger.write(lambda tx: tx.remove(File.CANDIDATES, "c3")).result()
+        digest = {n: prompt_digest({"prompt_messages": prompt}) or b"" for n, prompt in asked.items()}
+
+        def count(most: int) -> dict[bytes, int]:
+            return ledger.read(lambda r: r.same_prompt([digest[0], digest[1], digest[1], b"\0" * 32], most))
+
+        assert count(100) == {digest[0]: 3, digest[1]: 5, b"\0" * 32: 0}
+        assert count(4) == {digest[0]: 3, digest[1]: 4, b"\0" * 32: 0}
+        some = CandidateFilter(prompt_digests=(digest[1].hex(), digest[2].hex()))
+        found = ledger.read(lambda r: r.queue(some, Order.FILE, None, 0, 99))
+        ids = [json.loads(item.candidate.raw)["id"] for item in found]
+        assert ids == ["c2", "c5", "c6", "c7", "c9", "c10", "c11"]
+        assert ledger.read(lambda r: r.queue_total(some)) == len(ids)
+        assert ledger.read(lambda r: r.stats(some)).total == len(ids) + 1
+        assert exported(ledger, filter=some) == ["c1"]
+        assert exported(ledger, filter=CandidateFilter(prompt_digests=(digest[0].hex(),))) == []
+
+    @pytest.mark.parametrize("by, key", [(SplitBy.PROMPT, "prompt_messages"), (SplitBy.TASK, "task_id")])
+    def test_a_split_keeps_the_same_question_on_one_side(self, ledger: Ledger, by: SplitBy, key: str) -> None:
+        values = [f"{n % 15}" if n % 4 else None for n in range(60)]
+        lines = [candidate_line(n, status="approved", corrected_response="x", **{key: v}) for n, v in enumerate(values)]
+
+        def load(tx: Any) -> None:
+            for line in lines:
+                tx.put(File.APPROVED, line)
+
+        ledger.write(load).result()
+        sides = [exported(ledger, split=Split(side, 0.5, by=by)) for side in (False, True)]
+        assert sorted(sum(sides, [])) == sorted(exported(ledger))
+        asked = [{values[int(id[1:])] for id in side} for side in sides]
+        assert asked[0] & asked[1] == {None}, "what has no prompt or task goes by its id"
+        by_id = [exported(ledger, split=Split(side, 0.5)) for side in (False, True)]
+        assert sides != by_id
+        for side in (0, 1):
+            alone = [id for id in sides[side] if values[int(id[1:])] is None]
+            assert alone == [id for id in by_id[side] if values[int(id[1:])] is None]
+
+    def test_what_an_export_chooses_is_what_choosing_by_hand_gives(self, ledger: Ledger) -> None:
+        rng = random.Random(11)
+        approved: dict[str, tuple[int, Any]] = {}
+        past: dict[int, dict[str, tuple[int, Any]]] = {}
+        for step in range(120):
+            number = rng.randrange(40)
+            id = f"c{number}"
+            if id in approved and rng.random() < 0.3:
+                ledger.write(lambda tx, id=id: tx.remove(File.APPROVED, id)).result()
+                del approved[id]
+            else:
+                prompt = rng.choice([None, *(f"{n}?" for n in range(6))])
+                fields = {"prompt_messages": prompt, "corrected_response": f"{step}"}
+                line = candidate_line(number, status="approved", **fields)
+                ledger.write(lambda tx, line=line: tx.put(File.APPROVED, line)).result()
+                approved[id] = (newest(ledger), json.loads(line.raw))
+            past[newest(ledger)] = dict(approved)
+        middle = sorted(past)[60]
+        split = Split(True, 0.5, by=SplitBy.PROMPT)
+        for revision, model, since, shards, side in itertools.product(
+            (middle, newest(ledger)), ("", "m1"), (0, sorted(past)[30]), (1, 2), (None, split)
+        ):
+            seen = {id: at for id, at in past[revision].items() if model in ("", at[1]["model_name"])}
+            last: dict[str, str] = {}
+            for id in sorted(seen, key=lambda id: seen[id][0]):
+                last[seen[id][1]["prompt_messages"] or id] = id
+            wanted = {id for id in last.values() if seen[id][0] > since}
+            wanted = {id for id in wanted if export.shard_hash(id) % shards == 0}
+            if side:
+                digests = {id: prompt_digest(seen[id][1]) for id in wanted}
+                wanted = {id for id in wanted if export.in_split(side, id, digests[id], None)}
+            found = exported(
+                ledger, filter=CandidateFilter(model_names=(model,) if model else ()), at_revision=revision,
+                since_revision=since, shard_count=shards, split=side, unique_prompts=True,
+            )  # fmt: skip
+            assert len(found) == len(set(found))
+            assert set(found) == wanted
+
     def test_runs_are_known_while_a_candidate_has_them(self, ledger: Ledger) -> None:
         import_candidates(ledger, 2, benchmark_run_id="night")
         assert ledger.read(lambda r: r.known_run_ids(["night", "day"])) == {"night"}
@@ -325,7 +433,7 @@ class LedgerSuite:
         for n in range(5):
             correct(ledger, f"c{n}")
         found: list[HistoryEntry] = []
-        after = HistoryCursor(start, 0)
+        after = HistoryCursor(start)
         while part := ledger.read(lambda r, a=after: r.history_after(a, 3)):
             found += part
             after = HistoryCursor(part[-1].revision, part[-1].number)
@@ -333,7 +441,8 @@ class LedgerSuite:
             *(("import", f"c{n}") for n in range(5)),
             *(("correct", f"c{n}") for n in range(5)),
         ]
-        assert ledger.read(lambda r: r.history_after(HistoryCursor(found[4].revision, 1 << 62), 9)) == found[5:]
+        for at in range(4, 10):
+            assert ledger.read(lambda r, a=at: r.history_after(HistoryCursor(found[a].revision), 9)) == found[at + 1 :]
 
     def test_many_records_in_one_change_are_all_there(self, ledger: Ledger) -> None:
         lines = [candidate_line(n, status="approved", corrected_response="x") for n in range(2_500)]

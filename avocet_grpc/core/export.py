@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 
 from avocet_grpc.core.errors import InvalidField, RevisionExpired
 from avocet_grpc.core.forms import unexportable_reason
-from avocet_grpc.core.model import CandidateFilter, ExportSelection, Record, Split, Status
+from avocet_grpc.core.model import CandidateFilter, ExportSelection, Record, Split, SplitBy, Status
 from avocet_grpc.core.ports.ledger import Reader
-from avocet_grpc.core.tokens import binding_of, decode_token, encode_token
+from avocet_grpc.core.tokens import binding_of, decode_token, encode_token, filter_binding
 
 HASH_BITS = 63
 
@@ -34,9 +34,17 @@ def shard_hash(id: str) -> int:
     return _hash(f"shard\0{id}")
 
 
-def in_split(id: str, split: Split) -> bool:
-    """True where the example belongs to the split's part, by another stable hash than the shards'."""
-    point = _hash(f"split\0{split.seed}\0{id}") / float(1 << HASH_BITS)
+def in_split(split: Split, id: str, prompt_digest: bytes | None, task_id: str | None) -> bool:
+    """True if the example belongs to the split's part, by another stable hash than the shards'.
+
+    An example without a prompt, or without a task, goes by its id.
+    """
+    kept_together = id
+    if split.by is SplitBy.PROMPT and prompt_digest:
+        kept_together = f"prompt\0{prompt_digest.hex()}"
+    elif split.by is SplitBy.TASK and task_id:
+        kept_together = f"task\0{task_id}"
+    point = _hash(f"split\0{split.seed}\0{kept_together}") / float(1 << HASH_BITS)
     return (point < split.validation_fraction) == split.validation
 
 
@@ -50,6 +58,7 @@ def open_export(
     at_revision: int,
     since_revision: int,
     resume_token: str,
+    unique_prompts: bool = False,
 ) -> ExportCursor:
     """Resolve and pin the revision, or continue where a token left off.
 
@@ -58,7 +67,8 @@ def open_export(
     now = reader.revision()
     if at_revision > now:
         raise InvalidField("at_revision", f"is still to come; the newest revision is {now}")
-    binding = _binding(filter, shard_index, shard_count, split, since_revision)
+    chosen = ExportSelection(now, filter, since_revision, shard_index, shard_count, split, unique_prompts)
+    binding = _binding(chosen)
     revision, after_key = at_revision or now, 0
     if resume_token:
         revision, after_key = decode_token("export", binding, resume_token, "resume_token")
@@ -66,22 +76,27 @@ def open_export(
             raise InvalidField("resume_token", "belongs to another at_revision; leave one of the two out")
     if not reader.first_revision() <= revision <= now:
         raise RevisionExpired("the revision is no longer kept")
-    selection = ExportSelection(revision, filter, since_revision, shard_index, shard_count, split)
+    selection = replace(chosen, revision=revision)
     return ExportCursor(selection, after_key, reader.export_total(selection, after_key))
 
 
 def resume_token(selection: ExportSelection, after_key: int) -> str:
     """The token that continues after the example with this key."""
-    s = selection
-    binding = _binding(s.filter, s.shard_index, s.shard_count, s.split, s.since_revision)
-    return encode_token("export", binding, [s.revision, after_key])
+    return encode_token("export", _binding(selection), [selection.revision, after_key])
+
+
+def _binding(selection: ExportSelection) -> str:
+    """What binds a resume token: all of the selection but its revision, which the token has itself."""
+    return _binding_of_any(replace(selection, revision=0))
 
 
 @lru_cache(maxsize=64)
-def _binding(
-    filter: CandidateFilter, shard_index: int, shard_count: int, split: Split | None, since_revision: int
-) -> str:
-    return binding_of([asdict(filter), shard_index, shard_count, asdict(split) if split else None, since_revision])
+def _binding_of_any(s: ExportSelection) -> str:
+    split = asdict(s.split) if s.split else None
+    if split and s.split and s.split.by is SplitBy.ID:
+        del split["by"]  # tokens of versions without it stay good
+    bound = [filter_binding(s.filter), s.shard_index, s.shard_count, split, s.since_revision]
+    return binding_of([*bound, "unique_prompts"] if s.unique_prompts else bound)
 
 
 def _hash(text: str) -> int:

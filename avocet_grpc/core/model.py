@@ -97,6 +97,8 @@ class CandidateFilter:
     labels: tuple[str, ...] = ()
     min_quality_score: float | None = None
     max_quality_score: float | None = None
+    prompt_digests: tuple[str, ...] = ()
+    """Lower-case hexadecimal digits, as in `Candidate.prompt_digest` of the wire."""
 
     def __bool__(self) -> bool:
         return self != CandidateFilter()
@@ -191,7 +193,10 @@ class QueueItem:
 
 @dataclass(frozen=True, slots=True)
 class Stats:
-    """Counts over the candidates file; `malformed` and `duplicate_ids` over both files."""
+    """Counts over the candidates file; `malformed` and `duplicate_ids` over both files.
+
+    `unexportable` counts the approved file's records of status `approved` that are not exported, by the reason.
+    """
 
     total: int
     by_status: Mapping[str, int]
@@ -203,6 +208,7 @@ class Stats:
     malformed: int
     duplicate_ids: int
     revision: int
+    unexportable: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -276,18 +282,31 @@ class ServerVersion:
     started_at: float
 
 
+class SplitBy(enum.StrEnum):
+    """What a split keeps together: nothing, examples with the same prompt, or with the same `task_id`."""
+
+    ID = "id"
+    PROMPT = "prompt"
+    TASK = "task"
+
+
 @dataclass(frozen=True, slots=True)
 class Split:
-    """A stable part of the examples: `validation` or its complement, by a seeded hash of the id."""
+    """A stable part of the examples: `validation` or its complement, by a seeded hash of what `by` names."""
 
     validation: bool
     validation_fraction: float
     seed: int = 0
+    by: SplitBy = SplitBy.ID
 
 
 @dataclass(frozen=True, slots=True)
 class ExportSelection:
-    """Which examples an export sends. `revision` is resolved (never 0); `since_revision` 0 means all."""
+    """Which examples an export sends. `revision` is resolved (never 0); `since_revision` 0 means all.
+
+    `unique_prompts`: of those that pass the filter, only the one approved last of each prompt; all else chooses among
+    those. An example without a prompt stands for itself.
+    """
 
     revision: int
     filter: CandidateFilter = field(default_factory=CandidateFilter)
@@ -295,6 +314,7 @@ class ExportSelection:
     shard_index: int = 0
     shard_count: int = 1
     split: Split | None = None
+    unique_prompts: bool = False
     snapshot: str = field(default="", compare=False)
     """The name by which the revision was asked for; empty if it was not."""
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import lru_cache
 
 from avocet_grpc.core.model import CandidateFilter, Order, Position, QueueItem
 from avocet_grpc.core.ports.ledger import Reader
-from avocet_grpc.core.tokens import binding_of, decode_token, encode_token
+from avocet_grpc.core.tokens import binding_of, decode_token, encode_token, filter_binding
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,4 +40,4 @@ def queue_token(filter: CandidateFilter, order: Order, position: Position, next_
 
 @lru_cache(maxsize=64)
 def _binding(filter: CandidateFilter, order: Order) -> str:
-    return binding_of([asdict(filter), order.value])
+    return binding_of([filter_binding(filter), order.value])

@@ -6,12 +6,22 @@ import base64
 import binascii
 import hashlib
 import json
+from dataclasses import asdict
 from typing import Any
 
 from avocet_grpc.core.errors import InvalidField
+from avocet_grpc.core.model import CandidateFilter
 
 VERSION = 1
 CHECK_BYTES = 8
+
+
+def filter_binding(filter: CandidateFilter) -> dict[str, Any]:
+    """The filter for `binding_of`: tokens of versions without `prompt_digests` stay good."""
+    stated = asdict(filter)
+    if not filter.prompt_digests:
+        del stated["prompt_digests"]
+    return stated
 
 
 def binding_of(request: Any) -> str:

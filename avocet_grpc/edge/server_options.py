@@ -7,6 +7,8 @@ from typing import Any
 from avocet_grpc.settings import Limits
 
 PING_STRIKES = 2
+IDENTITY, GZIP = 1, 4
+"""Bits of `grpc/impl/compression_types.h`."""
 
 
 def server_options(limits: Limits, channelz: bool, share_port: bool) -> list[tuple[str, Any]]:
@@ -16,6 +18,12 @@ def server_options(limits: Limits, channelz: bool, share_port: bool) -> list[tup
         ("grpc.so_reuseport", int(share_port)),
         ("grpc.max_receive_message_length", limits.message_bytes),
         ("grpc.max_send_message_length", -1),
+        # Requests are decompressed by us, within their method's limit. Deflate cannot be told from a message.
+        ("grpc.per_message_decompression", 0),
+        ("grpc.compression_enabled_algorithms_bitset", IDENTITY | GZIP),
+        # What a stream may send before its call reads; the window would grow with the connection's speed.
+        ("grpc.http2.lookahead_bytes", limits.ahead_bytes),
+        ("grpc.http2.bdp_probe", 0),
         # Between the two, calls would be refused at random.
         ("grpc.max_metadata_size", limits.metadata_bytes),
         ("grpc.absolute_max_metadata_size", limits.metadata_bytes),

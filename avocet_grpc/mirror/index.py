@@ -27,6 +27,9 @@ VERSION = 1
 AT_ONCE = 500
 """How many values one statement gets."""
 MOVES_AT_ONCE = 10_000
+ALL_BEFORE = ""
+"""Stands in `removals` for all ids that were removed before the index was made."""
+DAMAGED = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 SCHEMA = """
 CREATE TABLE files (
     file INTEGER PRIMARY KEY, incarnation TEXT NOT NULL,
@@ -68,6 +71,11 @@ WHERE l.file = :file AND l.offset IS NOT NULL ORDER BY first, second, l.order_nu
 
 class IndexDamaged(Exception):
     """The index cannot be read: a mirror that is started again makes it again from the files and the ledger."""
+
+
+def is_damage(error: Exception) -> bool:
+    """Return whether an error says that the index cannot be read any more."""
+    return isinstance(error, IndexDamaged) or getattr(error, "sqlite_errorcode", None) in DAMAGED
 
 
 class Place(NamedTuple):
@@ -119,7 +127,9 @@ class Index:
         """Open the index; one that is damaged is thrown away. `check`: the last end was not clean, so look closely."""
         try:
             return cls(_connect(path, check))
-        except sqlite3.DatabaseError as error:
+        except (sqlite3.DatabaseError, IndexDamaged) as error:
+            if not is_damage(error):
+                raise
             log.warning("the index is damaged: it is made again from the files", error=str(error))
         cls.remove(path)
         return cls(_connect(path, check=False))
@@ -297,13 +307,17 @@ class Index:
         return Moves(self._db)
 
     def removals(self, file: File, ids: Collection[str]) -> dict[str, float]:
-        """Return when the service's removal of each id reached the file, as Unix times."""
+        """Return when the service's removal of each id reached the file, as Unix times.
+
+        For removals from before the index was made, that is when it was made.
+        """
         found: dict[str, float] = {}
-        for part in _parts(list(ids)):
+        for part in _parts([ALL_BEFORE, *ids]):
             marks = ",".join("?" * len(part))
             query = f"SELECT id, at FROM removals WHERE file = ? AND id IN ({marks})"
             found.update(self._db.execute(query, (file, *part)).fetchall())
-        return found
+        made_at = found.pop(ALL_BEFORE, None)
+        return found if made_at is None else {id: found.get(id, made_at) for id in ids}
 
     def note_removals(self, file: File, ids: Iterable[str], at: float, forget_before: float) -> None:
         """Note that removals have reached the file, and forget old ones."""
@@ -412,7 +426,7 @@ def _connect(path: Path, check: bool) -> sqlite3.Connection:
         database.execute("PRAGMA journal_mode = WAL")
         database.execute("PRAGMA synchronous = FULL")
         if check and (found := database.execute("PRAGMA quick_check(1)").fetchone()[0]) != "ok":
-            raise sqlite3.DatabaseError(found)
+            raise IndexDamaged(found)
     except BaseException:
         database.close()
         raise

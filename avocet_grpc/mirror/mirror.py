@@ -15,7 +15,7 @@ from avocet_grpc.core.ports.mirror import Fenced, FileReport, MirrorLedger
 from avocet_grpc.layout import SHARED_FILES, DataDirectory
 from avocet_grpc.mirror.fs.clock import Clock
 from avocet_grpc.mirror.fs.disk import Disk
-from avocet_grpc.mirror.index import Index, IndexDamaged
+from avocet_grpc.mirror.index import Index, IndexDamaged, is_damage
 from avocet_grpc.mirror.session import Session
 from avocet_grpc.mirror.shared_file import SharedFile
 
@@ -24,7 +24,6 @@ log = structlog.get_logger(__name__)
 REPORT_EVERY_S = 1.0
 FINISH_PAUSE_S = 0.02
 AFTER_A_FAILURE_S = 0.25
-DAMAGED = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 
 Progress = Callable[[str, int, int], None]
 """Told how far an adoption is: the file's name, bytes read so far, bytes in all. It MUST return at once."""
@@ -159,7 +158,7 @@ class Mirror:
         except (Fenced, StorageFailed):
             raise
         except sqlite3.DatabaseError as error:
-            if getattr(error, "sqlite_errorcode", None) in DAMAGED:
+            if is_damage(error):
                 raise IndexDamaged(str(error)) from error
             self._note_failure(file, error)
             return failed

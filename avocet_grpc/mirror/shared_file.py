@@ -9,7 +9,7 @@ import structlog
 from avocet_grpc.core.ports.mirror import FeedExpired, FileReport
 from avocet_grpc.mirror.displaced.drain import Drain
 from avocet_grpc.mirror.feed import Feed
-from avocet_grpc.mirror.fs.scan import FileChanged
+from avocet_grpc.mirror.fs.disk import FileChanged
 from avocet_grpc.mirror.fs.signature import end_before, signature
 from avocet_grpc.mirror.image import FileImage, Trust
 from avocet_grpc.mirror.inbound.first_start import adopt_first
@@ -74,13 +74,13 @@ class SharedFile:
         self._drain.find()
         self._looker.begin(self._image)
         with session.ledger.view() as view:
-            head, is_new = view.head(), view.is_empty(session.file)
+            head = view.head()
         image = self._image
         if self._is_known and (image.incarnation != head.incarnation or image.level.revision > head.revision):
             image = image.restored("the ledger is not the one that the index followed")
         while True:
             try:
-                image = self._compare_at_start(image, is_new, clean, progress)
+                image = self._compare_at_start(image, clean, progress)
                 break
             except FileChanged:
                 session.clock.sleep(ADOPT_PAUSE_S)
@@ -92,8 +92,10 @@ class SharedFile:
         self._unsynced = not clean
         self._is_known = True
 
-    def _compare_at_start(self, image: FileImage, is_new: bool, clean: bool, progress: Progress) -> FileImage:
+    def _compare_at_start(self, image: FileImage, clean: bool, progress: Progress) -> FileImage:
         session, path = self._session, self._path
+        with session.ledger.view() as view:
+            is_new = view.is_empty(session.file)
         if is_new:
             return adopt_first(session, path, image, progress)
         if not self._is_known or image.trust is Trust.RESTORED:
@@ -120,12 +122,12 @@ class SharedFile:
                 return self._note_level(False)
             for drain in (self._drain, *self._left):
                 drain.run(stopping=self._stopping)
+            self._left = [drain for drain in self._left if len(drain)]
+            level = self._write_out()
+            if level:
+                self._compact_if_worth()
         except FileChanged:
             return self._note_level(False)
-        self._left = [drain for drain in self._left if len(drain)]
-        level = self._write_out()
-        if level:
-            self._compact_if_worth()
         self._replacer.tidy(stopping=self._stopping and level)
         if level and self._unsynced and self._session.clock.monotonic() >= self._next_sync:
             self._make_durable()

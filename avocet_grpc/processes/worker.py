@@ -15,6 +15,7 @@ from prometheus_client import CollectorRegistry
 from avocet_grpc import __version__
 from avocet_grpc.adapters.bench_runs import BenchRuns
 from avocet_grpc.adapters.config_file import YamlConfigFile
+from avocet_grpc.allocator import give_back_large_blocks
 from avocet_grpc.core.errors import CorrectionsError, StorageFailed, StorageFull
 from avocet_grpc.core.model import ServerVersion
 from avocet_grpc.edge.address import Address, CannotListen, bind
@@ -46,6 +47,7 @@ REFRESH_S = 1.0
 def run(parent: Parent) -> int:
     """Serve until the supervisor says Stop. Gives the exit code."""
     logs.configure(parent.begin.settings.log_level, process=parent.begin.name)
+    give_back_large_blocks()
     try:
         access = Access(parent.begin.settings)
         if not parent.may_go(Prepared()):

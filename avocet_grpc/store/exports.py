@@ -7,6 +7,7 @@ from typing import Any
 
 from avocet_grpc.core.export import in_split
 from avocet_grpc.core.model import CandidateFilter, ExportBatch, ExportRow, ExportSelection
+from avocet_grpc.core.ports.ledger import ExportExtent
 from avocet_grpc.store.batches import BatchCache, KeptBatch
 
 JOINED = (
@@ -44,19 +45,31 @@ class ExportQueries:
         while len(rows) < limit:
             found = self._db.execute(query, (after_key, *values, limit)).fetchall()
             split = selection.split
-            rows += [ExportRow(*row) for row in found if split is None or in_split(row[1], split)]
+            rows += [ExportRow(*row) for row in found if split is None or in_split(split, row[1], None, None)]
             if len(found) < limit:
                 break
             after_key = found[-1][0]
         return rows[:limit]
 
     def export_batch(
-        self, selection: ExportSelection, after_key: int, limit: int, max_bytes: int, *, about: bool = False
+        self,
+        selection: ExportSelection,
+        after_key: int,
+        limit: int,
+        max_bytes: int,
+        *,
+        about: bool = False,
+        up_to_key: int | None = None,
     ) -> ExportBatch | None:
         cache = self._batches
+        if up_to_key is not None:
+            return self._new_batch(selection, after_key, limit, max_bytes, up_to_key)
         if cache is None or not about or selection != ExportSelection(selection.revision):
             return self._new_batch(selection, after_key, limit, max_bytes)
         return self._batch_about(cache, selection, after_key, limit, max_bytes)
+
+    def export_extent(self, revision: int, after_key: int, last_key: int) -> ExportExtent:
+        return ExportExtent(*self._db.execute(UNCHANGED, (after_key, last_key, revision, revision)).fetchone())
 
     def _batch_about(
         self, cache: BatchCache, selection: ExportSelection, after_key: int, limit: int, max_bytes: int
@@ -115,7 +128,7 @@ class ExportQueries:
         if (split := selection.split) is None:
             return self._number(f"SELECT count(*) FROM examples WHERE key > ?{where}", (after_key, *values))
         ids = self._db.execute(f"SELECT id FROM examples WHERE key > ?{where}", (after_key, *values))
-        return sum(in_split(id, split) for (id,) in ids)
+        return sum(in_split(split, id, None, None) for (id,) in ids)
 
     def _batch_by_rows(
         self, selection: ExportSelection, after_key: int, limit: int, max_bytes: int

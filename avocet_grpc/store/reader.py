@@ -99,6 +99,9 @@ class SqlReader(ExportQueries):
             revision=self.revision(),
         )
 
+    def same_prompt(self, digests: Collection[bytes], most: int) -> dict[bytes, int]:
+        return {}  # this ledger keeps no prompts
+
     def known_run_ids(self, run_ids: Collection[str]) -> set[str]:
         query = "SELECT 1 FROM lines WHERE file = 0 AND benchmark_run_id = ? AND kind = 0 LIMIT 1"
         return {run_id for run_id in run_ids if self._db.execute(query, (run_id,)).fetchone()}
@@ -114,8 +117,9 @@ class SqlReader(ExportQueries):
     def history_after(self, after: HistoryCursor, limit: int) -> list[HistoryEntry]:
         rows = self._db.execute(
             "SELECT rowid, revision, file, id, action, actor, at, status, previous FROM history"
-            " WHERE (revision, rowid) > (?, ?) ORDER BY revision, rowid LIMIT ?",
-            (*after, limit),
+            " WHERE revision >= ? AND rowid > CASE WHEN ? THEN ? ELSE"
+            " (SELECT coalesce(max(rowid), 0) FROM history WHERE revision <= ?) END ORDER BY rowid LIMIT ?",
+            (after.revision, after.number, after.number, after.revision, limit),
         )
         return [replace(HistoryEntry(row[1], File(row[2]), *row[3:]), number=row[0]) for row in rows]
 

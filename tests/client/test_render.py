@@ -58,8 +58,9 @@ def test_kto_rows_are_trls_unpaired_preference(example: pb.TrainingExample) -> N
     ]
 
 
-def test_openai_rows_are_chat_messages(example: pb.TrainingExample) -> None:
-    assert to_openai(example) == {"messages": [*PROMPT, CHOSEN]}
+def test_openai_rows_are_chat_messages_of_which_the_correction_alone_is_learned(example: pb.TrainingExample) -> None:
+    earlier = [turn | {"weight": 0} if turn["role"] == "assistant" else turn for turn in PROMPT]
+    assert to_openai(example) == {"messages": [*earlier, CHOSEN | {"weight": 1}]}
     assert json.loads(json.dumps(to_openai(example))) == to_openai(example)
 
 
@@ -78,11 +79,80 @@ def test_a_dict_has_all_of_the_example(example: pb.TrainingExample) -> None:
     }
 
 
-@pytest.mark.parametrize("rejected", ["", CHOSEN["content"]])
+def changed(example: pb.TrainingExample, **fields: Any) -> pb.TrainingExample:
+    made = pb.TrainingExample()
+    made.CopyFrom(example)
+    for name, value in fields.items():
+        setattr(made, name, value)
+    return made
+
+
+def test_each_renderer_that_has_a_column_of_tools_fills_it(example: pb.TrainingExample) -> None:
+    tools = [{"type": "function", "function": {"name": "weather"}}]
+    given = changed(example, tools_json=json.dumps(tools))
+    assert [row["tools"] for row in (to_sft(given), to_preference(given) or {}, *to_kto(given), to_openai(given))] == [
+        tools
+    ] * 5
+    assert to_dict(given)["tools"] == tools
+    assert to_dict(example)["tools"] is None
+
+
+CALLING = {"content": None, "tool_calls": [TOOL_CALL]}
+REJECTED_JSON: dict[str, tuple[str, Any, dict[str, Any]]] = {
+    "parts of text": ("It is.", [{"type": "text", "text": part} for part in ("It ", "is.")], {"content": "It is."}),
+    "other parts": (
+        "It is.",
+        [{"type": "text", "text": "It is."}, {"type": "image_url", "image_url": {}}],
+        {"content": [{"type": "text", "text": "It is."}, {"type": "image_url", "image_url": {}}]},
+    ),
+    "a message": ("", {"role": "model"} | CALLING, CALLING),
+    "calls": ("", [TOOL_CALL], CALLING),
+    "a number": ("", 5, {"content": "5"}),
+    "an object": ("", {"answer": 5}, {"content": '{"answer": 5}'}),
+    "a list of numbers": ("", [5], {"content": "[5]"}),
+}
+
+
+@pytest.mark.parametrize("what", REJECTED_JSON)
+def test_a_response_that_is_not_a_string_makes_a_pair(example: pb.TrainingExample, what: str) -> None:
+    text, value, message = REJECTED_JSON[what]
+    row = to_preference(changed(example, rejected=text, rejected_json=json.dumps(value)))
+    assert row is not None
+    assert row["rejected"] == [{"role": "assistant"} | message]
+
+
+def test_a_tool_call_against_the_same_call_is_no_pair(example: pb.TrainingExample) -> None:
+    given = changed(example, rejected="", rejected_json=json.dumps([TOOL_CALL]))
+    given.messages[-1].CopyFrom(pb.ChatMessage(role="assistant", extra_json=json.dumps({"tool_calls": [TOOL_CALL]})))
+    assert to_preference(given) is None
+    given.rejected_json = json.dumps([TOOL_CALL | {"id": "another"}])
+    assert to_preference(given) is not None
+
+
+def test_a_server_that_sends_nan_or_half_characters_does_not_spoil_a_row(example: pb.TrainingExample) -> None:
+    given = changed(example, tools_json='[{"x": NaN, "\\ud800": [-Infinity, 1e999, "NaN"]}]')
+    given.messages[0].extra_json = '{"name": "\\udfff", "y": Infinity}'
+    given.metadata.quality_score = float("nan")
+    row = to_dict(given)
+    assert row["tools"] == [{"x": None, "\ufffd": [None, None, "NaN"]}]
+    assert row["messages"][0] == PROMPT[0] | {"name": "\ufffd", "y": None}
+    assert row["metadata"]["quality_score"] is None
+
+
+SAME = ["", CHOSEN["content"], " Take an umbrella.\n"]
+
+
+@pytest.mark.parametrize("rejected", SAME)
 def test_without_a_response_of_its_own_there_is_no_pair(example: pb.TrainingExample, rejected: str) -> None:
-    alone = pb.TrainingExample()
-    alone.CopyFrom(example)
-    alone.rejected = rejected
+    alone = changed(example, rejected=rejected)
     assert to_preference(alone) is None
     assert [row["label"] for row in to_kto(alone)] == [True]
     assert to_sft(alone) == to_sft(example)
+
+
+def test_two_spellings_of_the_same_characters_are_no_pair(example: pb.TrainingExample) -> None:
+    given = changed(example, rejected="Cafe\u0301 ")
+    given.messages[-1].content = "Caf\u00e9"
+    assert to_preference(given) is None
+    given.rejected = "Cafe"
+    assert to_preference(given) is not None

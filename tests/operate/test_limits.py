@@ -15,7 +15,7 @@ import pytest
 from google.rpc import error_details_pb2, status_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_status import rpc_status
-from h2.events import ConnectionTerminated, StreamEnded, StreamReset
+from h2.events import ConnectionTerminated, ResponseReceived, StreamEnded, StreamReset
 
 from avocet_client.v1 import corrections_pb2 as pb
 from avocet_client.v1 import corrections_pb2_grpc
@@ -70,6 +70,28 @@ def test_a_message_of_the_largest_size_is_taken_and_one_byte_more_is_not(stopped
     failure = failure_of(lambda: server.ingest(ingest_of(100_001)))
     assert failure.code == grpc.StatusCode.RESOURCE_EXHAUSTED
     assert server.stats().total == 1
+
+
+def test_requests_within_the_bytes_under_way_are_taken_and_a_larger_one_is_not(stopped_server: Server) -> None:
+    server = limited(stopped_server, bytes_under_way=1_000_000)
+    assert server.ingest(pb.IngestRequest(source="s", task_type="t", prompt="p" * 900_000, correction="c")).created
+    failure = failure_of(
+        lambda: server.ingest(pb.IngestRequest(source="s", task_type="t", prompt="p" * 1_100_000, correction="c"))
+    )
+    assert (failure.code, failure.reason) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "OVERLOADED")
+    assert server.stats().total == 1
+
+
+def test_a_stream_sends_no_more_ahead_than_it_may(stopped_server: Server) -> None:
+    server = limited(stopped_server, ahead_bytes=100_000)
+    with RawConnection(server.address) as connection:
+        connection.settle()
+        stream = connection.call("", path="/grpc.health.v1.Health/Watch")
+        assert connection.http.local_flow_control_window(stream) <= 100_000
+        connection.send(stream, b"", end=False)
+        connection.until(ResponseReceived)
+        # The call reads no more, so the rest of the window is all that there is.
+        assert 0 < connection.http.local_flow_control_window(stream) <= 100_000
 
 
 def test_metadata_within_the_limit_is_taken_and_beyond_it_is_not(stopped_server: Server) -> None:

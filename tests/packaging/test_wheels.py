@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import warnings
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +24,7 @@ from tests.packaging.wheels import (
 from tests.support import SECRET, Server, record, write_records
 
 FULL = os.environ.get("WHEELS") == "full"
+"""Whether to test every version of Python; without it, the oldest alone."""
 pytestmark = [pytest.mark.timeout(1800), pytest.mark.xdist_group("wheels")]
 
 VERSIONS = [(python, age) for python in PYTHONS for age in ("newest", "oldest")]
@@ -38,7 +38,7 @@ def wheels(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 
 def python_for(version: str) -> str:
-    """The interpreter, or a loud skip. The short form has the present version alone."""
+    """Return the interpreter. Warn and skip the test if there is none."""
     path = interpreter(version)
     if path is None:
         warnings.warn(f"LEFT OUT: there is no Python {version} here to test the wheels with", stacklevel=2)
@@ -46,33 +46,23 @@ def python_for(version: str) -> str:
     return path
 
 
-def wanted(version: str, age: str) -> bool:
-    return FULL or (version == PYTHONS[0])
-
-
-@pytest.fixture(scope="module", params=[one for one in VERSIONS if wanted(*one)], ids=lambda one: "-".join(one))
-def installed(
-    request: pytest.FixtureRequest, wheels: dict[str, Path], tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Environment]:
-    """An environment with the server and the client's command, and nothing else."""
-    version, age = request.param
-    environment = empty_environment(tmp_path_factory.mktemp("installed"), python_for(version))
+@pytest.mark.parametrize(("version", "age"), [one for one in VERSIONS if FULL or one[0] == PYTHONS[0]])
+def test_server_and_client_work_together_with_what_they_declare_and_nothing_else(
+    wheels: dict[str, Path], tmp_path: Path, version: str, age: str
+) -> None:
+    installed = empty_environment(tmp_path / "installed", python_for(version))
     requirements = requirements_of("avocet-grpc") + requirements_of("avocet-client", "cli")
     pins = oldest(requirements) if age == "oldest" else []
-    yield environment.install(*pins, f"{wheels['avocet-client']}[cli]", str(wheels["avocet-grpc"]))
-
-
-def test_both_commands_say_their_version_and_explain_every_command(installed: Environment) -> None:
-    assert installed.run("avocet", "--version").stdout == f"avocet {avocet_client.__version__}\n"
-    assert installed.run("avocet-grpc", "--version").stdout == f"avocet-grpc {avocet_client.__version__}\n"
+    installed.install(*pins, f"{wheels['avocet-client']}[cli]", str(wheels["avocet-grpc"]))
     for program in ("avocet", "avocet-grpc"):
+        assert installed.run(program, "--version").stdout == f"{program} {avocet_client.__version__}\n"
         assert "--version" in installed.run(program, "--help").stdout
-    installed.run("avocet", "review", "--help")
-    installed.run("avocet-grpc", "serve", "--help")
+    serve_and_review(installed, tmp_path)
 
 
-def test_the_installed_server_serves_the_installed_client(installed: Environment, tmp_path: Path) -> None:
-    server = Server(tmp_path)
+def serve_and_review(installed: Environment, directory: Path) -> None:
+    """A session of the installed command with the installed server, to the server's clean stop."""
+    server = Server(directory)
     write_records(server.candidates, [record("a"), record("b")])
     flags = ["--listen", "127.0.0.1:0", "--data-dir", str(server.data), "--config-dir", str(server.config)]
     server.command = [str(installed.bin / "avocet-grpc"), "serve", *flags]
@@ -81,7 +71,7 @@ def test_the_installed_server_serves_the_installed_client(installed: Environment
         at: dict[str, Any] = {"AVOCET_ADDRESS": server.address, "AVOCET_TOKEN": SECRET, "AVOCET_REVIEWER": "kim"}
         assert "SERVING" in installed.run("avocet", "health", **at).stdout
         assert "2 of 2 in review" in installed.run("avocet", "queue", **at).stdout
-        editor = tmp_path / "editor"
+        editor = directory / "editor"
         editor.write_text('#!/bin/sh\nsleep 0.01; echo edited > "$1"\n')
         editor.chmod(0o755)
         decided = installed.run("avocet", "submit", "a", "--json", EDITOR=str(editor), VISUAL=str(editor), **at)

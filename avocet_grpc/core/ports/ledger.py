@@ -54,10 +54,25 @@ class HistoryEntry:
 
 
 class HistoryCursor(NamedTuple):
-    """A position in the history: a step of an import has many entries of one revision, so the number is part of it."""
+    """A position in the history: the entry of this number, or without one the last entry of this revision.
+
+    A step of an import has many entries of one revision, so the revision alone is no position inside it.
+    """
 
     revision: int
-    number: int
+    number: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ExportExtent:
+    """A part of an export: how many examples, when the newest was approved, when the first of them is removed.
+
+    Both are revisions, and 0 without examples.
+    """
+
+    count: int
+    newest_approval: int
+    oldest_removal: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,18 +109,34 @@ class Reader(Protocol):
     def stats(self, filter: CandidateFilter) -> Stats:
         """The counts; without a filter the cost MUST NOT grow with the store."""
 
+    def same_prompt(self, digests: Collection[bytes], most: int) -> dict[bytes, int]:
+        """How many candidates of any status have each of these prompts (`core.forms.prompt_digest`), at most `most`.
+
+        MUST NOT cost more for a prompt that more candidates have.
+        """
+
     def known_run_ids(self, run_ids: Collection[str]) -> set[str]:
         """Those of `run_ids` that some candidate has as its benchmark_run_id."""
 
     def export_batch(
-        self, selection: ExportSelection, after_key: int, limit: int, max_bytes: int, *, about: bool = False
+        self,
+        selection: ExportSelection,
+        after_key: int,
+        limit: int,
+        max_bytes: int,
+        *,
+        about: bool = False,
+        up_to_key: int | None = None,
     ) -> ExportBatch | None:
         """The next examples of the selection after `after_key`, joined, in the order of approval. None at the end.
 
-        At most `limit` examples and `max_bytes`, but a larger example comes alone. If the caller wants `about` so many,
-        an implementation MAY give a batch of another size. MUST answer alike for the same selection, whatever is
-        committed later.
+        None beyond `up_to_key`, at most `limit` examples and `max_bytes`, but a larger example comes alone. If the
+        caller wants `about` so many, an implementation MAY give a batch of another size. MUST answer alike for the same
+        selection, whatever is committed later.
         """
+
+    def export_extent(self, revision: int, after_key: int, last_key: int) -> ExportExtent:
+        """What a whole export at `revision` sees after `after_key` up to `last_key`; it MUST read no example."""
 
     def export_total(self, selection: ExportSelection, after_key: int) -> int:
         """How many examples `export_batch` gives in all after `after_key`."""

@@ -25,6 +25,10 @@ class Fenced(Exception):
     """Another mirror has taken over: this one must stop writing at once."""
 
 
+class NotEmpty(Exception):
+    """The ledger has records of the file by now: it cannot be adopted any more."""
+
+
 class Cursor(NamedTuple):
     """A position in the change feed: an import of many records shares one revision, so the key is part of it."""
 
@@ -196,7 +200,7 @@ class MirrorCommands(Protocol):
     def adopt(self, epoch: int, file: File, lines: Iterable[ParsedLine]) -> Iterable[Outcome]:
         """Take a whole file in at the first start: one revision, no history, all or nothing.
 
-        Allowed only while `is_empty(file)`. MUST NOT hold all lines in memory. Malformed lines are not sent.
+        Raises NotEmpty unless `is_empty(file)`. MUST NOT hold all lines in memory. Malformed lines are not sent.
         """
 
     def take_in(self, epoch: int, file: File, lines: Sequence[Found], how: How, *, trusted: bool) -> list[Outcome]:

@@ -20,6 +20,6 @@ def interceptor(credentials: Callable[[], Credentials], limits: Limits, gate: Ga
             ErrorLayer(),
             LogLayer(meter),
             AuthLayer(credentials),
-            LimitLayer(gate, limits.calls, limits.call_seconds, limits.stream_seconds),
+            LimitLayer(gate, limits),
         )
     )

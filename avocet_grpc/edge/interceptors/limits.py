@@ -7,10 +7,11 @@ from functools import partial
 from typing import Any
 
 from avocet_grpc.core.errors import CallTooLong, Overloaded
+from avocet_grpc.edge.arrivals import Arrivals
 from avocet_grpc.edge.interceptors.wrap import Call, Context, Handler, Layer, reading_inside, wrap
+from avocet_grpc.edge.message_limits import HEALTH, most_bytes
 from avocet_grpc.edge.shutdown_gate import Gate
-
-HEALTH = "/grpc.health.v1.Health/"
+from avocet_grpc.settings import Limits
 
 
 class LimitLayer(Layer):
@@ -19,21 +20,22 @@ class LimitLayer(Layer):
     Health is never refused: a busy server is not a dead one. Its Watch lasts as long as its connection.
     """
 
-    def __init__(self, gate: Gate, calls: int, call_seconds: float, stream_seconds: float) -> None:
-        self._gate = gate
-        self._calls, self._call_seconds, self._stream_seconds = calls, call_seconds, stream_seconds
+    def __init__(self, gate: Gate, limits: Limits) -> None:
+        self._gate, self._limits = gate, limits
+        self._arrivals = Arrivals(limits.bytes_under_way)
         self._under_way = 0
 
     def wrapped(self, method: str, handler: Handler) -> Handler:
+        limits = self._limits
+        reading = reading_inside(handler, self._arrivals, most_bytes(method, limits.message_bytes))
         if method.startswith(HEALTH):
-            return reading_inside(handler)
+            return reading
         streaming = handler.request_streaming or handler.response_streaming
-        seconds = self._stream_seconds if streaming else self._call_seconds
-        return wrap(reading_inside(handler), partial(self._limited, seconds))
+        return wrap(reading, partial(self._limited, limits.stream_seconds if streaming else limits.call_seconds))
 
     async def _limited(self, seconds: float, call: Call, context: Context) -> Any:
         self._gate.enter()
-        if self._under_way >= self._calls:
+        if self._under_way >= self._limits.calls:
             raise Overloaded("too many calls at once")
         self._under_way += 1
         try:

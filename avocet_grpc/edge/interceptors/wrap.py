@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import Any, TypeAlias
 
 import grpc
-from google.protobuf.message import DecodeError
 
-from avocet_grpc.core.errors import InvalidField
+from avocet_grpc.edge.arrivals import Arrivals, Parse
 from avocet_grpc.edge.call_context import begin
 
 # Quoted: in grpcio itself the class takes no parameters.
@@ -19,7 +18,6 @@ Continuation: TypeAlias = "Callable[[grpc.HandlerCallDetails], Awaitable[Handler
 Context = grpc.aio.ServicerContext[Any, Any]
 Call = Callable[[], Awaitable[Any]]
 Around = Callable[[Call, Context], Awaitable[Any]]
-Parse = Callable[[bytes], Any]
 
 
 class Layer:
@@ -76,28 +74,34 @@ def wrap(handler: Handler, around: Around) -> Handler:
     return with_behavior(handler, stream if handler.response_streaming else answer, handler.request_deserializer)
 
 
-def reading_inside(handler: Handler) -> Handler:
+def reading_inside(handler: Handler, arrivals: Arrivals, most: int) -> Handler:
     """The same method, but what the caller sends is received and parsed by us, inside the call.
 
-    So a refused call costs no reading, a caller that sends nothing is under the same limits as any other, and bytes
-    that are no message of the method's type get an error of ours.
+    So a refused call costs no reading, a caller that sends nothing is under the same limits as any other, a request has
+    at most `most` bytes, and bytes that are not a message of the method's type get an error of ours.
     """
     parse, behavior = handler.request_deserializer, behavior_of(handler)
     if parse is None:
         return handler
 
     async def answer(requests: Any, context: Context) -> Any:
-        return await behavior(await _one(parse, context), context)
+        async with arrivals.call(most, parse, context) as incoming:
+            return await behavior(await incoming.only(), context)
 
     async def stream(requests: Any, context: Context) -> None:
-        await _write_all(behavior(await _one(parse, context), context), context)
+        async with arrivals.call(most, parse, context) as incoming:
+            await _write_all(behavior(await incoming.only(), context), context)
 
-    def both(requests: Any, context: Context) -> Any:
-        return behavior(_parsed(parse, requests), context)
+    async def answer_all(requests: Any, context: Context) -> Any:
+        async with arrivals.call(most, parse, context) as incoming:
+            return await behavior(aiter(incoming), context)
 
-    if handler.request_streaming:
-        return with_behavior(handler, both, None)
-    return with_behavior(handler, stream if handler.response_streaming else answer, None, reads=True)
+    async def stream_all(requests: Any, context: Context) -> None:
+        async with arrivals.call(most, parse, context) as incoming:
+            await _write_all(behavior(aiter(incoming), context), context)
+
+    one, many = (stream, stream_all) if handler.response_streaming else (answer, answer_all)
+    return with_behavior(handler, many if handler.request_streaming else one, None, reads=True)
 
 
 def behavior_of(handler: Handler) -> Callable[[Any, Any], Any]:
@@ -129,23 +133,3 @@ async def _write_all(result: Any, context: Context) -> None:
             await context.write(response)
     finally:
         await result.aclose()
-
-
-async def _one(parse: Parse, context: Context) -> Any:
-    raw: Any = await context.read()
-    if raw is grpc.aio.EOF:
-        raise InvalidField("request", "is missing: the call ended before its message")
-    return _parse(parse, raw)
-
-
-async def _parsed(parse: Parse, requests: Any) -> AsyncIterator[Any]:
-    async for request in requests:
-        yield _parse(parse, request)
-
-
-def _parse(parse: Parse, request: bytes) -> Any:
-    try:
-        return parse(request)
-    except (DecodeError, ValueError) as error:
-        problem = "is no valid message of this method; check the stubs, and that every string is UTF-8"
-        raise InvalidField("request", problem) from error

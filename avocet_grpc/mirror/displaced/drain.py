@@ -13,10 +13,10 @@ from avocet_grpc.layout import SHARED_FILES
 from avocet_grpc.mirror.displaced.file import Displaced, end_digest
 from avocet_grpc.mirror.displaced.late import take_late, take_whole
 from avocet_grpc.mirror.fs.block_digests import BlockDigests, Span
-from avocet_grpc.mirror.fs.disk import Lease
+from avocet_grpc.mirror.fs.disk import FileChanged, Lease
 from avocet_grpc.mirror.fs.exchange import DISPLACED, left_over
 from avocet_grpc.mirror.fs.lease import lease_now, take_lease
-from avocet_grpc.mirror.fs.scan import FileChanged, LineScanner
+from avocet_grpc.mirror.fs.scan import LineScanner
 from avocet_grpc.mirror.fs.signature import Signature, has_writer, signature
 from avocet_grpc.mirror.inbound.verdicts import Read
 from avocet_grpc.mirror.index import DisplacedRow

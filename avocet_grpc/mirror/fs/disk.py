@@ -24,6 +24,10 @@ BUFFER_BYTES = 1024 * 1024
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
+class FileChanged(Exception):
+    """The file is no longer as it was when it was looked at; look again."""
+
+
 class NotARegularFile(OSError):
     """A pipe, a device or a directory stands under the name of a file."""
 
@@ -179,7 +183,7 @@ class Disk:
                 raise
             copied = os.pwrite(target, os.pread(source, min(count, BUFFER_BYTES), start), at)
         if copied == 0:
-            raise OSError(errno.EIO, "the file became shorter while it was copied")
+            raise FileChanged("the file became shorter while it was copied")
         return copied
 
     def take_after(self, descriptor: int, source: int) -> None:

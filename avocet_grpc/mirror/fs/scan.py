@@ -9,16 +9,12 @@ from xxhash import xxh3_128, xxh3_128_digest
 
 from avocet_grpc.core.model import ParsedLine
 from avocet_grpc.core.record import digest_of, parse
-from avocet_grpc.mirror.fs.disk import Disk
+from avocet_grpc.mirror.fs.disk import Disk, FileChanged
 
 CHUNK_BYTES = 1024 * 1024
 MAX_LINE_BYTES = 64 * 1024 * 1024
 """A longer line is malformed, and never held in memory."""
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
-
-
-class FileChanged(Exception):
-    """The file is no longer as it was when it was looked at; look again."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,10 +7,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from avocet_grpc.core.model import File, ParsedLine
-from avocet_grpc.core.ports.mirror import START, Cursor, Outcome, Verdict
+from avocet_grpc.core.ports.mirror import START, Cursor, NotEmpty, Outcome, Verdict
 from avocet_grpc.core.record import content_of
 from avocet_grpc.mirror.fs.block_digests import BlockDigests
-from avocet_grpc.mirror.fs.scan import FileChanged, Line, LineScanner, read_line
+from avocet_grpc.mirror.fs.disk import FileChanged
+from avocet_grpc.mirror.fs.scan import Line, LineScanner, read_line
 from avocet_grpc.mirror.fs.signature import end_before, signature, signature_of
 from avocet_grpc.mirror.image import FileImage
 from avocet_grpc.mirror.inbound.problems import log_malformed
@@ -56,8 +57,12 @@ class _Load:
         size = found.size if found else 0
         scanner = LineScanner(disk, self._descriptor, 0, size, self._blocks.feed)
         failpoints.hit("import.before")
-        for outcome in session.ledger.adopt(session.epoch, session.file, self._lines(scanner)):
-            self._note(self._waiting.popleft(), outcome)
+        try:
+            for outcome in session.ledger.adopt(session.epoch, session.file, self._lines(scanner)):
+                self._note(self._waiting.popleft(), outcome)
+        except NotEmpty:
+            # Another server was quicker: compare the file with what the ledger has by now.
+            raise FileChanged from None
         self._flush()
         now = signature(disk, path)
         if now != found and (now is None or found is None or not now.has_grown_from(found)):

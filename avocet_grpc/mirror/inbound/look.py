@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from avocet_grpc.mirror.fs.scan import FileChanged, Line, LineScanner
+from avocet_grpc.mirror.fs.disk import FileChanged
+from avocet_grpc.mirror.fs.scan import Line, LineScanner
 from avocet_grpc.mirror.fs.signature import Signature, end_before, has_writer, read_range, signature
 from avocet_grpc.mirror.image import FileImage, Trust
 from avocet_grpc.mirror.inbound.reconcile import Look, reconcile

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from avocet_grpc.core.ports.mirror import ABSENT, Expected, Found, How
 from avocet_grpc.core.record import content_of
-from avocet_grpc.mirror.fs.scan import FileChanged, Line, LineScanner, read_line
+from avocet_grpc.mirror.fs.disk import FileChanged
+from avocet_grpc.mirror.fs.scan import Line, LineScanner, read_line
 from avocet_grpc.mirror.fs.signature import Signature, read_range
 from avocet_grpc.mirror.image import FileImage
 from avocet_grpc.mirror.inbound.problems import log_malformed

@@ -216,6 +216,9 @@ class Verdicts:
         self._respell()
 
     def _promote(self, promoted: list[tuple[Row, bytes]]) -> None:
+        """A duplicate takes the place of a record that others deleted; what the service removed leaves with it."""
+        states = self.session.changed([row.id or "" for row, _ in promoted])
+        promoted = [one for one in promoted if _is_deleted_by_others(states.get(one[0].id or ""))]
         found = [Found(parse(raw)) for _, raw in promoted]
         for (row, _), outcome in zip(promoted, self.session.take_in(found, How.APPENDED, trusted=True), strict=True):
             now = living(outcome)
@@ -261,6 +264,10 @@ class Verdicts:
 def living(outcome: Outcome) -> Changed | None:
     """Return the record as it is now, None if there is none."""
     return outcome.now if outcome.now is not None and outcome.now.raw is not None else None
+
+
+def _is_deleted_by_others(state: Changed | None) -> bool:
+    return state is None or (state.raw is None and state.source is Source.EXTERNAL)
 
 
 def _revision(outcome: Outcome) -> int:

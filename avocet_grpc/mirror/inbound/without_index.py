@@ -17,7 +17,8 @@ from avocet_grpc.core.ports.mirror import Changed, Cursor, Edit, Expected, Found
 from avocet_grpc.core.record import content_of, digest_of, parse
 from avocet_grpc.layout import SHARED_FILES
 from avocet_grpc.mirror.fs.block_digests import BlockDigests
-from avocet_grpc.mirror.fs.scan import FileChanged, Line, LineScanner, read_line
+from avocet_grpc.mirror.fs.disk import FileChanged
+from avocet_grpc.mirror.fs.scan import Line, LineScanner, read_line
 from avocet_grpc.mirror.fs.signature import Signature, end_before, signature, signature_of
 from avocet_grpc.mirror.image import FileImage, Trust
 from avocet_grpc.mirror.inbound.problems import log_malformed
@@ -25,6 +26,7 @@ from avocet_grpc.mirror.inbound.reconcile import Progress
 from avocet_grpc.mirror.inbound.remains import is_half_of_ours
 from avocet_grpc.mirror.inbound.tail import BATCH_BYTES, BATCH_LINES
 from avocet_grpc.mirror.inbound.verdicts import Read, Verdicts, living
+from avocet_grpc.mirror.index import ALL_BEFORE
 from avocet_grpc.mirror.lines import Kind, Lines, Mark, Order, Row, effective, exportable, standing
 from avocet_grpc.mirror.session import Session
 from avocet_grpc.telemetry import failpoints
@@ -70,13 +72,15 @@ class _Rebuild:
         blocks = BlockDigests()
         scanner = LineScanner(session.disk, self._descriptor, 0, self._size, blocks.feed)
         self._note_lines(scanner, progress)
-        now = signature(session.disk, self._path)
-        grew = now != self._found
-        if grew and (now is None or self._found is None or not now.has_grown_from(self._found)):
+        after = signature(session.disk, self._path)
+        grew = after != self._found
+        if grew and (after is None or self._found is None or not after.has_grown_from(self._found)):
             raise FileChanged
         failpoints.hit("import.before")
         self._decide_all()
         self._note_what_lacks()
+        now = session.clock.now()
+        session.index.note_removals(session.file, [ALL_BEFORE], now, now)
         log.log(
             30 if self._is_restored else 20,
             "the ledger was restored: compared the file without an index" if self._is_restored else "index made again",

@@ -6,33 +6,46 @@ from typing import Any, NamedTuple
 
 from avocet_grpc.core.export import in_split
 from avocet_grpc.core.model import ExportBatch, ExportSelection
+from avocet_grpc.core.ports.ledger import ExportExtent
 from avocet_grpc.store.sql.dialect import Session
 from avocet_grpc.store.sql.filters import where_of
 from avocet_grpc.store.sql.queries import EXPORT_READY, Queries
+from avocet_grpc.store.sql.rows import selected
 
 CAREFUL_ROWS = 16
 """Rows read at once if they may be as large as 4 MB each."""
-UNCHANGED = (
+EXTENT = (
     "SELECT count(*), coalesce(max(approved_revision), 0), coalesce(min(removed_revision), 0) FROM examples"
     " WHERE key > :after_key AND key <= :last_key AND approved_revision <= :revision AND removed_revision > :revision"
 )
-"""What is visible of a part of the examples, from an index alone."""
+"""What is seen of a part of the examples, from an index alone."""
+VISIBLE = "{0}approved_revision <= :revision AND {0}removed_revision > :revision"
+NEWEST = (
+    " AND (e.prompt_digest IS NULL OR NOT EXISTS (SELECT 1 FROM examples later"
+    " WHERE later.prompt_digest = e.prompt_digest AND {0}{1}"
+    " AND (later.approved_revision, later.key) > (e.approved_revision, e.key)))"
+)
+"""That no example of the same prompt was approved later; `{0}` is what is visible, `{1}` the filter."""
 
 
 class _Example(NamedTuple):
     key: int
     id: str
+    prompt_digest: bytes | None
+    task_id: str | None
     encoded: bytes
 
 
 class _Named(NamedTuple):
     id: str
+    prompt_digest: bytes | None
+    task_id: str | None
 
 
-class _Visible(NamedTuple):
+class _Extent(NamedTuple):
     number: int
-    approved: int
-    removed: int
+    newest_approval: int
+    oldest_removal: int
 
 
 class ExportQueries:
@@ -42,17 +55,17 @@ class ExportQueries:
         self._session, self._queries = session, queries
 
     def export_batch(
-        self, selection: ExportSelection, after_key: int, limit: int, max_bytes: int, up_to: int | None = None
+        self, selection: ExportSelection, after_key: int, limit: int, max_bytes: int, up_to_key: int | None = None
     ) -> ExportBatch | None:
-        """The next examples after `after_key` joined, none beyond `up_to`."""
+        """The next examples after `after_key` joined, none beyond `up_to_key`."""
         if selection.split is not None:
             return self._batch_by_rows(selection, after_key, limit, max_bytes)
         where, values = _where(selection, after_key)
-        if up_to is not None:
-            where, values = f"{where} AND key <= :up_to", values | {"up_to": up_to}
+        if up_to_key is not None:
+            where, values = f"{where} AND key <= :up_to_key", values | {"up_to_key": up_to_key}
         values["limit"] = limit
         part = (
-            f"(SELECT key, id, encoded FROM examples WHERE {where} ORDER BY key, approved_revision LIMIT :limit) part"
+            f"(SELECT key, id, encoded FROM examples e WHERE {where} ORDER BY key, approved_revision LIMIT :limit) part"
         )
         size = self._session.number(f"SELECT coalesce(sum(length(encoded)), 0) FROM {part}", values)
         if size > max_bytes:
@@ -72,18 +85,14 @@ class ExportQueries:
             return self._queries.counter(EXPORT_READY)
         where, values = _where(selection, after_key)
         if (split := selection.split) is None:
-            return self._session.number(f"SELECT count(*) FROM examples WHERE {where}", values)
-        ids = self._session.each(_Named, f"SELECT id FROM examples WHERE {where}", values)
-        return sum(in_split(row.id, split) for row in ids)
+            return self._session.number(f"SELECT count(*) FROM examples e WHERE {where}", values)
+        named = self._session.each(_Named, f"SELECT {selected(_Named)} FROM examples e WHERE {where}", values)
+        return sum(in_split(split, *row) for row in named)
 
-    def is_unchanged(self, batch_revision: int, batch: ExportBatch, after_key: int, revision: int) -> bool:
-        """Whether an export at `revision` would send the very examples of a batch that one at `batch_revision` sent.
-
-        It would, if as many are visible, and each of them was visible then, too.
-        """
-        values = {"after_key": after_key, "last_key": batch.last_key, "revision": revision}
-        found = self._session.one(_Visible, UNCHANGED, values)
-        return bool(found and found.number == batch.count and found.approved <= batch_revision < found.removed)
+    def export_extent(self, revision: int, after_key: int, last_key: int) -> ExportExtent:
+        """See the port."""
+        values = {"after_key": after_key, "last_key": last_key, "revision": revision}
+        return ExportExtent(*(self._session.one(_Extent, EXTENT, values) or _Extent(0, 0, 0)))
 
     def _batch_by_rows(
         self, selection: ExportSelection, after_key: int, limit: int, max_bytes: int
@@ -108,10 +117,11 @@ class ExportQueries:
         rows: list[_Example] = []
         while len(rows) < limit:
             where, values = _where(selection, after_key)
-            query = f"SELECT key, id, encoded FROM examples WHERE {where} ORDER BY key, approved_revision LIMIT :limit"
+            examples = f"SELECT {selected(_Example)} FROM examples e WHERE {where}"
+            query = f"{examples} ORDER BY key, approved_revision LIMIT :limit"
             found = self._session.all(_Example, query, values | {"limit": limit})
             split = selection.split
-            rows += [row for row in found if split is None or in_split(row.id, split)]
+            rows += [row for row in found if split is None or in_split(split, row.id, row.prompt_digest, row.task_id)]
             if len(found) < limit:
                 break
             after_key = found[-1].key
@@ -119,7 +129,7 @@ class ExportQueries:
 
 
 def _where(selection: ExportSelection, after_key: int) -> tuple[str, dict[str, Any]]:
-    where = "key > :after_key AND approved_revision <= :revision AND removed_revision > :revision"
+    where = f"key > :after_key AND {VISIBLE.format('')}"
     values: dict[str, Any] = {"after_key": after_key, "revision": selection.revision}
     if selection.since_revision:
         where += " AND approved_revision > :since_revision"
@@ -128,4 +138,6 @@ def _where(selection: ExportSelection, after_key: int) -> tuple[str, dict[str, A
         where += " AND shard_hash % :shard_count = :shard_index"
         values |= {"shard_count": selection.shard_count, "shard_index": selection.shard_index}
     more, more_values = where_of(selection.filter)
+    if selection.unique_prompts:
+        where += NEWEST.format(VISIBLE.format("later."), where_of(selection.filter, "later.")[0])
     return where + more, values | more_values

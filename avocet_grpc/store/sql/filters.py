@@ -30,6 +30,10 @@ def where_of(filter: CandidateFilter, prefix: str = "") -> tuple[str, dict[str, 
             names = [f"{column}_{number}" for number in range(len(wanted))]
             where += f" AND {prefix}{column} IN ({', '.join(f':{name}' for name in names)})"
             values |= dict(zip(names, wanted, strict=True))
+    if filter.prompt_digests:
+        names = [f"prompt_digest_{number}" for number in range(len(filter.prompt_digests))]
+        where += f" AND {prefix}prompt_digest IN ({', '.join(f':{name}' for name in names)})"
+        values |= dict(zip(names, map(bytes.fromhex, filter.prompt_digests), strict=True))
     if filter.min_quality_score is not None:
         where += f" AND {prefix}quality_score >= :min_quality"
         values["min_quality"] = filter.min_quality_score

@@ -28,15 +28,20 @@ class History:
         self, after: HistoryCursor | None, limit: int, *, id: str = "", newest_first: bool = False, values: bool = False
     ) -> list[HistoryEntry]:
         columns = COLUMNS.format(change="change" if values else f"substr(change, 1, {NAMES_MOST}) AS change")
-        where, parameters = _where(after, id, newest_first)
-        index = "history_by_id" if id else "history_by_revision"
-        table = f"history{self._session.dialect.by_index.format(index)}"
-        order = "number" if id else "revision, number"
-        if newest_first:
-            order = order.replace(",", " DESC,") + " DESC"
+        table = f"history{self._session.dialect.by_index.format('history_by_id')}" if id else "history"
+        where = "id = :id" if id else "number > 0"
+        parameters: dict[str, Any] = {"id": id, "limit": limit}
+        if after is not None:
+            # Numbers grow with revisions: in the order of numbers lies the order of both.
+            where += f" AND number {'<' if newest_first else '>'} :number"
+            parameters["number"] = self._number_of(after)
+        order = "number DESC" if newest_first else "number"
         query = f"SELECT {columns} FROM {table} WHERE {where} ORDER BY {order} LIMIT :limit"
-        rows = self._session.all(Noted, query, parameters | {"limit": limit})
+        rows = self._session.all(Noted, query, parameters)
         return [entry_of(row if values else self._with_names(row)) for row in rows]
+
+    def _number_of(self, at: HistoryCursor) -> int:
+        return at.number if at.number != END else self._queries.last_number(at.revision)
 
     def _with_names(self, row: Noted) -> Noted:
         """The row with a change that has all its names, whatever else of it is cut off."""
@@ -47,14 +52,3 @@ class History:
                 query = f"SELECT {COLUMNS.format(change='change')} FROM history WHERE number = :number"
                 return self._session.one(Noted, query, {"number": row.number}) or row
         return row
-
-
-def _where(after: HistoryCursor | None, id: str, newest_first: bool) -> tuple[str, dict[str, Any]]:
-    where, values = ("id = :id", {"id": id}) if id else ("1 = 1", dict[str, Any]())
-    if after is not None:
-        sign = "<" if newest_first else ">"
-        # The entries of one id are in order of their numbers; a cursor behind a whole revision has none.
-        of_one = "revision" if after.number == END else "number"
-        where += f" AND {of_one} {sign} :{of_one}" if id else f" AND (revision, number) {sign} (:revision, :number)"
-        values |= after._asdict()
-    return where, values

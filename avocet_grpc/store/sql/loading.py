@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import Any
 
-from avocet_grpc.core.export import is_exportable, shard_hash
+from avocet_grpc.core.export import shard_hash
 from avocet_grpc.core.external import counts_more
 from avocet_grpc.core.forms import prompt_digest
 from avocet_grpc.core.model import Columns, File, ParsedLine, Source
@@ -16,7 +16,7 @@ from avocet_grpc.core.record import content_of, record_in
 from avocet_grpc.store.sql.dialect import Session
 from avocet_grpc.store.sql.feed import IS_EMPTY
 from avocet_grpc.store.sql.pending import Pending
-from avocet_grpc.store.sql.rows import BodyRow, HeadRow, RecordRow, example_row, record_row
+from avocet_grpc.store.sql.rows import BodyRow, HeadRow, RecordRow, example_row, exportability, record_row
 from avocet_grpc.store.sql.schema import LATE_INDEXES
 from avocet_grpc.store.sql.transaction import Encode, SqlTransaction
 
@@ -111,7 +111,7 @@ class Load:
             file,
             columns,
             prompt_digest=prompt_digest(record),
-            exported=int(file is File.APPROVED and is_exportable(record)),
+            **exportability(file, record),
             revision=self._revision,
             made_by=int(Source.EXTERNAL),
             digest=content_of(line),

@@ -17,6 +17,7 @@ from avocet_grpc.core.ports.mirror import (
     Found,
     How,
     MirrorReader,
+    NotEmpty,
     Outcome,
 )
 from avocet_grpc.store.sql.dialect import Session
@@ -65,7 +66,7 @@ class SqlMirrorLedger:
         with self._engine.loading() as load:
             _check(load.epoch, epoch)
             if not load.is_empty(file):
-                raise ValueError("only a file that the ledger has nothing of can be adopted")
+                raise NotEmpty("only a file that the ledger has nothing of can be adopted")
             yield from load.lines(file, lines)
 
     def take_in(self, epoch: int, file: File, lines: Sequence[Found], how: How, *, trusted: bool) -> list[Outcome]:

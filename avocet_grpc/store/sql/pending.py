@@ -11,7 +11,15 @@ from collections import Counter
 from avocet_grpc.core.model import File
 from avocet_grpc.core.ports.ledger import Remembered
 from avocet_grpc.store.sql.dialect import Session
-from avocet_grpc.store.sql.queries import BY_RUN, COUNTED, EXPORT_READY, LEFT_OUT_IF_UNKNOWN, QUEUED, UNKNOWN
+from avocet_grpc.store.sql.queries import (
+    BY_RUN,
+    COUNTED,
+    EXPORT_READY,
+    LEFT_OUT_IF_UNKNOWN,
+    QUEUED,
+    UNEXPORTABLE,
+    UNKNOWN,
+)
 from avocet_grpc.store.sql.rows import (
     NEVER,
     BodyRow,
@@ -27,7 +35,9 @@ from avocet_grpc.store.sql.rows import (
 Place = tuple[int, str]
 """A file and an id."""
 
-DECIDED = ("status", "failure_category", "reviewed_at", "queued", "exported", "revision", "made_by", "digest")
+DECIDED = (
+    "status", "failure_category", "reviewed_at", "queued", "exported", "unexportable", "revision", "made_by", "digest",
+)  # fmt: skip
 """The columns that a decision changes: the others' indexes are left alone."""
 UPDATE_DECIDED = "ON CONFLICT (key) DO UPDATE SET " + ", ".join(f"{name} = excluded.{name}" for name in DECIDED)
 UPDATE_ALL = "ON CONFLICT (key) DO UPDATE SET " + ", ".join(
@@ -89,6 +99,8 @@ class Pending:
         counts = self.counts
         if row.file != File.CANDIDATES:
             counts[EXPORT_READY, ""] += by * row.exported
+            if row.unexportable is not None:
+                counts[UNEXPORTABLE, row.unexportable] += by
             return
         counts[QUEUED, ""] += by * row.queued
         if row.benchmark_run_id is not None:
@@ -173,6 +185,7 @@ def _is_decided(was: RecordRow, now: RecordRow) -> bool:
         reviewed_at=was.reviewed_at,
         queued=was.queued,
         exported=was.exported,
+        unexportable=was.unexportable,
         revision=was.revision,
         made_by=was.made_by,
         digest=was.digest,

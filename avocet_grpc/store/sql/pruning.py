@@ -84,9 +84,9 @@ class Pruning:
         return deleted
 
     def _prune_history(self, limit: int) -> int:
-        return self._delete(
-            "history", "number", "revision <= :floor ORDER BY revision, number", limit, floor=self._history.floor()
-        )
+        # The newest entry stays, so that no number is given again: cursors of watches have numbers in them.
+        where = "revision <= :floor AND number < (SELECT max(number) FROM history) ORDER BY number"
+        return self._delete("history", "number", where, limit, floor=self._history.floor())
 
     def _prune_examples(self, limit: int) -> int:
         """Look at removed examples in order of removal, and go on from there: those that a snapshot keeps stay."""

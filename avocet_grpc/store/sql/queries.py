@@ -24,8 +24,9 @@ COUNTED = {
 """The maps of Stats, and the column of each."""
 LEFT_OUT_IF_UNKNOWN = frozenset({"by_source", "by_failure_category"})
 UNKNOWN = "unknown"
-BY_RUN, QUEUED, EXPORT_READY = "by_run", "queued", "export_ready"
-"""Further counters: candidates of each benchmark run, candidates in review, examples that an export sends now."""
+BY_RUN, QUEUED, EXPORT_READY, UNEXPORTABLE = "by_run", "queued", "export_ready", "unexportable"
+"""Further counters: candidates of each benchmark run, candidates in review, examples that an export sends now, and
+approved records that it does not send, by the reason."""
 
 SORTED_BY = {
     Order.TIMESTAMP: "recorded_at",
@@ -89,6 +90,11 @@ class _Number(NamedTuple):
 class _Meta(NamedTuple):
     name: str
     value: int
+
+
+class _Numbered(NamedTuple):
+    number: int
+    revision: int
 
 
 class _Answer(NamedTuple):
@@ -213,6 +219,7 @@ class Queries:
             malformed=malformed,
             duplicate_ids=duplicate_ids,
             revision=self.head().revision,
+            unexportable=self._unexportable(filter),
         )
 
     def _counted(self, filter: CandidateFilter) -> dict[str, dict[str, int]]:
@@ -242,6 +249,26 @@ class Queries:
         query = f"SELECT count(*) FROM examples WHERE removed_revision = :never{where}"
         return self._session.number(query, values | {"never": NEVER})
 
+    def _unexportable(self, filter: CandidateFilter) -> dict[str, int]:
+        if not filter:
+            query = "SELECT name, value, n FROM counters WHERE name = :name AND n <> 0"
+            return {row.value: row.n for row in self._session.each(CounterRow, query, {"name": UNEXPORTABLE})}
+        where, values = where_of(filter, "r.")
+        query = (
+            "SELECT r.unexportable, count(*), count(*)"
+            f" FROM records r{self._session.dialect.scan}"
+            f" WHERE r.file = 1 AND r.unexportable IS NOT NULL{where} GROUP BY 1"
+        )
+        return {row.value: row.n for row in self._session.each(_Counted, query, values)}
+
+    def same_prompt(self, digests: Collection[bytes], most: int) -> dict[bytes, int]:
+        """How many candidates have each of these prompts, at most `most`."""
+        query = (
+            "SELECT count(*) FROM (SELECT 1 FROM records WHERE file = 0 AND prompt_digest IS NOT NULL"
+            " AND prompt_digest = :prompt AND digest IS NOT NULL LIMIT :most) found"
+        )
+        return {each: self._session.number(query, {"prompt": each, "most": most}) for each in set(digests)}
+
     def known_run_ids(self, run_ids: Collection[str]) -> set[str]:
         """Those of `run_ids` that some candidate has."""
         return {run_id for run_id in run_ids if self.counter(BY_RUN, run_id)}
@@ -268,8 +295,22 @@ class Queries:
 
     def history_after(self, after: HistoryCursor, limit: int) -> list[HistoryEntry]:
         """Changes of all records, oldest first."""
-        query = f"{HISTORY} WHERE (revision, number) > (:revision, :number) ORDER BY revision, number LIMIT :limit"
-        return [entry_of(row) for row in self._session.all(Noted, query, after._asdict() | {"limit": limit})]
+        number = after.number or self.last_number(after.revision)
+        query = f"{HISTORY} WHERE number > :number ORDER BY number LIMIT :limit"
+        return [entry_of(row) for row in self._session.all(Noted, query, {"number": number, "limit": limit})]
+
+    def last_number(self, revision: int) -> int:
+        """The number of the last entry up to this revision: both grow together, so no index is needed for it."""
+        low, high = 0, self._session.number("SELECT coalesce(max(number), 0) FROM history")
+        while low < high:
+            middle = (low + high + 1) // 2
+            query = "SELECT number, revision FROM history WHERE number >= :number ORDER BY number LIMIT 1"
+            row = self._session.one(_Numbered, query, {"number": middle})
+            if row is not None and row.revision <= revision:
+                low = row.number
+            else:
+                high = middle - 1
+        return low
 
     def remembered(self, principal: str, request_id: str) -> Remembered | None:
         """What a request_id was answered."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+from avocet_grpc.core.forms import unexportable_reason
 from avocet_grpc.core.model import Candidate, Columns, File, Record, Status
 from avocet_grpc.core.record import load
 
@@ -12,7 +13,10 @@ NEVER = 2**63 - 1
 
 
 class RecordRow(NamedTuple):
-    """A record of one file, or the tombstone of one (`digest` is None). `made_by` is a `core.model.Source`."""
+    """A record of one file, or the tombstone of one (`digest` is None). `made_by` is a `core.model.Source`.
+
+    `unexportable` is why an approved record is not exported, a `core.forms.Unexportable`.
+    """
 
     key: int
     file: int
@@ -31,6 +35,7 @@ class RecordRow(NamedTuple):
     prompt_digest: bytes | None
     queued: int
     exported: int
+    unexportable: str | None
     revision: int
     made_by: int
     digest: bytes | None
@@ -177,6 +182,14 @@ def record_row(key: int, file: File, columns: Columns, **more: Any) -> RecordRow
         queued=int(file is File.CANDIDATES and c.status == Status.NEEDS_REVIEW),
         **more,
     )
+
+
+def exportability(file: File, record: Record) -> dict[str, Any]:
+    """The fields `exported` and `unexportable` of a record's row."""
+    if file is not File.APPROVED or record.get("status") != Status.APPROVED.value:
+        return {"exported": 0, "unexportable": None}
+    reason = unexportable_reason(record)
+    return {"exported": int(reason is None), "unexportable": None if reason is None else reason.value}
 
 
 def example_row(row: RecordRow, shard_hash: int, encoded: bytes) -> ExampleRow:

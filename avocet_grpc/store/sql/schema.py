@@ -20,8 +20,8 @@ TABLES = (
         key {row_number}, file INTEGER NOT NULL, id {text} NOT NULL, status {text}, task_type {text},
         model_name {text}, source {text}, benchmark_run_id {text}, failure_category {text}, label {text},
         task_id {text}, quality_score DOUBLE PRECISION, recorded_at {text}, reviewed_at {text}, prompt_digest {blob},
-        queued INTEGER NOT NULL, exported INTEGER NOT NULL, revision BIGINT NOT NULL, made_by INTEGER NOT NULL,
-        digest {blob}, removed_revision BIGINT NOT NULL)""",
+        queued INTEGER NOT NULL, exported INTEGER NOT NULL, unexportable {text}, revision BIGINT NOT NULL,
+        made_by INTEGER NOT NULL, digest {blob}, removed_revision BIGINT NOT NULL)""",
     "CREATE TABLE bodies (key {row_number}, raw {blob} NOT NULL)",
     """CREATE TABLE examples (
         number {row_number}, key BIGINT NOT NULL, approved_revision BIGINT NOT NULL, removed_revision BIGINT NOT NULL,
@@ -93,8 +93,11 @@ LATE_INDEXES = {
     "examples_by_key": (
         "CREATE INDEX examples_by_key ON examples (key, approved_revision, removed_revision, shard_hash)"
     ),
+    "examples_by_prompt": (
+        "CREATE INDEX examples_by_prompt ON examples (prompt_digest, approved_revision, key)"
+        " WHERE prompt_digest IS NOT NULL"
+    ),
     "history_by_id": "CREATE INDEX history_by_id ON history (id, number)",
-    "history_by_revision": "CREATE INDEX history_by_revision ON history (revision, number)",
 }
 """Those that a large load does without until its end."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from typing import TypeVar
 
-from avocet_grpc.core.export import is_exportable, shard_hash
+from avocet_grpc.core.export import shard_hash
 from avocet_grpc.core.forms import prompt_digest
 from avocet_grpc.core.model import (
     Candidate,
@@ -21,9 +21,9 @@ from avocet_grpc.core.model import (
     Source,
     Stats,
 )
-from avocet_grpc.core.ports.ledger import HistoryCursor, HistoryEntry, Remembered
+from avocet_grpc.core.ports.ledger import ExportExtent, HistoryCursor, HistoryEntry, Remembered
 from avocet_grpc.core.ports.mirror import Changed, FileReport
-from avocet_grpc.core.record import content_of, record_in
+from avocet_grpc.core.record import content_digest_before_4, content_of, record_in
 from avocet_grpc.store.sql.claims import Claims
 from avocet_grpc.store.sql.dialect import Session
 from avocet_grpc.store.sql.exports import ExportQueries
@@ -41,6 +41,7 @@ from avocet_grpc.store.sql.rows import (
     ReportRow,
     Stored,
     example_row,
+    exportability,
     record_row,
 )
 from avocet_grpc.store.sql.snapshots import Snapshots
@@ -50,6 +51,9 @@ T = TypeVar("T")
 
 Encode = Callable[[Record, int], bytes]
 """A record and the revision of its approval as the bytes of a training example."""
+
+KNOWS_OLD_DIGESTS = "past_before_4"
+"""The row of `meta` that says that past versions may stand under `content_digest_before_4`."""
 
 MOST_WAITING = 1_000
 """Changed records that may wait to be written."""
@@ -99,13 +103,26 @@ class SqlReader:
     def stats(self, filter: CandidateFilter) -> Stats:
         return self.queries.stats(filter)
 
+    def same_prompt(self, digests: Collection[bytes], most: int) -> dict[bytes, int]:
+        return self.queries.same_prompt(digests, most)
+
     def known_run_ids(self, run_ids: Collection[str]) -> set[str]:
         return self.queries.known_run_ids(run_ids)
 
     def export_batch(
-        self, selection: ExportSelection, after_key: int, limit: int, max_bytes: int, *, about: bool = False
+        self,
+        selection: ExportSelection,
+        after_key: int,
+        limit: int,
+        max_bytes: int,
+        *,
+        about: bool = False,
+        up_to_key: int | None = None,
     ) -> ExportBatch | None:
-        return self.exports.export_batch(selection, after_key, limit, max_bytes)
+        return self.exports.export_batch(selection, after_key, limit, max_bytes, up_to_key)
+
+    def export_extent(self, revision: int, after_key: int, last_key: int) -> ExportExtent:
+        return self.exports.export_extent(revision, after_key, last_key)
 
     def export_total(self, selection: ExportSelection, after_key: int) -> int:
         return self.exports.export_total(selection, after_key)
@@ -223,13 +240,26 @@ class SqlTransaction:
     def stats(self, filter: CandidateFilter) -> Stats:
         return self.written().stats(filter)
 
+    def same_prompt(self, digests: Collection[bytes], most: int) -> dict[bytes, int]:
+        return self.written().same_prompt(digests, most)
+
     def known_run_ids(self, run_ids: Collection[str]) -> set[str]:
         return self.written().known_run_ids(run_ids)
 
     def export_batch(
-        self, selection: ExportSelection, after_key: int, limit: int, max_bytes: int, *, about: bool = False
+        self,
+        selection: ExportSelection,
+        after_key: int,
+        limit: int,
+        max_bytes: int,
+        *,
+        about: bool = False,
+        up_to_key: int | None = None,
     ) -> ExportBatch | None:
-        return self.written().export_batch(selection, after_key, limit, max_bytes)
+        return self.written().export_batch(selection, after_key, limit, max_bytes, up_to_key=up_to_key)
+
+    def export_extent(self, revision: int, after_key: int, last_key: int) -> ExportExtent:
+        return self.written().export_extent(revision, after_key, last_key)
 
     def export_total(self, selection: ExportSelection, after_key: int) -> int:
         return self.written().export_total(selection, after_key)
@@ -269,7 +299,7 @@ class SqlTransaction:
             file,
             line.columns,
             prompt_digest=self._prompt_digest(record, was),
-            exported=int(file is File.APPROVED and is_exportable(record)),
+            **exportability(file, record),
             revision=self.new_revision(),
             made_by=int(source),
             digest=content_of(line),
@@ -293,7 +323,13 @@ class SqlTransaction:
         if was.row.lives:
             self._retire(was, None)
         row = was.row._replace(
-            queued=0, exported=0, revision=revision, made_by=int(source), digest=None, removed_revision=revision
+            queued=0,
+            exported=0,
+            unexportable=None,
+            revision=revision,
+            made_by=int(source),
+            digest=None,
+            removed_revision=revision,
         )
         self._change(row, None, None)
 
@@ -317,7 +353,13 @@ class SqlTransaction:
         id, digest = line.columns.id, content_of(line)
         if any((id, int(file), digest) in pending.past for pending in (self._own, self._earlier)):
             return True
-        return is_known(self._session, file, id, digest)
+        if is_known(self._session, file, id, digest):
+            return True
+        return self._knows_old_digests() and is_known(self._session, file, id, content_digest_before_4(record_in(line)))
+
+    def _knows_old_digests(self) -> bool:
+        query = "SELECT count(*) FROM meta WHERE name = :name"
+        return bool(self._session.number(query, {"name": KNOWS_OLD_DIGESTS}))
 
     def know(self, file: File, line: ParsedLine) -> None:
         """The line's content counts as a past version of its record from now on."""
@@ -400,15 +442,14 @@ class SqlTransaction:
 
     def _prompt_digest(self, record: Record, was: Stored | None) -> bytes | None:
         """Worked out once for a prompt: a decision leaves it alone, and both files get the same."""
-        prompt = record.get("prompt_messages")
-        if prompt is None:
-            return None
+        prompt, (known, digest) = record.get("prompt_messages"), self._prompts
+        if prompt is known:
+            return digest
         if was is not None and was.loaded is not None and was.loaded.get("prompt_messages") is prompt:
-            return was.row.prompt_digest
-        known, digest = self._prompts
-        if known is not prompt:
+            digest = was.row.prompt_digest
+        else:
             digest = prompt_digest(record)
-            self._prompts = (prompt, digest)
+        self._prompts = (prompt, digest)
         return digest
 
 

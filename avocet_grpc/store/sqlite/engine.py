@@ -23,9 +23,11 @@ from avocet_grpc.store.sqlite.condition import Condition
 from avocet_grpc.store.sqlite.failure import may_go_on
 from avocet_grpc.store.sqlite.floor import RevisionFloor
 from avocet_grpc.store.sqlite.integrity import refuse_if_damaged, refuse_if_inconsistent, unusable
+from avocet_grpc.store.sqlite.opening import Begin
 from avocet_grpc.store.sqlite.seal import close_seal
 from avocet_grpc.store.sqlite.session import LOADING_CACHE_KB, WRITER_CACHE_KB, SqliteSession, connect
 from avocet_grpc.store.sqlite.turns import Presence, Turns
+from avocet_grpc.store.sqlite.upgrade import FROM_VERSION, Progress, Upgrade
 from avocet_grpc.store.sqlite.writer import Writer, roll_back
 
 T = TypeVar("T")
@@ -38,7 +40,9 @@ class SqliteLedger:
 
     Several processes may open one ledger: a commit is visible to all of them once it is answered. The first one checks
     it, makes it or upgrades it; the last one that closes it seals it. `encode` gives an example's bytes, `waiting` is
-    how many groups of changes may wait, `clock` gives Unix time in seconds.
+    how many groups of changes may wait, `clock` gives Unix time in seconds. A new ledger begins at `first_revision` if
+    neither the clock nor the directory's floor is beyond it. `progress` is told how an upgrade goes on; without it the
+    log is.
 
     Raises LedgerUnusable if the file is damaged or of another version, StorageFull, or OSError.
     """
@@ -50,9 +54,14 @@ class SqliteLedger:
         *,
         waiting: int = WAITING,
         clock: Callable[[], float] = time.time,
+        first_revision: int = 0,
+        progress: Progress | None = None,
     ) -> None:
+        self._encode, self._progress = encode, progress
+        self._closed = False
+        self._begin = Begin(RevisionFloor(None if directory is None else directory.root), clock, first_revision)
         self._path = None if directory is None else directory.ledger
-        self._floor = RevisionFloor(None if directory is None else directory.root)
+        self._floor = self._begin.floor
         self._condition = Condition(self._path)
         self._clock = clock
         self._readers: queue.LifoQueue[sqlite3.Connection] = queue.LifoQueue()
@@ -63,14 +72,13 @@ class SqliteLedger:
             self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._presence, self._turns = Presence(self._path), Turns(self._path)
         try:
-            self._db = self._opened(clock)
+            self._db = self._opened()
         except BaseException:
             self._let_go()
             raise
         self._writer = Writer(
             self._db, self._path, encode, turn=self._turn, condition=self._condition, waiting=waiting, clock=clock
         )
-        self._encode = encode
         self.on_commit(lambda: self._floor.run_ahead_of(self._writer.revision))
 
     @property
@@ -162,6 +170,9 @@ class SqliteLedger:
 
     def close(self) -> None:
         """See the port."""
+        if self._closed:
+            return
+        self._closed = True
         self._writer.close()
         if self._condition.failed:
             # Closing would write what is left of the journal, which a failed storage must not be asked for again.
@@ -178,12 +189,12 @@ class SqliteLedger:
                     close_seal(self._path)
         self._let_go()
 
-    def _opened(self, clock: Callable[[], float]) -> sqlite3.Connection:
+    def _opened(self) -> sqlite3.Connection:
         """The writer's connection, to a ledger that is ready for use."""
         path, presence = self._path, self._presence
         if path is None or presence is None:
             db = connect(None)
-            opening.prepare(db, self._floor, clock)
+            opening.prepare(db, self._begin)
             return db
         alone = presence.is_alone()
         if not alone:
@@ -194,7 +205,13 @@ class SqliteLedger:
             if alone:
                 if not sealed:
                     refuse_if_inconsistent(path, db)
-                opening.prepare(db, self._floor, clock)
+                if opening.version_of(db) == FROM_VERSION:
+                    Upgrade(path, self._begin, self._encode, self._progress).run(db)
+                    db = connect(path, cache_kb=WRITER_CACHE_KB)
+                opening.prepare(db, self._begin)
+                if opening.forget_statistics(db):
+                    db.close()
+                    db = connect(path, cache_kb=WRITER_CACHE_KB)
                 self._empty_journal(db)
         except sqlite3.Error as error:
             raise unusable(path, error) from error

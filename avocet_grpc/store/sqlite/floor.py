@@ -48,8 +48,3 @@ class RevisionFloor:
             os.setxattr(self._directory, ATTRIBUTE, str(revision).encode("ascii"))
         except OSError:
             return
-
-
-def begins_at(now: float, floor: int, least: int = 0) -> int:
-    """The first revision of a ledger that is made at Unix time `now` (seconds): microseconds, or what is higher."""
-    return max(int(now * 1_000_000), floor, least)

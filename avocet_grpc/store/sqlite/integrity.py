@@ -18,6 +18,7 @@ from avocet_grpc.store.sql.queries import (
     LEFT_OUT_IF_UNKNOWN,
     QUEUED,
     STORED,
+    UNEXPORTABLE,
     UNKNOWN,
     as_stored,
 )
@@ -100,6 +101,8 @@ def _wrong_records(session: SqliteSession, counted: Counter[tuple[str, str]]) ->
             yield f"the content of record {row.key} ({row.id}) is not what was stored"
         if row.lives and row.file == File.CANDIDATES:
             counted.update(_counters_of(row))
+        elif row.unexportable is not None:
+            counted[UNEXPORTABLE, row.unexportable] += 1
 
 
 def _content(raw: bytes) -> bytes | None:

@@ -5,19 +5,31 @@ from __future__ import annotations
 import secrets
 import sqlite3
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from avocet_grpc.store.sql import schema
 from avocet_grpc.store.sql.group import SET_HEAD
 from avocet_grpc.store.sql.queries import Queries
 from avocet_grpc.store.sql.rows import HeadRow
-from avocet_grpc.store.sqlite.floor import AHEAD, RevisionFloor, begins_at
+from avocet_grpc.store.sqlite.floor import AHEAD, RevisionFloor
 from avocet_grpc.store.sqlite.integrity import LedgerUnusable
 from avocet_grpc.store.sqlite.session import SQLITE, SqliteSession
 
 RESTORED = "restored"
 """The row of `meta` by which a copy is known: the revisions that the original gave after it must not come again."""
 
-Clock = Callable[[], float]
+
+@dataclass(frozen=True, slots=True)
+class Begin:
+    """Where a new life of a ledger begins: at Unix time in microseconds, or at what is higher."""
+
+    floor: RevisionFloor
+    clock: Callable[[], float]
+    least: int = 0
+
+    def revision(self, least: int = 0) -> int:
+        """The first revision; no lower than `least`."""
+        return max(int(self.clock() * 1_000_000), self.floor.read(), self.least, least)
 
 
 def version_of(connection: sqlite3.Connection) -> int | None:
@@ -41,18 +53,30 @@ def make(connection: sqlite3.Connection, revision: int) -> None:
     connection.execute("COMMIT")
 
 
-def prepare(connection: sqlite3.Connection, floor: RevisionFloor, clock: Clock) -> None:
+def prepare(connection: sqlite3.Connection, begin: Begin) -> None:
     """Make the ledger if there is none, and start a restored one. Only who is alone may do it.
 
     Raises LedgerUnusable, sqlite3.Error.
     """
     version = version_of(connection)
     if version is None:
-        make(connection, begins_at(clock(), floor.read()))
+        make(connection, begin.revision())
     elif version != schema.VERSION:
         problem = "the ledger is of another version of the service; use that one, or run avocet-grpc rebuild"
         raise LedgerUnusable(problem)
-    _start_if_restored(connection, floor, clock)
+    _start_if_restored(connection, begin)
+
+
+def forget_statistics(connection: sqlite3.Connection) -> bool:
+    """What somebody's ANALYZE has left grows old and misleads the planner: without it, plans are those that are tested.
+
+    Returns whether there was any; this connection still heeds it then.
+    """
+    query = "SELECT name FROM sqlite_master WHERE name IN ('sqlite_stat1', 'sqlite_stat4')"
+    found = connection.execute(query).fetchall()
+    for (table,) in found:
+        connection.execute(f"DROP TABLE {table}")
+    return bool(found)
 
 
 def new_incarnation() -> str:
@@ -60,15 +84,15 @@ def new_incarnation() -> str:
     return secrets.token_hex(16)
 
 
-def _start_if_restored(connection: sqlite3.Connection, floor: RevisionFloor, clock: Clock) -> None:
+def _start_if_restored(connection: sqlite3.Connection, begin: Begin) -> None:
     """Others have seen revisions of the original that came after the copy was made: they never come again."""
     session = SqliteSession(connection)
     head = Queries(session).head()
     marked = connection.execute("SELECT 1 FROM meta WHERE name = ?", (RESTORED,)).fetchone() is not None
     # Without a mark it was copied by hand: a floor that runs ahead is not that far off.
-    if not marked and floor.read() <= head.revision + 2 * AHEAD:
+    if not marked and begin.floor.read() <= head.revision + 2 * AHEAD:
         return
-    revision = begins_at(clock(), floor.read(), head.revision + 1)
+    revision = begin.revision(head.revision + 1)
     connection.execute("BEGIN IMMEDIATE")
     session.execute(SET_HEAD, head._replace(revision=revision, incarnation=new_incarnation())._asdict())
     connection.execute("DELETE FROM meta WHERE name = ?", (RESTORED,))

@@ -5,6 +5,8 @@ from __future__ import annotations
 import sqlite3
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import lru_cache
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -65,7 +67,8 @@ class SqliteSession:
     dialect = SQLITE
 
     def __init__(self, connection: sqlite3.Connection, clock: Callable[[], float] = time.time) -> None:
-        self._db, self._clock = connection, clock
+        self.connection = self._db = connection
+        self._clock = clock
 
     def now(self) -> float:
         return self._clock()
@@ -93,13 +96,15 @@ class SqliteSession:
             # Lengths are powers of two: 7 statements a table are prepared, and no more.
             length = min(MOST_ROWS, 1 << (len(rows) - start).bit_length() - 1)
             part = rows[start : start + length]
-            fields: Any = part[0]
-            one = f"({','.join('?' * len(fields))})"
-            self._db.execute(
-                f"INSERT INTO {table} ({', '.join(fields._fields)}) VALUES {','.join([one] * length)} {on_conflict}",
-                [value for row in part for value in row],
-            )
+            kind: Any = type(part[0])
+            self._db.execute(_insert(table, kind._fields, length, on_conflict), [*chain.from_iterable(part)])
             start += length
+
+
+@lru_cache(maxsize=256)
+def _insert(table: str, columns: tuple[str, ...], rows: int, on_conflict: str) -> str:
+    one = f"({','.join('?' * len(columns))})"
+    return f"INSERT INTO {table} ({', '.join(columns)}) VALUES {','.join([one] * rows)} {on_conflict}"
 
 
 def _maker(kind: Any) -> Any:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, AsyncIterator, Iterable
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Mapping
 from types import TracebackType
-from typing import TypeVar, Unpack
+from typing import Any, TypeVar, Unpack
 
 import grpc
 
@@ -48,17 +48,26 @@ class AsyncCorrectionsClient(ClientBase[grpc.aio.Channel]):
         page_token: str = "",
         filter: CandidateFilter | None = None,
         order: Order = "file",
+        include_record: bool = False,
         timeout: float | None = None,
     ) -> pb.QueueResponse:
         """Return one page of the candidates in review. See `CorrectionsClient.queue`."""
         call = calls.queue(
-            page=page, per_page=per_page, page_token=page_token, filter=filter, order=order, timeout=timeout
+            page=page,
+            per_page=per_page,
+            page_token=page_token,
+            filter=filter,
+            order=order,
+            include_record=include_record,
+            timeout=timeout,
         )
         return await self._carry_out(call)
 
-    async def get_candidate(self, id: str, *, timeout: float | None = None) -> pb.Candidate:
+    async def get_candidate(
+        self, id: str, *, include_record: bool = False, timeout: float | None = None
+    ) -> pb.Candidate:
         """Return one candidate, in review or not. See `CorrectionsClient.get_candidate`."""
-        return await self._carry_out(calls.get_candidate(id, timeout=timeout))
+        return await self._carry_out(calls.get_candidate(id, include_record=include_record, timeout=timeout))
 
     async def submit(
         self,
@@ -66,6 +75,7 @@ class AsyncCorrectionsClient(ClientBase[grpc.aio.Channel]):
         *,
         action: Action,
         corrected_response: str = "",
+        corrected_message: Mapping[str, Any] | None = None,
         failure_category: FailureCategory | None = None,
         reviewer: str = "",
         expected_revision: int | None = None,
@@ -77,6 +87,7 @@ class AsyncCorrectionsClient(ClientBase[grpc.aio.Channel]):
             id,
             action=action,
             corrected_response=corrected_response,
+            corrected_message=corrected_message,
             failure_category=failure_category,
             reviewer=reviewer,
             expected_revision=expected_revision,

@@ -6,10 +6,11 @@ Both clients carry out these calls. `CorrectionsClient` documents each method; a
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
+from avocet_client.messages import chat_message
 from avocet_client.service_config import TIMEOUTS
 from avocet_client.v1 import corrections_pb2 as pb
 from avocet_client.words import ACTIONS, CATEGORIES, ORDERS, Action, CandidateFilter, FailureCategory, Order, number
@@ -56,6 +57,7 @@ def queue(
     page_token: str = "",
     filter: CandidateFilter | None = None,
     order: Order = "file",
+    include_record: bool = False,
     timeout: float | None = None,
 ) -> Call[pb.QueueResponse]:
     """The call of `CorrectionsClient.queue`."""
@@ -65,13 +67,15 @@ def queue(
         page_token=page_token,
         filter=filter.message() if filter else None,
         order=number("order", order, ORDERS),
+        include_record=include_record,
     )
     return Call("Queue", request, timeout_of("Queue", timeout), _whole)
 
 
-def get_candidate(id: str, *, timeout: float | None = None) -> Call[pb.Candidate]:
+def get_candidate(id: str, *, include_record: bool = False, timeout: float | None = None) -> Call[pb.Candidate]:
     """The call of `CorrectionsClient.get_candidate`."""
-    return Call("GetCandidate", pb.GetCandidateRequest(id=id), timeout_of("GetCandidate", timeout), _candidate)
+    request = pb.GetCandidateRequest(id=id, include_record=include_record)
+    return Call("GetCandidate", request, timeout_of("GetCandidate", timeout), _candidate)
 
 
 def submit(
@@ -79,6 +83,7 @@ def submit(
     *,
     action: Action,
     corrected_response: str = "",
+    corrected_message: Mapping[str, Any] | None = None,
     failure_category: FailureCategory | None = None,
     reviewer: str = "",
     expected_revision: int | None = None,
@@ -91,6 +96,7 @@ def submit(
         id=id,
         action=number("action", action, ACTIONS),
         corrected_response=corrected_response,
+        corrected_message=None if corrected_message is None else chat_message(corrected_message),
         failure_category=number("failure_category", failure_category, CATEGORIES) if failure_category else unspecified,
         reviewer=reviewer,
         request_id=request_id or new_request_id(),

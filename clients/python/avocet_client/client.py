@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from types import TracebackType
 from typing import Any, TypeVar, Unpack
 
@@ -56,21 +56,29 @@ class CorrectionsClient(ClientBase[grpc.Channel]):
         page_token: str = "",
         filter: CandidateFilter | None = None,
         order: Order = "file",
+        include_record: bool = False,
         timeout: float | None = None,
     ) -> pb.QueueResponse:
         """Return one page of the candidates in review.
 
         Follow `next_page_token` to see each candidate once. `page` (from 1) jumps to a page. `per_page` 0 means 20, at
-        most 500. Raises InvalidField, also for a token that comes with another filter or order.
+        most 500. `include_record` fills `record_json`. Raises InvalidField, also for a token that comes with another
+        filter or order.
         """
         call = calls.queue(
-            page=page, per_page=per_page, page_token=page_token, filter=filter, order=order, timeout=timeout
+            page=page,
+            per_page=per_page,
+            page_token=page_token,
+            filter=filter,
+            order=order,
+            include_record=include_record,
+            timeout=timeout,
         )
         return self._carry_out(call)
 
-    def get_candidate(self, id: str, *, timeout: float | None = None) -> pb.Candidate:
-        """Return one candidate, in review or not. Raises CandidateNotFound."""
-        return self._carry_out(calls.get_candidate(id, timeout=timeout))
+    def get_candidate(self, id: str, *, include_record: bool = False, timeout: float | None = None) -> pb.Candidate:
+        """Return one candidate, in review or not, with its `record_json` if you ask. Raises CandidateNotFound."""
+        return self._carry_out(calls.get_candidate(id, include_record=include_record, timeout=timeout))
 
     def submit(
         self,
@@ -78,6 +86,7 @@ class CorrectionsClient(ClientBase[grpc.Channel]):
         *,
         action: Action,
         corrected_response: str = "",
+        corrected_message: Mapping[str, Any] | None = None,
         failure_category: FailureCategory | None = None,
         reviewer: str = "",
         expected_revision: int | None = None,
@@ -86,13 +95,15 @@ class CorrectionsClient(ClientBase[grpc.Channel]):
     ) -> pb.Candidate:
         """Decide a candidate in review, and return it as the decision left it. The decision is then durable.
 
-        `correct` needs a `corrected_response`. A `request_id` is made if none is given. Raises CandidateNotFound,
-        NotInReview, RevisionMismatch, InvalidField.
+        `correct` needs a `corrected_response`, or a `corrected_message` if the answer is a tool call:
+        `{"role": "assistant", "content": None, "tool_calls": [...]}`. A `request_id` is made if none is given. Raises
+        CandidateNotFound, NotInReview, RevisionMismatch, InvalidField.
         """
         call = calls.submit(
             id,
             action=action,
             corrected_response=corrected_response,
+            corrected_message=corrected_message,
             failure_category=failure_category,
             reviewer=reviewer,
             expected_revision=expected_revision,

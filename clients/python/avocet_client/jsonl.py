@@ -19,6 +19,7 @@ try:
 except ModuleNotFoundError:  # Windows: two writers of one path are not told apart there
     fcntl = None  # type: ignore[assignment]
 
+import avocet_client.strict_json as strict_json
 from avocet_client.render import Render, rows
 from avocet_client.v1 import corrections_pb2 as pb
 
@@ -66,7 +67,7 @@ class JsonlDownload:
         """Write the example's rows."""
         assert self._file is not None
         for row in rows(self._render, example):
-            self._file.write(json.dumps(row).encode() + b"\n")
+            self._file.write(strict_json.dumps(row).encode() + b"\n")
         self._written += 1
         if time.monotonic() - self._checked >= CHECKPOINT_SECONDS:
             self._checkpoint()

@@ -1,19 +1,24 @@
 """An example as the rows that trainers read: TRL's conversational formats and OpenAI's file format.
 
-Messages come out as they stand in the record: content of parts or null, `tool_calls`, `name` and any other key.
+Messages come out as they stand in the record: content of parts or null, `tool_calls`, `name` and any other key. The
+values are those of strict JSON. A row has `tools` if the example has some.
 
 - SFT: https://huggingface.co/docs/trl/dataset_formats#prompt-completion
 - preference (DPO): https://huggingface.co/docs/trl/dataset_formats#preference
 - unpaired preference (KTO): https://huggingface.co/docs/trl/dataset_formats#unpaired-preference
+- tools: https://huggingface.co/docs/trl/dataset_formats#tool-calling
 - OpenAI: https://platform.openai.com/docs/api-reference/fine-tuning/chat-input
 """
 
 from __future__ import annotations
 
-import json
+import math
 from collections.abc import Callable
 from typing import Any
 
+import avocet_client.strict_json as strict_json
+from avocet_client.messages import message_dict, response_dict, say_the_same
+from avocet_client.openai_format import with_call_ids
 from avocet_client.v1 import corrections_pb2 as pb
 from avocet_client.words import category_word
 
@@ -24,12 +29,17 @@ Render = Callable[[pb.TrainingExample], Rendered]
 
 
 def to_dict(example: pb.TrainingExample) -> Row:
-    """All of the example: `id`, `messages`, `rejected` and `metadata`, where what the record lacks is "" or None."""
+    """All of the example: `id`, `messages`, `rejected`, `rejected_json`, `tools` and `metadata`.
+
+    What the record lacks is "" or None. `rejected_json` is JSON text, if the model's own response is not a string.
+    """
     metadata = example.metadata
     return {
         "id": example.id,
         "messages": [message_dict(message) for message in example.messages],
         "rejected": example.rejected,
+        "rejected_json": example.rejected_json,
+        "tools": _tools(example).get("tools"),
         "metadata": {
             "source": metadata.source,
             "task_type": metadata.task_type,
@@ -37,7 +47,7 @@ def to_dict(example: pb.TrainingExample) -> Row:
             "benchmark_run_id": metadata.benchmark_run_id,
             "failure_category": category_word(metadata),
             "label": metadata.label if metadata.HasField("label") else None,
-            "quality_score": metadata.quality_score if metadata.HasField("quality_score") else None,
+            "quality_score": _finite(metadata),
             "approved_revision": metadata.approved_revision,
         },
     }
@@ -45,43 +55,42 @@ def to_dict(example: pb.TrainingExample) -> Row:
 
 def to_sft(example: pb.TrainingExample) -> Row:
     """`prompt` and `completion`, both lists of messages: TRL's SFTTrainer then learns the correction alone."""
-    return {"prompt": _prompt(example), "completion": [_chosen(example)]}
+    return {"prompt": _prompt(example), "completion": [_chosen(example)]} | _tools(example)
 
 
 def to_preference(example: pb.TrainingExample) -> Row | None:
     """`prompt`, `chosen` and `rejected`, lists of messages: for TRL's DPOTrainer.
 
-    None where there is no pair: the model's own response is not known, or is what the correction says.
+    None without a pair: the model's own response is not known, or it says what the correction says. Two sides that
+    differ only in Unicode form (NFC) or in blanks around the text say the same.
     """
-    if not _has_pair(example):
+    rejected = _rejected(example)
+    if rejected is None:
         return None
-    return {"prompt": _prompt(example), "chosen": [_chosen(example)], "rejected": [_rejected(example)]}
+    return {"prompt": _prompt(example), "chosen": [_chosen(example)], "rejected": [rejected]} | _tools(example)
 
 
 def to_kto(example: pb.TrainingExample) -> list[Row]:
     """`prompt`, `completion` and `label`: the correction as wanted, the model's own response as not: for KTOTrainer.
 
-    The second row is left out where `to_preference` gives None.
+    The second row is left out if `to_preference` gives None.
     """
-    rows: list[Row] = [{"prompt": _prompt(example), "completion": [_chosen(example)], "label": True}]
-    if _has_pair(example):
-        rows.append({"prompt": _prompt(example), "completion": [_rejected(example)], "label": False})
-    return rows
+    sides = [(_chosen(example), True), (_rejected(example), False)]
+    return [
+        {"prompt": _prompt(example), "completion": [side], "label": label} | _tools(example)
+        for side, label in sides
+        if side is not None
+    ]
 
 
 def to_openai(example: pb.TrainingExample) -> Row:
-    """`messages`, the correction last: a line of a file for OpenAI's supervised fine-tuning of chat models."""
-    return {"messages": [*_prompt(example), _chosen(example)]}
+    """`messages`, the correction last: a line of a file for OpenAI's supervised fine-tuning of chat models.
 
-
-def message_dict(message: pb.ChatMessage) -> Row:
-    """A message as the record has it. One that is no object in the record stands as its `content`."""
-    made: Row = {"role": message.role} if message.role else {}
-    if message.HasField("content"):
-        made["content"] = message.content
-    elif message.content_json:
-        made["content"] = json.loads(message.content_json)
-    return made | (json.loads(message.extra_json) if message.extra_json else {})
+    Only the correction is learned: it has `weight` 1, earlier turns of the assistant have 0. A tool call without an id
+    gets one, and the tool's answer refers to it. `avocet_client.openai_format.faults` says what the format refuses.
+    """
+    prompt = [turn | {"weight": 0} if turn.get("role") == "assistant" else turn for turn in _prompt(example)]
+    return {"messages": with_call_ids([*prompt, _chosen(example) | {"weight": 1}])} | _tools(example)
 
 
 def rows(render: Render, example: pb.TrainingExample) -> list[Row]:
@@ -100,9 +109,16 @@ def _chosen(example: pb.TrainingExample) -> Row:
     return message_dict(example.messages[-1])
 
 
-def _rejected(example: pb.TrainingExample) -> Row:
-    return {"role": "assistant", "content": example.rejected}
+def _rejected(example: pb.TrainingExample) -> Row | None:
+    """The model's own response, if it makes a pair with the correction."""
+    rejected = response_dict(example.rejected, example.rejected_json)
+    return None if rejected is None or say_the_same(rejected, _chosen(example)) else rejected
 
 
-def _has_pair(example: pb.TrainingExample) -> bool:
-    return bool(example.rejected) and example.rejected != example.messages[-1].content
+def _finite(metadata: pb.TrainingMetadata) -> float | None:
+    quality = metadata.quality_score
+    return quality if metadata.HasField("quality_score") and math.isfinite(quality) else None
+
+
+def _tools(example: pb.TrainingExample) -> Row:
+    return {"tools": strict_json.loads(example.tools_json)} if example.tools_json else {}

@@ -12,7 +12,7 @@ from avocet_client import __version__
 from avocet_client.cli.drafts import kept
 from avocet_client.cli.editor import edit
 from avocet_client.cli.export import export
-from avocet_client.cli.http import legacy
+from avocet_client.cli.http import legacy, web
 from avocet_client.cli.ingest import ingest
 from avocet_client.cli.options import ActionName, Category, OrderName, RequestId, Reviewer, word
 from avocet_client.cli.plain import plain
@@ -176,6 +176,6 @@ def health(session: Session) -> int:
     return 0 if answer.status == health_pb2.HealthCheckResponse.SERVING else Exit.UNAVAILABLE
 
 
-for _command in (runs, queue, show, submit, undo, review, export, stats, config, ingest, health, legacy):
+for _command in (runs, queue, show, submit, undo, review, export, stats, config, ingest, health, web, legacy):
     app.command()(with_session(_command))
 app.command("import")(with_session(import_run))

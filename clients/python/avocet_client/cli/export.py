@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import os
 import re
 import sys
 from collections.abc import Iterator
@@ -14,7 +14,9 @@ from typing import Annotated
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from avocet_client.cli.session import Session
+import avocet_client.strict_json as strict_json
+from avocet_client.cli.openai_check import OpenAiCheck
+from avocet_client.cli.session import Exit, Session
 from avocet_client.export_options import ExportOptions
 from avocet_client.exports import Export
 from avocet_client.jsonl import Progress as OnProgress
@@ -53,37 +55,57 @@ def export(
         Format, typer.Option("--format", "-f", help="TRL's or OpenAI's rows, or all that there is of an example.")
     ] = Format.ALL,
     shard: Annotated[str, typer.Option(metavar="I/N", help="One of N disjoint shards, from 0/N.")] = "0/1",
-) -> None:
+    strict: Annotated[
+        bool, typer.Option("--strict", help="With openai: end with an error if the format refuses a row.")
+    ] = False,
+) -> int | None:
     """Export the approved examples as JSON lines.
 
     FILE appears when it is complete. The same command again continues a download that was broken off.
+
+    Rows that OpenAI's format refuses are named. With --strict they are kept in FILE.refused, and FILE does not appear.
     """
+    if strict and format is not Format.OPENAI:
+        raise ValueError("--strict goes with --format openai, which alone has a check")
     matched = re.fullmatch(r"(\d+)/(\d+)", shard)
     if matched is None:
         raise ValueError(f"--shard is I/N, for example 0/4; it is {shard}")
     made = session.client.export(shard_index=int(matched[1]), shard_count=int(matched[2]), **options)
     session.reach()
+    check = OpenAiCheck(session) if format is Format.OPENAI else None
     if out is None:
-        _print(session, made, RENDERERS[format])
+        _print(session, made, RENDERERS[format], check)
     else:
-        _write(session, made, out, RENDERERS[format])
+        _write(session, made, out, RENDERERS[format], check, strict)
+    if check is None:
+        return None
+    check.end()
+    return Exit.NOT_VALID if strict and check.refused else None
 
 
-def _print(session: Session, made: Export, render: Render) -> None:
+def _print(session: Session, made: Export, render: Render, check: OpenAiCheck | None) -> None:
     with _bar(session, wanted=not sys.stdout.isatty()) as show:
         for example in made:
             for row in rows(render, example):
-                sys.stdout.write(json.dumps(row) + "\n")
+                sys.stdout.write(strict_json.dumps(row) + "\n")
+                if check is not None:
+                    check.row(row)
             if made.consumed % SHOW_EACH == 0 or made.consumed == made.total:
                 show(made.consumed, made.total or 0)
 
 
-def _write(session: Session, made: Export, out: Path, render: Render) -> None:
+def _write(session: Session, made: Export, out: Path, render: Render, check: OpenAiCheck | None, strict: bool) -> None:
+    written = out.with_name(f"{out.name}.refused") if strict else out
     with _bar(session) as show:
-        count = made.write_jsonl(out, render=render, on_progress=show)
+        count = made.write_jsonl(written, render=render, on_progress=show)
+    if check is not None:
+        check.file(written)
+    if strict and check is not None and not check.refused:
+        os.replace(written, out)
+        written = out
     session.show(
-        {"examples": count, "revision": made.revision, "out": str(out)},
-        lambda: f"{count:,} examples of revision {made.revision} in {out}",
+        {"examples": count, "revision": made.revision, "out": str(written)},
+        lambda: f"{count:,} examples of revision {made.revision} in {written}",
     )
 
 

@@ -46,6 +46,7 @@ class Exit(IntEnum):
     UNAVAILABLE = 6
     CORRUPTED = 7
     UNREPORTED = 8
+    NOT_VALID = 9
     INTERRUPTED = 130
     BROKEN_PIPE = 141
 
@@ -54,7 +55,8 @@ EXIT_CODES = """\
 Exit codes: 0 done; 1 refused by the service; 2 wrong flags, settings or files, and nothing was changed; 3 no such
 candidate or run; 4 the candidate is not as supposed; 5 the token is missing or refused; 6 the service cannot be
 reached, or cannot do it now; 7 an export came incomplete; 8 the service was asked to change something, but then a file
-could not be read or the result not be written; 130 interrupted; 141 whoever reads the output has gone."""
+could not be read or the result not be written; 9 the format refuses a row (export --strict); 130 interrupted; 141
+whoever reads the output has gone."""
 _CODES: tuple[tuple[type[CorrectionsError], Exit], ...] = (
     (NotFound, Exit.NOT_FOUND),
     (Conflict, Exit.CONFLICT),

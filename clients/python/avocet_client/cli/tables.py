@@ -11,7 +11,7 @@ from rich.panel import Panel
 from rich.table import Table
 
 from avocet_client.cli.screen import text
-from avocet_client.render import message_dict
+from avocet_client.messages import message_dict
 from avocet_client.v1 import corrections_pb2 as pb
 from avocet_client.words import category_word, status_word
 

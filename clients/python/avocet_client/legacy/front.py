@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC, datetime
 
@@ -13,13 +12,14 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
+import avocet_client.strict_json as strict_json
 from avocet_client.aio_client import AsyncCorrectionsClient
 from avocet_client.errors import CorrectionsError
 from avocet_client.exports import AsyncExport
 from avocet_client.legacy.answers import Answer, answer_of, attachment, error_answer, json_answer
 from avocet_client.legacy.bodies import CONFIG, IMPORT, INGEST, SUBMIT, UNDO, read_body, read_number
 from avocet_client.legacy.records import queue_page
-from avocet_client.render import to_openai
+from avocet_client.messages import message_dict
 from avocet_client.v1 import corrections_pb2 as pb
 from avocet_client.web.guard import Guard
 
@@ -191,4 +191,4 @@ async def _lines(first: pb.TrainingExample | None, others: AsyncExport) -> Async
 
 
 def _line(example: pb.TrainingExample) -> str:
-    return json.dumps(to_openai(example)) + "\n"
+    return strict_json.dumps({"messages": [message_dict(message) for message in example.messages]}) + "\n"

@@ -1,0 +1,207 @@
+"""The budget of bytes under way: what callers have sent and no call has finished with.
+
+gRPC keeps what has come of a message until all of it is there, and does not say how much that is. The kernel knows
+what each connection received; without what was handed to us, the rest is what gRPC keeps. If all connections together
+are above the budget, the calls of the greediest one are ended.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import grpc
+from google.protobuf.message import DecodeError
+
+from avocet_grpc.core.errors import CorrectionsError, InvalidField, Overloaded
+from avocet_grpc.edge import wire
+from avocet_grpc.edge.received_bytes import peer_key, received_bytes
+from avocet_grpc.telemetry.guard import keep
+
+LOOK_EVERY_S = 0.1
+LARGE = 64 * 1024
+"""Bytes from which on a message is parsed in a thread."""
+CALL_OVERHEAD = 256
+"""Bytes of a call's frames and headers. More would be taken for an unfinished message, and less hides one."""
+KEPT_MESSAGES = 3
+"""Of a stream of requests: as many as its method may have read before it has finished with the first."""
+
+Parse = Callable[[bytes], Any]
+_threads = ThreadPoolExecutor(2, thread_name_prefix="parse")
+
+
+class Connection:
+    """What one peer has under way. `unfinished` are the bytes that gRPC keeps, as of the last look."""
+
+    def __init__(self) -> None:
+        self.calls: set[Incoming] = set()
+        self.delivered = 0
+        self.held = 0
+        self.unfinished = 0
+        self._forgiven = 0
+
+    def look(self, received: int) -> None:
+        """Compare with what the kernel counts. With no call under way, nothing is kept."""
+        self.unfinished = received - self.delivered - self._forgiven
+        if self.unfinished < 0 or not self.calls:
+            self.forgive()
+
+    def forgive(self) -> None:
+        """Take what is unfinished for gone."""
+        self._forgiven += self.unfinished
+        self.unfinished = 0
+
+
+class Arrivals:
+    """All connections' bytes under way, `most` together."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._connections: dict[str, Connection] = {}
+        self._looking: asyncio.Task[Any] | None = None
+        self.held = 0
+        self.evicted = 0
+
+    def call(self, most: int, parse: Parse, context: Any) -> Incoming:
+        """The requests of a call, each of at most `most` bytes; to be entered as an asynchronous context."""
+        peer = context.peer()
+        connection = self._connections.get(peer)
+        if connection is None:
+            connection = self._connections[peer] = Connection()
+        if self._looking is None:
+            self._looking = asyncio.create_task(keep("arrivals", self._look))
+        return Incoming(self, connection, most, parse, context)
+
+    def hold(self, connection: Connection, size: int) -> None:
+        """Count bytes that a call has in its hands. Raises Overloaded if that is too much."""
+        if size > LARGE and self.held + size > self._most:
+            raise Overloaded("too many bytes under way")
+        self.held += size
+        connection.held += size
+
+    def release(self, connection: Connection, size: int) -> None:
+        """The call has finished with them."""
+        self.held -= size
+        connection.held -= size
+
+    async def _look(self) -> None:
+        await asyncio.sleep(LOOK_EVERY_S)
+        if not any(connection.calls for connection in self._connections.values()):
+            return
+        began = asyncio.get_running_loop().time()
+        received = received_bytes()
+        for peer, connection in list(self._connections.items()):
+            if (count := received.get(peer_key(peer))) is not None:
+                connection.look(count)
+            elif not connection.calls:
+                del self._connections[peer]
+        self._evict()
+        # A server of many connections spends no more than a twentieth of its time here.
+        await asyncio.sleep(20 * (asyncio.get_running_loop().time() - began))
+
+    def _evict(self) -> None:
+        total = self.held + sum(connection.unfinished for connection in self._connections.values())
+        greedy = sorted(self._connections.values(), key=lambda one: one.unfinished + one.held)
+        while total > self._most and greedy:
+            connection = greedy.pop()
+            total -= connection.unfinished + connection.held
+            connection.forgive()
+            for call in list(connection.calls):
+                call.evict()
+                self.evicted += 1
+
+
+class Incoming:
+    """The requests of one call, received and parsed within the limits. Iterate over them, or await `only()`."""
+
+    def __init__(self, arrivals: Arrivals, connection: Connection, most: int, parse: Parse, context: Any) -> None:
+        self._arrivals, self._connection, self._context = arrivals, connection, context
+        self._most, self._parse = most, parse
+        self._task = asyncio.current_task()
+        self._held: deque[int] = deque()
+        self._evicted = False
+
+    async def __aenter__(self) -> Incoming:
+        self._connection.calls.add(self)
+        return self
+
+    async def __aexit__(self, kind: Any, error: BaseException | None, _: Any) -> None:
+        self._connection.calls.discard(self)
+        while self._held:
+            self._arrivals.release(self._connection, self._held.popleft())
+        if self._evicted and isinstance(error, asyncio.CancelledError):
+            if self._task is not None:
+                self._task.uncancel()
+            raise Overloaded("too many bytes under way") from error
+
+    def evict(self) -> None:
+        """End the call: it will raise Overloaded."""
+        if not self._evicted and self._task is not None:
+            self._evicted = True
+            self._task.cancel()
+
+    async def only(self) -> Any:
+        """Return the request of a call that has one. Raises InvalidField if there is none, or if it is not valid."""
+        raw = await self._context.read()
+        if raw is grpc.aio.EOF:
+            raise InvalidField("request", "is missing: the call ended before its message")
+        message, problem = await self._opened(raw)
+        # An error's stack would keep it, and with it all that a refused caller sent.
+        del raw
+        if problem is not None:
+            raise problem
+        return message
+
+    async def __aiter__(self) -> AsyncIterator[Any]:
+        while (raw := await self._context.read()) is not grpc.aio.EOF:
+            message, problem = await self._opened(raw)
+            del raw
+            if problem is not None:
+                raise problem
+            yield message
+
+    async def _opened(self, raw: bytes) -> tuple[Any, CorrectionsError | None]:
+        """The message, or what is wrong with it."""
+        size = len(raw)
+        self._connection.delivered += size + (size >> 10) + CALL_OVERHEAD
+        compressed = wire.is_compressed(raw)
+        large = compressed or size > LARGE or wire.may_have_many_fields(raw)
+        try:
+            if compressed:
+                size = wire.size_within(raw)
+            wire.refuse_if_longer(size, self._most)
+            self._hold(size)
+        except CorrectionsError as error:
+            return None, error.with_traceback(None)
+        if not large:
+            return _parsed(self._parse, raw)
+        return await asyncio.get_running_loop().run_in_executor(_threads, _open, self._parse, raw, size)
+
+    def _hold(self, size: int) -> None:
+        self._arrivals.hold(self._connection, size)
+        self._held.append(size)
+        if len(self._held) > KEPT_MESSAGES:
+            self._arrivals.release(self._connection, self._held.popleft())
+
+
+def _open(parse: Parse, raw: bytes, size: int) -> tuple[Any, CorrectionsError | None]:
+    """The message of what takes long to open, or what is wrong with it."""
+    try:
+        if wire.is_compressed(raw):
+            raw = wire.decompressed(raw, size)
+        if wire.may_have_many_fields(raw):
+            wire.refuse_many_fields(raw, getattr(getattr(parse, "__self__", None), "DESCRIPTOR", None))
+    except CorrectionsError as error:
+        return None, error.with_traceback(None)
+    return _parsed(parse, raw)
+
+
+def _parsed(parse: Parse, raw: bytes) -> tuple[Any, CorrectionsError | None]:
+    try:
+        return parse(raw), None
+    except (DecodeError, ValueError):
+        problem = "is not a valid message of this method; check the stubs, and that every string is UTF-8"
+        return None, InvalidField("request", problem)

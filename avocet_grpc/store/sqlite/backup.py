@@ -1,0 +1,33 @@
+"""A copy of a ledger that may be in use."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+
+from avocet_grpc.core.errors import StorageFailed
+from avocet_grpc.store.sqlite.opening import RESTORED
+
+PAGES = 4_096
+
+
+def copy_ledger(source: Path, target: Path, progress: Callable[[int, int], None]) -> None:
+    """Copy the ledger as it is at one moment, marked so that its first start is another life. Raises StorageFailed.
+
+    `progress` is told how many pages are done, and of how many.
+    """
+    try:
+        with (
+            closing(sqlite3.connect(f"{source.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None)) as old,
+            closing(sqlite3.connect(target, isolation_level=None)) as new,
+        ):
+            # Within one read the copy does not begin again when a server writes.
+            old.execute("BEGIN")
+            old.execute("SELECT count(*) FROM meta").fetchone()
+            old.backup(new, pages=PAGES, progress=lambda _, left, total: progress(total - left, total))
+            new.execute("INSERT OR REPLACE INTO meta (name, value) VALUES (?, 1)", (RESTORED,))
+            new.execute("PRAGMA journal_mode = DELETE")
+    except sqlite3.Error as error:
+        raise StorageFailed(f"the ledger {source} cannot be copied: {error}") from error

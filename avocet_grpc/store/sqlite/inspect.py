@@ -1,0 +1,115 @@
+"""Looking at a ledger that a server may have open, or that nobody can open any more."""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from avocet_grpc.core.model import File
+from avocet_grpc.core.ports.mirror import START, Changed, Cursor
+from avocet_grpc.core.record import content_digest, load
+from avocet_grpc.store.sql.feed import SqlMirrorReader
+from avocet_grpc.store.sql.rows import NEVER
+from avocet_grpc.store.sql.schema import VERSION
+from avocet_grpc.store.sqlite.integrity import LedgerUnusable, damage
+from avocet_grpc.store.sqlite.opening import version_of
+from avocet_grpc.store.sqlite.session import BUSY_S, SqliteSession
+
+PAGE = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Contents:
+    """What a ledger has that the shared files do not have; None if it cannot be read.
+
+    `old_examples` are those that only an export at an older revision still sees. `pending` are acknowledged changes
+    that had not reached the file by its last report, tombstones too; `unreadable` counts those without a sound line.
+    """
+
+    revision: int | None
+    history: int | None
+    request_ids: int | None
+    old_examples: int | None
+    pending: dict[File, list[Changed]] = field(default_factory=dict)
+    unreadable: int | None = None
+
+
+@contextlib.contextmanager
+def opened(path: Path) -> Iterator[SqliteSession]:
+    """One consistent view of the ledger; nothing is written to it. Raises sqlite3.Error, LedgerUnusable."""
+    uri = f"{path.resolve().as_uri()}?mode=ro"
+    connection = sqlite3.connect(uri, uri=True, isolation_level=None, timeout=BUSY_S)
+    try:
+        connection.execute("BEGIN")
+        version = version_of(connection)
+        if version != VERSION:
+            raise LedgerUnusable(f"the ledger is of version {version}, and this program of version {VERSION}")
+        yield SqliteSession(connection)
+    finally:
+        connection.close()
+
+
+@contextlib.contextmanager
+def reader(path: Path) -> Iterator[SqlMirrorReader]:
+    """What a mirror sees of the ledger, in one consistent view. Raises sqlite3.Error, LedgerUnusable."""
+    with opened(path) as session:
+        yield SqlMirrorReader(session)
+
+
+def problems(path: Path) -> list[str]:
+    """All that is wrong with the ledger; reads all of it. Empty if it is sound. Raises LedgerUnusable."""
+    try:
+        with opened(path) as session:
+            return list(damage(session.connection))
+    except sqlite3.DatabaseError as error:
+        return [f"it cannot be read: {error}"]
+
+
+def contents(path: Path) -> Contents:
+    """What is still to be had of a ledger, damaged or not."""
+    pending: dict[File, list[Changed]] = {file: [] for file in File}
+    unreadable: int | None = None
+    with contextlib.suppress(sqlite3.DatabaseError, LedgerUnusable), reader(path) as view:
+        unreadable = 0
+        for file in File:
+            for changed in _pending(view, file):
+                if _is_sound(changed):
+                    pending[file].append(changed)
+                else:
+                    unreadable += 1
+    return Contents(
+        revision=_number(path, "SELECT revision FROM head"),
+        history=_number(path, "SELECT count(*) FROM history"),
+        request_ids=_number(path, "SELECT count(*) FROM requests"),
+        old_examples=_number(path, f"SELECT count(*) FROM examples WHERE removed_revision <> {NEVER}"),
+        pending=pending,
+        unreadable=unreadable,
+    )
+
+
+def _pending(view: SqlMirrorReader, file: File) -> Iterator[Changed]:
+    report = view.report(file)
+    after = report.level if report else START
+    while page := view.changes(file, after, PAGE):
+        yield from page
+        after = Cursor(page[-1].revision, page[-1].key)
+
+
+def _is_sound(changed: Changed) -> bool:
+    if changed.digest is None:
+        return True
+    try:
+        return content_digest(load(changed.raw or b"")) == changed.digest
+    except ValueError:
+        return False
+
+
+def _number(path: Path, query: str) -> int | None:
+    try:
+        with opened(path) as session:
+            return session.number(query)
+    except (sqlite3.DatabaseError, LedgerUnusable, TypeError):
+        return None
