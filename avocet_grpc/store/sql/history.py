@@ -29,19 +29,18 @@ class History:
     ) -> list[HistoryEntry]:
         columns = COLUMNS.format(change="change" if values else f"substr(change, 1, {NAMES_MOST}) AS change")
         table = f"history{self._session.dialect.by_index.format('history_by_id')}" if id else "history"
-        where = "id = :id" if id else "number > 0"
-        parameters: dict[str, Any] = {"id": id, "limit": limit}
-        if after is not None:
-            # Numbers grow with revisions: in the order of numbers lies the order of both.
-            where += f" AND number {'<' if newest_first else '>'} :number"
-            parameters["number"] = self._number_of(after)
+        parameters: dict[str, Any] = {"id": id, "limit": limit, "number": self._number_of(after, newest_first)}
+        # Numbers grow with revisions: in the order of numbers lies the order of both.
+        where = f"{'id = :id AND ' if id else ''}number {'<' if newest_first else '>'} :number"
         order = "number DESC" if newest_first else "number"
         query = f"SELECT {columns} FROM {table} WHERE {where} ORDER BY {order} LIMIT :limit"
         rows = self._session.all(Noted, query, parameters)
         return [entry_of(row if values else self._with_names(row)) for row in rows]
 
-    def _number_of(self, at: HistoryCursor) -> int:
-        return at.number if at.number != END else self._queries.last_number(at.revision)
+    def _number_of(self, after: HistoryCursor | None, newest_first: bool) -> int:
+        if after is None:
+            return END if newest_first else 0
+        return after.number if after.number != END else self._queries.last_number(after.revision)
 
     def _with_names(self, row: Noted) -> Noted:
         """The row with a change that has all its names, whatever else of it is cut off."""
