@@ -208,7 +208,7 @@ class SqliteLedger:
                 if opening.version_of(db) == FROM_VERSION:
                     Upgrade(path, self._begin, self._encode, self._progress).run(db)
                     db = connect(path, cache_kb=WRITER_CACHE_KB)
-                opening.prepare(db, self._begin)
+                opening.prepare(db, self._begin, sealed=sealed)
                 if opening.forget_statistics(db):
                     db.close()
                     db = connect(path, cache_kb=WRITER_CACHE_KB)
