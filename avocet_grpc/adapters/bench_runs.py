@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from codecs import BOM_UTF8
 from collections.abc import Callable
 from pathlib import Path
 
@@ -38,7 +39,10 @@ class BenchRuns:
         return Run(run_id, run_id, len(lines) - malformed, malformed)
 
     def lines(self, run_id: str) -> list[ParsedLine]:
-        """All lines of a run, blank ones left out; a last line needs no newline. Raises RunNotFound."""
+        """All lines of a run, blank ones left out, and a byte-order mark at its start. Raises RunNotFound.
+
+        A last line needs no newline.
+        """
         base = self._directory()
         if not base or not _is_plain(run_id):
             raise RunNotFound(run_id)
@@ -46,7 +50,7 @@ class BenchRuns:
             data = read_regular(Path(base) / run_id / CANDIDATES_NAME)
         except (OSError, ValueError) as error:
             raise RunNotFound(run_id) from error
-        return [parse(raw) for raw in data.split(b"\n") if raw.strip()]
+        return [parse(raw) for raw in data.removeprefix(BOM_UTF8).split(b"\n") if raw.strip()]
 
 
 def _is_plain(name: str) -> bool:

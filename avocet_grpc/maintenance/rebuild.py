@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -98,9 +97,7 @@ class Rebuild:
     def _new_ledger(self, building: Path) -> Iterator[SqliteLedger]:
         """A ledger whose revisions are above all that the old one has given."""
         floor = max(RevisionFloor(self._directory.root).read(), (self._old.revision or 0) + 1)
-        ledger = SqliteLedger(
-            DataDirectory(building), encode=encode_example, clock=lambda: max(time.time(), floor / 1_000_000 + 1)
-        )
+        ledger = SqliteLedger(DataDirectory(building), encode=encode_example, first_revision=floor)
         try:
             yield ledger
         finally:

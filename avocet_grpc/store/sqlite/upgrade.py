@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 import structlog
 
-from avocet_grpc.core.export import is_exportable, shard_hash
+from avocet_grpc.core.export import shard_hash
 from avocet_grpc.core.forms import prompt_digest
 from avocet_grpc.core.model import ChangeAction, File, Source
 from avocet_grpc.core.record import content_of, parse, record_in
@@ -37,6 +37,7 @@ from avocet_grpc.store.sql.rows import (
     RecordRow,
     RequestRow,
     example_row,
+    exportability,
     record_row,
 )
 from avocet_grpc.store.sql.transaction import KNOWS_OLD_DIGESTS, Encode
@@ -175,13 +176,12 @@ class Upgrade:
             return
         record, file = record_in(parsed), File(line.file)
         lives, removed = line.sync != REMOVE, self._removed.get((line.file, parsed.columns.id))
-        exported = lives and file is File.APPROVED and is_exportable(record)
         row = record_row(
             line.key,
             file,
             parsed.columns,
             prompt_digest=prompt_digest(record),
-            exported=int(exported),
+            **exportability(file, record),
             revision=line.revision,
             made_by=int(Source.SERVICE if line.by_service or not lives else Source.EXTERNAL),
             digest=content_of(parsed),
@@ -190,7 +190,8 @@ class Upgrade:
         if removed is not None and not lives:
             rows.past.append(PastRow(row.id, row.file, content_of(parsed), removed.revision, row.made_by))
             if not removed.is_back:
-                rows.records.append(row._replace(queued=0, revision=removed.revision, digest=None))
+                gone = row._replace(queued=0, exported=0, unexportable=None, revision=removed.revision, digest=None)
+                rows.records.append(gone)
             return
         rows.records.append(row)
         rows.bodies.append(BodyRow(row.key, line.raw))
