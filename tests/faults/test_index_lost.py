@@ -129,9 +129,7 @@ def test_a_start_without_a_sound_index_loses_doubles_and_deletes_nothing(
 def test_a_ledger_older_than_the_index_is_told_apart_and_takes_from_the_files_what_it_lacks(
     worked: Server, acks: Acks, tmp_path: Path, end: str
 ) -> None:
-    # An undone record has the content of a version that the older ledger knows, which is a stale line there.
-    caller = Caller(acks, worked.address)
-    assert all(caller.submit("correct") and caller.ingest() for _ in range(20))
+    decide_and_ingest(worked, acks)
     revision = worked.stats().revision
     files_agree(acks, worked.data)
     if end == "stop":
@@ -147,7 +145,7 @@ def test_a_ledger_older_than_the_index_is_told_apart_and_takes_from_the_files_wh
     still_served(worked, acks)
     assert len(lines(worked.candidates)) == count
     assert worked.stats().revision > revision
-    work(worked, acks)
+    decide_and_ingest(worked, acks)
     still_served(worked, acks)
     assert worked.stop() == 0
     files_agree(acks, worked.data, within=0)
@@ -158,3 +156,9 @@ def still_served(server: Server, acks: Acks) -> None:
     wrong = [*answers(acks.known.values(), server), *listings(acks, server)]
     assert wrong == []
     files_agree(acks, server.data)
+
+
+def decide_and_ingest(server: Server, acks: Acks) -> None:
+    """No undo: its content is that of a version which the older ledger knows, and so a stale line there."""
+    caller = Caller(acks, server.address)
+    assert all(caller.submit("correct") and caller.ingest() for _ in range(20))
