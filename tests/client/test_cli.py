@@ -107,7 +107,8 @@ def test_runs_are_listed_and_imported(shell: Shell, served: Server) -> None:
     assert RUN in shell.run("runs").stdout
     (run,) = shell.json("runs")
     assert (run["run_id"], run["candidate_count"], run["already_imported"]) == (RUN, 3, False)
-    assert shell.json("import", RUN) == {"imported": 3, "skipped": 0, "malformed": 0}
+    done = shell.json("import", RUN)
+    assert (done["imported"], done["skipped"], done["malformed"], done["by_status"]) == (3, 0, 0, {"needs_review": 3})
     assert "3 known already" in shell.run("import", RUN).stdout
 
 

@@ -23,7 +23,15 @@ def run_message(run: Run, already_imported: bool) -> pb.Run:
 
 def imported_message(imported: Imported) -> pb.ImportResponse:
     """What an import brought."""
-    return pb.ImportResponse(imported=imported.imported, skipped=imported.skipped, malformed=imported.malformed)
+    return pb.ImportResponse(
+        imported=imported.imported,
+        skipped=imported.skipped,
+        malformed=imported.malformed,
+        conflicts=imported.conflicts,
+        qualified=imported.qualified,
+        by_status=_counts(imported.by_status),
+        problems=[pb.ImportProblem(line=one.line, reason=one.reason, id=one.id) for one in imported.problems],
+    )
 
 
 def stats_message(stats: Stats) -> pb.StatsResponse:

@@ -210,9 +210,11 @@ class CorrectionsServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def Import(self, request, context):
-        """Takes the candidates of one benchmark run into the store, as they are. A
-        record whose id is known already is skipped, so a second import of the same
-        run does no harm.
+        """Takes the candidates of one benchmark run into the store, as they are, in
+        steps of at most 1,000 with a revision each. A record whose id is known is not
+        taken again, so a second import of the same run does no harm, also after its
+        candidates were decided. A call that breaks off may have stored some steps;
+        repeat it.
 
         Errors: `INVALID_FIELD` (`run_id` is missing, or has a path separator, `..`
         or NUL), `RUN_NOT_FOUND`.

@@ -88,9 +88,11 @@ class CorrectionsServiceStub:
     this method).
     """
     Import: _grpc.UnaryUnaryMultiCallable[_corrections_pb2.ImportRequest, _corrections_pb2.ImportResponse]
-    """Takes the candidates of one benchmark run into the store, as they are. A
-    record whose id is known already is skipped, so a second import of the same
-    run does no harm.
+    """Takes the candidates of one benchmark run into the store, as they are, in
+    steps of at most 1,000 with a revision each. A record whose id is known is not
+    taken again, so a second import of the same run does no harm, also after its
+    candidates were decided. A call that breaks off may have stored some steps;
+    repeat it.
 
     Errors: `INVALID_FIELD` (`run_id` is missing, or has a path separator, `..`
     or NUL), `RUN_NOT_FOUND`.
@@ -239,9 +241,11 @@ class CorrectionsServiceAsyncStub(CorrectionsServiceStub):
     this method).
     """
     Import: _aio.UnaryUnaryMultiCallable[_corrections_pb2.ImportRequest, _corrections_pb2.ImportResponse]  # type: ignore[assignment]
-    """Takes the candidates of one benchmark run into the store, as they are. A
-    record whose id is known already is skipped, so a second import of the same
-    run does no harm.
+    """Takes the candidates of one benchmark run into the store, as they are, in
+    steps of at most 1,000 with a revision each. A record whose id is known is not
+    taken again, so a second import of the same run does no harm, also after its
+    candidates were decided. A call that breaks off may have stored some steps;
+    repeat it.
 
     Errors: `INVALID_FIELD` (`run_id` is missing, or has a path separator, `..`
     or NUL), `RUN_NOT_FOUND`.
@@ -399,9 +403,11 @@ class CorrectionsServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _corrections_pb2.ImportRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_corrections_pb2.ImportResponse, _abc.Awaitable[_corrections_pb2.ImportResponse]]:
-        """Takes the candidates of one benchmark run into the store, as they are. A
-        record whose id is known already is skipped, so a second import of the same
-        run does no harm.
+        """Takes the candidates of one benchmark run into the store, as they are, in
+        steps of at most 1,000 with a revision each. A record whose id is known is not
+        taken again, so a second import of the same run does no harm, also after its
+        candidates were decided. A call that breaks off may have stored some steps;
+        repeat it.
 
         Errors: `INVALID_FIELD` (`run_id` is missing, or has a path separator, `..`
         or NUL), `RUN_NOT_FOUND`.
