@@ -204,7 +204,7 @@ class InProcess:
 
     def actions(self, id: str) -> Sequence[str]:
         """What the history says was done to the record, newest first."""
-        return [entry.action.value for entry in self.ask(lambda reader: reader.history(id))]
+        return [entry.action for entry in self.ask(lambda reader: reader.history(id))]
 
     def wait(self, seconds: float) -> None:
         for path in (*self.data.glob("*.jsonl"), *self.data.glob(".*.displaced")):

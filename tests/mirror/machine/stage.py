@@ -167,7 +167,8 @@ class Stage(RuleBasedStateMachine):
         if file is File.CANDIDATES and id not in self.settled[file]:
             return
         changes: dict[str, Any] = {"task_name": self.name("edited")}
-        if new_status and file is File.CANDIDATES:
+        # Over what was decided in the last minute, an edit of the status may come from a reading before.
+        if new_status and file is File.CANDIDATES and id not in model.ours:
             changes["status"] = new_status
         model.records[id] = model.records[id] | changes
         lines[at] = json.dumps(model.records[id]).encode()
