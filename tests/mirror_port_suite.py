@@ -24,6 +24,7 @@ from avocet_grpc.core.ports.mirror import (
     FileReport,
     Found,
     How,
+    NotEmpty,
     Outcome,
     Verdict,
 )
@@ -177,7 +178,7 @@ class MirrorPortSuite:
             assert view.is_empty(C)
         assert newest(port.ledger) == before
         import_candidates(port.ledger, 2)
-        with pytest.raises(ValueError):
+        with pytest.raises(NotEmpty):
             list(port.mirror.adopt(port.epoch, C, []))
 
     def test_a_foreign_line_is_taken_in_and_is_the_same_when_it_comes_again(self, port: Port) -> None:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
+from codecs import BOM_UTF8
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from avocet_grpc.core.model import ParsedLine
 from avocet_grpc.core.record import MAX_LINE_BYTES, digest_of, parse
-
-BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
 class RunLine(NamedTuple):
@@ -47,5 +46,5 @@ def _line(number: int, rest: list[bytes], held: int, end: bytes) -> RunLine | No
         return RunLine(number, ParsedLine(b"", digest_of(b""), None))
     raw = b"".join([*rest, end])
     if number == 1:
-        raw = raw.removeprefix(BYTE_ORDER_MARK)
+        raw = raw.removeprefix(BOM_UTF8)
     return RunLine(number, parse(raw)) if raw.strip() else None

@@ -122,6 +122,17 @@ def test_the_queue_is_paged_and_filtered(shell: Shell) -> None:
     assert "in review; the next page: --page-token" in out
 
 
+def test_a_correction_with_tool_calls_is_given_as_json(shell: Shell) -> None:
+    call = {"id": "call_1", "type": "function", "function": {"name": "now", "arguments": '{"zone": "UTC"}'}}
+    decided = shell.json("submit", "e", "--message", json.dumps({"tool_calls": [call]}))
+    assert decided["corrected_response"] == json.dumps([call])
+    assert json.loads(decided["corrected_message"]["extra_json"]) == {"tool_calls": [call]}
+    assert 'now({"zone": "UTC"})' in shell.run("show", "e").stdout
+    assert "is not JSON" in shell.run("submit", "f", "--message", "{", code=2).stderr
+    assert "corrected_message" in shell.run("submit", "f", "--message", '{"name": "x"}', code=1).stderr
+    shell.run("undo", "e")
+
+
 def test_a_candidate_is_shown_and_decided(shell: Shell) -> None:
     out = shell.run("show", "a").stdout
     assert "Why is the sky blue, in case a?" in out and "keywords missing" in out

@@ -325,3 +325,22 @@ def test_without_a_terminal_it_says_what_to_use(reviewed: Server) -> None:
     done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60)
     assert done.returncode == 2
     assert "avocet submit" in done.stderr
+
+
+def test_a_reviewer_corrects_with_a_tool_call_and_mends_what_is_no_json(
+    terminal: Terminal, reviewed: Server, editor: Path
+) -> None:
+    terminal.read_until(HINT)
+    editor.write_text('#!/bin/sh\nsleep 0.01; printf "{" > "$1"\n')
+    terminal.press("t")
+    assert "not JSON" in terminal.read_until(HINT)
+    message = '{"content": null, "tool_calls": [{"function": {"name": "now"}}]}'
+    editor.write_text(f"#!/bin/sh\nsleep 0.01; grep -q '^{{$' \"$1\" && printf '%s' '{message}' > \"$1\"\n")
+    terminal.press("t")
+    terminal.read_until("What was wrong?")
+    terminal.press("x")
+    terminal.read_until(HINT)
+    assert candidate(reviewed, "one").corrected_response == '[{"function": {"name": "now"}}]'
+    terminal.press("q")
+    terminal.read_until("1 corrected")
+    assert terminal.end() == 0

@@ -28,6 +28,17 @@ def test_a_run_that_is_a_pipe_or_has_a_name_that_import_refuses_is_none(server: 
     assert server.stop() == 0
 
 
+def test_a_byte_order_mark_at_the_start_of_a_run_is_skipped(server: Server) -> None:
+    server.set_runs_directory()
+    made = make_run(server.runs, "marked", count=2)
+    path = server.runs / "marked" / "sft_candidates.jsonl"
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    (run,) = server.stub.ListRuns(pb.ListRunsRequest()).runs
+    assert (run.candidate_count, run.malformed_count) == (2, 0)
+    assert server.stub.Import(pb.ImportRequest(run_id="marked")).imported == 2
+    eventually(lambda: records(server.candidates) == made)
+
+
 def test_runs_are_listed_newest_first_with_their_counts_and_paged(server: Server) -> None:
     server.set_runs_directory()
     names = ["2025-03-01-120000", "2025-03-02-120000", "any-name"]

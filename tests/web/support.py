@@ -86,9 +86,21 @@ def legacy_front(directory: Path, service: str, *arguments: str, token: str = ""
         yield eventually(lambda: _after("listening on ", err, process), within=30)
 
 
+@contextmanager
+def web_bridge(directory: Path, service: str, *arguments: str, token: str = "") -> Iterator[str]:
+    """`avocet web` over the service at this address; gives the printed address, with its key, without the last `/`."""
+    flags = ["web", "--no-open", "--address", service, *arguments]
+    with avocet(directory, *flags, **({"AVOCET_TOKEN": token} if token else {})) as (process, out, _):
+        yield eventually(lambda: _after("", out, process), within=30).rstrip("/")
+
+
 def _after(words: str, file: Path, process: subprocess.Popen[bytes]) -> str | None:
     text = file.read_text()
-    found = [line.partition(words)[2] for line in text.splitlines(keepends=True) if words in line and line[-1] == "\n"]
+    found = [
+        line[line.index(words) + len(words) :]
+        for line in text.splitlines(keepends=True)
+        if words in line and line[-1] == "\n"
+    ]
     if not found and process.poll() is not None:
         raise RuntimeError(f"it ended with {process.returncode}:\n{text}")
     return found[0].strip() if found else None

@@ -54,7 +54,8 @@ def pair(tmp_path: Path) -> Iterator[Pair]:
     candidates = [record(f"c{n:02d}") for n in range(30)]
     candidates[3] |= {"status": "pending"}
     candidates[4] |= {"product_id": 7, "elapsed_ms": 1.5, "nested": {"a": [1, None, "é"]}}
-    candidates[5] |= {"quality_score": 1, "failure_category": "wrong_answer"}
+    candidates[5] |= {"quality_score": 1, "failure_category": "wrong_answer", "label": None, "failure_reason": ""}
+    candidates[9] = {"status": "needs_review", "gpu_id": "x", "prompt_messages": "bare", "text": "\ud800", "id": "c09"}
     yield from start(tmp_path, candidates)
 
 
@@ -123,7 +124,7 @@ CASES: list[tuple[str, str, Any, dict[str, str]]] = [
 
 
 def without_nulls(value: Any) -> Any:
-    """The value without null members: a candidate does not tell an absent key from null."""
+    """The value without null members: an undo of the legacy service leaves some."""
     if isinstance(value, dict):
         return {key: without_nulls(each) for key, each in value.items() if each is not None}
     return [without_nulls(each) for each in value] if isinstance(value, list) else value
@@ -141,6 +142,7 @@ def comparable(answer: Answer) -> Any:
 
 @pytest.mark.parametrize("prefix", ["/api/corrections", "/api/sft"])
 def test_the_same_requests_get_the_same_answers_and_leave_the_same_files(pair: Pair, prefix: str) -> None:
+    undone = False
     for method, path, body, headers in CASES:
         if body == {"bench_results_dir": "RUNS"}:
             body = {"bench_results_dir": str(pair.server.runs)}
@@ -148,7 +150,9 @@ def test_the_same_requests_get_the_same_answers_and_leave_the_same_files(pair: P
         case = f"{method} {path} {body}"
         assert new.status == old.status, f"{case}: {new.body!r}"
         assert new.headers["content-type"].partition(";")[0] == old.headers["content-type"], case
-        assert without_nulls(comparable(new)) == without_nulls(comparable(old)), case
+        alike = without_nulls if undone else lambda answer: answer
+        undone = undone or path == "/undo"
+        assert alike(comparable(new)) == alike(comparable(old)), case
     assert pair.server.stop() == 0
     for new_file, old_file in (
         (pair.server.candidates, pair.old.candidates),
@@ -162,7 +166,7 @@ def at_rest(path: Path) -> list[Any]:
     found: list[Any] = without_nulls(records(path))
     for each in found:
         each.pop("reviewed_at", None)
-        if each["source"] == "kiwi":
+        if each.get("source") == "kiwi":
             each |= {"id": len(each["id"]), "timestamp": len(each["timestamp"])}
     return found
 
@@ -218,9 +222,10 @@ FORGED: dict[str, tuple[dict[str, str], int]] = {
     "a page of a sibling site": (JSON | {"sec-fetch-site": "same-site"}, 403),
     "a rebound name": (JSON | {"host": "evil.example"}, 403),
     "a rebound name with our port": (JSON | {"host": "evil.example:8080", "origin": "http://evil.example:8080"}, 403),
-    "plain text": ({"content-type": "text/plain"}, 415),
-    "a form": ({"content-type": "application/x-www-form-urlencoded"}, 415),
-    "no content type": ({}, 415),
+    "plain text": ({"content-type": "text/plain"}, 403),
+    "a form": ({"content-type": "application/x-www-form-urlencoded"}, 403),
+    "no content type": ({}, 403),
+    "XML": ({"content-type": "application/xml"}, 415),
 }
 
 

@@ -12,13 +12,12 @@ from concurrent.futures import Future
 from typing import TypeVar
 
 from avocet_grpc.core.observer import Observer
-from avocet_grpc.core.ports.ledger import Reader, Transaction
 from avocet_grpc.layout import DataDirectory
 from avocet_grpc.store.sql.group import SET_HEAD, Group
 from avocet_grpc.store.sql.loading import Load
 from avocet_grpc.store.sql.mirror import SqlMirrorLedger
 from avocet_grpc.store.sql.queries import Queries
-from avocet_grpc.store.sql.transaction import Encode, SqlReader
+from avocet_grpc.store.sql.transaction import Encode, SqlReader, SqlTransaction
 from avocet_grpc.store.sqlite import opening
 from avocet_grpc.store.sqlite.condition import Condition
 from avocet_grpc.store.sqlite.failure import may_go_on
@@ -26,8 +25,9 @@ from avocet_grpc.store.sqlite.floor import RevisionFloor
 from avocet_grpc.store.sqlite.integrity import refuse_if_damaged, refuse_if_inconsistent, unusable
 from avocet_grpc.store.sqlite.opening import Begin
 from avocet_grpc.store.sqlite.seal import close_seal
-from avocet_grpc.store.sqlite.session import LOADING_CACHE_KB, WRITER_CACHE_KB, SqliteSession, connect
+from avocet_grpc.store.sqlite.session import DURABLE, LOADING_CACHE_KB, WRITER_CACHE_KB, SqliteSession, connect, set_up
 from avocet_grpc.store.sqlite.turns import Presence, Turns
+from avocet_grpc.store.sqlite.upgrade import FROM_VERSION, Progress, Upgrade
 from avocet_grpc.store.sqlite.writer import Writer, roll_back
 
 T = TypeVar("T")
@@ -41,7 +41,8 @@ class SqliteLedger:
     Several processes may open one ledger: a commit is visible to all of them once it is answered. The first one checks
     it, makes it or upgrades it; the last one that closes it seals it. `encode` gives an example's bytes, `waiting` is
     how many groups of changes may wait, `clock` gives Unix time in seconds. A new ledger begins at `first_revision` if
-    neither the clock nor the directory's floor is beyond it.
+    neither the clock nor the directory's floor is beyond it. `progress` is told how an upgrade goes on; without it the
+    log is.
 
     Raises LedgerUnusable if the file is damaged or of another version, StorageFull, or OSError.
     """
@@ -54,11 +55,15 @@ class SqliteLedger:
         waiting: int = WAITING,
         clock: Callable[[], float] = time.time,
         first_revision: int = 0,
+        progress: Progress | None = None,
     ) -> None:
+        self._encode, self._progress = encode, progress
+        self._closed = False
         self._begin = Begin(RevisionFloor(None if directory is None else directory.root), clock, first_revision)
         self._path = None if directory is None else directory.ledger
         self._floor = self._begin.floor
         self._condition = Condition(self._path)
+        self._clock = clock
         self._readers: queue.LifoQueue[sqlite3.Connection] = queue.LifoQueue()
         self._memory_lock = threading.RLock() if self._path is None else None
         self._presence: Presence | None = None
@@ -71,8 +76,9 @@ class SqliteLedger:
         except BaseException:
             self._let_go()
             raise
-        self._writer = Writer(self._db, self._path, encode, turn=self._turn, condition=self._condition, waiting=waiting)
-        self._encode = encode
+        self._writer = Writer(
+            self._db, self._path, encode, turn=self._turn, condition=self._condition, waiting=waiting, clock=clock
+        )
         self.on_commit(lambda: self._floor.run_ahead_of(self._writer.revision))
 
     @property
@@ -84,17 +90,17 @@ class SqliteLedger:
     def observer(self, observer: Observer) -> None:
         self._writer.observer = observer
 
-    def read(self, work: Callable[[Reader], T]) -> T:
+    def read(self, work: Callable[[SqlReader], T]) -> T:
         """See the port."""
         with self.session() as session:
             return work(SqlReader(session))
 
-    def write(self, work: Callable[[Transaction], T]) -> Future[T]:
+    def write(self, work: Callable[[SqlTransaction], T]) -> Future[T]:
         """See the port."""
         future: Future[T] = self._writer.queue(Group((work,), one=True))
         return future
 
-    def write_all(self, works: Sequence[Callable[[Transaction], T]]) -> Future[list[T | Exception]]:
+    def write_all(self, works: Sequence[Callable[[SqlTransaction], T]]) -> Future[list[T | Exception]]:
         """See the port."""
         future: Future[list[T | Exception]] = self._writer.queue(Group(works, one=False))
         return future
@@ -121,7 +127,7 @@ class SqliteLedger:
             with self._reader() as connection:
                 connection.execute("BEGIN")
                 try:
-                    yield SqliteSession(connection)
+                    yield SqliteSession(connection, self._clock)
                 finally:
                     if connection.in_transaction:
                         connection.execute("COMMIT")
@@ -139,7 +145,7 @@ class SqliteLedger:
         """
         self._condition.check()
         try:
-            with self._turn_of_its_own() as connection:
+            with self._turn_to_load() as connection:
                 session = SqliteSession(connection)
                 connection.execute("BEGIN IMMEDIATE")
                 try:
@@ -164,14 +170,16 @@ class SqliteLedger:
 
     def close(self) -> None:
         """See the port."""
+        if self._closed:
+            return
+        self._closed = True
         self._writer.close()
         if self._condition.failed:
             # Closing would write what is left of the journal, which a failed storage must not be asked for again.
             return
         revision = SqliteSession(self._db).number("SELECT revision FROM head")
         self._db.close()
-        while not self._readers.empty():
-            self._readers.get().close()
+        self._drop_readers()
         if self._presence is not None and self._path is not None and self._presence.is_alone():
             self._floor.settle(revision)
             # A journal that is left says that its last pages could not be copied.
@@ -196,7 +204,10 @@ class SqliteLedger:
             if alone:
                 if not sealed:
                     refuse_if_inconsistent(path, db)
-                opening.prepare(db, self._begin)
+                if opening.version_of(db) == FROM_VERSION:
+                    Upgrade(path, self._begin, self._encode, self._progress).run(db)
+                    db = connect(path, cache_kb=WRITER_CACHE_KB)
+                opening.prepare(db, self._begin, sealed=sealed)
                 if opening.forget_statistics(db):
                     db.close()
                     db = connect(path, cache_kb=WRITER_CACHE_KB)
@@ -227,18 +238,40 @@ class SqliteLedger:
                 yield
 
     @contextlib.contextmanager
-    def _turn_of_its_own(self) -> Iterator[sqlite3.Connection]:
-        """A connection that may write, beside the writer's."""
+    def _turn_to_load(self) -> Iterator[sqlite3.Connection]:
+        """The writer's connection, while the writer waits."""
         if self._path is None:
             with self._turn():
                 yield self._db
             return
         turns = Turns(self._path)
         try:
-            with turns.taken(), contextlib.closing(connect(self._path, cache_kb=LOADING_CACHE_KB)) as connection:
-                yield connection
+            with turns.taken(), self._without_write_ahead_log():
+                yield self._db
         finally:
             turns.close()
+
+    @contextlib.contextmanager
+    def _without_write_ahead_log(self) -> Iterator[None]:
+        """While nobody else has the ledger open: a large load would fill the log, and be copied from there.
+
+        A rollback journal holds no page that is new, so that almost all of a load is written once, in its place.
+        """
+        alone = self._presence is not None and self._presence.is_alone()
+        try:
+            if alone:
+                self._drop_readers()
+                set_up(self._db, ("journal_mode = DELETE",), LOADING_CACHE_KB)
+            yield
+        finally:
+            if self._presence is not None:
+                self._presence.let_others_in()
+            if alone and not self._condition.failed:
+                set_up(self._db, DURABLE, WRITER_CACHE_KB)
+
+    def _drop_readers(self) -> None:
+        while not self._readers.empty():
+            self._readers.get().close()
 
     @contextlib.contextmanager
     def _reader(self) -> Iterator[sqlite3.Connection]:

@@ -9,18 +9,20 @@ import typer
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from avocet_client import __version__
+from avocet_client.cli.candidate_view import candidate_panel
 from avocet_client.cli.drafts import kept
 from avocet_client.cli.editor import edit
 from avocet_client.cli.export import export
-from avocet_client.cli.http import legacy
+from avocet_client.cli.http import legacy, web
 from avocet_client.cli.ingest import ingest
+from avocet_client.cli.message_draft import read_message
 from avocet_client.cli.options import ActionName, Category, OrderName, RequestId, Reviewer, word
 from avocet_client.cli.plain import plain
 from avocet_client.cli.review import review
 from avocet_client.cli.screen import text
 from avocet_client.cli.session import EXIT_CODES, Exit, Session, complain, with_session
 from avocet_client.cli.settings import config_path
-from avocet_client.cli.tables import candidate_panel, queue_table, runs_table, stats_bars
+from avocet_client.cli.tables import queue_table, runs_table, stats_bars
 from avocet_client.errors import CorrectionsError, error_of_call
 from avocet_client.words import CandidateFilter
 
@@ -102,16 +104,21 @@ def submit(
     correction: Annotated[
         str | None, typer.Option("--text", "-t", metavar="TEXT", help="The correction; without it $EDITOR opens.")
     ] = None,
+    message: Annotated[
+        str | None,
+        typer.Option("--message", "-m", metavar="JSON", help="The correction as a message, if it has tool calls."),
+    ] = None,
     category: Category = None,
     reviewer: Reviewer = None,
     request_id: RequestId = None,
 ) -> int | None:
     """Decide a candidate: correct, discard or flag it.
 
-    Without --text, 'correct' opens $EDITOR on the model's own response.
+    Without --text and --message, 'correct' opens $EDITOR on the model's own response.
     """
     typed, revision = None, None
-    if action is ActionName.correct and correction is None:
+    stated = None if message is None else read_message(message)
+    if action is ActionName.correct and correction is None and stated is None:
         candidate = session.client.get_candidate(id)
         typed, revision = edit(candidate.model_response), candidate.revision
         if typed is None:
@@ -122,6 +129,7 @@ def submit(
             id,
             action=word(action),
             corrected_response=typed or correction or "",
+            corrected_message=stated,
             failure_category=word(category),
             reviewer=reviewer or "",
             expected_revision=revision,
@@ -179,6 +187,6 @@ def health(session: Session) -> int:
     return 0 if answer.status == health_pb2.HealthCheckResponse.SERVING else Exit.UNAVAILABLE
 
 
-for _command in (runs, queue, show, submit, undo, review, export, stats, config, ingest, health, legacy):
+for _command in (runs, queue, show, submit, undo, review, export, stats, config, ingest, health, web, legacy):
     app.command()(with_session(_command))
 app.command("import")(with_session(import_run))

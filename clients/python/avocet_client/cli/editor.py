@@ -7,7 +7,7 @@ import signal
 import click
 
 
-def edit(text: str) -> str | None:
+def edit(text: str, extension: str = ".md") -> str | None:
     """Return what $EDITOR makes of the text, or None if it was not saved. Raises ValueError if the editor fails.
 
     An end of line that the editor adds to the last line is removed.
@@ -15,7 +15,7 @@ def edit(text: str) -> str | None:
     # Meanwhile Ctrl-C is for the editor. It needs a handler: the editor would inherit that the signal is ignored.
     before = signal.signal(signal.SIGINT, lambda *_: None)
     try:
-        edited = click.edit(text, extension=".md")
+        edited = click.edit(text, extension=extension)
     except click.ClickException as error:
         raise ValueError(f"{error.message}; the variable EDITOR names the editor") from None
     finally:

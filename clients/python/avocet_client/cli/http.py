@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import sys
+import threading
+import webbrowser
 from typing import Annotated
 
 import typer
@@ -34,6 +36,29 @@ def legacy(
         return _lacks(session, error)
     host, port = _address(listen)
     asyncio.run(serve_legacy(session.connection, host, port, allow_origin or (), _say))
+    return 0
+
+
+def web(
+    session: Session,
+    port: Annotated[int, typer.Option(min=0, max=65_535, help="Where to serve on this machine; 0 picks one.")] = 0,
+    no_open: Annotated[bool, typer.Option("--no-open", help="Print the address, and open no browser.")] = False,
+) -> int:
+    """Review in the browser: serve the page on this machine alone, and open it.
+
+    The address has a random key; whoever knows it reviews with the token of this command.
+    """
+    try:
+        from avocet_client.web.serve import serve_web
+    except ModuleNotFoundError as error:
+        return _lacks(session, error)
+
+    def opened(address: str) -> None:
+        print(address, flush=True)
+        if not no_open:
+            threading.Thread(target=webbrowser.open, args=(address,), daemon=True).start()
+
+    asyncio.run(serve_web(session.connection, port, opened))
     return 0
 
 

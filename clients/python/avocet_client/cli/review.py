@@ -10,19 +10,20 @@ from typing import Annotated, Any
 
 import typer
 
+from avocet_client.cli.candidate_view import candidate_panel
 from avocet_client.cli.drafts import Drafts
 from avocet_client.cli.editor import edit
 from avocet_client.cli.items import Items
 from avocet_client.cli.keys import ESCAPE, Keys
+from avocet_client.cli.message_draft import read_message, template
 from avocet_client.cli.options import CategoryName, OrderName, Reviewer, word
 from avocet_client.cli.screen import text
 from avocet_client.cli.session import Session
-from avocet_client.cli.tables import candidate_panel
 from avocet_client.errors import Conflict, CorrectionsError, InvalidField, NotFound, TransportError, TryLater
 from avocet_client.v1 import corrections_pb2 as pb
 from avocet_client.words import CandidateFilter, status_word
 
-KEYS = "[c]orrect  [d]iscard  [f]lag  [s]kip  [u]ndo  [q]uit"
+KEYS = "[c]orrect  [t]ool call  [d]iscard  [f]lag  [s]kip  [u]ndo  [q]uit"
 CATEGORIES = [category.value for category in CategoryName]
 
 
@@ -33,6 +34,8 @@ def review(
     reviewer: Reviewer = None,
 ) -> None:
     """Walk the queue: c corrects in $EDITOR, d discards, f flags, s skips, u undoes the last decision, q quits.
+
+    t corrects with a message that calls tools, which you edit as JSON.
 
     Each decision is stored at once. It is refused if somebody else has decided meanwhile; a correction that you typed
     is then offered again. Esc goes back. At the end, corrections that were not stored are in files, which are named.
@@ -89,6 +92,8 @@ class Review:
             match key:
                 case "c":
                     return self._correct(candidate)
+                case "t":
+                    return self._correct_with_calls(candidate)
                 case "d":
                     return self._submit(candidate, "discarded", action="discard")
                 case "f":
@@ -98,17 +103,32 @@ class Review:
                     return True
                 case "u":
                     return self._undo(candidate)
-        except _Back:
-            return self._stay("Nothing was decided.")
+        except _Back as back:
+            return self._stay(str(back) or "Nothing was decided.")
         return False
 
     def _correct(self, candidate: pb.Candidate) -> bool:
-        draft = self.drafts.of(candidate.id)
+        typed = self._typed(candidate.id, candidate.model_response, ".md")
+        decision = {"action": "correct", "corrected_response": typed, "failure_category": self._category()}
+        return self._submit(candidate, "corrected", **decision)
+
+    def _correct_with_calls(self, candidate: pb.Candidate) -> bool:
+        typed = self._typed(_as_calls(candidate.id), template(candidate), ".json")
+        try:
+            message = read_message(typed)
+        except ValueError as error:
+            return self._stay(f"{error} Press t to mend it.")
+        decision = {"action": "correct", "corrected_message": message, "failure_category": self._category()}
+        return self._submit(candidate, "corrected", **decision)
+
+    def _typed(self, draft_name: str, start: str, extension: str) -> str:
+        """Return what the reviewer types, beginning with the draft of before, and keep it. Raises _Back."""
+        draft = self.drafts.of(draft_name)
         try:
             with self._keys.lent():
-                typed = edit(candidate.model_response if draft is None else draft)
+                typed = edit(start if draft is None else draft, extension)
         except ValueError as error:
-            return self._stay(str(error))
+            raise _Back(str(error)) from None
         if (
             typed is None
             and draft is not None
@@ -116,10 +136,9 @@ class Review:
         ):
             typed = draft
         if typed is None or not typed.strip():
-            return self._stay("Nothing was changed, so nothing is submitted.")
-        self.drafts.typed(candidate.id, typed)
-        decision = {"action": "correct", "corrected_response": typed, "failure_category": self._category()}
-        return self._submit(candidate, "corrected", **decision)
+            raise _Back("Nothing was changed, so nothing is submitted.")
+        self.drafts.typed(draft_name, typed)
+        return typed
 
     def _submit(self, candidate: pb.Candidate, outcome: str, **decision: Any) -> bool:
         request_id = self._repeatable(candidate, *decision.values())
@@ -138,6 +157,7 @@ class Review:
             return self._stay(f"{error} Decide again; a correction is kept for it.")
         if outcome == "corrected":
             self.drafts.stored(candidate.id)
+            self.drafts.stored(_as_calls(candidate.id))
         self._decided.append((outcome, decided))
         self.counts[outcome] += 1
         self._say(f"{candidate.id} is {outcome}.", "green")
@@ -153,7 +173,7 @@ class Review:
             self._again.append(now)
             self._say("It has changed; this is how it is now. A correction that you typed is kept for it.", "yellow")
             return True
-        if not self.drafts.is_unsent(id):
+        if not self.drafts.is_unsent(id) and not self.drafts.is_unsent(_as_calls(id)):
             self._say(f"It is {status_word(now) or 'decided'} now, and is left as it is.", "yellow")
             return True
         self._session.err.print(candidate_panel(now))
@@ -222,3 +242,8 @@ class Review:
     def _say(self, what: str, style: str) -> None:
         # Standard output is the result's, for --json.
         self._session.err.print(text(what, style=style))
+
+
+def _as_calls(id: str) -> str:
+    """The name of the draft of a candidate's tool calls."""
+    return f"{id} (tool call)"

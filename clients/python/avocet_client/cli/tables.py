@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from rich.bar import Bar
 from rich.console import Group, RenderableType
-from rich.panel import Panel
 from rich.table import Table
 
 from avocet_client.cli.screen import text
-from avocet_client.messages import message_dict
 from avocet_client.v1 import corrections_pb2 as pb
-from avocet_client.words import category_word, status_word
 
 BAR_WIDTH = 30
 
@@ -37,30 +33,6 @@ def queue_table(response: pb.QueueResponse) -> RenderableType:
     shown = f"{len(response.items):,} of {response.total:,} in review"
     more = f"; the next page: --page-token {response.next_page_token}" if response.next_page_token else ""
     return Group(table, text(shown + more, style="dim", overflow="fold"))
-
-
-def candidate_panel(candidate: pb.Candidate) -> RenderableType:
-    """A candidate: what was asked, what was answered, what is wrong with it."""
-    facts = {
-        "status": status_word(candidate) or "another program's word",
-        "category": category_word(candidate) or "",
-        "source": candidate.source,
-        "task": f"{candidate.task_type} {candidate.task_name}".strip(),
-        "model": candidate.model_name,
-        "quality": f"{candidate.quality_score:.2f}" if candidate.HasField("quality_score") else "",
-        "revision": str(candidate.revision),
-    }
-    parts: list[RenderableType] = [
-        text("  ".join(f"{name}: {value}" for name, value in facts.items() if value), style="dim")
-    ]
-    for message in candidate.prompt_messages:
-        parts += [text(f"\n{message.role or 'message'}", style="bold cyan"), _content(message)]
-    parts += [text("\nthe model's response", style="bold yellow"), text(candidate.model_response)]
-    if candidate.failure_reason:
-        parts += [text("\nwhy it failed", style="bold red"), text(candidate.failure_reason)]
-    if candidate.HasField("corrected_response"):
-        parts += [text("\nthe correction", style="bold green"), text(candidate.corrected_response)]
-    return Panel(Group(*parts), title=text(candidate.id), title_align="left")
 
 
 def stats_bars(stats: pb.StatsResponse) -> RenderableType:
@@ -87,14 +59,6 @@ def _bars(title: str, counts: Mapping[str, int]) -> RenderableType:
     for name, count in sorted(counts.items(), key=lambda each: -each[1]):
         table.add_row(text(name), f"{count:,}", Bar(most, 0, count, width=BAR_WIDTH, color="cyan"))
     return table
-
-
-def _content(message: pb.ChatMessage) -> RenderableType:
-    shown = message_dict(message)
-    content: Any = shown.pop("content", "")
-    shown.pop("role", None)
-    said = content if isinstance(content, str) else str(content)
-    return text(said + "".join(f"\n{name}: {value}" for name, value in shown.items()))
 
 
 def _table(*columns: str) -> Table:

@@ -10,6 +10,7 @@ from typing import Any, get_args
 from starlette.requests import Request
 
 from avocet_client.legacy.answers import Answer
+from avocet_client.web.guard import any_page_can_send
 from avocet_client.words import Action, FailureCategory
 
 MOST_BYTES = 17_000_000
@@ -54,9 +55,10 @@ INGEST = (
 
 
 async def read_body(request: Request, fields: Sequence[Field]) -> dict[str, Any]:
-    """Return the request's fields, None for one that is absent. Raises Answer: 413, 415 or 422."""
-    if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
-        raise Answer(415, "Send the body as application/json.")
+    """Return the request's fields, None for one that is absent. Raises Answer: 403, 413, 415 or 422."""
+    kind = request.headers.get("content-type", "")
+    if kind.partition(";")[0].strip().lower() != "application/json":
+        raise Answer(403 if any_page_can_send(kind) else 415, "Send the body as application/json.")
     received = bytearray()
     async for piece in request.stream():
         received += piece

@@ -11,6 +11,13 @@ import ipaddress
 from collections.abc import Collection, Mapping
 from urllib.parse import urlsplit
 
+_SIMPLE = ("", "text/plain", "application/x-www-form-urlencoded", "multipart/form-data")
+
+
+def any_page_can_send(content_type: str) -> bool:
+    """Whether a browser sends a body of this type to any address without asking that address first."""
+    return content_type.partition(";")[0].strip().lower() in _SIMPLE
+
 
 class Guard:
     """Knows the hosts and origins that are ours.

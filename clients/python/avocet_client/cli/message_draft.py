@@ -1,0 +1,36 @@
+"""A correction as a message with tool calls, typed as JSON."""
+
+from __future__ import annotations
+
+import json
+
+from avocet_client.messages import Message, response_dict
+from avocet_client.v1 import corrections_pb2 as pb
+
+
+def template(candidate: pb.Candidate) -> str:
+    """Return the JSON that a reviewer starts from: the model's own calls, or a call of the first tool."""
+    response = response_dict(candidate.model_response, candidate.model_response_json)
+    if response is None or not response.get("tool_calls"):
+        function = {"name": _first_tool(candidate), "arguments": "{}"}
+        calls = [{"id": "call_1", "type": "function", "function": function}]
+        response = {"role": "assistant", "content": None, "tool_calls": calls}
+    return json.dumps(response, indent=2, ensure_ascii=False) + "\n"
+
+
+def read_message(typed: str) -> Message:
+    """Return the message that was typed. Raises ValueError, with words for the reviewer, if it is not one."""
+    try:
+        message = json.loads(typed)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"That is not JSON: {error}.") from None
+    if not isinstance(message, dict):
+        raise ValueError("That is not a JSON object with a role, content and tool_calls.")
+    return message
+
+
+def _first_tool(candidate: pb.Candidate) -> str:
+    tools = json.loads(candidate.tools_json) if candidate.tools_json else [{}]
+    function = tools[0].get("function", tools[0])
+    name = function.get("name") if isinstance(function, dict) else None
+    return name if isinstance(name, str) else ""

@@ -1,0 +1,72 @@
+"""Generate `src/gen/` from the protos: messages, the service, and each method's deadline.
+
+protoc comes from the project's `dev` extra, its TypeScript plugin from this directory's `node_modules`; both are
+pinned. google/rpc's messages are generated, too, since no package of the public registry has them.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sysconfig
+from importlib.resources import files
+from pathlib import Path
+
+from grpc_tools import protoc
+
+HERE = Path(__file__).resolve().parent
+PROTOS = HERE.parent.parent / "protos"
+WIRE = PROTOS / "avocet" / "corrections" / "v1"
+GOOGLE = Path(sysconfig.get_paths()["purelib"])
+TARGET = HERE / "src" / "gen"
+
+
+def generate_messages() -> None:
+    """Run protoc with its TypeScript plugin. Raises SystemExit if it fails."""
+    status = protoc.main(
+        [
+            "protoc",
+            f"--plugin=protoc-gen-es={HERE / 'node_modules/.bin/protoc-gen-es'}",
+            f"--proto_path={PROTOS}",
+            f"--proto_path={GOOGLE}",
+            f"--proto_path={files('grpc_tools') / '_proto'}",
+            f"--es_out={TARGET}",
+            "--es_opt=target=ts,import_extension=js",
+            *(str(path) for path in sorted(WIRE.glob("*.proto"))),
+            "google/rpc/error_details.proto",
+            "google/rpc/status.proto",
+        ]
+    )
+    if status:
+        raise SystemExit(status)
+
+
+def deadlines_module() -> str:
+    """Return the module with what `service_config.json` says of each method."""
+    entries = json.loads((WIRE / "service_config.json").read_text("utf-8"))["methodConfig"]
+    found = {
+        name["method"]: (float(entry["timeout"].rstrip("s")), "retryPolicy" in entry)
+        for entry in entries
+        for name in entry["name"]
+    }
+    deadlines = "".join(f"  {method}: {seconds * 1_000:_.0f},\n" for method, (seconds, _) in sorted(found.items()))
+    reads = "".join(f'  "{method}",\n' for method, (_, retried) in sorted(found.items()) if retried)
+    return (
+        "// Generated from service_config.json; do not edit.\n\n"
+        "/** Each method's deadline in milliseconds, for a call that states none. */\n"
+        f"export const TIMEOUTS_MS: Readonly<Record<string, number>> = {{\n{deadlines}}};\n\n"
+        "/** The methods that may be repeated without a request id. */\n"
+        f"export const RETRIED_METHODS: ReadonlySet<string> = new Set([\n{reads}]);\n"
+    )
+
+
+def main() -> None:
+    """Replace `src/gen/`."""
+    shutil.rmtree(TARGET, ignore_errors=True)
+    TARGET.mkdir(parents=True)
+    generate_messages()
+    (TARGET / "deadlines.ts").write_text(deadlines_module(), "utf-8")
+
+
+if __name__ == "__main__":
+    main()

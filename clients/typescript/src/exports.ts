@@ -1,0 +1,186 @@
+import { sha256 } from "@noble/hashes/sha2";
+import { bytesToHex, utf8ToBytes } from "@noble/hashes/utils";
+import type { MessageInitShape } from "@bufbuild/protobuf";
+import { Code, type CallOptions } from "@connectrpc/connect";
+import { Backoff, STREAM_PAUSES, streamMayContinue } from "./backoff.js";
+import { errorOf, ExportCorrupted, TransportError } from "./errors.js";
+import type {
+  ExportSummary,
+  StreamExportRequestSchema,
+  StreamExportResponse,
+  TrainingExample,
+} from "./gen/avocet/corrections/v1/corrections_pb.js";
+
+export type ExportRequest = MessageInitShape<typeof StreamExportRequestSchema>;
+type Open = (request: ExportRequest, options: CallOptions) => AsyncIterable<StreamExportResponse>;
+
+/** How an export is carried out. */
+export interface ExportOptions {
+  /** Continue where this state stands. The request must be the one that the state was made with. */
+  readonly state?: ExportState;
+  /** How long an outage the export sits out, in milliseconds. 300,000 if left out. */
+  readonly retryForMs?: number;
+  /** Bounds one stream; the next one continues it. */
+  readonly timeoutMs?: number;
+  readonly signal?: AbortSignal;
+}
+
+/** Where an export stands, at the very example, in values that JSON holds. */
+export interface ExportState {
+  readonly revision: string;
+  readonly resumeToken: string;
+  /** How many examples after the token were handed out. */
+  readonly skip: number;
+  readonly consumed: number;
+  readonly total: number | null;
+  readonly finished: boolean;
+}
+
+/**
+ * Iterates over the examples of one export, each once, in order of approval, across breaks of the stream. The end is
+ * proved against the server's summary: if anything is missing, the iteration ends with `ExportCorrupted`.
+ */
+export class Export implements AsyncIterable<TrainingExample> {
+  #revision = 0n;
+  #token = "";
+  #skip = 0;
+  #consumed = 0;
+  #total: number | null = null;
+  #finished = false;
+
+  /** @internal */
+  constructor(
+    private readonly open: Open,
+    private readonly request: ExportRequest,
+    private readonly options: ExportOptions,
+  ) {
+    this.#revision = request.atRevision ?? 0n;
+    if (options.state) {
+      const { revision, resumeToken, skip, consumed, total, finished } = options.state;
+      this.#revision = BigInt(revision);
+      [this.#token, this.#skip, this.#consumed] = [resumeToken, skip, consumed];
+      [this.#total, this.#finished] = [total, finished];
+    }
+  }
+
+  /** How many examples the whole export has; null before the first response has arrived. */
+  get total(): number | null {
+    return this.#total;
+  }
+
+  /** How many examples were handed out, those before a given state included. */
+  get consumed(): number {
+    return this.#consumed;
+  }
+
+  /** The revision that the export is pinned to; 0n before the first response has arrived. */
+  get revision(): bigint {
+    return this.#revision;
+  }
+
+  /** Where the export stands now; give it to another export of the same request to continue there. */
+  state(): ExportState {
+    return {
+      revision: this.#revision.toString(),
+      resumeToken: this.#token,
+      skip: this.#skip,
+      consumed: this.#consumed,
+      total: this.#total,
+      finished: this.#finished,
+    };
+  }
+
+  async *[Symbol.asyncIterator](): AsyncGenerator<TrainingExample, void, undefined> {
+    const backoff = new Backoff(this.options.retryForMs ?? 300_000, STREAM_PAUSES);
+    while (!this.#finished) {
+      try {
+        yield* this.#stream(backoff);
+      } catch (failure) {
+        const error = errorOf(failure);
+        if (!streamMayContinue(error)) {
+          throw error;
+        }
+        await backoff.pause(error, this.options.signal);
+      }
+    }
+  }
+
+  /** One call: from behind the last token to its end. */
+  async *#stream(backoff: Backoff): AsyncGenerator<TrainingExample, void, undefined> {
+    const { signal, timeoutMs } = this.options;
+    const request = { ...this.request, atRevision: this.#revision, resumeToken: this.#token };
+    const proof = new Proof();
+    let handedOut = this.#skip;
+    const before = this.#consumed - handedOut;
+    for await (const response of this.open(request, {
+      ...(signal && { signal }),
+      ...(timeoutMs !== undefined && { timeoutMs }),
+    })) {
+      if (proof.isFirst) {
+        this.#checkFirst(response, before);
+      }
+      proof.add(response);
+      backoff.progressed();
+      for (const example of response.examples) {
+        if (handedOut > 0) {
+          handedOut -= 1;
+          continue;
+        }
+        this.#skip += 1;
+        this.#consumed += 1;
+        yield example;
+      }
+      // Whole batches lie behind the token now; what was handed out of the next ones before a break is skipped still.
+      this.#token = response.resumeToken;
+      this.#skip = handedOut;
+      if (response.summary) {
+        proof.check(response.summary);
+        this.#finished = true;
+      }
+    }
+    if (!this.#finished) {
+      throw new TransportError("The export's stream ended before its summary.", { code: Code.Unavailable });
+    }
+  }
+
+  #checkFirst(response: StreamExportResponse, before: number): void {
+    const total = before + Number(response.total);
+    if (this.#total !== null && this.#total !== total) {
+      throw new ExportCorrupted(`It had ${this.#total} examples; continued, the server says ${total}.`);
+    }
+    if (this.#revision !== 0n && this.#revision !== response.revision) {
+      throw new ExportCorrupted(`It is of revision ${this.#revision}; the server sends ${response.revision}.`);
+    }
+    this.#total = total;
+    this.#revision = response.revision;
+  }
+}
+
+/** What one call has sent, to be held against its summary. */
+class Proof {
+  isFirst = true;
+  #total = 0n;
+  #count = 0n;
+  readonly #ids = sha256.create();
+
+  add(response: StreamExportResponse): void {
+    if (this.isFirst) {
+      this.isFirst = false;
+      this.#total = response.total;
+    }
+    this.#count += BigInt(response.examples.length);
+    for (const example of response.examples) {
+      this.#ids.update(utf8ToBytes(`${example.id}\n`));
+    }
+  }
+
+  check(summary: ExportSummary): void {
+    if (summary.exampleCount !== this.#count || this.#total !== this.#count) {
+      const sent = `${summary.exampleCount} examples of ${this.#total}`;
+      throw new ExportCorrupted(`The server says that it sent ${sent}; ${this.#count} arrived.`);
+    }
+    if (summary.idsSha256 !== bytesToHex(this.#ids.digest())) {
+      throw new ExportCorrupted("The ids that arrived are not those of the server's summary.");
+    }
+  }
+}

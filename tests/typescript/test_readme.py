@@ -1,0 +1,57 @@
+"""The snippets of the client's README compile under `tsc --strict` and run."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.client.readme import serve
+from tests.support import SECRET, Server
+from tests.typescript.conftest import CLIENT, node
+
+pytestmark = pytest.mark.timeout(600)
+README = (CLIENT / "README.md").read_text()
+SNIPPETS = re.findall(r"^```ts\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    server = serve(tmp_path_factory.mktemp("readme"))
+    yield server
+    server.kill()
+
+
+@pytest.fixture(scope="module")
+def compiled(project: Path, served: Server) -> Path:
+    """The snippets, compiled, with a test's server in place of the README's."""
+    for number, snippet in enumerate(SNIPPETS):
+        text = snippet.replace("127.0.0.1:50051", served.address).replace("a-secret", SECRET)
+        (project / f"snippet{number}.ts").write_text(text)
+    command = [str(project / "node_modules/.bin/tsc")]
+    done = subprocess.run(command, cwd=project, capture_output=True, text=True, timeout=200)
+    for number in range(len(SNIPPETS)):
+        (project / f"snippet{number}.ts").unlink()
+    assert done.returncode == 0, done.stdout
+    return project
+
+
+@pytest.mark.parametrize("number", range(len(SNIPPETS)))
+def test_a_snippet_runs(compiled: Path, served: Server, number: int) -> None:
+    done = node(compiled, f"out/snippet{number}.js")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip()
+    if "refused++" in SNIPPETS[number] or '"refused"' in SNIPPETS[number]:
+        assert done.stdout == "0 refused\n"
+    if "client.export(" in SNIPPETS[number]:
+        ids = re.findall(r"\be\d+$", done.stdout, re.MULTILINE)
+        assert len(ids) == len(set(ids)) > 40
+
+
+def test_the_readme_names_every_class_of_error() -> None:
+    exported = re.findall(r"^export class (\w+)", (CLIENT / "src/errors.ts").read_text(), re.MULTILINE)
+    for name in exported:
+        assert f"`{name}`" in README, name
