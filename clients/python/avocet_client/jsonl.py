@@ -57,8 +57,9 @@ class JsonlDownload:
             try:
                 saved = json.loads(self._state.read_bytes())
                 if saved["render"] == self._render_name() and saved["bytes"] <= self._part.stat().st_size:
+                    before = saved["rows"]
                     load(saved["export"])
-                    size, self.rows, self.resumed = saved["bytes"], saved["rows"], True
+                    size, self.rows, self.resumed = saved["bytes"], before, True
             except (ValueError, KeyError, TypeError):
                 pass  # of another export or another version: this one begins anew
         self._file.truncate(size)
