@@ -75,7 +75,7 @@ def new_token() -> str:
 
 
 def entry_text(name: str, token: str, roles: Iterable[Role], expires: date | None) -> str:
-    """The token's entry as the file's text. Raises ValueError where the name is not of its form."""
+    """Return the token's entry as the file's text. Raises ValueError if the name is not of its form."""
     if not NAME.fullmatch(name):
         raise ValueError("a name has 1 to 128 letters, digits or any of ._@+-, and begins with a letter or a digit")
     lines = [
