@@ -22,6 +22,10 @@ export function App() {
   const [areFiltersShown, showFilters] = useState(false);
   const [, redraw] = useReducer((count: number) => count + 1, 0);
   const help = useRef<HTMLDialogElement>(null);
+  const keepToken = (value: string) => {
+    sessionStorage.setItem("avocet-token", value);
+    setToken(value);
+  };
   const client = useMemo(() => correctionsClient(SERVER, { token, retryForMs: RETRY_FOR_MS }), [token]);
   const session = useMemo(() => new Session(client, () => redraw(undefined as never), place), [client]);
   const { view, ...rest } = place;
@@ -77,10 +81,11 @@ export function App() {
           ?
         </button>
         <Theme />
+        {token && <button onClick={() => keepToken("")}>Forget the token</button>}
       </header>
       {areFiltersShown && <Filters client={client} place={place} />}
       <Messages session={session} />
-      {session.needsToken && <Token token={token} set={setToken} />}
+      {session.needsToken && <Token keep={keepToken} />}
       <main>
         {view === "review" && <Review session={session} isRaw={isRaw} place={place} />}
         {view === "decided" && <Decided session={session} />}
@@ -160,19 +165,14 @@ function Messages({ session }: { session: Session }) {
 }
 
 /** The reviewer's token, for this tab alone; never in the address. */
-function Token({ token, set }: { token: string; set: (token: string) => void }) {
+function Token({ keep }: { keep: (token: string) => void }) {
   const [typed, type] = useState("");
-  const keep = (value: string) => {
-    sessionStorage.setItem("avocet-token", value);
-    set(value);
-  };
   return (
     <div class="notice token">
       <label>
         token <input type="password" autocomplete="off" value={typed} onInput={(event) => type(event.currentTarget.value)} />
       </label>
       <button onClick={() => keep(typed)}>Use it</button>
-      {token && <button onClick={() => keep("")}>Forget it</button>}
       <p class="quiet">On your own machine, give the token to the command: AVOCET_TOKEN, or its settings file.</p>
     </div>
   );

@@ -14,7 +14,11 @@ export async function open(options = {}) {
     executablePath: process.env.AVOCET_CHROMIUM,
     args: ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"],
   });
-  const context = await browser.newContext({ viewport: { width: 1280, height: 800 }, ...options });
+  const context = await browser.newContext({
+    viewport: { width: 1280, height: 800 },
+    ignoreHTTPSErrors: process.env.AVOCET_TLS === "untrusted",
+    ...options,
+  });
   const page = await context.newPage();
   const seen = { outside: [], messages: [], dialogs: [] };
   const origin = new URL(address).origin;
