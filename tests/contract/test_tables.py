@@ -83,3 +83,12 @@ def test_the_service_config_names_each_method_once_and_retries_reads_alone() -> 
     assert sorted(named) == sorted((SERVICES[0].full_name, method.name) for method in SERVICES[0].methods)
     retried = {name["method"] for entry in entries if "retryPolicy" in entry for name in entry["name"]}
     assert retried == {"ListRuns", "Queue", "GetCandidate", "Stats", "GetConfig", "GetVersion"}
+
+
+def test_the_proto_says_which_role_opens_each_method() -> None:
+    proto = (SERVICE_CONFIG.parent / "corrections.proto").read_text().replace("\n//  ", "")
+    for method, role in POLICIES.items():
+        service, _, name = method[1:].partition("/")
+        if service == "avocet.corrections.v1.CorrectionsService":
+            (row,) = [line for line in proto.splitlines() if line.startswith(f"// - `{role}`:")]
+            assert f"`{name}`" in row

@@ -724,7 +724,9 @@ class ImportResponse(_message.Message):
     """Output only. How many were taken as `<run_id>/<id>`."""
     @_builtins.property
     def by_status(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]:
-        """Output only. The status words of what was taken."""
+        """Output only. The status words of what was taken, at most 1,000 and 500 kB; the
+        others count under `other`.
+        """
 
     @_builtins.property
     def problems(self) -> _containers.RepeatedCompositeFieldContainer[Global___ImportProblem]:
@@ -1474,7 +1476,9 @@ class StatsResponse(_message.Message):
     @_builtins.property
     def by_status(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]:
         """Output only. By the status word in the record, ours and others'. A record
-        whose word is absent or no string counts under `unknown`.
+        whose word is absent or not a string counts under `unknown`. Each of these
+        maps has at most 1,000 words and 500 kB: those with the largest counts. The
+        others count under `other`.
         """
 
     @_builtins.property

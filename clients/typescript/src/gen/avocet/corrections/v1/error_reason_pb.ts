@@ -33,8 +33,10 @@ export enum ErrorReason {
 
   /**
    * A field is missing, too long, or not of its form; an enum number is unknown;
-   * a token belongs to another request; a `request_id` was used before with
-   * other content. Repeating the call as it is cannot succeed.
+   * a page or resume token belongs to another request or is not of this service;
+   * a `request_id` was used before with other content; the request as a whole
+   * (`field` is `request`) is not valid, too large, or has too many values.
+   * Repeating the call as it is cannot succeed.
    *
    * Code: `INVALID_ARGUMENT`. Also carries `google.rpc.BadRequest`, which names
    * each field at fault.
@@ -145,13 +147,14 @@ export enum ErrorReason {
   TOKEN_MISSING = 9,
 
   /**
-   * The token is not one that the server knows, has expired, or has not the role
-   * that the method asks for. Ask the server's operator for another.
+   * The token is not one that the server knows, has expired, or lacks the role
+   * that the method asks for. It ends a stream, too, whose token was revoked or
+   * has expired meanwhile. Ask the server's operator for another.
    *
    * Code: `PERMISSION_DENIED`.
    *
    * Metadata:
-   * - `role`: the role that is missing, for example `reviewer`; absent where the
+   * - `role`: the role that is missing, for example `reviewer`; absent if the
    *   token itself was refused.
    *
    * @generated from enum value: ERROR_REASON_TOKEN_REFUSED = 10;
@@ -171,7 +174,8 @@ export enum ErrorReason {
   STORAGE_FULL = 11,
 
   /**
-   * Too many calls at once. Nothing was stored; try again after a pause.
+   * Too many calls at once, or too many bytes of requests under way. Nothing was
+   * stored, but for what a stream was told that it was; try again after a pause.
    *
    * Code: `RESOURCE_EXHAUSTED`. Also carries `google.rpc.RetryInfo`, which says
    * how long to pause.
