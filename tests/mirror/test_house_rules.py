@@ -40,7 +40,7 @@ def foreign_assignments(source: str) -> list[int]:
         parts = [one for target in targets for one in ([*target.elts] if isinstance(target, ast.Tuple) else [target])]
         for one in parts:
             if isinstance(one, ast.Attribute) and not (isinstance(one.value, ast.Name) and one.value.id == "self"):
-                found.append(node.lineno)
+                found.append(one.lineno)
     return sorted(found)
 
 
