@@ -18,7 +18,8 @@ from avocet_grpc.mirror.fs.exchange import left_over
 from avocet_grpc.mirror.fs.scan import LineScanner, read_line
 from avocet_grpc.mirror.inbound.line_diff import LineDiff, Unknown
 from avocet_grpc.mirror.inbound.reconcile import DAMAGE_LINES, DAMAGE_SHARE
-from avocet_grpc.mirror.index import VERSION, Index, Place
+from avocet_grpc.mirror.index import Index, Place
+from avocet_grpc.mirror.index_database import VERSION
 from avocet_grpc.mirror.lines import Kind, Row
 
 PAGE = 1_000

@@ -18,7 +18,9 @@ PATIENCE_S = 2.0
 LAG = "avocet_files_lag_seconds"
 """The mirror's; if it is dead, nobody else knows more than since when."""
 
-LEAST = frozenset({"process_start_time_seconds", "process_max_fds", "avocet_writes_serving", "python_info"})
+LEAST = frozenset(
+    {"process_start_time_seconds", "process_max_fds", "avocet_writes_serving", "python_info", "avocet_build_info"}
+)
 """Of these the smallest counts; all others are added up."""
 
 
@@ -47,11 +49,15 @@ class Scrape:
         if address.socket is not None:
             raise CannotMeasure("--metrics-listen must be HOST:PORT, for example 127.0.0.1:9464")
         try:
-            port, end = serve(address.host, address.port, self.families)
+            port, end = serve(address.host, address.port, self.families, self._serving)
         except OSError as error:
             raise CannotMeasure(f"cannot listen on {listen} for metrics: {error.strerror}") from error
         stack.callback(end)
         logs.say(f"metrics on http://{address.text.rpartition(':')[0]}:{port}/metrics")
+
+    def _serving(self) -> bool:
+        workers = [child for child in self._children if child.role is Role.WORKER]
+        return any(child.phase is Phase.RUNNING and not child.was_told_to_stop for child in workers)
 
     def ask(self) -> None:
         """From the supervisor: ask the processes if somebody wants to know."""

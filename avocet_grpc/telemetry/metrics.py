@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import platform
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
+from importlib.metadata import version
 
 from prometheus_client import (
     CollectorRegistry,
     Counter,
+    Gauge,
     GCCollector,
     Histogram,
     PlatformCollector,
@@ -16,6 +19,7 @@ from prometheus_client import (
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from avocet_grpc import __version__
 from avocet_grpc.core.errors import CorrectionsError
 from avocet_grpc.core.model import CandidateFilter, File, Stats, Status
 from avocet_grpc.core.observer import Observer
@@ -63,6 +67,8 @@ class Metrics(Observer):
         )
         self.writes_serve = True
         self.registry.register(_State(self))
+        build = Gauge("avocet_build_info", "1; what is running", ["version", "python", "grpc"], registry=self.registry)
+        build.labels(__version__, platform.python_version(), version("grpcio")).set(1)
 
     def call_began(self, method: str) -> None:
         """A call is under way."""
