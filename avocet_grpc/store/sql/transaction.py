@@ -178,7 +178,7 @@ class SqlTransaction:
 
     @property
     def claims(self) -> WaitingClaims:
-        return WaitingClaims(self._reader.claims, lambda: self.written().claims, self._has_left)
+        return WaitingClaims(self._reader.claims, lambda: self.written().claims, self._earlier, self._has_left)
 
     @property
     def listing(self) -> Listing:
@@ -287,6 +287,11 @@ class SqlTransaction:
             if known not in self._earlier.stored:
                 self._own.stored.setdefault(known, found)
         return self._own.stored[place]
+
+    def add(self, file: File, line: ParsedLine) -> int:
+        if line.columns is not None:
+            self._own.stored[int(file), line.columns.id] = None
+        return self.put(file, line)
 
     def put(self, file: File, line: ParsedLine, source: Source = Source.SERVICE, *, anew: bool = False) -> int:
         """See the port. `source` says who wrote the line; `anew` gives an existing record a new key."""

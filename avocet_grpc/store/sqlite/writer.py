@@ -126,6 +126,7 @@ class Writer:
             self._db.execute("BEGIN IMMEDIATE")
             head = Queries(self._session).head()
             run = Run(self._session, head, self._encode, lambda error: self._condition.meaning(error) is not None)
+            run.fetch([work for group in groups for work in group.works])
             outcomes = [[run.outcome(work) for work in group.works] for group in groups]
             run.finish()
             failpoints.hit("commit.before")
