@@ -248,7 +248,7 @@ class Queries:
             query = (
                 f"SELECT coalesce(r.{column}, '{UNKNOWN}'), count(*), count(r.{column})"
                 f" FROM records r{self._session.dialect.scan}"
-                f" WHERE r.file = 0 AND r.digest IS NOT NULL{where} GROUP BY 1"
+                f" WHERE r.file = 0 AND r.lives = 1{where} GROUP BY 1"
             )
             for row in self._session.each(_Counted, query, values):
                 if n := row.known if name in LEFT_OUT_IF_UNKNOWN else row.n:
@@ -278,7 +278,7 @@ class Queries:
         """How many candidates have each of these prompts, at most `most`."""
         query = (
             "SELECT count(*) FROM (SELECT 1 FROM records WHERE file = 0 AND prompt_digest IS NOT NULL"
-            " AND prompt_digest = :prompt AND digest IS NOT NULL LIMIT :most) found"
+            " AND prompt_digest = :prompt AND lives = 1 LIMIT :most) found"
         )
         return {each: self._session.number(query, {"prompt": each, "most": most}) for each in set(digests)}
 
