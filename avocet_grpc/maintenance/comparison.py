@@ -220,5 +220,7 @@ class Comparison:
         for what in What:
             if which := [one for one in self._found[what] if one] or self._found[what]:
                 more = ", ..." if len(which) > EXAMPLES else ""
-                shown = f" ({', '.join(which[:EXAMPLES])}{more})" if which[0] else ""
+                # Other programs chose the ids: control characters in them must not reach a terminal.
+                names = ", ".join(one.encode("unicode_escape").decode() for one in which[:EXAMPLES])
+                shown = f" ({names}{more})" if names else ""
                 yield f"{len(which)} {what.value}{shown}", False
