@@ -16,6 +16,8 @@ from avocet_grpc.core.model import (
     QueueItem,
     Stats,
     Sync,
+    is_full,
+    until_full,
 )
 from avocet_grpc.core.ports.files import DisplacedFile, Durable, FileState, LedgerLine, Row
 from avocet_grpc.core.ports.ledger import HistoryCursor, HistoryEntry
@@ -59,7 +61,7 @@ class SqlReader(ExportQueries):
         where, values = where_of(filter, "l.")
         if order is Order.FILE:
             rows = self._queue_rows(f"l.key > ?{where}", [after.key if after else 0, *values], "l.key", offset, limit)
-            return [_item(row, None) for row in rows]
+            return until_full(_item(row, None) for row in rows)
         column, beyond, direction = SORT_COLUMN[order]
         items: list[QueueItem] = []
         if after is None or after.value is not None:
@@ -70,8 +72,8 @@ class SqlReader(ExportQueries):
             rows = self._queue_rows(
                 f"{start}{where}", [*start_values, *values], f"{column}{direction}, l.key", offset, limit
             )
-            items = [_item(row, row[3 if column == "l.recorded_at" else 4]) for row in rows]
-            if len(items) == limit:
+            items = until_full(_item(row, row[3 if column == "l.recorded_at" else 4]) for row in rows)
+            if len(items) == limit or is_full(items):
                 return items
             if offset and not items:
                 offset -= self._queue_count(f" AND {column} IS NOT NULL{where}", values)
@@ -80,7 +82,7 @@ class SqlReader(ExportQueries):
             after = None
         nulls = f"{column} IS NULL AND l.key > ?{where}"
         rows = self._queue_rows(nulls, [after.key if after else 0, *values], "l.key", offset, limit - len(items))
-        return items + [_item(row, None) for row in rows]
+        return items + until_full(_item(row, None) for row in rows)
 
     def queue_total(self, filter: CandidateFilter) -> int:
         if not filter:
@@ -190,12 +192,12 @@ class SqlReader(ExportQueries):
         query = "SELECT 1 FROM past WHERE file = ? AND id = ? AND digest = ?"
         return self._db.execute(query, (file, id, digest)).fetchone() is not None
 
-    def _queue_rows(self, where: str, values: list[Any], order: str, offset: int, limit: int) -> list[Any]:
+    def _queue_rows(self, where: str, values: list[Any], order: str, offset: int, limit: int) -> Iterator[Any]:
         return self._db.execute(
             "SELECT l.key, b.raw, l.revision, l.recorded_at, l.quality_score FROM lines l"
             f" JOIN bodies b ON b.key = l.key WHERE l.queued = 1 AND {where} ORDER BY {order} LIMIT ? OFFSET ?",
             (*values, limit, offset),
-        ).fetchall()
+        )
 
     def _queue_count(self, where: str, values: list[Any]) -> int:
         return self._number(f"SELECT count(*) FROM lines l WHERE l.queued = 1{where}", tuple(values))
