@@ -253,6 +253,19 @@ class LedgerSuite:
         assert counts() == counts(CandidateFilter(task_types=("qa",))) == {"correction_missing": 2}
         assert exported(ledger) == ["c0", "c1", "c4"]
 
+    def test_a_page_of_large_records_reads_no_more_than_a_page(self, ledger: Ledger) -> None:
+        large = {n: {"model_response": "x" * 1_500_000, "quality_score": n / 9 if n % 2 else None} for n in range(9)}
+        lines = [candidate_line(n, **more) for n, more in large.items()]
+        ledger.write(lambda tx: imports.import_run(tx, "run", lines)).result()
+        for order in (Order.FILE, Order.QUALITY, Order.QUALITY_DESC, Order.TIMESTAMP):
+            page = ledger.read(lambda r, o=order: r.queue(ALL, o, None, 0, 501))
+            assert 2 <= len(page) <= 3
+            seen, after = list[str](), None
+            while found := ledger.read(lambda r, o=order, a=after: r.queue(ALL, o, a, 0, 501)):
+                seen += [json.loads(item.candidate.raw)["id"] for item in found]
+                after = found[-1].position
+            assert sorted(seen) == sorted(f"c{n}" for n in range(9))
+
     def test_candidates_with_the_same_prompt_are_counted_and_found(self, ledger: Ledger) -> None:
         asked = {n: "1+1?" if n % 2 else [{"role": "user", "content": f"{n % 4}?"}] for n in range(12)}
         lines = [candidate_line(n, prompt_messages=prompt) for n, prompt in asked.items()]

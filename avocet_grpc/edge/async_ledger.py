@@ -18,6 +18,7 @@ T = TypeVar("T")
 
 THREADS = 8
 LONG_THREADS = 2
+STREAM_THREADS = 4
 WAITING = 2_000
 
 
@@ -30,6 +31,7 @@ class Backend:
         self.config = config
         self._store = store
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="read")
+        self._streams = ThreadPoolExecutor(STREAM_THREADS, thread_name_prefix="stream")
         self._long = ThreadPoolExecutor(LONG_THREADS, thread_name_prefix="files")
         self._waiting = 0
         self._answers: deque[tuple[asyncio.Future[Any], Future[Any]]] = deque()
@@ -59,6 +61,10 @@ class Backend:
             return await asyncio.get_running_loop().run_in_executor(self._threads, work)
         finally:
             self._waiting -= 1
+
+    async def read_for_stream(self, work: Callable[[Reader], T]) -> T:
+        """As `read`, in threads apart: however many streams there are, no other call waits behind them."""
+        return await asyncio.get_running_loop().run_in_executor(self._streams, lambda: self._store.read(work))
 
     async def run_long(self, work: Callable[[], T]) -> T:
         """Run work that reads large files apart from what is quick. Raises what it raises."""
@@ -92,4 +98,5 @@ class Backend:
     def close(self) -> None:
         """Let the threads end."""
         self._threads.shutdown(wait=False, cancel_futures=True)
+        self._streams.shutdown(wait=False, cancel_futures=True)
         self._long.shutdown(wait=False, cancel_futures=True)

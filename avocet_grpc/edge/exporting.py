@@ -45,7 +45,8 @@ class Export:
     def _next_batch(self, reader: Reader) -> bytes | None:
         """The examples of the next response, joined; None at the end."""
         mean = self._bytes // self._sent if self._sent else FIRST_GUESS_BYTES
-        most = self._most or min(MAX_BATCH, AIM_BYTES // max(1, mean) + 1)
+        aim = MAX_BYTES if self._most else AIM_BYTES
+        most = min(self._most or MAX_BATCH, aim // max(1, mean) + 1)
         batch = reader.export_batch(self._selection, self._after_key, most, MAX_BYTES, about=not self._most)
         if batch is None:
             return None
@@ -87,8 +88,8 @@ async def stream_export(backend: Backend, query: ExportQuery) -> AsyncIterator[b
     ahead: asyncio.Future[bytes | None] | None = None
     keeps_up = False
     try:
-        while (response := await (ahead or backend.read(export.next_response))) is not None:
-            ahead = asyncio.ensure_future(backend.read(export.next_response)) if keeps_up else None
+        while (response := await (ahead or backend.read_for_stream(export.next_response))) is not None:
+            ahead = asyncio.ensure_future(backend.read_for_stream(export.next_response)) if keeps_up else None
             began = clock()
             yield response
             keeps_up = clock() - began < QUICK_S
