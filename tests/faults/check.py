@@ -21,7 +21,7 @@ import grpc
 from avocet_client.v1 import corrections_pb2 as pb
 from avocet_grpc.core.model import Source
 from avocet_grpc.core.ports.ledger import HistoryEntry
-from avocet_grpc.store.sql.transaction import SqlReader
+from avocet_grpc.store.sql.reader import SqlReader
 from avocet_grpc.store.sqlite.session import SqliteSession
 from tests.faults.acks import APPROVED, NEEDS_REVIEW, Acks, Known, State, born
 from tests.support import Json, Server, eventually, queue_ids

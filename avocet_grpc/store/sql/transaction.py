@@ -24,15 +24,13 @@ from avocet_grpc.core.model import (
 from avocet_grpc.core.ports.ledger import ExportExtent, HistoryCursor, HistoryEntry, Remembered
 from avocet_grpc.core.ports.mirror import Changed, FileReport
 from avocet_grpc.core.record import content_digest_before_4, content_of, record_in
-from avocet_grpc.store.sql.claims import Claims
 from avocet_grpc.store.sql.dialect import Session
-from avocet_grpc.store.sql.exports import ExportQueries
 from avocet_grpc.store.sql.feed import is_known
 from avocet_grpc.store.sql.history import History
 from avocet_grpc.store.sql.listing import Listing
 from avocet_grpc.store.sql.pending import Pending, Place
 from avocet_grpc.store.sql.pruning import Pruning
-from avocet_grpc.store.sql.queries import Queries
+from avocet_grpc.store.sql.reader import SqlReader
 from avocet_grpc.store.sql.rows import (
     HeadRow,
     HistoryRow,
@@ -58,81 +56,6 @@ KNOWS_OLD_DIGESTS = "past_before_4"
 
 MOST_WAITING = 1_000
 """Changed records that may wait to be written."""
-
-
-class SqlReader:
-    """Implements `core.ports.ledger.Reader` on one session."""
-
-    def __init__(self, session: Session) -> None:
-        self._session = session
-        self.queries = Queries(session)
-        self.exports = ExportQueries(session, self.queries)
-
-    @property
-    def claims(self) -> Claims:
-        return Claims(self._session, self.queries)
-
-    @property
-    def listing(self) -> Listing:
-        return Listing(self._session)
-
-    @property
-    def log(self) -> History:
-        return History(self._session, self.queries)
-
-    @property
-    def snapshots(self) -> Snapshots:
-        return Snapshots(self._session, self.queries)
-
-    def revision(self) -> int:
-        return self.queries.head().revision
-
-    def first_revision(self) -> int:
-        return self.queries.head().first_revision
-
-    def candidate(self, id: str) -> Candidate | None:
-        return self.queries.candidate(id)
-
-    def queue(
-        self, filter: CandidateFilter, order: Order, after: Position | None, offset: int, limit: int
-    ) -> list[QueueItem]:
-        return self.queries.queue(filter, order, after, offset, limit)
-
-    def queue_total(self, filter: CandidateFilter) -> int:
-        return self.queries.queue_total(filter)
-
-    def stats(self, filter: CandidateFilter) -> Stats:
-        return self.queries.stats(filter)
-
-    def same_prompt(self, digests: Collection[bytes], most: int) -> dict[bytes, int]:
-        return self.queries.same_prompt(digests, most)
-
-    def known_run_ids(self, run_ids: Collection[str]) -> set[str]:
-        return self.queries.known_run_ids(run_ids)
-
-    def export_batch(
-        self,
-        selection: ExportSelection,
-        after_key: int,
-        limit: int,
-        max_bytes: int,
-        *,
-        about: bool = False,
-        up_to_key: int | None = None,
-    ) -> ExportBatch | None:
-        return self.exports.export_batch(selection, after_key, limit, max_bytes, up_to_key)
-
-    def export_extent(self, revision: int, after_key: int, last_key: int) -> ExportExtent:
-        return self.exports.export_extent(revision, after_key, last_key)
-
-    def export_total(self, selection: ExportSelection, after_key: int) -> int:
-        return self.exports.export_total(selection, after_key)
-
-    def history(self, id: str) -> list[HistoryEntry]:
-        return self.queries.history(id)
-
-    def history_after(self, after: HistoryCursor, limit: int) -> list[HistoryEntry]:
-        return self.queries.history_after(after, limit)
 
 
 class SqlTransaction:

@@ -17,7 +17,8 @@ from avocet_grpc.store.sql.group import SET_HEAD, Group
 from avocet_grpc.store.sql.loading import Load
 from avocet_grpc.store.sql.mirror import SqlMirrorLedger
 from avocet_grpc.store.sql.queries import Queries
-from avocet_grpc.store.sql.transaction import Encode, SqlReader, SqlTransaction
+from avocet_grpc.store.sql.reader import SqlReader
+from avocet_grpc.store.sql.transaction import Encode, SqlTransaction
 from avocet_grpc.store.sqlite import opening
 from avocet_grpc.store.sqlite.condition import Condition
 from avocet_grpc.store.sqlite.failure import may_go_on
