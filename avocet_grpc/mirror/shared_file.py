@@ -14,8 +14,9 @@ from avocet_grpc.mirror.fs.signature import end_before, signature
 from avocet_grpc.mirror.image import FileImage, Trust
 from avocet_grpc.mirror.inbound.first_start import adopt_first
 from avocet_grpc.mirror.inbound.look import Looker
-from avocet_grpc.mirror.inbound.reconcile import Look, Mode, Progress, reconcile
+from avocet_grpc.mirror.inbound.reconcile import Progress, reconcile
 from avocet_grpc.mirror.inbound.resync import resync
+from avocet_grpc.mirror.inbound.rules import Look, Mode
 from avocet_grpc.mirror.inbound.without_index import compare_without_index
 from avocet_grpc.mirror.outbound.outbox import collect
 from avocet_grpc.mirror.outbound.replace import Replacer

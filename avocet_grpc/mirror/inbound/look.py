@@ -8,8 +8,9 @@ from avocet_grpc.mirror.fs.disk import FileChanged
 from avocet_grpc.mirror.fs.scan import Line, LineScanner
 from avocet_grpc.mirror.fs.signature import Signature, end_before, has_writer, read_range, signature
 from avocet_grpc.mirror.image import FileImage, Trust
-from avocet_grpc.mirror.inbound.reconcile import Look, reconcile
+from avocet_grpc.mirror.inbound.reconcile import reconcile
 from avocet_grpc.mirror.inbound.remains import is_half_of_ours
+from avocet_grpc.mirror.inbound.rules import Look
 from avocet_grpc.mirror.inbound.tail import import_lines, import_tail
 from avocet_grpc.mirror.lines import Kind, Order, Row
 from avocet_grpc.mirror.session import Session

@@ -6,9 +6,8 @@ Everything happens in one transaction of the index; what the ledger has decided 
 
 from __future__ import annotations
 
-import enum
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import structlog
@@ -24,6 +23,7 @@ from avocet_grpc.mirror.image import FileImage
 from avocet_grpc.mirror.inbound.line_diff import LineDiff, Unknown
 from avocet_grpc.mirror.inbound.problems import log_malformed
 from avocet_grpc.mirror.inbound.remains import is_half_of_ours, is_unwritten_block
+from avocet_grpc.mirror.inbound.rules import Look, Mode
 from avocet_grpc.mirror.inbound.tail import BATCH_BYTES, BATCH_LINES
 from avocet_grpc.mirror.inbound.verdicts import Read, Verdicts
 from avocet_grpc.mirror.index import Moves, Place
@@ -36,29 +36,6 @@ log = structlog.get_logger(__name__)
 DAMAGE_LINES = 100
 DAMAGE_SHARE = 0.1
 ALL = 2**31
-
-
-class Mode(enum.Enum):
-    """How far the file is believed."""
-
-    RUNNING = enum.auto()
-    CLEAN = enum.auto()
-    """The first look after a clean stop: what others did to the file meanwhile is accepted."""
-    CRASHED = enum.auto()
-    """The first look after an end that was not clean: nothing is deleted, and no edit replaces a service version."""
-
-
-@dataclass(frozen=True, slots=True)
-class Look:
-    """What is known of the moment. `settled`: a missing line counts as deleted now. `judged`: the file is as it was at
-    the last look, which found lines missing and no damage. `torn_is_given_up`: nobody will end a last line without a
-    newline any more.
-    """
-
-    mode: Mode = Mode.RUNNING
-    settled: bool = False
-    judged: bool = False
-    torn_is_given_up: bool = False
 
 
 Progress = Callable[[int], None]

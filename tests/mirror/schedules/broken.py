@@ -21,6 +21,7 @@ from avocet_grpc.mirror import shared_file
 from avocet_grpc.mirror.displaced.drain import Drain
 from avocet_grpc.mirror.feed import Feed
 from avocet_grpc.mirror.inbound import reconcile, without_index
+from avocet_grpc.mirror.inbound.rules import Mode
 from avocet_grpc.mirror.inbound.verdicts import Verdicts
 from avocet_grpc.mirror.index import Index
 from avocet_grpc.mirror.lines import Kind, Row
@@ -172,7 +173,7 @@ def found_lines_are_old(patch: pytest.MonkeyPatch) -> None:
 
 def a_crash_is_like_any_day(patch: pytest.MonkeyPatch) -> None:
     def compare(session: Any, path: Any, image: Any, look: Any, progress: Any) -> Any:
-        mode = reconcile.Mode.RUNNING if look.mode is reconcile.Mode.CRASHED else look.mode
+        mode = Mode.RUNNING if look.mode is Mode.CRASHED else look.mode
         return reconcile.reconcile(session, path, image, replace(look, mode=mode), progress)
 
     patch.setattr(shared_file, "reconcile", compare)

@@ -1,0 +1,29 @@
+"""How far a look at a file believes it."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+
+
+class Mode(enum.Enum):
+    """How far the file is believed."""
+
+    RUNNING = enum.auto()
+    CLEAN = enum.auto()
+    """The first look after a clean stop: what others did to the file meanwhile is accepted."""
+    CRASHED = enum.auto()
+    """The first look after an end that was not clean: nothing is deleted, and no edit replaces a service version."""
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What is known of the moment. `settled`: a missing line counts as deleted now. `judged`: the file is as it was at
+    the last look, which found lines missing and no damage. `torn_is_given_up`: nobody will end a last line without a
+    newline any more.
+    """
+
+    mode: Mode = Mode.RUNNING
+    settled: bool = False
+    judged: bool = False
+    torn_is_given_up: bool = False
