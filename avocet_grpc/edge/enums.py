@@ -6,7 +6,7 @@ import enum
 from typing import Any, TypeVar
 
 from avocet_client.v1 import corrections_pb2 as pb
-from avocet_grpc.core.model import Action, FailureCategory, Order, Status
+from avocet_grpc.core.model import Action, FailureCategory, Order, SplitBy, Status
 
 E = TypeVar("E", bound=enum.StrEnum)
 
@@ -18,6 +18,7 @@ def _by_number(wire: Any, prefix: str, words: type[E]) -> dict[int, E]:
 ACTIONS = _by_number(pb.Action, "ACTION", Action)
 CATEGORIES = _by_number(pb.FailureCategory, "FAILURE_CATEGORY", FailureCategory)
 ORDERS = _by_number(pb.Order, "ORDER", Order)
+SPLIT_BYS = _by_number(pb.SplitBy, "SPLIT_BY", SplitBy)
 STATUSES = _by_number(pb.CandidateStatus, "CANDIDATE_STATUS", Status)
 
 CATEGORY_NUMBERS: dict[str, int] = {word.value: number for number, word in CATEGORIES.items()}
