@@ -50,6 +50,7 @@ NAMES = [
     "RevisionMismatch",
     "RunNotFound",
     "ShuttingDown",
+    "SplitBy",
     "SplitName",
     "Status",
     "StorageFailed",
