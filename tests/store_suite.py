@@ -14,6 +14,7 @@ import pytest
 from avocet_grpc.core import export, imports, ingest, queue, review
 from avocet_grpc.core.errors import AlreadyInReview, CandidateNotFound, InvalidField, NotInReview, RevisionMismatch
 from avocet_grpc.core.model import (
+    REVIEW_ORDERS,
     Action,
     CandidateFilter,
     Correction,
@@ -135,7 +136,7 @@ class StoreSuite:
         assert stored[0].id == stored[1].id
         assert [one.created for one in stored] == [True, False]
 
-    @pytest.mark.parametrize("order", list(Order))
+    @pytest.mark.parametrize("order", [order for order in Order if order not in REVIEW_ORDERS])
     def test_following_tokens_and_counting_pages_visit_the_same_items(self, store: Store, order: Order) -> None:
         import_candidates(store, 40)
         by_token: list[int] = []

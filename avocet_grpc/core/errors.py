@@ -75,6 +75,36 @@ class TokenRefused(CorrectionsError):
         self.role = role
 
 
+class ClaimLost(CorrectionsError):
+    """The `lease_id` is not the candidate's current claim, or not the caller's."""
+
+
+class Claimed(CorrectionsError):
+    """Another reviewer holds the candidate until `expires_at`, Unix time in seconds."""
+
+    def __init__(self, reviewer: str, expires_at: float) -> None:
+        super().__init__("claimed by another reviewer")
+        self.reviewer = reviewer
+        self.expires_at = expires_at
+
+
+class SnapshotNotFound(CorrectionsError):
+    """No snapshot has this name."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__("no such snapshot")
+        self.name = name
+
+
+class SnapshotExists(CorrectionsError):
+    """The name is taken by the snapshot of this revision."""
+
+    def __init__(self, name: str, revision: int) -> None:
+        super().__init__("the name is taken")
+        self.name = name
+        self.revision = revision
+
+
 class StorageFull(CorrectionsError):
     """The disk is full: nothing was stored, reads go on."""
 

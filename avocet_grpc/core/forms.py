@@ -176,14 +176,27 @@ def _function(call: Record) -> Record:
     return call | {"arguments": arguments if isinstance(arguments, str) else python_json(arguments)}
 
 
+def searched_texts(record: Record) -> Iterable[str]:
+    """Return the texts that a search looks in: of the prompt's messages, the response and the correction.
+
+    A content that is a list of parts gives each text part for itself.
+    """
+    for message in prompt_of(record) or []:
+        yield from _texts_in(message.get("content"))
+    response = record.get("model_response")
+    yield from _texts_in(response.get("content") if isinstance(response, dict) else response)
+    yield correction_of(record) or ""
+    yield from _texts_in((corrected_message_of(record) or {}).get("content"))
+
+
 def _text_of(value: Any) -> str:
+    return "".join(_texts_in(value))
+
+
+def _texts_in(value: Any) -> Iterable[str]:
     if isinstance(value, str):
-        return value
-    return "".join(_part_texts(value)) if isinstance(value, list) else ""
-
-
-def _part_texts(parts: list[Any]) -> Iterable[str]:
-    for part in parts:
+        yield value
+    for part in value if isinstance(value, list) else []:
         text = part
         if isinstance(part, dict):
             text = part.get("text") if part.get("type") in TEXT_PARTS else None

@@ -4,14 +4,24 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict
-from typing import Any
+from dataclasses import Field, asdict
+from typing import Any, ClassVar, Protocol
 
 from avocet_grpc.core.errors import InvalidField
-from avocet_grpc.core.model import Correction, Decision, UndoRequest
 from avocet_grpc.core.ports.ledger import Remembered, Transaction
 
-Identified = Decision | UndoRequest | Correction
+
+class Identified(Protocol):
+    """A request, as a dataclass, that may have a request_id; `principal` is the name of the caller's token."""
+
+    __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
+
+    @property
+    def request_id(self) -> str: ...
+
+    @property
+    def principal(self) -> str: ...
+
 
 # An answer is found for at least 7 days, also by a later version: a field that is added is left out while it is unset.
 FIRST_FIELDS = frozenset(

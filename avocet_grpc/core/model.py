@@ -77,6 +77,12 @@ class Order(enum.StrEnum):
     TIMESTAMP_DESC = "timestamp_desc"
     QUALITY = "quality"
     QUALITY_DESC = "quality_desc"
+    REVIEWED = "reviewed"
+    REVIEWED_DESC = "reviewed_desc"
+
+
+REVIEW_ORDERS = frozenset({Order.REVIEWED, Order.REVIEWED_DESC})
+"""Orders of candidates of any status alone: nothing in review has been reviewed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +119,7 @@ class Columns:
     timestamp: str | None
     quality_score: float | None
     task_id: str | None = None
+    reviewed_at: str | None = None
 
 
 class LineKind(enum.IntEnum):
@@ -220,6 +227,7 @@ class Decision:
     request_id: str = ""
     expected_revision: int | None = None
     principal: str = ""
+    lease_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -307,6 +315,8 @@ class ExportSelection:
     shard_count: int = 1
     split: Split | None = None
     unique_prompts: bool = False
+    snapshot: str = field(default="", compare=False)
+    """The name by which the revision was asked for; empty if it was not."""
 
 
 @dataclass(frozen=True, slots=True)

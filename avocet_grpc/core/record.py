@@ -34,6 +34,7 @@ class _Typical(msgspec.Struct):
     timestamp: str | None = None
     quality_score: float | None = None
     task_id: str | None = None
+    reviewed_at: str | None = None
 
 
 _canonical = json.JSONEncoder(sort_keys=True, separators=(",", ":"))
@@ -160,6 +161,7 @@ def columns_of(record: Record) -> Columns:
         timestamp=_text(record, "timestamp"),
         quality_score=_finite(quality),
         task_id=_text(record, "task_id"),
+        reviewed_at=_text(record, "reviewed_at"),
     )
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 from avocet_grpc.core import idempotency
+from avocet_grpc.core.claims import decider
 from avocet_grpc.core.clock import now_iso
 from avocet_grpc.core.errors import (
     AlreadyInReview,
@@ -39,9 +41,10 @@ STATUS_AFTER = {
 
 
 def submit(tx: Transaction, decision: Decision) -> Candidate:
-    """Decide on a candidate in review.
+    """Decide on a candidate in review, which ends the claim on it.
 
-    Raises CandidateNotFound, RevisionMismatch, NotInReview, or InvalidField for a request_id of other content.
+    Raises InvalidField for a request_id of other content, CandidateNotFound, RevisionMismatch, NotInReview, ClaimLost,
+    Claimed: the first in this order that applies.
     """
     digest = idempotency.digest("Submit", decision)
     if (answer := idempotency.recall(tx, decision, digest)) is not None:
@@ -50,6 +53,7 @@ def submit(tx: Transaction, decision: Decision) -> Candidate:
     record = record_of(candidate)
     if record.get("status") != Status.NEEDS_REVIEW:
         raise NotInReview(status_word(record))
+    decision = replace(decision, reviewer=decider(tx.claims, decision, candidate.key))
     line = render(_decided(record, decision))
     _check_length(line, decision)
     after = _write(tx, record, line, ChangeAction(decision.action.value), decision.reviewer)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from avocet_client.v1 import corrections_pb2 as pb
 from avocet_grpc.core.errors import InvalidField
 from avocet_grpc.core.model import (
+    REVIEW_ORDERS,
     Action,
     CandidateFilter,
     Correction,
@@ -167,7 +168,15 @@ def correction(request: pb.IngestRequest, principal: str = "") -> Correction:
 
 
 def order(number: int) -> Order:
-    """The order of a list; unspecified is that of the file."""
+    """The order of candidates in review; unspecified is that of the file."""
+    by = any_order(number)
+    if by in REVIEW_ORDERS:
+        raise InvalidField("order", "must not be by review: nothing in review has been reviewed")
+    return by
+
+
+def any_order(number: int) -> Order:
+    """The order of candidates of any status; unspecified is that of the file."""
     return known("order", ORDERS, number or pb.ORDER_FILE, "must be a value of Order")
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from types import MappingProxyType
 
 from google.protobuf import any_pb2, duration_pb2
@@ -67,7 +68,7 @@ TABLE: Mapping[type[errors.CorrectionsError], Entry] = MappingProxyType(
         errors.RevisionExpired: _entry(
             StatusCode.OUT_OF_RANGE,
             "REVISION_EXPIRED",
-            "The revision is no longer kept; start the export anew, without resume_token and at_revision.",
+            "What is asked for is no longer kept; start again without the token and the revision.",
         ),
         errors.IngestionNotConfigured: _entry(
             StatusCode.UNAVAILABLE,
@@ -81,6 +82,24 @@ TABLE: Mapping[type[errors.CorrectionsError], Entry] = MappingProxyType(
         ),
         errors.TokenRefused: _entry(
             StatusCode.PERMISSION_DENIED, "TOKEN_REFUSED", "The token was refused; ask the server's operator for it."
+        ),
+        errors.ClaimLost: _entry(
+            StatusCode.ABORTED,
+            "CLAIM_LOST",
+            "The lease is not the candidate's current claim, and somebody else may be at work; claim again.",
+        ),
+        errors.Claimed: _entry(
+            StatusCode.FAILED_PRECONDITION,
+            "CLAIMED",
+            "Another reviewer holds the candidate; take another one, or wait until the claim ends.",
+        ),
+        errors.SnapshotNotFound: _entry(
+            StatusCode.NOT_FOUND, "SNAPSHOT_NOT_FOUND", "No snapshot has this name; take names from ListSnapshots."
+        ),
+        errors.SnapshotExists: _entry(
+            StatusCode.ALREADY_EXISTS,
+            "SNAPSHOT_EXISTS",
+            "Another snapshot has this name; choose another name, or delete that snapshot.",
         ),
         errors.StorageFull: _entry(
             StatusCode.RESOURCE_EXHAUSTED,
@@ -142,6 +161,14 @@ def status_of(error: errors.CorrectionsError) -> status_pb2.Status:
             details.append(_resource(f"{DOMAIN}.Run", error.run_id, sentence))
         case errors.NotInReview():
             metadata = {"current_status": error.current_status}
+        case errors.Claimed():
+            metadata = {"reviewer": error.reviewer, "expires_at": _rfc3339(error.expires_at)}
+        case errors.SnapshotNotFound():
+            metadata = {"snapshot": error.name}
+            details.append(_resource(f"{DOMAIN}.Snapshot", error.name, sentence))
+        case errors.SnapshotExists():
+            metadata = {"snapshot": error.name, "revision": str(error.revision)}
+            details.append(_resource(f"{DOMAIN}.Snapshot", error.name, sentence))
         case errors.TokenRefused() if error.role:
             sentence, metadata = (
                 f"The token has not the role '{error.role}', which this method asks for.",
@@ -169,6 +196,10 @@ def _status(entry: Entry, sentence: str, metadata: dict[str, str], details: list
 
 def _resource(kind: str, name: str, sentence: str) -> error_details_pb2.ResourceInfo:
     return error_details_pb2.ResourceInfo(resource_type=kind, resource_name=_short(name), description=sentence)
+
+
+def _rfc3339(moment: float) -> str:
+    return datetime.fromtimestamp(moment, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def _packed(message: Message) -> any_pb2.Any:

@@ -14,6 +14,7 @@ from avocet_grpc.core.ports.files import LedgerLine
 from avocet_grpc.core.ports.ledger import HistoryEntry, Remembered
 from avocet_grpc.core.record import content_digest_before_4, load
 from avocet_grpc.store.buffer import Buffer
+from avocet_grpc.store.no_claims import NoClaims
 from avocet_grpc.store.reader import COUNTED, LEFT_OUT_IF_UNKNOWN, SqlReader
 from avocet_grpc.store.schema import NEVER, SELECTED
 
@@ -115,6 +116,10 @@ class SqlTransaction(SqlReader):
         if line in self._earlier.lines:
             self._earlier.flush(self._connection)
         return self._connection
+
+    @property
+    def claims(self) -> NoClaims:
+        return NoClaims()
 
     def new_revision(self) -> int:
         self.changed = True

@@ -47,7 +47,8 @@ def parted(body: bytes) -> tuple[list[bytes], dict[str, str]]:
         flag, length = struct.unpack(">BI", body[:5])
         content, body = body[5 : 5 + length], body[5 + length :]
         if flag & 0x80:
-            trailers = dict(line.split(": ", 1) for line in content.decode().splitlines())
+            split = (line.partition(":") for line in content.decode().splitlines())
+            trailers = {name: value.strip() for name, _, value in split}
             assert not body, "nothing follows the trailers"
         else:
             messages.append(content)

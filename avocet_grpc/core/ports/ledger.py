@@ -25,6 +25,7 @@ from avocet_grpc.core.model import (
     Stats,
 )
 from avocet_grpc.core.observer import Observer
+from avocet_grpc.core.ports.claims import ClaimReader
 
 T = TypeVar("T")
 
@@ -155,6 +156,10 @@ class Transaction(Reader, Protocol):
 
     A work MAY run more than once, and only its last run counts: it MUST change nothing outside the transaction.
     """
+
+    @property
+    def claims(self) -> ClaimReader:
+        """Who holds which candidate. MUST see what earlier works of the same commit did."""
 
     def new_revision(self) -> int:
         """The revision of this change; MUST be larger than every one before."""

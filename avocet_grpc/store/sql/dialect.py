@@ -26,6 +26,8 @@ class Dialect:
     """After a table: keep its rows in the order of its primary key, if the engine can."""
     scan: str
     """After a table's name: read the table itself, whatever indexes there are."""
+    by_index: str
+    """After a table's name: go by this index and no other, if the engine can be told; `{0}` is the index's name."""
     joined_lines: str
     """All texts of a group, each with a newline behind it, as bytes; `{0}` is the expression."""
     joined_bytes: str
@@ -38,6 +40,9 @@ class Session(Protocol):
     @property
     def dialect(self) -> Dialect:
         """The engine's spelling."""
+
+    def now(self) -> float:
+        """The store's clock: Unix time in seconds."""
 
     def each(self, kind: type[Row], sql: str, values: Mapping[str, Any] = NOTHING) -> Iterator[Row]:
         """The rows of a query, one after the other."""

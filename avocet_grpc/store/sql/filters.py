@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 from avocet_grpc.core.model import CandidateFilter
+
+
+def among(column: str, wanted: Collection[Any], name: str = "wanted") -> tuple[str, dict[str, Any]]:
+    """That a column has one of these values, as SQL, and the values."""
+    values = {f"{name}_{number}": value for number, value in enumerate(wanted)}
+    return f"{column} IN ({', '.join(f':{each}' for each in values)})", values
 
 
 def where_of(filter: CandidateFilter, prefix: str = "") -> tuple[str, dict[str, Any]]:

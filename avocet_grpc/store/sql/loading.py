@@ -23,7 +23,7 @@ from avocet_grpc.store.sql.transaction import Encode, SqlTransaction
 BATCH_LINES = 1_000
 KNOWN_ID = "SELECT 1 FROM records WHERE id = :id AND file = :file"
 NOT_COUNTED: dict[str, Any] = {
-    "key": 0, "id": "", "label": None, "task_id": None, "quality_score": None, "recorded_at": None,
+    "key": 0, "id": "", "label": None, "task_id": None, "quality_score": None, "recorded_at": None, "reviewed_at": None,
     "prompt_digest": None, "digest": b"",
 }  # fmt: skip
 

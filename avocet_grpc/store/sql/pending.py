@@ -35,7 +35,9 @@ from avocet_grpc.store.sql.rows import (
 Place = tuple[int, str]
 """A file and an id."""
 
-DECIDED = ("status", "failure_category", "queued", "exported", "unexportable", "revision", "made_by", "digest")
+DECIDED = (
+    "status", "failure_category", "reviewed_at", "queued", "exported", "unexportable", "revision", "made_by", "digest",
+)  # fmt: skip
 """The columns that a decision changes: the others' indexes are left alone."""
 UPDATE_DECIDED = "ON CONFLICT (key) DO UPDATE SET " + ", ".join(f"{name} = excluded.{name}" for name in DECIDED)
 UPDATE_ALL = "ON CONFLICT (key) DO UPDATE SET " + ", ".join(
@@ -60,13 +62,17 @@ class Pending:
         self.before: dict[Place, Stored | None] = {}
         self.examples: dict[tuple[int, int], ExampleRow] = {}
         self.closed: dict[tuple[int, int], int] = {}
+        self.left: set[int] = set()
         self.past: dict[tuple[str, int, bytes], PastRow] = {}
         self.history: list[HistoryRow] = []
         self.requests: dict[tuple[str, str], tuple[Remembered, int]] = {}
 
     def change(self, place: Place, now: Stored) -> None:
         """The record of a place that was read before."""
-        self.before.setdefault(place, self.stored[place])
+        was = self.stored[place]
+        if was is not None and was.row.queued and not (now.row.queued and now.row.key == was.row.key):
+            self.left.add(was.row.key)
+        self.before.setdefault(place, was)
         self.stored[place] = now
 
     def open_example(self, row: ExampleRow) -> None:
@@ -115,6 +121,7 @@ class Pending:
         self.examples.update(later.examples)
         for example, revision in later.closed.items():
             self._close(example, revision)
+        self.left |= later.left
         self.past.update(later.past)
         self.history += later.history
         self.requests.update(later.requests)
@@ -123,6 +130,8 @@ class Pending:
     def flush(self, session: Session) -> None:
         """Write all changes but the counters."""
         self._write_records(session)
+        for key in self.left:
+            session.execute("DELETE FROM claims WHERE key = :key", {"key": key})
         for (key, _), revision in self.closed.items():
             session.execute(CLOSE, {"key": key, "revision": revision, "never": NEVER})
         visible = [row for row in self.examples.values() if row.removed_revision > row.approved_revision]
@@ -173,6 +182,7 @@ def _is_decided(was: RecordRow, now: RecordRow) -> bool:
     return was == now._replace(
         status=was.status,
         failure_category=was.failure_category,
+        reviewed_at=was.reviewed_at,
         queued=was.queued,
         exported=was.exported,
         unexportable=was.unexportable,

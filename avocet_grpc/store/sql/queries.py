@@ -67,7 +67,9 @@ class _Counted(NamedTuple):
     known: int
 
 
-class _Noted(NamedTuple):
+class Noted(NamedTuple):
+    """A row of the history with its number."""
+
     number: int
     revision: int
     file: int
@@ -79,6 +81,15 @@ class _Noted(NamedTuple):
     status_after: str | None
     change: str | None
     made_by: int
+
+
+class _Number(NamedTuple):
+    value: int
+
+
+class _Meta(NamedTuple):
+    name: str
+    value: int
 
 
 class _Numbered(NamedTuple):
@@ -94,6 +105,18 @@ class _Answer(NamedTuple):
 class _Reported(NamedTuple):
     malformed: int
     duplicate_ids: int
+
+
+class Also(NamedTuple):
+    """What else a page of the queue asks of a record: SQL that continues the WHERE, with `r` for the records, and its
+    values. `driven_by`: a table whose few rows name the records, joined with a CROSS JOIN, which keeps this order."""
+
+    where: str
+    values: dict[str, Any]
+    driven_by: str = ""
+
+
+ANYTHING = Also("", {})
 
 
 class Queries:
@@ -123,12 +146,21 @@ class Queries:
         return [as_stored(row) for row in self._session.all(tuple, f"{STORED} WHERE r.id = :id", {"id": id})]
 
     def queue(
-        self, filter: CandidateFilter, order: Order, after: Position | None, offset: int, limit: int
+        self,
+        filter: CandidateFilter,
+        order: Order,
+        after: Position | None,
+        offset: int,
+        limit: int,
+        also: Also = ANYTHING,
     ) -> list[QueueItem]:
         """At most `limit` candidates in review after `after`; records without the order's key come last."""
+        table = f"{also.driven_by}records r{self._session.dialect.scan if also.driven_by else ''}"
         where, values = where_of(filter, "r.")
+        where, values = where + also.where, values | also.values
         if order is Order.FILE:
-            return self._part(f"r.key > :key{where}", values | {"key": after.key if after else 0}, order, offset, limit)
+            values = values | {"key": after.key if after else 0}
+            return self._part(table, f"r.key > :key{where}", values, order, offset, limit)
         column, items = f"r.{SORTED_BY[order]}", list[QueueItem]()
         if after is None or after.value is not None:
             start = f"{column} IS NOT NULL"
@@ -136,27 +168,24 @@ class Queries:
                 beyond = "<" if order in DESCENDING else ">"
                 start = f"({column}, r.key) {beyond} (:value, :key)"
             place = {"value": after.value, "key": after.key} if after else {}
-            items = self._part(f"{start}{where}", values | place, order, offset, limit)
+            items = self._part(table, f"{start}{where}", values | place, order, offset, limit)
             if len(items) == limit:
                 return items
             skipped = self._count(f" AND {column} IS NOT NULL{where}", values) if offset and not items else offset
             offset, after = offset - skipped, None
-        return items + self._without_key(order, after, (where, values), offset, limit - len(items))
-
-    def _without_key(
-        self, order: Order, after: Position | None, filter: tuple[str, dict[str, Any]], offset: int, limit: int
-    ) -> list[QueueItem]:
-        where, values = filter
         if after is not None:
             where, values = f" AND r.key {'<' if order in DESCENDING else '>'} :key{where}", values | {"key": after.key}
-        return self._part(f"r.{SORTED_BY[order]} IS NULL{where}", values, order, offset, limit)
+        return items + self._part(table, f"{column} IS NULL{where}", values, order, offset, limit - len(items))
 
-    def _part(self, where: str, values: dict[str, Any], order: Order, offset: int, limit: int) -> list[QueueItem]:
+    def _part(
+        self, table: str, where: str, values: dict[str, Any], order: Order, offset: int, limit: int
+    ) -> list[QueueItem]:
         down = " DESC" if order in DESCENDING else ""
         by = f"r.{SORTED_BY[order]}{down}, r.key{down}" if order in SORTED_BY else "r.key"
         query = (
-            "SELECT r.key, b.raw, r.revision, r.recorded_at, r.quality_score FROM records r"
-            f" JOIN bodies b ON b.key = r.key WHERE r.queued = 1 AND {where} ORDER BY {by} LIMIT :limit OFFSET :offset"
+            f"SELECT r.key, b.raw, r.revision, r.recorded_at, r.quality_score FROM {table}"
+            f" CROSS JOIN bodies b WHERE b.key = r.key AND r.queued = 1 AND {where}"
+            f" ORDER BY {by} LIMIT :limit OFFSET :offset"
         )
         rows = self._session.all(_Queued, query, values | {"limit": limit, "offset": offset})
         return [QueueItem(Candidate(row.key, row.raw, row.revision), _position(row, order)) for row in rows]
@@ -244,6 +273,15 @@ class Queries:
         """Those of `run_ids` that some candidate has."""
         return {run_id for run_id in run_ids if self.counter(BY_RUN, run_id)}
 
+    def meta(self, name: str) -> int | None:
+        """A number that the ledger keeps of itself; None if it was never set."""
+        row = self._session.one(_Number, "SELECT value FROM meta WHERE name = :name", {"name": name})
+        return row.value if row else None
+
+    def set_meta(self, name: str, value: int) -> None:
+        """Keep a number."""
+        self._session.insert("meta", [_Meta(name, value)], "ON CONFLICT (name) DO UPDATE SET value = excluded.value")
+
     def counter(self, name: str, value: str = "") -> int:
         """How many records count under a value."""
         query = "SELECT name, value, n FROM counters WHERE name = :name AND value = :value"
@@ -252,16 +290,16 @@ class Queries:
 
     def history(self, id: str) -> list[HistoryEntry]:
         """All changes of this id, newest first."""
-        rows = self._session.all(_Noted, f"{HISTORY} WHERE id = :id ORDER BY number DESC", {"id": id})
-        return [_entry(row) for row in rows]
+        rows = self._session.all(Noted, f"{HISTORY} WHERE id = :id ORDER BY number DESC", {"id": id})
+        return [entry_of(row) for row in rows]
 
     def history_after(self, after: HistoryCursor, limit: int) -> list[HistoryEntry]:
         """Changes of all records, oldest first."""
-        number = after.number or self._last_number(after.revision)
+        number = after.number or self.last_number(after.revision)
         query = f"{HISTORY} WHERE number > :number ORDER BY number LIMIT :limit"
-        return [_entry(row) for row in self._session.all(_Noted, query, {"number": number, "limit": limit})]
+        return [entry_of(row) for row in self._session.all(Noted, query, {"number": number, "limit": limit})]
 
-    def _last_number(self, revision: int) -> int:
+    def last_number(self, revision: int) -> int:
         """The number of the last entry up to this revision: both grow together, so no index is needed for it."""
         low, high = 0, self._session.number("SELECT coalesce(max(number), 0) FROM history")
         while low < high:
@@ -292,7 +330,8 @@ def _position(row: _Queued, order: Order) -> Position:
     return Position(row.recorded_at if SORTED_BY[order] == "recorded_at" else row.quality_score, row.key)
 
 
-def _entry(row: _Noted) -> HistoryEntry:
+def entry_of(row: Noted) -> HistoryEntry:
+    """The entry that a row of the history holds."""
     return HistoryEntry(
         revision=row.revision,
         file=File(row.file),

@@ -31,6 +31,7 @@ class RecordRow(NamedTuple):
     task_id: str | None
     quality_score: float | None
     recorded_at: str | None
+    reviewed_at: str | None
     prompt_digest: bytes | None
     queued: int
     exported: int
@@ -177,6 +178,7 @@ def record_row(key: int, file: File, columns: Columns, **more: Any) -> RecordRow
         task_id=c.task_id,
         quality_score=c.quality_score,
         recorded_at=c.timestamp,
+        reviewed_at=c.reviewed_at,
         queued=int(file is File.CANDIDATES and c.status == Status.NEEDS_REVIEW),
         **more,
     )

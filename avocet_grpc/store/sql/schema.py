@@ -19,7 +19,7 @@ TABLES = (
     """CREATE TABLE records (
         key {row_number}, file INTEGER NOT NULL, id {text} NOT NULL, status {text}, task_type {text},
         model_name {text}, source {text}, benchmark_run_id {text}, failure_category {text}, label {text},
-        task_id {text}, quality_score DOUBLE PRECISION, recorded_at {text}, prompt_digest {blob},
+        task_id {text}, quality_score DOUBLE PRECISION, recorded_at {text}, reviewed_at {text}, prompt_digest {blob},
         queued INTEGER NOT NULL, exported INTEGER NOT NULL, unexportable {text}, revision BIGINT NOT NULL,
         made_by INTEGER NOT NULL, digest {blob}, removed_revision BIGINT NOT NULL)""",
     "CREATE TABLE bodies (key {row_number}, raw {blob} NOT NULL)",
@@ -44,6 +44,25 @@ TABLES = (
         file INTEGER PRIMARY KEY, level_revision BIGINT NOT NULL, level_key BIGINT NOT NULL, malformed BIGINT NOT NULL,
         duplicate_ids BIGINT NOT NULL, pending BIGINT NOT NULL, behind_since DOUBLE PRECISION NOT NULL,
         clean INTEGER NOT NULL)""",
+    """CREATE TABLE claims (
+        key {row_number}, lease_id {text} NOT NULL, reviewer {text} NOT NULL, principal {text} NOT NULL,
+        expires_at BIGINT NOT NULL)""",
+    """CREATE TABLE postponed (
+        reviewer {text} NOT NULL, key BIGINT NOT NULL, until BIGINT NOT NULL,
+        PRIMARY KEY (reviewer, key)){clustered}""",
+    """CREATE TABLE snapshots (
+        number {row_number}, name {text} NOT NULL, revision BIGINT NOT NULL, note {text} NOT NULL,
+        created_by {text} NOT NULL, created_at {text} NOT NULL, example_count BIGINT NOT NULL,
+        deleted_at DOUBLE PRECISION NOT NULL)""",
+    "CREATE TABLE moments (at DOUBLE PRECISION PRIMARY KEY, revision BIGINT NOT NULL)",
+    "CREATE UNIQUE INDEX claims_by_lease ON claims (lease_id)",
+    "CREATE INDEX claims_by_reviewer ON claims (reviewer, expires_at)",
+    "CREATE INDEX claims_by_end ON claims (expires_at)",
+    "CREATE INDEX postponed_by_end ON postponed (until)",
+    "CREATE UNIQUE INDEX snapshots_by_name ON snapshots (name) WHERE deleted_at = 0",
+    "CREATE INDEX requests_by_time ON requests (at)",
+    "CREATE INDEX past_by_revision ON past (revision)",
+    "CREATE INDEX records_removed ON records (revision) WHERE digest IS NULL",
     "CREATE UNIQUE INDEX records_by_id ON records (id, file)",
 )
 
@@ -51,6 +70,22 @@ LATE_INDEXES = {
     "records_changed": "CREATE INDEX records_changed ON records (file, revision, key)",
     "records_by_prompt": (
         "CREATE INDEX records_by_prompt ON records (prompt_digest) WHERE file = 0 AND prompt_digest IS NOT NULL"
+    ),
+    "records_by_key": "CREATE INDEX records_by_key ON records (key) WHERE file = 0 AND digest IS NOT NULL",
+    "records_by_status": (
+        "CREATE INDEX records_by_status ON records (status, key) WHERE file = 0 AND digest IS NOT NULL"
+    ),
+    "records_by_time": (
+        "CREATE INDEX records_by_time ON records (recorded_at, key) WHERE file = 0 AND digest IS NOT NULL"
+    ),
+    "records_by_quality": (
+        "CREATE INDEX records_by_quality ON records (quality_score, key) WHERE file = 0 AND digest IS NOT NULL"
+    ),
+    "records_by_review": (
+        "CREATE INDEX records_by_review ON records (reviewed_at, key) WHERE file = 0 AND digest IS NOT NULL"
+    ),
+    "examples_removed": (
+        "CREATE INDEX examples_removed ON examples (removed_revision) WHERE removed_revision < 9223372036854775807"
     ),
     "queue_by_key": "CREATE INDEX queue_by_key ON records (key) WHERE queued = 1",
     "queue_by_time": "CREATE INDEX queue_by_time ON records (recorded_at, key) WHERE queued = 1",

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Collection
+from typing import TypeVar
 
 from avocet_grpc.core.export import shard_hash
 from avocet_grpc.core.forms import prompt_digest
@@ -24,10 +24,14 @@ from avocet_grpc.core.model import (
 from avocet_grpc.core.ports.ledger import ExportExtent, HistoryCursor, HistoryEntry, Remembered
 from avocet_grpc.core.ports.mirror import Changed, FileReport
 from avocet_grpc.core.record import content_digest_before_4, content_of, record_in
+from avocet_grpc.store.sql.claims import Claims
 from avocet_grpc.store.sql.dialect import Session
 from avocet_grpc.store.sql.exports import ExportQueries
 from avocet_grpc.store.sql.feed import is_known
+from avocet_grpc.store.sql.history import History
+from avocet_grpc.store.sql.listing import Listing
 from avocet_grpc.store.sql.pending import Pending, Place
+from avocet_grpc.store.sql.pruning import Pruning
 from avocet_grpc.store.sql.queries import Queries
 from avocet_grpc.store.sql.rows import (
     HeadRow,
@@ -40,6 +44,10 @@ from avocet_grpc.store.sql.rows import (
     exportability,
     record_row,
 )
+from avocet_grpc.store.sql.snapshots import Snapshots
+from avocet_grpc.store.sql.waiting_claims import WaitingClaims
+
+T = TypeVar("T")
 
 Encode = Callable[[Record, int], bytes]
 """A record and the revision of its approval as the bytes of a training example."""
@@ -55,8 +63,25 @@ class SqlReader:
     """Implements `core.ports.ledger.Reader` on one session."""
 
     def __init__(self, session: Session) -> None:
+        self._session = session
         self.queries = Queries(session)
         self.exports = ExportQueries(session, self.queries)
+
+    @property
+    def claims(self) -> Claims:
+        return Claims(self._session, self.queries)
+
+    @property
+    def listing(self) -> Listing:
+        return Listing(self._session)
+
+    @property
+    def log(self) -> History:
+        return History(self._session, self.queries)
+
+    @property
+    def snapshots(self) -> Snapshots:
+        return Snapshots(self._session, self.queries)
 
     def revision(self) -> int:
         return self.queries.head().revision
@@ -137,6 +162,39 @@ class SqlTransaction:
         if self._saved:
             self._session.execute("ROLLBACK TO SAVEPOINT work")
             self._session.execute("RELEASE SAVEPOINT work")
+
+    def apart(self, work: Callable[[SqlTransaction], T]) -> T:
+        if not self._saved:
+            self.written()
+        inner = SqlTransaction(self._session, self.head, self._encode, self._own)
+        try:
+            value = work(inner)
+        except Exception:
+            inner.undo()
+            raise
+        self.head = inner.keep()
+        self._revision = self.head.revision
+        return value
+
+    @property
+    def claims(self) -> WaitingClaims:
+        return WaitingClaims(self._reader.claims, lambda: self.written().claims, self._has_left)
+
+    @property
+    def listing(self) -> Listing:
+        return self.written().listing
+
+    @property
+    def log(self) -> History:
+        return self.written().log
+
+    @property
+    def snapshots(self) -> Snapshots:
+        return self.written().snapshots
+
+    @property
+    def pruning(self) -> Pruning:
+        return Pruning(self._session, self.written().queries, self._raise_head)
 
     def revision(self) -> int:
         return self._revision
@@ -344,7 +402,7 @@ class SqlTransaction:
         )
 
     def remember(self, principal: str, request_id: str, remembered: Remembered) -> None:
-        self._own.requests[principal, request_id] = (remembered, int(time.time()))
+        self._own.requests[principal, request_id] = (remembered, int(self._session.now()))
 
     def _read(self, file: File, id: str) -> Stored | None:
         """`stored`, and note it as read by this work."""
@@ -357,6 +415,16 @@ class SqlTransaction:
         if len(self._own) >= MOST_WAITING:
             self.written()
             self._own.stored.clear()
+
+    def _has_left(self, key: int) -> bool:
+        return key in self._own.left or key in self._earlier.left
+
+    def _raise_head(self, first_revision: int, pruned_revision: int) -> None:
+        """Keep less from now on."""
+        first, pruned = self.head.first_revision, self.head.pruned_revision
+        self.head = self.head._replace(
+            first_revision=max(first, first_revision), pruned_revision=max(pruned, pruned_revision)
+        )
 
     def _take_key(self) -> int:
         key = self.head.next_key

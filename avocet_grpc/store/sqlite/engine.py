@@ -12,13 +12,12 @@ from concurrent.futures import Future
 from typing import TypeVar
 
 from avocet_grpc.core.observer import Observer
-from avocet_grpc.core.ports.ledger import Reader, Transaction
 from avocet_grpc.layout import DataDirectory
 from avocet_grpc.store.sql.group import SET_HEAD, Group
 from avocet_grpc.store.sql.loading import Load
 from avocet_grpc.store.sql.mirror import SqlMirrorLedger
 from avocet_grpc.store.sql.queries import Queries
-from avocet_grpc.store.sql.transaction import Encode, SqlReader
+from avocet_grpc.store.sql.transaction import Encode, SqlReader, SqlTransaction
 from avocet_grpc.store.sqlite import opening
 from avocet_grpc.store.sqlite.condition import Condition
 from avocet_grpc.store.sqlite.failure import may_go_on
@@ -64,6 +63,7 @@ class SqliteLedger:
         self._path = None if directory is None else directory.ledger
         self._floor = self._begin.floor
         self._condition = Condition(self._path)
+        self._clock = clock
         self._readers: queue.LifoQueue[sqlite3.Connection] = queue.LifoQueue()
         self._memory_lock = threading.RLock() if self._path is None else None
         self._presence: Presence | None = None
@@ -76,7 +76,9 @@ class SqliteLedger:
         except BaseException:
             self._let_go()
             raise
-        self._writer = Writer(self._db, self._path, encode, turn=self._turn, condition=self._condition, waiting=waiting)
+        self._writer = Writer(
+            self._db, self._path, encode, turn=self._turn, condition=self._condition, waiting=waiting, clock=clock
+        )
         self.on_commit(lambda: self._floor.run_ahead_of(self._writer.revision))
 
     @property
@@ -88,17 +90,17 @@ class SqliteLedger:
     def observer(self, observer: Observer) -> None:
         self._writer.observer = observer
 
-    def read(self, work: Callable[[Reader], T]) -> T:
+    def read(self, work: Callable[[SqlReader], T]) -> T:
         """See the port."""
         with self.session() as session:
             return work(SqlReader(session))
 
-    def write(self, work: Callable[[Transaction], T]) -> Future[T]:
+    def write(self, work: Callable[[SqlTransaction], T]) -> Future[T]:
         """See the port."""
         future: Future[T] = self._writer.queue(Group((work,), one=True))
         return future
 
-    def write_all(self, works: Sequence[Callable[[Transaction], T]]) -> Future[list[T | Exception]]:
+    def write_all(self, works: Sequence[Callable[[SqlTransaction], T]]) -> Future[list[T | Exception]]:
         """See the port."""
         future: Future[list[T | Exception]] = self._writer.queue(Group(works, one=False))
         return future
@@ -125,7 +127,7 @@ class SqliteLedger:
             with self._reader() as connection:
                 connection.execute("BEGIN")
                 try:
-                    yield SqliteSession(connection)
+                    yield SqliteSession(connection, self._clock)
                 finally:
                     if connection.in_transaction:
                         connection.execute("COMMIT")
@@ -206,7 +208,7 @@ class SqliteLedger:
                 if opening.version_of(db) == FROM_VERSION:
                     Upgrade(path, self._begin, self._encode, self._progress).run(db)
                     db = connect(path, cache_kb=WRITER_CACHE_KB)
-                opening.prepare(db, self._begin)
+                opening.prepare(db, self._begin, sealed=sealed)
                 if opening.forget_statistics(db):
                     db.close()
                     db = connect(path, cache_kb=WRITER_CACHE_KB)

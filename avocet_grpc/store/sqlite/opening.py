@@ -53,8 +53,10 @@ def make(connection: sqlite3.Connection, revision: int) -> None:
     connection.execute("COMMIT")
 
 
-def prepare(connection: sqlite3.Connection, begin: Begin) -> None:
+def prepare(connection: sqlite3.Connection, begin: Begin, *, sealed: bool = False) -> None:
     """Make the ledger if there is none, and start a restored one. Only who is alone may do it.
+
+    `sealed` says that the ledger's last stop was clean.
 
     Raises LedgerUnusable, sqlite3.Error.
     """
@@ -64,7 +66,7 @@ def prepare(connection: sqlite3.Connection, begin: Begin) -> None:
     elif version != schema.VERSION:
         problem = "the ledger is of another version of the service; use that one, or run avocet-grpc rebuild"
         raise LedgerUnusable(problem)
-    _start_if_restored(connection, begin)
+    _start_if_restored(connection, begin, sealed)
 
 
 def forget_statistics(connection: sqlite3.Connection) -> bool:
@@ -84,13 +86,15 @@ def new_incarnation() -> str:
     return secrets.token_hex(16)
 
 
-def _start_if_restored(connection: sqlite3.Connection, begin: Begin) -> None:
+def _start_if_restored(connection: sqlite3.Connection, begin: Begin, sealed: bool) -> None:
     """Others have seen revisions of the original that came after the copy was made: they never come again."""
     session = SqliteSession(connection)
     head = Queries(session).head()
     marked = connection.execute("SELECT 1 FROM meta WHERE name = ?", (RESTORED,)).fetchone() is not None
-    # Without a mark it was copied by hand: a floor that runs ahead is not that far off.
-    if not marked and begin.floor.read() <= head.revision + 2 * AHEAD:
+    # Without a mark it was copied by hand, if the floor says so. A clean stop leaves the floor where the ledger ends;
+    # while a ledger is in use its floor runs ahead.
+    ahead = 0 if sealed else 2 * AHEAD
+    if not marked and begin.floor.read() <= head.revision + ahead:
         return
     revision = begin.revision(head.revision + 1)
     connection.execute("BEGIN IMMEDIATE")

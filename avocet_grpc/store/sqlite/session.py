@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from itertools import chain
 from pathlib import Path
@@ -17,6 +18,7 @@ SQLITE = Dialect(
     row_number="INTEGER PRIMARY KEY",
     clustered=" WITHOUT ROWID",
     scan=" NOT INDEXED",
+    by_index=" INDEXED BY {0}",
     joined_lines="CAST(group_concat({0} || char(10), '') AS BLOB)",
     joined_bytes="CAST(group_concat({0}, '') AS BLOB)",
 )
@@ -64,8 +66,12 @@ class SqliteSession:
 
     dialect = SQLITE
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
+    def __init__(self, connection: sqlite3.Connection, clock: Callable[[], float] = time.time) -> None:
         self.connection = self._db = connection
+        self._clock = clock
+
+    def now(self) -> float:
+        return self._clock()
 
     def each(self, kind: type[Row], sql: str, values: Mapping[str, Any] = NOTHING) -> Iterator[Row]:
         return map(_maker(kind), self._db.execute(sql, values))

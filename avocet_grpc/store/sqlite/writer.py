@@ -41,10 +41,11 @@ class Writer:
         turn: Turn,
         condition: Condition,
         waiting: int,
+        clock: Callable[[], float] = time.time,
     ) -> None:
         self.observer: Observer = SILENT
         self.revision = 0
-        self._db, self._session = connection, SqliteSession(connection)
+        self._db, self._session = connection, SqliteSession(connection, clock)
         self._path, self._encode, self._turn, self._condition, self._waiting = path, encode, turn, condition, waiting
         self._groups: queue.SimpleQueue[Group | None] = queue.SimpleQueue()
         self._listeners: list[Callable[[], None]] = []

@@ -170,6 +170,42 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
 
     Metadata: none.
     """
+    ERROR_REASON_CLAIM_LOST: _ErrorReason.ValueType  # 18
+    """The `lease_id` is not the caller's current claim on the candidate: it ended by
+    its time, by a release or a decision, or it belongs to another candidate or
+    reviewer. Somebody else may be at work. Claim again, or read the candidate.
+
+    Code: `ABORTED`.
+
+    Metadata: none.
+    """
+    ERROR_REASON_CLAIMED: _ErrorReason.ValueType  # 19
+    """Another reviewer holds the candidate, and the request has no `lease_id`. Take
+    another candidate, or wait until the claim ends.
+
+    Code: `FAILED_PRECONDITION`.
+
+    Metadata:
+    - `reviewer`: who holds it.
+    - `expires_at`: when the claim ends by itself, in RFC 3339.
+    """
+    ERROR_REASON_SNAPSHOT_NOT_FOUND: _ErrorReason.ValueType  # 20
+    """No snapshot has this name.
+
+    Code: `NOT_FOUND`. Also carries `google.rpc.ResourceInfo`.
+
+    Metadata:
+    - `snapshot`: the name that was asked for.
+    """
+    ERROR_REASON_SNAPSHOT_EXISTS: _ErrorReason.ValueType  # 21
+    """The name is taken by another snapshot. Choose another, or delete that one.
+
+    Code: `ALREADY_EXISTS`. Also carries `google.rpc.ResourceInfo`.
+
+    Metadata:
+    - `snapshot`: the name.
+    - `revision`: the revision of the snapshot that has it, in decimal.
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Why a call failed, for programs.
@@ -329,5 +365,41 @@ it again, to another server or after a pause.
 Code: `UNAVAILABLE`.
 
 Metadata: none.
+"""
+ERROR_REASON_CLAIM_LOST: ErrorReason.ValueType  # 18
+"""The `lease_id` is not the caller's current claim on the candidate: it ended by
+its time, by a release or a decision, or it belongs to another candidate or
+reviewer. Somebody else may be at work. Claim again, or read the candidate.
+
+Code: `ABORTED`.
+
+Metadata: none.
+"""
+ERROR_REASON_CLAIMED: ErrorReason.ValueType  # 19
+"""Another reviewer holds the candidate, and the request has no `lease_id`. Take
+another candidate, or wait until the claim ends.
+
+Code: `FAILED_PRECONDITION`.
+
+Metadata:
+- `reviewer`: who holds it.
+- `expires_at`: when the claim ends by itself, in RFC 3339.
+"""
+ERROR_REASON_SNAPSHOT_NOT_FOUND: ErrorReason.ValueType  # 20
+"""No snapshot has this name.
+
+Code: `NOT_FOUND`. Also carries `google.rpc.ResourceInfo`.
+
+Metadata:
+- `snapshot`: the name that was asked for.
+"""
+ERROR_REASON_SNAPSHOT_EXISTS: ErrorReason.ValueType  # 21
+"""The name is taken by another snapshot. Choose another, or delete that one.
+
+Code: `ALREADY_EXISTS`. Also carries `google.rpc.ResourceInfo`.
+
+Metadata:
+- `snapshot`: the name.
+- `revision`: the revision of the snapshot that has it, in decimal.
 """
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

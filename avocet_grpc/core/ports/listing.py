@@ -1,0 +1,39 @@
+"""What the core asks of the ledger to list candidates of any status."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Protocol
+
+from avocet_grpc.core.model import CandidateFilter, Order, Position, QueueItem
+
+
+@dataclass(frozen=True, slots=True)
+class Looked:
+    """What one look found: the candidates that match, and where it ended (None: nothing follows)."""
+
+    found: list[QueueItem]
+    ended_at: Position | None
+
+
+class Listing(Protocol):
+    """Candidates of any status in one consistent view of the ledger."""
+
+    def look(
+        self,
+        statuses: Collection[str | None],
+        filter: CandidateFilter,
+        order: Order,
+        after: Position | None,
+        limit: int,
+        scan: int,
+    ) -> Looked:
+        """At most `limit` candidates after `after` that match, in order, from at most `scan` that it passes over.
+
+        A status None stands for every word that is not a `core.model.Status`; no statuses means all. MUST cost no more
+        than `scan` rows, whatever the size of the store.
+        """
+
+    def passing(self, keys: Collection[int], filter: CandidateFilter) -> set[int]:
+        """Those of the candidates with these keys that pass the filter."""

@@ -1,0 +1,43 @@
+"""What the core asks of the ledger to prune what is old."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class Floors:
+    """What is kept. Changes after the revision `history`; exports at the revisions from `exports` on; whatever an
+    export at a revision from `resumes` on needs, for resume tokens of exports that began before `exports` had grown."""
+
+    history: int
+    exports: int
+    resumes: int
+
+
+class Pruning(Protocol):
+    """Pruning inside one change of the ledger. It changes no revision.
+
+    The ledger MUST keep what a snapshot needs, also one that was deleted less than 7 days ago, what the mirror has not
+    brought to the files yet, and the request ids of 7 days, whatever the floors are.
+    """
+
+    def now(self) -> float:
+        """The store's clock: Unix time in seconds."""
+
+    def mark(self, every: float) -> None:
+        """Note the revision of this moment, unless one was noted less than `every` seconds ago."""
+
+    def revision_before(self, moment: float) -> int | None:
+        """The newest revision that was noted at that Unix time or before; None if there is none."""
+
+    def floors(self) -> Floors:
+        """What is kept now."""
+
+    def raise_floors(self, floors: Floors) -> None:
+        """Keep less from now on; a floor never sinks. Past versions and tombstones are kept as `exports` says, and
+        until the mirror has brought them to the files."""
+
+    def prune(self, limit: int) -> int:
+        """Delete at most about `limit` rows that nothing keeps. Returns how many were deleted; 0 at the end."""

@@ -1,0 +1,51 @@
+"""Which of the past is kept: old history, removed examples, past versions and tombstones are pruned in small steps."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from avocet_grpc.core.ports.pruning import Floors
+from avocet_grpc.core.ports.team import TeamTransaction
+
+DAY = 86_400.0
+RESUMABLE_SECONDS = 7 * DAY
+"""A resume token is good for so long after its export began, and a request_id for so long after its answer."""
+MOST_BETWEEN_MARKS = 3_600.0
+MARKS = 50
+"""What is kept for a month goes to within a fiftieth of it, or an hour if that is less."""
+
+
+@dataclass(frozen=True, slots=True)
+class Keep:
+    """For how many seconds the history and the revisions are kept; 0 keeps all."""
+
+    history: float = 365 * DAY
+    revisions: float = 30 * DAY
+
+    @property
+    def between_marks(self) -> float:
+        """How many seconds may lie between two moments whose revision is noted."""
+        return min([MOST_BETWEEN_MARKS, *(seconds / MARKS for seconds in (self.history, self.revisions) if seconds)])
+
+
+def raise_floors(tx: TeamTransaction, keep: Keep) -> Floors:
+    """Note the revision of this moment, and raise the floors to what is to be kept from now on."""
+    tx.pruning.mark(keep.between_marks)
+    now, floors = tx.pruning.now(), tx.pruning.floors()
+
+    def floor(standing: int, seconds: float, longer: float = 0) -> int:
+        noted = tx.pruning.revision_before(now - seconds - longer) if seconds else None
+        return max(standing, noted or 0)
+
+    raised = Floors(
+        history=floor(floors.history, keep.history),
+        exports=floor(floors.exports, keep.revisions),
+        resumes=floor(floors.resumes, keep.revisions, RESUMABLE_SECONDS),
+    )
+    tx.pruning.raise_floors(raised)
+    return raised
+
+
+def prune(tx: TeamTransaction, limit: int) -> int:
+    """Delete at most about `limit` rows that nothing keeps. Returns how many; 0 once there is nothing left."""
+    return tx.pruning.prune(limit)
