@@ -141,6 +141,10 @@ class _OrderEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Order.ValueType
     """By `quality_score`, lowest first."""
     ORDER_QUALITY_DESC: _Order.ValueType  # 5
     """By `quality_score`, highest first."""
+    ORDER_REVIEWED: _Order.ValueType  # 6
+    """By `reviewed_at`, as text, oldest first. `ListCandidates` only."""
+    ORDER_REVIEWED_DESC: _Order.ValueType  # 7
+    """By `reviewed_at`, as text, newest first. `ListCandidates` only."""
 
 class Order(_Order, metaclass=_OrderEnumTypeWrapper):
     """The order of the queue. Records without the key come last; ties are in order
@@ -159,6 +163,10 @@ ORDER_QUALITY: Order.ValueType  # 4
 """By `quality_score`, lowest first."""
 ORDER_QUALITY_DESC: Order.ValueType  # 5
 """By `quality_score`, highest first."""
+ORDER_REVIEWED: Order.ValueType  # 6
+"""By `reviewed_at`, as text, oldest first. `ListCandidates` only."""
+ORDER_REVIEWED_DESC: Order.ValueType  # 7
+"""By `reviewed_at`, as text, newest first. `ListCandidates` only."""
 Global___Order: _TypeAlias = Order  # noqa: Y015
 
 class _SplitName:
