@@ -326,6 +326,7 @@ class SqlTransaction:
             queued=0,
             exported=0,
             unexportable=None,
+            prompt_digest=None,
             revision=revision,
             made_by=int(source),
             digest=None,
