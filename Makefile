@@ -7,6 +7,8 @@ PYRIGHT_VERSION := 1.1.414
 BUF := $(VENV)/npm/node_modules/.bin/buf
 STUBS := clients/python/avocet_client/v1
 TYPESCRIPT := clients/typescript
+WEB := clients/web
+PAGE := clients/python/avocet_client/web/page
 
 .DEFAULT_GOAL := help
 .PHONY: help setup run test test-client test-typescript test-training test-abuse setup-faults test-faults lint generate demo bench
@@ -81,6 +83,21 @@ $(TYPESCRIPT)/node_modules/.stamp: $(TYPESCRIPT)/package-lock.json
 	npm ci --silent --no-audit --no-fund --prefix $(TYPESCRIPT)
 	touch $@
 
+# What builds the review page, and what drives a browser in its tests.
+$(WEB)/node_modules/.stamp: $(WEB)/package-lock.json $(TYPESCRIPT)/node_modules/.stamp
+	npm ci --silent --no-audit --no-fund --prefix $(WEB)
+	touch $@
+
+.PHONY: page setup-browser test-page
+page: $(WEB)/node_modules/.stamp ## build the review page into the Python client's package
+	npm run --silent --prefix $(WEB) build
+
+setup-browser: $(WEB)/node_modules/.stamp ## install what the review page's tests need (as root, on Debian)
+	command -v chromium >/dev/null || { apt-get update -qq; apt-get install -qq -y --no-install-recommends chromium; }
+
+test-page: setup setup-browser ## test the review page in Chromium at full size (long)
+	BROWSER=full $(BIN)/python -m pytest tests/web/test_page.py -rs --timeout 1200
+
 # Envoy is large, and a place of its own keeps it apart from what is installed with the packages.
 .PHONY: setup-envoy
 ENVOY_VERSION := 1.40.0
@@ -119,7 +136,7 @@ TRAINING_TESTS ?= tests/training
 test-training: $(TRAINING)/.stamp ## train with TRL from the stream, in an environment of its own (.venv-training)
 	HF_HUB_OFFLINE=1 $(TRAINING)/bin/python -m pytest --timeout 600 $(TRAINING_TESTS)
 
-lint: setup $(VENV)/npm/.stamp-$(BUF_VERSION) $(TYPESCRIPT)/node_modules/.stamp ## check style, types, layers, protos and the generated code
+lint: setup $(VENV)/npm/.stamp-$(BUF_VERSION) $(WEB)/node_modules/.stamp ## check style, types, layers, protos and the generated code
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -145,14 +162,15 @@ lint-breaking:
 .PHONY: lint-fresh
 lint-fresh:
 	@set -eu; \
-	made='$(STUBS) $(TYPESCRIPT)/src/gen'; \
+	made='$(STUBS) $(TYPESCRIPT)/src/gen $(PAGE)'; \
 	state() { \
 	  git status --porcelain -- $$made; \
-	  { cat $(STUBS)/*_pb2*.py* $(STUBS)/*.json; find $(TYPESCRIPT)/src/gen -type f | sort | xargs cat; } 2>/dev/null | cksum; \
+	  { cat $(STUBS)/*_pb2*.py* $(STUBS)/*.json; find $(TYPESCRIPT)/src/gen $(PAGE) -type f | sort | xargs cat; } 2>/dev/null | cksum; \
 	}; \
 	before=$$(state); rm -f $(STUBS)/*_pb2*.py* $(STUBS)/*.json; \
 	$(BIN)/python protos/generate.py; \
 	$(BIN)/python $(TYPESCRIPT)/generate.py; \
+	npm run --silent --prefix $(WEB) build >/dev/null; \
 	after=$$(state); \
 	if [ "$$before" != "$$after" ]; then \
 	  echo 'the generated code was not fresh; it is now: commit it'; git status --short -- $$made; exit 1; \

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import tempfile
 from pathlib import Path
 
 
@@ -21,6 +23,30 @@ def put_in_place(complete: Path, place: Path) -> None:
     sync_file(complete)
     os.replace(complete, place)
     sync_directory(place.parent)
+
+
+def replace_content(path: Path, data: bytes) -> None:
+    """Give the file this content in one durable rename; its mode and owner stay. Raises OSError, with nothing changed.
+
+    A file that did not exist gets mode 0600. The owner stays only if this process may set it.
+    """
+    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+            with contextlib.suppress(FileNotFoundError):
+                old = os.stat(path)
+                with contextlib.suppress(PermissionError):
+                    os.fchown(file.fileno(), old.st_uid, old.st_gid)
+                os.fchmod(file.fileno(), old.st_mode & 0o7777)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(name, path)
+    except BaseException:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(name)
+        raise
+    sync_directory(path.parent)
 
 
 def _sync(path: Path, flags: int) -> None:

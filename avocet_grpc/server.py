@@ -160,6 +160,8 @@ async def _serve(settings: Settings, access: Access, parts: Parts) -> int:
     health.set(True)
     await server.start()
     logs.say(f"listening on {address}")
+    if parts.metrics is not None:
+        parts.metrics.serving = True
     keepers = [
         asyncio.create_task(keep("tokens and certificates", lambda: _look_at_files(events, access))),
         asyncio.create_task(keep("writes", lambda: _look_at_writes(events, parts.store, health))),
@@ -168,6 +170,8 @@ async def _serve(settings: Settings, access: Access, parts: Parts) -> int:
     for keeper in keepers:
         keeper.cancel()
     health.end()
+    if parts.metrics is not None:
+        parts.metrics.serving = False
     if events.storage_failed.is_set():
         await server.stop(1)
         _end_at_once()

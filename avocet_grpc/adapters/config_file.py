@@ -6,7 +6,6 @@ import contextlib
 import errno
 import io
 import os
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap
 
 from avocet_grpc.core.errors import ConfigUnreadable, StorageFull
-from avocet_grpc.durable import sync_directory
+from avocet_grpc.durable import replace_content
 from avocet_grpc.foreign_files import Unreadable, parse_yaml, read_regular, read_text
 
 NAME = "label_tool.yaml"
@@ -49,7 +48,7 @@ class YamlConfigFile:
         mark = text[:1] if text.startswith(BYTE_ORDER_MARK) else ""
         data = (mark + _changed(text.removeprefix(mark), value)).encode()
         try:
-            _replace(path, data)
+            replace_content(path, data)
         except OSError as error:
             if error.errno in FULL:
                 raise StorageFull from error
@@ -127,23 +126,3 @@ def _load(editor: YAML, text: str) -> tuple[Any, Any]:
     if not isinstance(content, CommentedMap):
         raise ConfigUnreadable("the config file is no mapping")
     return content, plain
-
-
-def _replace(path: Path, data: bytes) -> None:
-    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(data)
-            with contextlib.suppress(FileNotFoundError):
-                old = os.stat(path)
-                with contextlib.suppress(PermissionError):
-                    os.fchown(file.fileno(), old.st_uid, old.st_gid)
-                os.fchmod(file.fileno(), old.st_mode & 0o7777)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(name, path)
-    except BaseException:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(name)
-        raise
-    sync_directory(path.parent)

@@ -2,37 +2,47 @@
 
 from __future__ import annotations
 
-import os
 import sys
-from datetime import datetime
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from avocet_grpc.edge.auth import token_file
 from avocet_grpc.edge.auth.policy import Role
-from avocet_grpc.edge.auth.tokens import entry_text, new_token, parse_tokens, read_tokens
-from avocet_grpc.foreign_files import Unreadable, read_text
+from avocet_grpc.edge.auth.token_file import NoSuchToken, id_of, stated_roles
+from avocet_grpc.edge.auth.tokens import Token, entry_text, new_token, read_tokens
+from avocet_grpc.exit_codes import ExitCode
+from avocet_grpc.foreign_files import Unreadable
 
-app = typer.Typer(no_args_is_help=True, help="Make the tokens that callers of the service bear.")
+app = typer.Typer(no_args_is_help=True, help="Manage the tokens that callers of the service bear.")
+
+Name = Annotated[str, typer.Argument(help="Whose token it is; decisions are recorded under this name.")]
+TokensFile = Annotated[
+    Path, typer.Option(envvar="AVOCET_TOKENS_FILE", metavar="FILE", show_default=False, help="The tokens file.")
+]
+Expires = Annotated[
+    datetime | None,
+    typer.Option(formats=["%Y-%m-%d"], metavar="YYYY-MM-DD", help="The day (UTC) from which on it is refused."),
+]
 
 
 @app.callback()
 def root() -> None:
-    """Make the tokens that callers of the service bear."""
+    """Manage the tokens that callers of the service bear."""
 
 
 @app.command()
 def new(
-    name: Annotated[str, typer.Argument(help="Whose token it is; decisions are recorded under this name.")],
+    name: Name,
     role: Annotated[
         list[Role],
         typer.Option(help="What it opens; may be repeated. A reviewer is a reader too, an admin everything."),
     ],
-    expires: Annotated[
-        datetime | None,
-        typer.Option(formats=["%Y-%m-%d"], metavar="YYYY-MM-DD", help="The day (UTC) from which on it is refused."),
-    ] = None,
+    expires: Expires = None,
     tokens_file: Annotated[
         Path | None,
         typer.Option(
@@ -42,33 +52,87 @@ def new(
 ) -> None:
     """Make a token and its entry for the tokens file.
 
-    The token goes to stdout, this once: the file holds its SHA-256 alone. A name may have several tokens. To rotate
-    one, add another, let the caller take it into use, then delete the old entry: a running server reads the file again.
+    The token goes to stdout, this once: the file holds its SHA-256 alone. A name may have several tokens. A running
+    server reads the file again.
 
         avocet-grpc token new alice --role reviewer --tokens-file tokens.yaml
     """
-    token = new_token()
-    try:
-        entry = entry_text(name, token, role, expires.date() if expires else None)
+    until = expires.date() if expires else None
+    with _explained():
         if tokens_file is not None:
-            _append(tokens_file, entry)
-    except (Unreadable, ValueError, OSError) as error:
-        print(f"avocet-grpc: {error}", file=sys.stderr)
-        raise typer.Exit(1) from None
+            print(token_file.add(tokens_file, name, role, until))
+            return
+        token = new_token()
+        entry = entry_text(name, token, role, until)
     print(token)
-    if tokens_file is None:
-        print(f"Put this into the tokens file:\n{entry}", file=sys.stderr, end="")
+    print(f"Put this into the tokens file:\n{entry}", file=sys.stderr, end="")
 
 
-def _append(path: Path, entry: str) -> None:
-    """Add the entry with one write, so that a server that reads the file meanwhile sees all of it or nothing."""
-    descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK, 0o600)
+@app.command("list")
+def list_tokens(tokens_file: TokensFile) -> None:
+    """List the tokens of the file: name, id, roles, and from when on each is refused.
+
+    The id is the beginning of the token's SHA-256; 'revoke' takes it.
+    """
+    with _explained():
+        tokens = read_tokens(tokens_file)
+    now = datetime.now(UTC)
+    for token in tokens:
+        end = "" if token.expires is None else f"  until {token.expires:%Y-%m-%d %H:%M} UTC"
+        gone = "  EXPIRED" if token.expires is not None and token.expires <= now else ""
+        print(f"{token.name}  {id_of(token)}  {_roles(token)}{end}{gone}")
+    if not tokens:
+        print("there are no tokens", file=sys.stderr)
+
+
+@app.command()
+def revoke(
+    name: Name,
+    tokens_file: TokensFile,
+    id: Annotated[str, typer.Option("--id", help="This one of the name's tokens alone: the beginning of its id.")] = "",
+) -> None:
+    """Remove the tokens of a name, or one of them, from the file.
+
+    A running server refuses them within a second, or at once after SIGHUP.
+    """
+    with _explained():
+        for token in token_file.revoke(tokens_file, name, id):
+            print(f"revoked {token.name}  {id_of(token)}  {_roles(token)}")
+
+
+@app.command()
+def rotate(
+    name: Name,
+    tokens_file: TokensFile,
+    grace_hours: Annotated[
+        float, typer.Option(min=0, max=24 * 365, help="How long the name's other tokens stay good.")
+    ] = 24,
+    expires: Expires = None,
+) -> None:
+    """Make a token with the roles of a name's newest one, and let its other tokens end.
+
+    The new token goes to stdout, this once. Hand it to its bearer within the grace time; the old tokens are refused
+    after that.
+
+        avocet-grpc token rotate kiwi --grace-hours 48 --tokens-file tokens.yaml
+    """
+    ends = (datetime.now(UTC) + timedelta(hours=grace_hours)).replace(microsecond=0)
+    with _explained():
+        token, ended = token_file.rotate(tokens_file, name, ends, expires.date() if expires else None)
+    print(token)
+    for old in ended:
+        print(f"{old.name}  {id_of(old)} is refused from {ends:%Y-%m-%d %H:%M:%S} UTC on", file=sys.stderr)
+
+
+@contextmanager
+def _explained() -> Iterator[None]:
+    """End the command with one line if the file cannot be used."""
     try:
-        read_tokens(path)
-        before = read_text(path)
-        text = entry if not before or before.endswith("\n") else "\n" + entry
-        parse_tokens(before + text, path)
-        os.write(descriptor, text.encode())
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        yield
+    except (NoSuchToken, Unreadable, ValueError, OSError) as error:
+        print(f"avocet-grpc: {error}", file=sys.stderr)
+        raise typer.Exit(ExitCode.FAILED) from None
+
+
+def _roles(token: Token) -> str:
+    return ",".join(stated_roles(token))

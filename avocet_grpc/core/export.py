@@ -10,7 +10,7 @@ from avocet_grpc.core.errors import InvalidField, RevisionExpired
 from avocet_grpc.core.forms import unexportable_reason
 from avocet_grpc.core.model import CandidateFilter, ExportSelection, Record, Split, SplitBy, Status
 from avocet_grpc.core.ports.ledger import Reader
-from avocet_grpc.core.tokens import binding_of, decode_token, encode_token, filter_binding
+from avocet_grpc.core.tokens import binding_of, decode_token, encode_token, filter_binding, is_count
 
 HASH_BITS = 63
 
@@ -71,7 +71,7 @@ def open_export(
     binding = _binding(chosen)
     revision, after_key = at_revision or now, 0
     if resume_token:
-        revision, after_key = decode_token("export", binding, resume_token, "resume_token")
+        revision, after_key = decode_token("export", binding, resume_token, "resume_token", (is_count, is_count))
         if at_revision and at_revision != revision:
             raise InvalidField("resume_token", "belongs to another at_revision; leave one of the two out")
     if not reader.first_revision() <= revision <= now:

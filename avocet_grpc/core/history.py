@@ -9,9 +9,12 @@ from dataclasses import dataclass
 from avocet_grpc.core.errors import InvalidField, RevisionExpired
 from avocet_grpc.core.ports.ledger import HistoryCursor, HistoryEntry
 from avocet_grpc.core.ports.team import TeamReader
-from avocet_grpc.core.tokens import binding_of, decode_token, encode_token
+from avocet_grpc.core.tokens import binding_of, decode_token, encode_token, is_count
 
 END = 2**63 - 1
+
+CURSOR = (is_count, is_count)
+"""The state of a token that has a cursor."""
 SCANNED = 10_000
 """Entries that one page looks at before it ends short."""
 FIRST_CHUNK = 16
@@ -90,7 +93,7 @@ def _beginning(reader: TeamReader, query: HistoryQuery) -> HistoryCursor | None:
     if query.since_revision and query.since_revision < floor:
         raise RevisionExpired("changes after since_revision are no longer kept")
     if query.page_token:
-        at = HistoryCursor(*decode_token("history", _binding(query), query.page_token, "page_token"))
+        at = HistoryCursor(*decode_token("history", _binding(query), query.page_token, "page_token", CURSOR))
         if query.oldest_first and at.revision < floor:
             raise RevisionExpired("changes after this page are no longer kept")
         return at

@@ -10,7 +10,7 @@ from avocet_grpc.core.forms import searched_texts
 from avocet_grpc.core.model import Candidate, CandidateFilter, Order, Position
 from avocet_grpc.core.ports.team import TeamReader
 from avocet_grpc.core.record import record_of
-from avocet_grpc.core.tokens import binding_of, decode_token, encode_token
+from avocet_grpc.core.tokens import binding_of, decode_token, encode_token, is_count, place_value
 
 SCANNED = 10_000
 """Candidates that one page looks at before it ends short."""
@@ -43,7 +43,8 @@ def scan(reader: TeamReader, query: ListQuery) -> Iterator[tuple[Position, Candi
     """
     after = None
     if query.page_token:
-        after = Position(*decode_token("list", _binding(query), query.page_token, "page_token"))
+        shape = (place_value(query.order), is_count)
+        after = Position(*decode_token("list", _binding(query), query.page_token, "page_token", shape))
     left = SCANNED
     needle = folded(query.text)
     while True:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 import json
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -263,13 +264,50 @@ class Ingested:
     created: bool
 
 
+class OnConflict(enum.StrEnum):
+    """What an import does with a record whose id is known with other content."""
+
+    SKIP = "skip"
+    QUALIFY = "qualify"
+
+
+@dataclass(frozen=True, slots=True)
+class ImportProblem:
+    """A line of a run that was not taken: its number from 1, what is wrong in plain words, its id if it has one."""
+
+    line: int
+    reason: str
+    id: str = ""
+
+
+MOST_PROBLEMS = 20
+
+
 @dataclass(frozen=True, slots=True)
 class Imported:
-    """What one import brought."""
+    """What an import brought, or a step of one: each line counts once. `problems` has the first MOST_PROBLEMS.
 
-    imported: int
-    skipped: int
-    malformed: int
+    `by_status` counts the status words of what was taken.
+    """
+
+    imported: int = 0
+    skipped: int = 0
+    conflicts: int = 0
+    qualified: int = 0
+    malformed: int = 0
+    by_status: Mapping[str, int] = field(default_factory=dict)
+    problems: tuple[ImportProblem, ...] = ()
+
+    def __add__(self, more: Imported) -> Imported:
+        return Imported(
+            self.imported + more.imported,
+            self.skipped + more.skipped,
+            self.conflicts + more.conflicts,
+            self.qualified + more.qualified,
+            self.malformed + more.malformed,
+            dict(Counter(self.by_status) + Counter(more.by_status)),
+            (self.problems + more.problems)[:MOST_PROBLEMS],
+        )
 
 
 @dataclass(frozen=True, slots=True)

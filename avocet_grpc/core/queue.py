@@ -7,7 +7,15 @@ from functools import lru_cache
 
 from avocet_grpc.core.model import CandidateFilter, Order, Position, QueueItem
 from avocet_grpc.core.ports.ledger import Reader
-from avocet_grpc.core.tokens import binding_of, decode_token, encode_token, filter_binding
+from avocet_grpc.core.tokens import (
+    binding_of,
+    decode_token,
+    encode_token,
+    filter_binding,
+    is_count,
+    is_page,
+    place_value,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +35,8 @@ def queue_page(
     """A page of candidates in review, by token or by number. Raises InvalidField for a bad token."""
     after, offset = None, (page - 1) * per_page
     if page_token:
-        value, key, page = decode_token("queue", _binding(filter, order), page_token, "page_token")
+        shape = (place_value(order), is_count, is_page)
+        value, key, page = decode_token("queue", _binding(filter, order), page_token, "page_token", shape)
         after, offset = Position(value, key), 0
     items = reader.queue(filter, order, after, offset, per_page + 1)
     return QueuePage(items[:per_page], reader.queue_total(filter), page, per_page, len(items) > per_page)

@@ -76,6 +76,24 @@ def parse(raw: bytes) -> ParsedLine:
     return ParsedLine(raw, digest, columns_of(record), record)
 
 
+def malformed_reason(raw: bytes) -> str:
+    """Say in plain words what is wrong with a malformed line; one that was too long to be held comes empty."""
+    if not raw or len(raw) > MAX_LINE_BYTES:
+        return f"the line is longer than {MAX_LINE_BYTES >> 20} MB"
+    try:
+        raw.decode("utf-8")
+    except ValueError:
+        return "the line is not UTF-8 text"
+    if is_deeper(raw, MAX_NESTING):
+        return f"the line nests deeper than {MAX_NESTING}"
+    record = _load(raw)
+    if record is None:
+        return "the line is not a JSON object"
+    if "id" not in record:
+        return "the record has no id"
+    return f"the id is not a string of 1 to {MAX_ID_CHARACTERS} characters of valid Unicode"
+
+
 def render(record: Record) -> ParsedLine:
     """A record of ours as the line that we write: ASCII-only JSON, keys in the record's own order."""
     raw = json.dumps(record).encode("ascii")

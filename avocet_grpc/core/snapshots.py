@@ -11,7 +11,7 @@ from avocet_grpc.core.errors import InvalidField, RevisionExpired, SnapshotExist
 from avocet_grpc.core.model import ExportSelection
 from avocet_grpc.core.ports.snapshots import Snapshot
 from avocet_grpc.core.ports.team import TeamReader, TeamTransaction
-from avocet_grpc.core.tokens import decode_token, encode_token
+from avocet_grpc.core.tokens import decode_token, encode_token, is_count
 
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,99}", re.ASCII)
 
@@ -66,7 +66,7 @@ def delete_snapshot(tx: TeamTransaction, name: str) -> None:
 
 def snapshots_page(reader: TeamReader, page_size: int, page_token: str) -> tuple[list[Snapshot], str]:
     """One page of snapshots, newest first, and the token of the next (empty at the end)."""
-    before = decode_token("snapshots", "", page_token, "page_token") if page_token else None
+    before = decode_token("snapshots", "", page_token, "page_token", is_count) if page_token else None
     found = reader.snapshots.page(before, page_size + 1)
     page = found[:page_size]
     return page, encode_token("snapshots", "", page[-1].number) if len(found) > page_size else ""

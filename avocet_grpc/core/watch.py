@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, field
 from functools import lru_cache
 
 from avocet_grpc.core.errors import InvalidField, RevisionExpired
-from avocet_grpc.core.history import END
+from avocet_grpc.core.history import CURSOR, END
 from avocet_grpc.core.model import CandidateFilter
 from avocet_grpc.core.ports.ledger import HistoryCursor, HistoryEntry
 from avocet_grpc.core.ports.team import TeamReader
@@ -47,7 +47,7 @@ def begin_watch(reader: TeamReader, query: WatchQuery) -> HistoryCursor:
     """
     newest = reader.revision()
     if query.resume_token:
-        at = HistoryCursor(*decode_token("watch", _binding(query), query.resume_token, "resume_token"))
+        at = HistoryCursor(*decode_token("watch", _binding(query), query.resume_token, "resume_token", CURSOR))
     else:
         at = complete(query.since_revision or newest)
     if at.revision > newest:

@@ -18,6 +18,7 @@ from google.protobuf.message import DecodeError
 
 from avocet_grpc.core.errors import CorrectionsError, InvalidField, Overloaded
 from avocet_grpc.edge import wire
+from avocet_grpc.edge.call_context import recheck
 from avocet_grpc.edge.received_bytes import peer_key, received_bytes
 from avocet_grpc.telemetry.guard import keep
 
@@ -161,6 +162,7 @@ class Incoming:
             del raw
             if problem is not None:
                 raise problem
+            recheck()
             yield message
 
     async def _opened(self, raw: bytes) -> tuple[Any, CorrectionsError | None]:

@@ -17,6 +17,7 @@ from avocet_grpc.core.ports.runs import Runs
 T = TypeVar("T")
 
 THREADS = 8
+LONG_THREADS = 2
 WAITING = 2_000
 
 
@@ -29,6 +30,7 @@ class Backend:
         self.config = config
         self._store = store
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="read")
+        self._long = ThreadPoolExecutor(LONG_THREADS, thread_name_prefix="files")
         self._waiting = 0
         self._answers: deque[tuple[asyncio.Future[Any], Future[Any]]] = deque()
         self._woken = False
@@ -58,6 +60,10 @@ class Backend:
         finally:
             self._waiting -= 1
 
+    async def run_long(self, work: Callable[[], T]) -> T:
+        """Run work that reads large files apart from what is quick. Raises what it raises."""
+        return await asyncio.get_running_loop().run_in_executor(self._long, work)
+
     def _delivered(self, answer: Future[T]) -> asyncio.Future[T]:
         """The writer's answer for the event loop, which is woken once for all that one commit answers."""
         loop = asyncio.get_running_loop()
@@ -86,3 +92,4 @@ class Backend:
     def close(self) -> None:
         """Let the threads end."""
         self._threads.shutdown(wait=False, cancel_futures=True)
+        self._long.shutdown(wait=False, cancel_futures=True)

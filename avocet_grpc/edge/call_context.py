@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import re
+from collections.abc import Callable
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
@@ -15,12 +16,16 @@ CORRELATION_ID = re.compile(r"[A-Za-z0-9._:/+=@-]{1,128}")
 
 @dataclass(slots=True)
 class CallInfo:
-    """`principal` is the name of the token that the call came with, empty where it came without one."""
+    """`principal` is the name of the token that the call came with, empty if it came without one.
+
+    `recheck` raises TokenRefused if the token is no longer good; a stream asks it at each message.
+    """
 
     method: str
     metadata: Any
     correlation_id: str
     principal: str = ""
+    recheck: Callable[[], None] = lambda: None
 
 
 current: ContextVar[CallInfo] = ContextVar("avocet_call")
@@ -46,3 +51,9 @@ def principal() -> str:
     """The name of the caller's token; empty where no token was asked for."""
     info = current.get(None)
     return info.principal if info else ""
+
+
+def recheck() -> None:
+    """Hold the call's token against the credentials of this moment. Raises TokenRefused."""
+    if (info := current.get(None)) is not None:
+        info.recheck()

@@ -7,13 +7,13 @@ from collections.abc import Callable, Sequence
 import grpc
 from grpc_channelz.v1 import channelz, channelz_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection
 
 from avocet_grpc.edge.async_ledger import Backend
 from avocet_grpc.edge.health import Health
 from avocet_grpc.edge.interceptors import interceptor
 from avocet_grpc.edge.interceptors.auth import Credentials
 from avocet_grpc.edge.interceptors.log import Meter
+from avocet_grpc.edge.reflection import add_reflection
 from avocet_grpc.edge.server_options import server_options
 from avocet_grpc.edge.servicer import SERVICE, CorrectionsServicer, method_handlers
 from avocet_grpc.edge.shutdown_gate import Gate
@@ -41,9 +41,9 @@ def build_server(
     )
     server.add_generic_rpc_handlers((method_handlers(CorrectionsServicer(backend)),))
     health_pb2_grpc.add_HealthServicer_to_server(health, server)
-    reflected: Sequence[str] = (SERVICE, HEALTH, reflection.SERVICE_NAME)
+    reflected: Sequence[str] = (SERVICE, HEALTH)
     if with_channelz:
         channelz.add_channelz_servicer(server)
         reflected = (*reflected, CHANNELZ)
-    reflection.enable_server_reflection(reflected, server)
+    add_reflection(reflected, server)
     return server

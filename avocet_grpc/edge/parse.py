@@ -17,6 +17,7 @@ from avocet_grpc.core.model import (
     Correction,
     Decision,
     FailureCategory,
+    OnConflict,
     Order,
     Split,
     UndoRequest,
@@ -34,7 +35,7 @@ from avocet_grpc.edge.checks import (
     short_list,
     strings,
 )
-from avocet_grpc.edge.enums import ACTIONS, CATEGORIES, ORDERS, SPLIT_BYS
+from avocet_grpc.edge.enums import ACTIONS, CATEGORIES, ON_CONFLICTS, ORDERS, SPLIT_BYS
 from avocet_grpc.edge.parse_message import corrected_message
 
 QUEUE_PAGE = 20
@@ -214,6 +215,11 @@ def run_id(run_id: str) -> str:
     if not run_id or run_id == "." or ".." in run_id or any(c in run_id for c in "/\\\0"):
         raise InvalidField("run_id", "must be the name of a run, without path separators, '..' or NUL")
     return run_id
+
+
+def on_conflict(number: int) -> OnConflict:
+    """What an import does at a conflict; unspecified means to skip."""
+    return known("on_conflict", {0: OnConflict.SKIP, **ON_CONFLICTS}, number, "must be a value of OnConflict")
 
 
 def bench_results_dir(request: pb.SetConfigRequest) -> str:

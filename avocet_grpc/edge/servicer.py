@@ -12,7 +12,6 @@ from avocet_client.v1 import corrections_pb2 as pb
 from avocet_client.v1 import corrections_pb2_grpc
 from avocet_grpc.core import review
 from avocet_grpc.core.errors import CandidateNotFound, InvalidField
-from avocet_grpc.core.imports import import_run
 from avocet_grpc.core.ingest import ingest
 from avocet_grpc.core.ports.ledger import Reader
 from avocet_grpc.edge import convert, parse
@@ -20,6 +19,7 @@ from avocet_grpc.edge.async_ledger import Backend
 from avocet_grpc.edge.call_context import principal
 from avocet_grpc.edge.checks import page_size
 from avocet_grpc.edge.exporting import stream_export
+from avocet_grpc.edge.importing import import_in_steps
 from avocet_grpc.edge.ingesting import stream_ingest
 from avocet_grpc.edge.queue_response import described_runs, queue_response
 from avocet_grpc.edge.same_prompt import fill_same_prompt
@@ -37,18 +37,16 @@ class CorrectionsServicer(corrections_pb2_grpc.CorrectionsServiceServicer):
 
     async def ListRuns(self, request: pb.ListRunsRequest, context: Context) -> pb.ListRunsResponse:
         size = page_size("page_size", request.page_size, parse.RUNS_PAGE)
-        runs, token = await self._backend.run(lambda: described_runs(self._backend.runs, size, request.page_token))
+        runs, token = await self._backend.run_long(lambda: described_runs(self._backend.runs, size, request.page_token))
         known = await self._backend.read(lambda reader: reader.known_run_ids([run.run_id for run in runs]))
         return pb.ListRunsResponse(
             runs=[convert.run_message(run, run.run_id in known) for run in runs], next_page_token=token
         )
 
     async def Import(self, request: pb.ImportRequest, context: Context) -> pb.ImportResponse:
-        run_id = parse.run_id(request.run_id)
-        lines = await self._backend.run(lambda: self._backend.runs.lines(run_id))
-        return convert.imported_message(
-            await self._backend.write(partial(import_run, run_id=run_id, lines=lines, actor=principal()))
-        )
+        run_id, on_conflict = parse.run_id(request.run_id), parse.on_conflict(request.on_conflict)
+        lines = await self._backend.run_long(lambda: self._backend.runs.lines(run_id))
+        return convert.imported_message(await import_in_steps(self._backend, run_id, lines, on_conflict))
 
     async def Queue(self, request: pb.QueueRequest, context: Context) -> pb.QueueResponse:
         return await self._backend.read(partial(queue_response, query=parse.queue_query(request)))

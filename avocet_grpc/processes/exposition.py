@@ -4,25 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from prometheus_client import CollectorRegistry, start_http_server
+from prometheus_client import CollectorRegistry
 from prometheus_client.core import Metric
 from prometheus_client.registry import Collector
 
 from avocet_grpc.processes.messages import Family
+from avocet_grpc.telemetry import listener
 
 
-def serve(host: str, port: int, families: Callable[[], list[Family]]) -> tuple[int, Callable[[], None]]:
-    """Listen for Prometheus, and answer with `families`. Gives the port, and what ends it. Raises OSError."""
+def serve(
+    host: str, port: int, families: Callable[[], list[Family]], serving: Callable[[], bool]
+) -> tuple[int, Callable[[], None]]:
+    """Answer Prometheus with `families`, and probes with `serving()`. Return the port, and what ends it.
+
+    Raises OSError.
+    """
     registry = CollectorRegistry()
     registry.register(_Told(families))
-    server, thread = start_http_server(port, host, registry)
-
-    def end() -> None:
-        server.shutdown()
-        server.server_close()
-        thread.join()
-
-    return server.server_port, end
+    return listener.serve(host, port, registry, serving)
 
 
 def families_of(registry: CollectorRegistry) -> list[Family]:

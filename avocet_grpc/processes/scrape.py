@@ -14,7 +14,9 @@ from avocet_grpc.telemetry import logs
 PATIENCE_S = 2.0
 """For so long a scrape waits for processes that do not answer; then it goes without them."""
 
-LEAST = frozenset({"process_start_time_seconds", "process_max_fds", "avocet_writes_serving", "python_info"})
+LEAST = frozenset(
+    {"process_start_time_seconds", "process_max_fds", "avocet_writes_serving", "python_info", "avocet_build_info"}
+)
 """Of these the smallest counts; all others are added up."""
 
 
@@ -42,11 +44,14 @@ class Scrape:
         if address.socket is not None:
             raise CannotMeasure("--metrics-listen must be HOST:PORT, for example 127.0.0.1:9464")
         try:
-            port, end = serve(address.host, address.port, self.families)
+            port, end = serve(address.host, address.port, self.families, self._serving)
         except OSError as error:
             raise CannotMeasure(f"cannot listen on {listen} for metrics: {error.strerror}") from error
         stack.callback(end)
         logs.say(f"metrics on http://{address.text.rpartition(':')[0]}:{port}/metrics")
+
+    def _serving(self) -> bool:
+        return any(child.role is Role.WORKER and child.phase is Phase.RUNNING for child in self._children)
 
     def ask(self) -> None:
         """From the supervisor: ask the processes if somebody wants to know."""

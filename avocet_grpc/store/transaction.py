@@ -164,6 +164,7 @@ class SqlTransaction(SqlReader):
         self._own.add_history(entry)
 
     def remembered(self, principal: str, request_id: str) -> Remembered | None:
+        request_id = _own_space(principal, request_id)
         for buffer in (self._own, self._earlier):
             if request_id in buffer.requests:
                 return buffer.requests[request_id][0]
@@ -172,7 +173,7 @@ class SqlTransaction(SqlReader):
         return Remembered(*row) if row else None
 
     def remember(self, principal: str, request_id: str, remembered: Remembered) -> None:
-        self._own.add_request(request_id, remembered, int(time.time()))
+        self._own.add_request(_own_space(principal, request_id), remembered, int(time.time()))
 
     def _insert(
         self, file: File, line: ParsedLine, kind: LineKind, sync: Sync, offset: int | None, length: int | None
@@ -282,3 +283,8 @@ def stored_columns(line: ParsedLine) -> tuple[Any, ...]:
 
 def is_queued(file: File, kind: LineKind, status: str | None) -> int:
     return int(file == File.CANDIDATES and kind == LineKind.RECORD and status == Status.NEEDS_REVIEW)
+
+
+def _own_space(principal: str, request_id: str) -> str:
+    """The request_id in its principal's name space; ids without a principal are kept as they are."""
+    return f"\0{principal}\0{request_id}" if principal or request_id.startswith("\0") else request_id

@@ -2,28 +2,31 @@
 
 from __future__ import annotations
 
+import platform
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 
+import grpc
 from prometheus_client import (
     CollectorRegistry,
     Counter,
+    Gauge,
     GCCollector,
     Histogram,
     PlatformCollector,
     ProcessCollector,
-    start_http_server,
 )
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from avocet_grpc import __version__
 from avocet_grpc.core.errors import CorrectionsError
 from avocet_grpc.core.model import CandidateFilter, Stats, Status
 from avocet_grpc.core.observer import Observer
 from avocet_grpc.core.ports.files import Store
 from avocet_grpc.layout import SHARED_FILES
-from avocet_grpc.telemetry import guard
+from avocet_grpc.telemetry import guard, listener
 from avocet_grpc.telemetry.logs import dropped
 
 EXPORT = "/avocet.corrections.v1.CorrectionsService/StreamExport"
@@ -57,6 +60,10 @@ class Metrics(Observer):
         )
         self._behind_since: float | None = None
         self.writes_serve = True
+        self.serving = False
+        """Whether calls are taken."""
+        build = Gauge("avocet_build_info", "1; what is running", ["version", "python", "grpc"], registry=self.registry)
+        build.labels(__version__, platform.python_version(), grpc.__version__).set(1)
 
     def call_began(self, method: str) -> None:
         """A call is under way."""
@@ -94,15 +101,8 @@ class Metrics(Observer):
         return 0.0 if since is None else time.monotonic() - since
 
     def serve(self, host: str, port: int) -> tuple[int, Callable[[], None]]:
-        """Listen for Prometheus. Gives the port, and what ends it. Raises OSError."""
-        server, thread = start_http_server(port, host, self.registry)
-
-        def end() -> None:
-            server.shutdown()
-            server.server_close()
-            thread.join()
-
-        return server.server_port, end
+        """Listen for Prometheus and probes. Return the port, and what ends it. Raises OSError."""
+        return listener.serve(host, port, self.registry, lambda: self.serving)
 
 
 class LedgerCollector(Collector):

@@ -107,7 +107,8 @@ def test_runs_are_listed_and_imported(shell: Shell, served: Server) -> None:
     assert RUN in shell.run("runs").stdout
     (run,) = shell.json("runs")
     assert (run["run_id"], run["candidate_count"], run["already_imported"]) == (RUN, 3, False)
-    assert shell.json("import", RUN) == {"imported": 3, "skipped": 0, "malformed": 0}
+    done = shell.json("import", RUN)
+    assert (done["imported"], done["skipped"], done["malformed"], done["by_status"]) == (3, 0, 0, {"needs_review": 3})
     assert "3 known already" in shell.run("import", RUN).stdout
 
 
@@ -204,12 +205,25 @@ def test_an_export_is_written_in_each_format(shell: Shell) -> None:
         rows = [json.loads(line) for line in shell.run("export", "--format", format).stdout.splitlines()]
         assert len(rows) >= APPROVED and all(key in row for row in rows)
     out = shell.home / "out.jsonl"
-    assert shell.json("export", "-o", str(out))["examples"] == whole
+    done = shell.json("export", "-o", str(out))
+    assert (done["examples"], done["rows"]) == (whole, whole)
     assert len(out.read_text().splitlines()) == whole
     parts = [shell.run("export", "--shard", f"{n}/3").stdout.splitlines() for n in range(3)]
     assert sorted(line for part in parts for line in part) == sorted(out.read_text().splitlines())
     sides = [shell.run("export", "--split", side).stdout.splitlines() for side in ("train", "validation")]
     assert sum(map(len, sides)) == whole
+
+
+def test_an_export_tells_its_rows_and_its_examples_apart(shell: Shell) -> None:
+    to_stdout = shell.run("export", "--format", "kto", "--out", "-")
+    rows = len(to_stdout.stdout.splitlines())
+    examples = shell.json("stats")["export_ready"]
+    assert rows > examples
+    assert to_stdout.stderr.startswith(f"{rows:,} rows of {examples:,} examples of revision ")
+    assert not (shell.home / "-").exists()
+    out = shell.home / "kto.jsonl"
+    assert f"{rows:,} rows of {examples:,} examples" in shell.run("export", "--format", "kto", "-o", str(out)).stdout
+    assert len(out.read_text().splitlines()) == rows
 
 
 @pytest.mark.parametrize("flags", ["--out out.jsonl", "> out.jsonl"])

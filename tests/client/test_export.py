@@ -174,7 +174,7 @@ def test_a_download_that_was_broken_off_is_continued(
     client: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole, broken = tmp_path / "whole.jsonl", tmp_path / "broken.jsonl"
-    client.export().write_jsonl(whole)
+    client.export().write_jsonl(whole, render=to_kto)
     monkeypatch.setattr("avocet_client.jsonl.CHECKPOINT_SECONDS", 0)
 
     def interrupt(done: int, total: int) -> None:
@@ -182,15 +182,17 @@ def test_a_download_that_was_broken_off_is_continued(
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        client.export(batch_size=5).write_jsonl(broken, on_progress=interrupt)
+        client.export(batch_size=5).write_jsonl(broken, render=to_kto, on_progress=interrupt)
     assert not broken.exists()
     part = tmp_path / "broken.jsonl.part"
     # What a crash leaves behind the last checkpoint, longer than what is still to come.
     part.write_bytes(part.read_bytes() + b'{"half a li' + b"x" * 1_000_000)
     started: list[int] = []
-    assert client.export().write_jsonl(broken, on_progress=lambda done, _: started.append(done)) == COUNT
+    resumed = client.export()
+    assert resumed.write_jsonl(broken, render=to_kto, on_progress=lambda done, _: started.append(done)) == COUNT
     assert started[0] > 17
     assert broken.read_bytes() == whole.read_bytes()
+    assert resumed.rows_written == len(whole.read_bytes().splitlines()) == 2 * COUNT
     assert sorted(each.name for each in tmp_path.glob("*.jsonl*")) == ["broken.jsonl", "whole.jsonl"]
 
 
@@ -201,7 +203,7 @@ def test_a_part_of_another_export_or_revision_long_gone_is_not_continued(client:
     state = export.state_dict()
     for stale in (state, client.export().state_dict() | {"revision": 5, "resume_token": "", "skip": 1, "consumed": 1}):
         (tmp_path / "out.jsonl.part").write_bytes(b'{"id": "of another"}\n')
-        kept = {"render": "avocet_client.render.to_dict", "bytes": 21, "export": stale}
+        kept = {"render": "avocet_client.render.to_dict", "bytes": 21, "rows": 0, "export": stale}
         (tmp_path / "out.jsonl.part.state").write_text(json.dumps(kept))
         client.export().write_jsonl(path)
         assert [json.loads(line)["id"] for line in path.read_text().splitlines()] == IDS

@@ -32,6 +32,7 @@ SERVICE_CONFIG = Path(__file__).parents[2] / "protos/avocet/corrections/v1/servi
 
 def test_the_policy_table_has_exactly_the_methods_that_are_served() -> None:
     served = {f"/{service.full_name}/{method.name}" for service in SERVICES for method in service.methods}
+    served |= {name.replace("v1alpha", "v1") for name in served if "v1alpha" in name}
     assert set(POLICIES) == served
 
 
@@ -82,3 +83,12 @@ def test_the_service_config_names_each_method_once_and_retries_reads_alone() -> 
     assert sorted(named) == sorted((SERVICES[0].full_name, method.name) for method in SERVICES[0].methods)
     retried = {name["method"] for entry in entries if "retryPolicy" in entry for name in entry["name"]}
     assert retried == {"ListRuns", "Queue", "GetCandidate", "Stats", "GetConfig", "GetVersion"}
+
+
+def test_the_proto_says_which_role_opens_each_method() -> None:
+    proto = (SERVICE_CONFIG.parent / "corrections.proto").read_text().replace("\n//  ", "")
+    for method, role in POLICIES.items():
+        service, _, name = method[1:].partition("/")
+        if service == "avocet.corrections.v1.CorrectionsService":
+            (row,) = [line for line in proto.splitlines() if line.startswith(f"// - `{role}`:")]
+            assert f"`{name}`" in row

@@ -18,6 +18,7 @@ from tests.operate.test_docs import free_port
 from tests.support import BIN, ROOT, eventually
 
 CONFIG = ROOT / "deploy" / "envoy.yaml"
+PAGE = ROOT / "clients/python/avocet_client/web/page"
 NAME = "corrections.example"
 
 
@@ -31,7 +32,8 @@ def program() -> str:
 
 def adapted(port: str, certificates: Path, servers: list[str]) -> Any:
     """The configuration, with the port, the directory of the PEM files and the servers' addresses of a test."""
-    text = CONFIG.read_text().replace(NAME, f"localhost:{port}").replace("/etc/envoy/tls", str(certificates))
+    text = CONFIG.read_text().replace(NAME, f"localhost:{port}")
+    text = text.replace("/etc/envoy/tls", str(certificates)).replace("/etc/envoy/page", str(PAGE))
     config = yaml.safe_load(text)
     del config["admin"]
     resources = config["static_resources"]

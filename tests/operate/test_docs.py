@@ -6,6 +6,7 @@ import contextlib
 import os
 import random
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -74,13 +75,41 @@ def session(page: str, directory: Path, environment: dict[str, str] | None = Non
 
 @pytest.mark.timeout(300)
 def test_the_grpcurl_session_runs_as_it_stands(tmp_path: Path) -> None:
-    said = session("grpcurl.md", tmp_path)
+    (tmp_path / "examples").symlink_to(ROOT / "examples")
+    (tmp_path / "tmp").mkdir()
+    before = subprocess.run(["git", "status", "--porcelain"], cwd=ROOT, capture_output=True, text=True).stdout
+    said = session("grpcurl.md", tmp_path, {"TMPDIR": str(tmp_path / "tmp")})
+    after = subprocess.run(["git", "status", "--porcelain"], cwd=ROOT, capture_output=True, text=True).stdout
+    assert after == before
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["examples", "output.txt", "tmp"]
+    assert list((tmp_path / "tmp").iterdir()) == []
     for reason in ("CANDIDATE_NOT_FOUND", "NOT_IN_REVIEW", "INVALID_FIELD", "TOKEN_MISSING", "TOKEN_REFUSED"):
         assert reason in said
     assert "ended with 69" in said and "ended with 73" in said
     assert said.count('"status": "SERVING"') >= 5
     assert '"looking-for-this"' in said
     assert "grpc.channelz.v1.Channelz" in said and "idsSha256" in said.replace("ids_sha256", "idsSha256")
+
+
+@pytest.mark.parametrize("page", sorted(path.name for path in DOCS.glob("*.md")))
+def test_no_command_of_a_page_waits_without_an_end(page: str) -> None:
+    for language, text in blocks(page):
+        if language == "sh":
+            assert not re.search(r"\b(until|while)\b", text), text
+
+
+@pytest.mark.parametrize("page", ["operations.md", "grpcurl.md"])
+def test_waiting_for_the_server_ends_with_an_error_if_the_tool_is_missing(page: str, tmp_path: Path) -> None:
+    script = "\n".join(text for language, text in blocks(page) if language == "sh")
+    (function,) = re.findall(r"^ready\(\) \{.*\}$", script, re.MULTILINE)
+    for name in ("seq", "sleep"):
+        (tmp_path / name).write_text("#!/bin/sh\n" + ("echo 1 2 3\n" if name == "seq" else ""))
+        (tmp_path / name).chmod(0o755)
+    bash = shutil.which("bash") or "bash"
+    command = [bash, "-euo", "pipefail", "-c", f"{function}\nready\necho went on"]
+    done = subprocess.run(command, env={"PATH": str(tmp_path), "A": ""}, capture_output=True, text=True, timeout=30)
+    assert done.returncode == 1 and "went on" not in done.stdout
+    assert "the server does not answer" in done.stderr
 
 
 def test_the_grpcurl_page_shows_every_method() -> None:
@@ -97,12 +126,17 @@ def test_the_operators_session_runs_as_it_stands(tmp_path: Path) -> None:
     for name in ("clients", "avocet_grpc", "pyproject.toml", "README.md"):
         (tmp_path / name).symlink_to(ROOT / name)
     said = session("operations.md", tmp_path, dependencies, **{"/opt/avocet": str(target)})
-    assert said.count('"status": "SERVING"') >= 3
+    assert said.count("SERVING") >= 3
+    assert (
+        said.count("stored as") == 2
+        and "revoked mallory" in said
+        and re.search(r"kiwi  [0-9a-f]{12}  ingest  until", said)
+    )
     assert said.count("the ledger is sound") == 2
-    assert "avocet_calls_total" in said and '"created": true' in said
+    assert "avocet_calls_total" in said and "avocet_build_info" in said
     assert (target / "bin/avocet-grpc").exists()
     tokens = yaml.safe_load((tmp_path / "tokens.yaml").read_text())
-    assert [token["name"] for token in tokens] == ["alice", "kiwi"]
+    assert [token["name"] for token in tokens] == ["alice", "kiwi", "kiwi"]
     assert b"kiwi" in (tmp_path / "data/sft_approved.jsonl").read_bytes()
 
 

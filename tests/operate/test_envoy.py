@@ -20,10 +20,11 @@ from google.rpc import status_pb2
 from avocet_client import Correction, CorrectionsClient, Tls, TokenMissing, TokenRefused
 from avocet_client.v1 import corrections_pb2 as pb
 from tests.operate.envoy import CONFIG, envoy
-from tests.operate.support import new_token
+from tests.operate.support import Bearer, new_token
 from tests.support import Server, bearer, eventually, failure_of_status, record, write_records
 from tests.web.support import Answer
 from tests.web.test_bridge import GRPC_WEB, SERVICE, frame, parted
+from tests.web.test_page import Program
 
 APPROVED = 80
 pytestmark = pytest.mark.timeout(240)
@@ -149,6 +150,27 @@ def test_a_forged_call_is_refused_with_403_and_stores_nothing(team: Team, header
 @pytest.mark.parametrize("path", ["/grpc.channelz.v1.Channelz/GetServers", "/nothing", f"/x/{SERVICE}/Submit"])
 def test_nothing_but_the_services_own_methods_and_health_is_forwarded(team: Team, path: str) -> None:
     assert team.post(path, frame(b""), GRPC_WEB | {"authorization": f"Bearer {team.tokens['admin']}"}).status == 404
+
+
+def test_the_review_page_works_with_a_token_that_is_typed_in(team: Team, tmp_path: Path) -> None:
+    server = team.servers[0]
+    certificates = server.directory.parent
+    with envoy(tmp_path, certificates, [server.address]) as address:
+        variables = {"AVOCET_TYPED_TOKEN": team.tokens["admin"], "AVOCET_TLS": "untrusted"}
+        with Program("team.mjs", f"https://{address}/", **variables) as reviewer:
+            first, approved, seen = reviewer.lines()
+    assert first == ["asked for a token", "", "c0"]
+    assert approved == ["approved", "c1"]
+    assert seen == ["seen", [], [], []]
+    channel = grpc.secure_channel(
+        server.address,
+        grpc.ssl_channel_credentials(team.roots),
+        [("grpc.ssl_target_name_override", "corrections.internal")],
+    )
+    with channel:
+        request = pb.UndoRequest(id="c0")
+        undone = Bearer(channel, team.tokens["admin"]).Undo(request).candidate
+    assert undone.status == pb.CANDIDATE_STATUS_NEEDS_REVIEW
 
 
 def test_an_export_whose_reader_pauses_for_longer_than_envoys_own_limit_is_not_cut(team: Team) -> None:

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
+import http.client
 import json
 import os
+import platform
 import re
 import subprocess
+import urllib.error
 import urllib.request
 from pathlib import Path
 from typing import Any
 
+import grpc
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from avocet_client.v1 import corrections_pb2 as pb
+from avocet_grpc import __version__
+from avocet_grpc.telemetry.metrics import Metrics
 from tests.operate.support import refused_start
 from tests.support import BIN, Server, bearer, eventually, failure_of, record, write_records
 
@@ -99,6 +106,49 @@ def test_a_metrics_port_that_is_taken_ends_the_start_in_one_clear_line(measured:
     code, said = refused_start(other)
     assert (code, len(said.strip().splitlines())) == (1, 1)
     assert f"cannot listen on {url} for metrics" in said
+
+
+def answer(server: Server, path: str, method: str = "GET") -> tuple[int, str]:
+    (base,) = re.findall(r"metrics on (http\S+)/metrics", server.log)[-1:]
+    try:
+        with urllib.request.urlopen(urllib.request.Request(base + path, method=method), timeout=10) as found:
+            return found.status, str(found.read(), "utf-8")
+    except urllib.error.HTTPError as error:
+        return error.code, str(error.read(), "utf-8")
+
+
+def test_the_listener_has_metrics_and_health_and_nothing_else(measured: Server) -> None:
+    assert eventually(lambda: answer(measured, "/healthz") == (200, "ok\n"))
+    assert answer(measured, "/metrics")[0] == 200
+    for path in ("/", "/metrics/", "/metricsx", "/healthz/", "/favicon.ico", "/healthz/../metrics", "/%2e"):
+        assert answer(measured, path)[0] == 404, path
+    for path in ("/metrics", "/healthz"):
+        assert answer(measured, path, "POST")[0] == 405
+        assert answer(measured, path, "HEAD") == (200, "")
+
+
+def test_health_says_no_until_the_server_serves_and_during_a_stop() -> None:
+    metrics = Metrics()
+    port, end = metrics.serve("127.0.0.1", 0)
+    try:
+        for serving, status in ((False, 503), (True, 200), (False, 503)):
+            metrics.serving = serving
+            with contextlib.closing(http.client.HTTPConnection("127.0.0.1", port, timeout=10)) as connection:
+                connection.request("GET", "/healthz")
+                assert connection.getresponse().status == status
+    finally:
+        end()
+
+
+def test_a_metric_says_which_build_is_running(measured: Server) -> None:
+    (family,) = [one for one in text_string_to_metric_families(scrape(measured)) if one.name == "avocet_build_info"]
+    (sample,) = family.samples
+    assert sample.value == 1
+    assert sample.labels == {
+        "version": __version__,
+        "python": platform.python_version(),
+        "grpc": grpc.__version__,
+    }
 
 
 def calls_logged(server: Server) -> list[dict[str, Any]]:

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import datetime
+import hashlib
 import re
+import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import grpc
 import pytest
+import yaml
+from google.protobuf.descriptor_pb2 import FileDescriptorProto
 from grpc_channelz.v1 import channelz_pb2, channelz_pb2_grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
@@ -16,7 +21,7 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from avocet_client.v1 import corrections_pb2 as pb
 from avocet_grpc.edge.auth.policy import POLICIES, Role
 from tests.operate.support import REREAD_WITHIN, Bearer, new_token, refused_start
-from tests.support import SECRET, Server, bearer, eventually, failure_of, record, write_records
+from tests.support import BIN, SECRET, Server, bearer, eventually, failure_of, record, write_records
 
 ROLES = [role.value for role in Role]
 ITEM = pb.IngestRequest(source="kiwi", task_type="qa", prompt="p", correction="c")
@@ -119,6 +124,27 @@ def test_health_reflection_and_channelz_keep_to_the_table(guarded: Guarded) -> N
     assert failure_of(lambda: channelz.GetServers(request, metadata=bearer(guarded.tokens["reader"]))).metadata
 
 
+@pytest.mark.parametrize("version", ["v1", "v1alpha"])
+def test_reflection_describes_every_service_by_both_of_its_names(guarded: Guarded, version: str) -> None:
+    multi: Any = guarded.server.open_channel.stream_stream(
+        f"/grpc.reflection.{version}.ServerReflection/ServerReflectionInfo",
+        reflection_pb2.ServerReflectionRequest.SerializeToString,
+        reflection_pb2.ServerReflectionResponse.FromString,
+    )
+
+    def ask(**request: Any) -> Any:
+        asking = iter([reflection_pb2.ServerReflectionRequest(**request)])
+        (answer,) = multi(asking, metadata=bearer(guarded.tokens["reader"]), timeout=10)
+        return answer
+
+    listed = [service.name for service in ask(list_services="").list_services_response.service]
+    assert {f"grpc.reflection.{each}.ServerReflection" for each in ("v1", "v1alpha")} < set(listed)
+    for name in listed:
+        files = ask(file_containing_symbol=name).file_descriptor_response.file_descriptor_proto
+        found = [FileDescriptorProto.FromString(file) for file in files]
+        assert name in {f"{file.package}.{service.name}" for file in found for service in file.service}
+
+
 def test_no_token_is_in_the_log(guarded: Guarded) -> None:
     guarded.stub("reader").Stats(pb.StatsRequest())
     failure_of(lambda: Bearer(guarded.server.open_channel, "a-wrong-token").Stats(pb.StatsRequest()))
@@ -191,6 +217,86 @@ def test_the_ingestion_secret_may_be_a_file_and_rotates(stopped_server: Server) 
     assert takes("first") and not takes(SECRET)
     secret.write_text("second\n")
     eventually(lambda: takes("second") and not takes("first"), REREAD_WITHIN)
+
+
+def token(file: Path, *arguments: str, code: int = 0) -> subprocess.CompletedProcess[str]:
+    command = [str(BIN / "avocet-grpc"), "token", *arguments, "--tokens-file", str(file)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=30)
+    assert done.returncode == code, done.stdout + done.stderr
+    return done
+
+
+def listed(file: Path) -> list[str]:
+    return [line.split()[0] for line in token(file, "list").stdout.splitlines()]
+
+
+def test_tokens_are_listed_by_name_id_roles_and_end_and_never_whole(tmp_path: Path) -> None:
+    file = tmp_path / "tokens.yaml"
+    first = new_token(file, "alice", "reviewer", "export", expires="2001-01-01")
+    second = new_token(file, "bob", "admin")
+    out = token(file, "list").stdout
+    digest = hashlib.sha256(first.encode()).hexdigest()
+    assert out.splitlines()[0] == f"alice  {digest[:12]}  export,reviewer  until 2001-01-01 00:00 UTC  EXPIRED"
+    assert "bob" in out and "  admin\n" in out
+    assert first not in out and second not in out and digest not in out
+
+
+def test_a_token_is_revoked_by_its_id_and_a_name_with_all_its_tokens(tmp_path: Path) -> None:
+    file = tmp_path / "tokens.yaml"
+    tokens = [new_token(file, name, "reader") for name in ("kiwi", "alice", "kiwi", "kiwi")]
+    file.write_text("# ours\n" + file.read_text().replace("- name: alice", "# Alice's laptop\n- name: alice"))
+    file.chmod(0o640)
+    id = hashlib.sha256(tokens[2].encode()).hexdigest()[:12]
+    assert token(file, "revoke", "kiwi", "--id", id).stdout.count("revoked kiwi") == 1
+    assert listed(file) == ["kiwi", "alice", "kiwi"]
+    assert id not in token(file, "list").stdout
+    assert token(file, "revoke", "kiwi").stdout.count("revoked kiwi") == 2
+    assert listed(file) == ["alice"]
+    text = file.read_text()
+    assert text.startswith("# ours\n") and "# Alice's laptop\n- name: alice" in text
+    assert file.stat().st_mode & 0o777 == 0o640
+    before = file.read_bytes()
+    assert "there is no token of kiwi" in token(file, "revoke", "kiwi", code=1).stderr
+    assert "whose id begins with" in token(file, "revoke", "alice", "--id", "abc", code=1).stderr
+    assert file.read_bytes() == before
+    token(file, "revoke", "alice")
+    assert listed(file) == [] and file.read_text().startswith("# ours\n")
+
+
+def test_rotation_gives_a_new_token_the_same_roles_and_ends_the_old_ones_after_the_grace_time(
+    stopped_server: Server,
+) -> None:
+    file = stopped_server.directory / "tokens.yaml"
+    soon = new_token(file, "kiwi", "reader", expires="2001-01-01")
+    old = new_token(file, "kiwi", "reviewer", "export")
+    other = new_token(file, "alice", "reader")
+    done = token(file, "rotate", "kiwi", "--grace-hours", "1")
+    new = done.stdout.strip()
+    assert done.stderr.count("is refused from") == 1 and new not in file.read_text()
+    entries = yaml.safe_load(file.read_text())
+    assert [entry["name"] for entry in entries] == ["kiwi", "kiwi", "alice", "kiwi"]
+    assert entries[0]["expires"] == datetime.date(2001, 1, 1) and "expires" not in entries[2]
+    left = entries[1]["expires"] - datetime.datetime.now(datetime.UTC)
+    assert datetime.timedelta(minutes=50) < left <= datetime.timedelta(hours=1)
+    assert sorted(entries[3]["roles"]) == ["export", "reviewer"]
+    stopped_server.environment = {"AVOCET_TOKENS_FILE": str(file)}
+    server = stopped_server.start()
+    assert reads(server, old)() and reads(server, new)() and reads(server, other)()
+    assert not reads(server, soon)()
+    token(file, "rotate", "kiwi", "--grace-hours", "0")
+    eventually(lambda: not reads(server, old)() and not reads(server, new)(), REREAD_WITHIN)
+    assert reads(server, other)()
+
+
+@pytest.mark.parametrize("command", [("new", "a", "--role", "reader"), ("list",), ("revoke", "a"), ("rotate", "a")])
+def test_a_tokens_file_that_cannot_be_used_is_left_as_it_is(tmp_path: Path, command: tuple[str, ...]) -> None:
+    file = tmp_path / "tokens.yaml"
+    for text in ("- name: [", "name: a", "- {name: a, sha256: 12, roles: [reader]}"):
+        file.write_text(text)
+        file.chmod(0o600)
+        said = token(file, *command, code=1).stderr
+        assert said.startswith("avocet-grpc: ") and len(said.strip().splitlines()) == 1
+        assert file.read_text() == text and [path.name for path in tmp_path.iterdir()] == ["tokens.yaml"]
 
 
 @pytest.mark.parametrize("mode", [0o604, 0o602, 0o620])

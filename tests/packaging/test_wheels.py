@@ -102,7 +102,7 @@ def test_the_bare_client_needs_three_projects_and_says_which_extra_the_command_n
     assert "clients/python[cli]" in bare.run("avocet", code=1).stderr
     packaged = next(bare.directory.glob("lib/python*/site-packages/avocet_client"))
     files = {str(path.relative_to(packaged)) for path in packaged.rglob("*")}
-    assert {"py.typed", "v1/service_config.json", "v1/corrections_pb2.pyi"} <= files
+    assert {"py.typed", "v1/service_config.json", "v1/corrections_pb2.pyi", "web/page/index.html"} <= files
 
 
 @pytest.mark.skipif(not FULL, reason="the data set libraries are large; 'make test-wheels' installs them")

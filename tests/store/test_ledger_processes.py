@@ -17,13 +17,13 @@ from typing import Any
 
 import pytest
 
-from avocet_grpc.core.model import CandidateFilter, ExportSelection
+from avocet_grpc.core.model import CandidateFilter, ExportSelection, File
 from avocet_grpc.core.ports.ledger import HistoryCursor
 from avocet_grpc.layout import DataDirectory
 from avocet_grpc.store.sqlite import inspect
 from avocet_grpc.store.sqlite.engine import SqliteLedger
 from tests.faults.support import need, rounds
-from tests.ledger_suite import encode, import_candidates, newest
+from tests.ledger_suite import candidate_line, encode, import_candidates, newest
 
 ROOT = Path(__file__).parents[2]
 COUNT = 60
@@ -233,3 +233,60 @@ def test_a_failed_sync_acknowledges_nothing_more_and_is_not_tried_again(tmp_path
     again = SqliteLedger(DataDirectory(tmp_path), encode)
     assert answered <= {entry.id for entry in history_of(again, 0)}
     again.close()
+
+
+ADOPT = """
+import os, signal, sys
+from pathlib import Path
+from avocet_grpc.core.model import File
+from avocet_grpc.layout import DataDirectory
+from avocet_grpc.store.sqlite.engine import SqliteLedger
+from avocet_grpc.store.sqlite import engine
+from tests.ledger_suite import candidate_line, encode
+
+engine.LOADING_CACHE_KB = 1024
+
+def lines(last):
+    for n in range(20_000):
+        if n == last:
+            os.kill(os.getpid(), signal.SIGKILL)
+        yield candidate_line(n, text="x" * 1_000)
+
+ledger = SqliteLedger(DataDirectory(Path(sys.argv[1])), encode)
+mirror = ledger.mirror()
+epoch = mirror.take_over()
+for _ in mirror.adopt(epoch, File.CANDIDATES, lines(int(sys.argv[2]))):
+    pass
+"""
+
+
+def test_a_kill_in_the_midst_of_an_adoption_leaves_nothing_of_it(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", ADOPT, str(tmp_path), "19000"]
+    assert subprocess.run(command, cwd=ROOT, timeout=120).returncode == -signal.SIGKILL
+    assert DataDirectory(tmp_path).ledger.stat().st_size > 5_000_000
+    ledger = SqliteLedger(DataDirectory(tmp_path), encode)
+    with ledger.mirror().view() as view:
+        assert view.is_empty(File.CANDIDATES)
+    import_candidates(ledger, 3)
+    ledger.close()
+    assert inspect.problems(DataDirectory(tmp_path).ledger) == []
+
+
+@pytest.mark.parametrize("alone", [True, False])
+def test_an_adoption_leaves_the_ledger_as_it_works_best_and_others_may_have_it_open(
+    tmp_path: Path, alone: bool
+) -> None:
+    ledger = SqliteLedger(DataDirectory(tmp_path), encode)
+    other = None if alone else SqliteLedger(DataDirectory(tmp_path), encode)
+    mirror = ledger.mirror()
+    lines = [candidate_line(n) for n in range(1_500)]
+    assert len(list(mirror.adopt(mirror.take_over(), File.CANDIDATES, lines))) == 1_500
+    assert ledger._db.execute("PRAGMA journal_mode").fetchone()[0] == "wal"
+    assert ledger._db.execute("PRAGMA synchronous").fetchone()[0] == 2
+    late = SqliteLedger(DataDirectory(tmp_path), encode)
+    for each in filter(None, (ledger, other, late)):
+        assert each.read(lambda r: r.stats(CandidateFilter())).total == 1_500
+        each.write(lambda tx: tx.new_revision()).result()
+    for each in filter(None, (ledger, other, late)):
+        each.close()
+    assert inspect.problems(DataDirectory(tmp_path).ledger) == []

@@ -41,6 +41,8 @@ def start(directory: Path, candidates: list[Any], secret: str = SECRET) -> Itera
     for path in (server.candidates, old.candidates):
         write_records(path, candidates)
     make_run(server.runs, RUN, count=4)
+    with (server.runs / RUN / "sft_candidates.jsonl").open("a") as file:
+        file.write(json.dumps(record("c00", model_response="other", benchmark_run_id=RUN)) + "\n")
     server.start()
     try:
         with legacy_front(directory / "front", server.address) as front, served(old) as legacy:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
-from avocet_grpc.core.model import ParsedLine
+from avocet_grpc.core.lines import RunLine
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,13 +20,13 @@ class Run:
 
 
 class Runs(Protocol):
-    """The benchmark runs below `bench_results_dir`."""
+    """The benchmark runs below `bench_results_dir`. What cannot be read is left out and logged."""
 
     def names(self) -> list[str]:
-        """Names of all runs that hold a candidates file, newest name first; empty without a directory."""
+        """Return the names of all runs that hold a candidates file, newest name first; empty without a directory."""
 
     def describe(self, run_id: str) -> Run:
-        """Count the lines of a run. Raises RunNotFound."""
+        """Count the lines of a run; it MUST NOT hold the run in memory. Raises RunNotFound."""
 
-    def lines(self, run_id: str) -> list[ParsedLine]:
-        """All lines of a run, blank ones left out. Raises RunNotFound."""
+    def lines(self, run_id: str) -> Iterator[RunLine]:
+        """Return the lines of a run, blank ones left out, read while they are iterated. Raises RunNotFound at once."""

@@ -25,7 +25,7 @@ INCLUDED: Mapping[Role, frozenset[Role]] = MappingProxyType(
 
 _OURS = "/avocet.corrections.v1.CorrectionsService"
 _HEALTH = "/grpc.health.v1.Health"
-_REFLECTION = "/grpc.reflection.v1alpha.ServerReflection"
+_REFLECTION = "/grpc.reflection"
 _CHANNELZ = "/grpc.channelz.v1.Channelz"
 
 POLICIES: Mapping[str, Role | None] = MappingProxyType(
@@ -46,7 +46,8 @@ POLICIES: Mapping[str, Role | None] = MappingProxyType(
         # Probes and load balancers have no tokens, and learn nothing but whether the server serves.
         f"{_HEALTH}/Check": None,
         f"{_HEALTH}/Watch": None,
-        f"{_REFLECTION}/ServerReflectionInfo": Role.READER,
+        f"{_REFLECTION}.v1.ServerReflection/ServerReflectionInfo": Role.READER,
+        f"{_REFLECTION}.v1alpha.ServerReflection/ServerReflectionInfo": Role.READER,
         f"{_CHANNELZ}/GetTopChannels": Role.ADMIN,
         f"{_CHANNELZ}/GetServers": Role.ADMIN,
         f"{_CHANNELZ}/GetServer": Role.ADMIN,

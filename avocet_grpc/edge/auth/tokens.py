@@ -12,6 +12,7 @@ from datetime import UTC, date, datetime, time
 from pathlib import Path
 from typing import Any
 
+from avocet_grpc.core.idempotency import SECRET_NAME
 from avocet_grpc.edge.auth.policy import INCLUDED, Role
 from avocet_grpc.edge.auth.reloading import refuse_if_open_to_others
 from avocet_grpc.foreign_files import Unreadable, parse_yaml, read_text
@@ -44,7 +45,7 @@ def find(tokens: Iterable[Token], secret: bytes, now: datetime) -> Token | None:
 def secret_token(secret: str) -> Token:
     """The ingestion secret as a token: it opens the two ingest calls."""
     digest = hashlib.sha256(secret.encode("utf-8", "surrogateescape")).digest()
-    return Token("ingestion-secret", digest, INCLUDED[Role.INGEST])
+    return Token(SECRET_NAME, digest, INCLUDED[Role.INGEST])
 
 
 def read_tokens(path: Path) -> tuple[Token, ...]:
@@ -75,7 +76,7 @@ def new_token() -> str:
 
 
 def entry_text(name: str, token: str, roles: Iterable[Role], expires: date | None) -> str:
-    """The token's entry as the file's text. Raises ValueError where the name is not of its form."""
+    """Return the token's entry as the file's text. Raises ValueError if the name is not of its form."""
     if not NAME.fullmatch(name):
         raise ValueError("a name has 1 to 128 letters, digits or any of ._@+-, and begins with a letter or a digit")
     lines = [

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections import Counter
+from collections.abc import Mapping
 
 from avocet_client.v1 import corrections_pb2 as pb
 from avocet_grpc.core.model import Imported, ServerVersion, Stats
 from avocet_grpc.core.ports.runs import Run
 from avocet_grpc.core.record import replace_surrogates
+
+MOST_WORDS = 1_000
+MOST_WORD_BYTES = 500_000
+"""Of one map: five of them stay below the 4 MB that clients read by default."""
+WORD_OVERHEAD = 16
+"""Bytes of a map's entry beside its word."""
+OTHER = "other"
 
 
 def run_message(run: Run, already_imported: bool) -> pb.Run:
@@ -23,7 +31,15 @@ def run_message(run: Run, already_imported: bool) -> pb.Run:
 
 def imported_message(imported: Imported) -> pb.ImportResponse:
     """What an import brought."""
-    return pb.ImportResponse(imported=imported.imported, skipped=imported.skipped, malformed=imported.malformed)
+    return pb.ImportResponse(
+        imported=imported.imported,
+        skipped=imported.skipped,
+        malformed=imported.malformed,
+        conflicts=imported.conflicts,
+        qualified=imported.qualified,
+        by_status=_counts(imported.by_status),
+        problems=[pb.ImportProblem(line=one.line, reason=one.reason, id=one.id) for one in imported.problems],
+    )
 
 
 def stats_message(stats: Stats) -> pb.StatsResponse:
@@ -52,5 +68,20 @@ def version_message(version: ServerVersion) -> pb.GetVersionResponse:
     return response
 
 
-def _counts(counts: Any) -> dict[str, int]:
-    return {replace_surrogates(name): count for name, count in counts.items()}
+def _counts(counts: Mapping[str, int]) -> dict[str, int]:
+    """The words with the largest counts, as the wire can carry them; what does not fit is counted under `other`."""
+    words: Counter[str] = Counter()
+    for word, count in counts.items():
+        words[replace_surrogates(word)] += count
+    kept: dict[str, int] = {}
+    left, room = 0, MOST_WORD_BYTES
+    for word, count in sorted(words.items(), key=lambda item: (-item[1], item[0])):
+        size = len(word.encode()) + WORD_OVERHEAD
+        if len(kept) < MOST_WORDS and size <= room:
+            kept[word] = count
+            room -= size
+        else:
+            left += count
+    if left:
+        kept[OTHER] = kept.get(OTHER, 0) + left
+    return kept

@@ -10,7 +10,7 @@ from typing import Any
 from avocet_grpc.core.errors import CorrectionsError, IngestionNotConfigured, TokenMissing, TokenRefused
 from avocet_grpc.edge.auth.policy import POLICIES, Role
 from avocet_grpc.edge.auth.tokens import Token, find
-from avocet_grpc.edge.call_context import current
+from avocet_grpc.edge.call_context import CallInfo, current
 from avocet_grpc.edge.interceptors.wrap import Call, Context, Layer
 
 
@@ -29,28 +29,54 @@ class AuthLayer(Layer):
         self._credentials = credentials
 
     async def around(self, method: str, call: Call, context: Context) -> Any:
-        refusal = self._refusal(method, self._credentials())
-        if refusal is not None:
-            raise refusal
+        info, credentials = current.get(), self._credentials()
+        token = _admitted(method, credentials, info)
+        if token is not None:
+            info.recheck = _Recheck(self._credentials, method, info, credentials, token)
         return await call()
 
-    def _refusal(self, method: str, credentials: Credentials) -> CorrectionsError | None:
-        if method not in POLICIES:
-            return TokenRefused()
-        role = POLICIES[method]
-        if role is None or (credentials.open and role is not Role.INGEST):
-            return None
-        if not credentials.tokens and credentials.open:
-            return IngestionNotConfigured("no secret")
-        info = current.get()
-        secret = _bearer(info.metadata)
-        if not secret:
-            return TokenMissing("no bearer token")
-        token = find(credentials.tokens, secret, datetime.now(UTC))
-        if token is None:
-            return TokenRefused()
-        info.principal = token.name
-        return None if role in token.roles else TokenRefused(role)
+
+class _Recheck:
+    """Refuses a token that was revoked, has expired, or has lost its role since the call began."""
+
+    def __init__(
+        self, now: Callable[[], Credentials], method: str, info: CallInfo, seen: Credentials, token: Token
+    ) -> None:
+        self._now, self._method, self._info = now, method, info
+        self._seen, self._token = seen, token
+
+    def __call__(self) -> None:
+        credentials, expires = self._now(), self._token.expires
+        if credentials is self._seen and (expires is None or datetime.now(UTC) < expires):
+            return
+        try:
+            token = _admitted(self._method, credentials, self._info)
+        except CorrectionsError as error:
+            raise TokenRefused() from error
+        if token is not None:
+            self._seen, self._token = credentials, token
+
+
+def _admitted(method: str, credentials: Credentials, info: CallInfo) -> Token | None:
+    """The token that opens the method; None if it asks for none. Raises what the caller is to be told."""
+    if method not in POLICIES:
+        raise TokenRefused()
+    role = POLICIES[method]
+    if role is None or (credentials.open and role is not Role.INGEST):
+        return None
+    if not credentials.tokens and credentials.open:
+        raise IngestionNotConfigured("no secret")
+    secret = _bearer(info.metadata)
+    if not secret:
+        raise TokenMissing("no bearer token")
+    token = find(credentials.tokens, secret, datetime.now(UTC))
+    if token is None:
+        raise TokenRefused()
+    # The log has the name of a token that lacks the role, too.
+    info.principal = token.name
+    if role not in token.roles:
+        raise TokenRefused(role)
+    return token
 
 
 def _bearer(metadata: Any) -> bytes:

@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 import grpc
 
 from avocet_grpc.edge.arrivals import Arrivals, Parse
-from avocet_grpc.edge.call_context import begin
+from avocet_grpc.edge.call_context import begin, recheck
 
 # Quoted: in grpcio itself the class takes no parameters.
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
@@ -130,6 +130,7 @@ async def _write_all(result: Any, context: Context) -> None:
         return
     try:
         async for response in result:
+            recheck()
             await context.write(response)
     finally:
         await result.aclose()

@@ -218,7 +218,7 @@ class _Comparison:
         index, file = self._session.index, self._session.file
         lines = index.lines(file, {one.id for one in batch if one.id is not None})
         crashed = self._look.mode is Mode.CRASHED
-        verdicts = Verdicts(self._session, lines, self._read_row, after_crash=crashed)
+        verdicts = Verdicts(self._session, lines, self._read_row, after_crash=crashed, is_rewrite=True)
         edits, news = self._pair(lines, batch)
         now = self._session.changed([*{row.id or "" for row, _ in edits}, *{one.id or "" for one in news if one.id}])
         edits, news = self._without_deleted(lines, edits, news, now)

@@ -39,7 +39,10 @@ class Read:
 
 @dataclass(slots=True)
 class Verdicts:
-    """Turns outcomes into rows. `after_crash`: a second line with the very bytes of a record is what a kill left.
+    """Turns outcomes into rows.
+
+    `after_crash`: this is the first look after an end that was not clean. `is_rewrite`: others wrote the whole file.
+    `is_late`: the lines stand in a displaced file.
 
     `respelled` collects records whose line has the ledger's content in other bytes.
     """
@@ -48,6 +51,7 @@ class Verdicts:
     lines: Lines
     read: ReadRow
     after_crash: bool = False
+    is_rewrite: bool = False
     is_late: bool = False
     last_key: int = 0
     accepted: int = 0
@@ -86,7 +90,7 @@ class Verdicts:
 
     def _same(self, one: Read, record: Row | None, now: Changed | None) -> None:
         if record is not None and record.stands and now is not None and record.content == now.digest:
-            if self.after_crash and record.digest == one.line.digest:
+            if record.digest == one.line.digest and self._is_copy(now):
                 self._add_stale(one)
             elif not self.is_late:
                 self._add_duplicate(one, now)
@@ -94,6 +98,13 @@ class Verdicts:
         if self.is_late and record is not None:
             return
         self._becomes_record(one, record, now, keeps_old=True)
+
+    def _is_copy(self, now: Changed) -> bool:
+        """Return whether a second line with the very bytes of the record says nothing that others meant to say.
+
+        A kill may leave one of ours, and whoever read both writes both back.
+        """
+        return self.after_crash or (self.is_rewrite and now.source is Source.SERVICE)
 
     def _stale(self, one: Read, record: Row | None, now: Changed | None) -> None:
         self.undone += 1
@@ -140,12 +151,15 @@ class Verdicts:
     ) -> None:
         assert now is not None, "the ledger has a record that it took in"
         row = self._row(Kind.RECORD, one, content or now.digest, now.revision, Order(now.key))
-        is_ours = now.source is Source.SERVICE and mark is Mark.NONE and row.stands
-        written_at = self.session.clock.now() if is_ours else None
+        written_at = self._found_at(now) if mark is Mark.NONE and row.stands else None
         self.lines.add(row.changed(mark=row.mark if mark is Mark.NONE else mark, written_at=written_at))
         self.last_key = max(self.last_key, now.key)
         if mark is Mark.NONE and content is None and now.raw is not None and digest_of(now.raw) != one.line.digest:
             self._respelled.append((row.id or "", Expected(row.content, now.revision), one.parsed))
+
+    def _found_at(self, now: Changed) -> float | None:
+        """A version of the service that is found counts as written now: nobody may have read it before."""
+        return self.session.clock.now() if now.source is Source.SERVICE else None
 
     def _add_duplicate(self, one: Read, now: Changed | None) -> None:
         revision = now.revision if now else 0
@@ -178,9 +192,7 @@ class Verdicts:
             self.lines.change(old, mark=Mark.OWED)
             self.undone += 1
             return
-        is_ours = now.source is Source.SERVICE
-        written_at = self.session.clock.now() if is_ours else None
-        self.lines.change(old, revision=now.revision, written_at=written_at, order=Order(now.key))
+        self.lines.change(old, revision=now.revision, written_at=self._found_at(now), order=Order(now.key))
         self.last_key = max(self.last_key, now.key)
         self.accepted += outcome.verdict is Verdict.EDITED
         if now.raw is not None and digest_of(now.raw) != line.digest:

@@ -25,7 +25,7 @@ from avocet_grpc.store.sqlite.floor import RevisionFloor
 from avocet_grpc.store.sqlite.integrity import refuse_if_damaged, refuse_if_inconsistent, unusable
 from avocet_grpc.store.sqlite.opening import Begin
 from avocet_grpc.store.sqlite.seal import close_seal
-from avocet_grpc.store.sqlite.session import LOADING_CACHE_KB, WRITER_CACHE_KB, SqliteSession, connect
+from avocet_grpc.store.sqlite.session import DURABLE, LOADING_CACHE_KB, WRITER_CACHE_KB, SqliteSession, connect, set_up
 from avocet_grpc.store.sqlite.turns import Presence, Turns
 from avocet_grpc.store.sqlite.upgrade import FROM_VERSION, Progress, Upgrade
 from avocet_grpc.store.sqlite.writer import Writer, roll_back
@@ -145,7 +145,7 @@ class SqliteLedger:
         """
         self._condition.check()
         try:
-            with self._turn_of_its_own() as connection:
+            with self._turn_to_load() as connection:
                 session = SqliteSession(connection)
                 connection.execute("BEGIN IMMEDIATE")
                 try:
@@ -179,8 +179,7 @@ class SqliteLedger:
             return
         revision = SqliteSession(self._db).number("SELECT revision FROM head")
         self._db.close()
-        while not self._readers.empty():
-            self._readers.get().close()
+        self._drop_readers()
         if self._presence is not None and self._path is not None and self._presence.is_alone():
             self._floor.settle(revision)
             # A journal that is left says that its last pages could not be copied.
@@ -239,18 +238,40 @@ class SqliteLedger:
                 yield
 
     @contextlib.contextmanager
-    def _turn_of_its_own(self) -> Iterator[sqlite3.Connection]:
-        """A connection that may write, beside the writer's."""
+    def _turn_to_load(self) -> Iterator[sqlite3.Connection]:
+        """The writer's connection, while the writer waits."""
         if self._path is None:
             with self._turn():
                 yield self._db
             return
         turns = Turns(self._path)
         try:
-            with turns.taken(), contextlib.closing(connect(self._path, cache_kb=LOADING_CACHE_KB)) as connection:
-                yield connection
+            with turns.taken(), self._without_write_ahead_log():
+                yield self._db
         finally:
             turns.close()
+
+    @contextlib.contextmanager
+    def _without_write_ahead_log(self) -> Iterator[None]:
+        """While nobody else has the ledger open: a large load would fill the log, and be copied from there.
+
+        A rollback journal holds no page that is new, so that almost all of a load is written once, in its place.
+        """
+        alone = self._presence is not None and self._presence.is_alone()
+        try:
+            if alone:
+                self._drop_readers()
+                set_up(self._db, ("journal_mode = DELETE",), LOADING_CACHE_KB)
+            yield
+        finally:
+            if self._presence is not None:
+                self._presence.let_others_in()
+            if alone and not self._condition.failed:
+                set_up(self._db, DURABLE, WRITER_CACHE_KB)
+
+    def _drop_readers(self) -> None:
+        while not self._readers.empty():
+            self._readers.get().close()
 
     @contextlib.contextmanager
     def _reader(self) -> Iterator[sqlite3.Connection]:

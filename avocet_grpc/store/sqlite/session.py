@@ -56,9 +56,14 @@ def connect(
         cached_statements=256,
         timeout=BUSY_S,
     )
-    for pragma in (*(settings if path is not None else ()), f"cache_size = -{cache_kb}"):
-        db.execute(f"PRAGMA {pragma}")
+    set_up(db, settings if path is not None else (), cache_kb)
     return db
+
+
+def set_up(connection: sqlite3.Connection, settings: Sequence[str], cache_kb: int) -> None:
+    """Give a connection these settings. Raises sqlite3.Error."""
+    for pragma in (*settings, f"cache_size = -{cache_kb}"):
+        connection.execute(f"PRAGMA {pragma}").fetchall()
 
 
 class SqliteSession:

@@ -36,9 +36,15 @@ class AsyncCorrectionsClient(ClientBase[grpc.aio.Channel]):
         """Return one page of the benchmark runs, newest name first. See `CorrectionsClient.list_runs`."""
         return await self._carry_out(calls.list_runs(page_size=page_size, page_token=page_token, timeout=timeout))
 
-    async def import_run(self, run_id: str, *, timeout: float | None = None) -> pb.ImportResponse:
+    async def import_run(
+        self,
+        run_id: str,
+        *,
+        on_conflict: pb.OnConflict.ValueType = pb.ON_CONFLICT_UNSPECIFIED,
+        timeout: float | None = None,
+    ) -> pb.ImportResponse:
         """Import a benchmark run's candidates. See `CorrectionsClient.import_run`."""
-        return await self._carry_out(calls.import_run(run_id, timeout=timeout))
+        return await self._carry_out(calls.import_run(run_id, on_conflict=on_conflict, timeout=timeout))
 
     async def queue(
         self,

@@ -45,9 +45,15 @@ def list_runs(*, page_size: int = 0, page_token: str = "", timeout: float | None
     return Call("ListRuns", request, timeout_of("ListRuns", timeout), _whole)
 
 
-def import_run(run_id: str, *, timeout: float | None = None) -> Call[pb.ImportResponse]:
+def import_run(
+    run_id: str,
+    *,
+    on_conflict: pb.OnConflict.ValueType = pb.ON_CONFLICT_UNSPECIFIED,
+    timeout: float | None = None,
+) -> Call[pb.ImportResponse]:
     """The call of `CorrectionsClient.import_run`."""
-    return Call("Import", pb.ImportRequest(run_id=run_id), timeout_of("Import", timeout), _whole)
+    request = pb.ImportRequest(run_id=run_id, on_conflict=on_conflict)
+    return Call("Import", request, timeout_of("Import", timeout), _whole)
 
 
 def queue(

@@ -41,12 +41,20 @@ class CorrectionsClient(ClientBase[grpc.Channel]):
         """Return one page of the benchmark runs, newest name first. `page_size` 0 means 50, at most 500."""
         return self._carry_out(calls.list_runs(page_size=page_size, page_token=page_token, timeout=timeout))
 
-    def import_run(self, run_id: str, *, timeout: float | None = None) -> pb.ImportResponse:
-        """Import a benchmark run's candidates. What the store knows already is skipped.
+    def import_run(
+        self,
+        run_id: str,
+        *,
+        on_conflict: pb.OnConflict.ValueType = pb.ON_CONFLICT_UNSPECIFIED,
+        timeout: float | None = None,
+    ) -> pb.ImportResponse:
+        """Import a benchmark run's candidates, in steps. What the store knows already is skipped.
 
+        A record whose id is known with other content is counted in `conflicts` and not taken, unless `on_conflict` is
+        `ON_CONFLICT_QUALIFY`: then its id becomes `<run_id>/<id>`.
         Raises RunNotFound, InvalidField. It is not retried by itself; to call it again does no harm.
         """
-        return self._carry_out(calls.import_run(run_id, timeout=timeout))
+        return self._carry_out(calls.import_run(run_id, on_conflict=on_conflict, timeout=timeout))
 
     def queue(
         self,

@@ -100,6 +100,18 @@ class RunNotFound(NotFound):
     reason = "RUN_NOT_FOUND"
 
 
+class SnapshotNotFound(NotFound):
+    """No snapshot has this name."""
+
+    reason = "SNAPSHOT_NOT_FOUND"
+
+
+class SnapshotExists(CorrectionsError):
+    """Another snapshot has this name; `metadata["revision"]` has its revision."""
+
+    reason = "SNAPSHOT_EXISTS"
+
+
 class Conflict(CorrectionsError):
     """The candidate is not as the call supposes; read it again, then decide."""
 
@@ -122,8 +134,20 @@ class RevisionMismatch(Conflict):
     reason = "REVISION_MISMATCH"
 
 
+class Claimed(Conflict):
+    """Another reviewer holds it: `metadata["reviewer"]`, until `metadata["expires_at"]`."""
+
+    reason = "CLAIMED"
+
+
+class ClaimLost(Conflict):
+    """The lease is not its current claim; somebody else may be at work. Claim again."""
+
+    reason = "CLAIM_LOST"
+
+
 class RevisionExpired(CorrectionsError):
-    """The revision or resume token is no longer kept; start the export anew."""
+    """The revision or token is no longer kept; start again without it."""
 
     reason = "REVISION_EXPIRED"
 

@@ -32,6 +32,8 @@ class _Export:
         self._backoff = Backoff(retry_for)
         self._timeout = timeout_of("StreamExport", timeout)
         self._call: Any = None
+        self.rows_written = 0
+        """How many rows `write_jsonl` has put into its file; an example has as many as its renderer makes."""
 
     @property
     def total(self) -> int | None:
@@ -73,6 +75,7 @@ class _Export:
         download.open(self.load_state_dict)
         try:
             yield download
+            self.rows_written = download.rows
         except ExportCorrupted:
             download.discard()  # nothing of it may be continued
             raise

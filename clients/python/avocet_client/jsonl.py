@@ -42,6 +42,8 @@ class JsonlDownload:
         self._checked = time.monotonic()
         self._file: IO[bytes] | None = None
         self.resumed = False
+        self.rows = 0
+        """How many rows the file has."""
 
     def open(self, load: Callable[[Mapping[str, Any]], None]) -> None:
         """Begin the file, or continue it where `load` takes the state that lies beside it.
@@ -55,8 +57,9 @@ class JsonlDownload:
             try:
                 saved = json.loads(self._state.read_bytes())
                 if saved["render"] == self._render_name() and saved["bytes"] <= self._part.stat().st_size:
+                    before = saved["rows"]
                     load(saved["export"])
-                    size, self.resumed = saved["bytes"], True
+                    size, self.rows, self.resumed = saved["bytes"], before, True
             except (ValueError, KeyError, TypeError):
                 pass  # of another export or another version: this one begins anew
         self._file.truncate(size)
@@ -68,13 +71,14 @@ class JsonlDownload:
         assert self._file is not None
         for row in rows(self._render, example):
             self._file.write(strict_json.dumps(row).encode() + b"\n")
+            self.rows += 1
         self._written += 1
         if time.monotonic() - self._checked >= CHECKPOINT_SECONDS:
             self._checkpoint()
             self._report()
 
     def finish(self) -> int:
-        """Put the complete file in its place. Gives how many examples it is made of."""
+        """Put the complete file in its place. Return how many examples it is made of."""
         assert self._file is not None
         self._checkpoint()
         self._report()
@@ -100,13 +104,14 @@ class JsonlDownload:
         if self._file is not None:
             self._file.close()
         self._state.unlink(missing_ok=True)
-        self.resumed = False
+        self.rows, self.resumed = 0, False
 
     def _checkpoint(self) -> None:
         assert self._file is not None
         self._file.flush()
         os.fsync(self._file.fileno())
-        state = {"render": self._render_name(), "bytes": self._file.tell(), "export": self._export.state_dict()}
+        state = {"render": self._render_name(), "bytes": self._file.tell(), "rows": self.rows}
+        state["export"] = self._export.state_dict()
         new = self._state.with_name(self._state.name + ".new")
         with new.open("wb") as file:
             file.write(json.dumps(state).encode())

@@ -12,7 +12,6 @@ from typing import Any
 from avocet_grpc.core import review
 from avocet_grpc.core.errors import AlreadyInReview, NotInReview
 from avocet_grpc.core.model import Action, Decision, File, UndoRequest
-from avocet_grpc.core.ports.mirror import MirrorLedger
 from avocet_grpc.core.record import render
 from avocet_grpc.layout import DataDirectory
 from avocet_grpc.mirror.index import Index
@@ -55,7 +54,7 @@ class World:
         self.countdown = 10**9
         self.action: Callable[[], None] = lambda: None
         self.busy = False
-        self.wrapped: Callable[[MirrorLedger], MirrorLedger] = lambda ledger: ledger
+        self.wrapped: Callable[[Any], Any] = lambda ledger: ledger
         for file in File:
             self.disk.put(self.path(file), b"")
         self.disk.synced_names = dict(self.disk.names_)

@@ -73,7 +73,10 @@ def import_run(session: Session, run_id: Annotated[str, typer.Argument(help="Fro
     with session.err.status(text(f"importing {run_id}")):
         done = session.client.import_run(run_id)
     words = f"{done.imported:,} imported, {done.skipped:,} known already, {done.malformed:,} malformed lines"
-    session.show(plain(done), lambda: words)
+    if done.conflicts:
+        words += f", {done.conflicts:,} not taken: their ids are known with other content"
+    problems = [f"line {one.line}: {one.reason}{f' ({one.id})' if one.id else ''}" for one in done.problems]
+    session.show(plain(done), lambda: text("\n".join([words, *problems])))
 
 
 def queue(

@@ -22,6 +22,7 @@ from avocet_client.exports import Export
 from avocet_client.jsonl import Progress as OnProgress
 from avocet_client.render import Render, rows, to_dict, to_kto, to_openai, to_preference, to_sft
 
+STANDARD_OUTPUT = Path("-")
 SHOW_EACH = 1_000
 """Examples to standard output between two looks of the progress bar."""
 
@@ -49,8 +50,8 @@ def export(
     session: Session,
     options: ExportOptions,
     out: Annotated[
-        Path | None, typer.Option("--out", "-o", metavar="FILE", help="Write there; without it to standard output.")
-    ] = None,
+        Path, typer.Option("--out", "-o", metavar="FILE", help="Where to; '-' is standard output.", allow_dash=True)
+    ] = STANDARD_OUTPUT,
     format: Annotated[
         Format, typer.Option("--format", "-f", help="TRL's or OpenAI's rows, or all that there is of an example.")
     ] = Format.ALL,
@@ -61,7 +62,8 @@ def export(
 ) -> int | None:
     """Export the approved examples as JSON lines.
 
-    FILE appears when it is complete. The same command again continues a download that was broken off.
+    FILE appears when it is complete. The same command again continues a download that was broken off. At the end,
+    standard error has the numbers of examples and rows, if the rows went to standard output.
 
     Rows that OpenAI's format refuses are named. With --strict they are kept in FILE.refused, and FILE does not appear.
     """
@@ -73,7 +75,7 @@ def export(
     made = session.client.export(shard_index=int(matched[1]), shard_count=int(matched[2]), **options)
     session.reach()
     check = OpenAiCheck(session) if format is Format.OPENAI else None
-    if out is None:
+    if out == STANDARD_OUTPUT:
         _print(session, made, RENDERERS[format], check)
     else:
         _write(session, made, out, RENDERERS[format], check, strict)
@@ -84,14 +86,18 @@ def export(
 
 
 def _print(session: Session, made: Export, render: Render, check: OpenAiCheck | None) -> None:
+    written = 0
     with _bar(session, wanted=not sys.stdout.isatty()) as show:
         for example in made:
             for row in rows(render, example):
+                written += 1
                 sys.stdout.write(strict_json.dumps(row) + "\n")
                 if check is not None:
                     check.row(row)
             if made.consumed % SHOW_EACH == 0 or made.consumed == made.total:
                 show(made.consumed, made.total or 0)
+    sys.stdout.flush()
+    session.err.print(_summary(made.consumed, written, made.revision))
 
 
 def _write(session: Session, made: Export, out: Path, render: Render, check: OpenAiCheck | None, strict: bool) -> None:
@@ -104,17 +110,21 @@ def _write(session: Session, made: Export, out: Path, render: Render, check: Ope
         os.replace(written, out)
         written = out
     session.show(
-        {"examples": count, "revision": made.revision, "out": str(written)},
-        lambda: f"{count:,} examples of revision {made.revision} in {written}",
+        {"examples": count, "rows": made.rows_written, "revision": made.revision, "out": str(written)},
+        lambda: f"{_summary(count, made.rows_written, made.revision)} in {written}",
     )
+
+
+def _summary(examples: int, rows: int, revision: int) -> str:
+    return f"{rows:,} rows of {examples:,} examples of revision {revision}"
 
 
 @contextmanager
 def _bar(session: Session, wanted: bool = True) -> Iterator[OnProgress]:
-    """A progress bar on standard error, where that is a terminal."""
+    """A progress bar on standard error, if that is a terminal."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     disable = not (wanted and session.err.is_terminal)
-    # Standard output is the examples' own way.
+    # Standard output is for the rows alone.
     with Progress(*columns, console=session.err, disable=disable, redirect_stdout=False) as progress:
         task = progress.add_task("exporting", total=None)
         yield lambda done, total: progress.update(task, completed=done, total=total)

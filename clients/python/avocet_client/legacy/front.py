@@ -85,7 +85,7 @@ class Front:
         """Import a benchmark run."""
         body = await read_body(request, IMPORT)
         done = await self._client(request).import_run(body["run_id"])
-        return json_answer({"imported": done.imported, "skipped": done.skipped})
+        return json_answer({"imported": done.imported, "skipped": done.skipped + done.conflicts})
 
     async def queue(self, request: Request) -> Response:
         """Return a page of the raw records in review."""

@@ -169,6 +169,34 @@ ORDER_REVIEWED_DESC: Order.ValueType  # 7
 """By `reviewed_at`, as text, newest first. `ListCandidates` only."""
 Global___Order: _TypeAlias = Order  # noqa: Y015
 
+class _OnConflict:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _OnConflictEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_OnConflict.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    ON_CONFLICT_UNSPECIFIED: _OnConflict.ValueType  # 0
+    """The same as `ON_CONFLICT_SKIP`."""
+    ON_CONFLICT_SKIP: _OnConflict.ValueType  # 1
+    """Do not take it; count it in `conflicts`. The default."""
+    ON_CONFLICT_QUALIFY: _OnConflict.ValueType  # 2
+    """Take it with the id `<run_id>/<id>`, unless a record of that id has the same
+    content already.
+    """
+
+class OnConflict(_OnConflict, metaclass=_OnConflictEnumTypeWrapper):
+    """What an import does with a record whose id is known with other content."""
+
+ON_CONFLICT_UNSPECIFIED: OnConflict.ValueType  # 0
+"""The same as `ON_CONFLICT_SKIP`."""
+ON_CONFLICT_SKIP: OnConflict.ValueType  # 1
+"""Do not take it; count it in `conflicts`. The default."""
+ON_CONFLICT_QUALIFY: OnConflict.ValueType  # 2
+"""Take it with the id `<run_id>/<id>`, unless a record of that id has the same
+content already.
+"""
+Global___OnConflict: _TypeAlias = OnConflict  # noqa: Y015
+
 class _SplitName:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -671,16 +699,22 @@ class ImportRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     RUN_ID_FIELD_NUMBER: _builtins.int
+    ON_CONFLICT_FIELD_NUMBER: _builtins.int
     run_id: _builtins.str
     """Required. A run's id, from `ListRuns`: the name of a directory, without a path
     separator, `..` or NUL, at most 1,000 characters.
+    """
+    on_conflict: Global___OnConflict.ValueType
+    """Optional. What to do with a record whose id is known with other content.
+    Unspecified means `ON_CONFLICT_SKIP`.
     """
     def __init__(
         self,
         *,
         run_id: _builtins.str = ...,
+        on_conflict: Global___OnConflict.ValueType = ...,
     ) -> None: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["run_id", b"run_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["on_conflict", b"on_conflict", "run_id", b"run_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
 
 Global___ImportRequest: _TypeAlias = ImportRequest  # noqa: Y015
@@ -691,26 +725,98 @@ class ImportResponse(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    @_typing.final
+    class ByStatusEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.int
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.int = ...,
+        ) -> None: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+
     IMPORTED_FIELD_NUMBER: _builtins.int
     SKIPPED_FIELD_NUMBER: _builtins.int
     MALFORMED_FIELD_NUMBER: _builtins.int
+    CONFLICTS_FIELD_NUMBER: _builtins.int
+    QUALIFIED_FIELD_NUMBER: _builtins.int
+    BY_STATUS_FIELD_NUMBER: _builtins.int
+    PROBLEMS_FIELD_NUMBER: _builtins.int
     imported: _builtins.int
     """Output only. How many candidates are new in the store."""
     skipped: _builtins.int
-    """Output only. How many were not taken, because their id was known already."""
+    """Output only. How many were not taken, because their id is known with the same
+    content: the same values, but for the keys that a decision writes (`status`,
+    `corrected_response`, `corrected_message`, `failure_category`, `reviewed_at`,
+    `reviewed_by`).
+    """
     malformed: _builtins.int
     """Output only. How many lines are no records, blank ones left out."""
+    conflicts: _builtins.int
+    """Output only. How many were not taken, because their id is known with other
+    content.
+    """
+    qualified: _builtins.int
+    """Output only. How many were taken as `<run_id>/<id>`."""
+    @_builtins.property
+    def by_status(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]:
+        """Output only. The status words of what was taken, at most 1,000 and 500 kB; the
+        others count under `other`.
+        """
+
+    @_builtins.property
+    def problems(self) -> _containers.RepeatedCompositeFieldContainer[Global___ImportProblem]:
+        """Output only. The first 20 lines that were malformed or in conflict."""
+
     def __init__(
         self,
         *,
         imported: _builtins.int = ...,
         skipped: _builtins.int = ...,
         malformed: _builtins.int = ...,
+        conflicts: _builtins.int = ...,
+        qualified: _builtins.int = ...,
+        by_status: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
+        problems: _abc.Iterable[Global___ImportProblem] | None = ...,
     ) -> None: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["imported", b"imported", "malformed", b"malformed", "skipped", b"skipped"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["by_status", b"by_status", "conflicts", b"conflicts", "imported", b"imported", "malformed", b"malformed", "problems", b"problems", "qualified", b"qualified", "skipped", b"skipped"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
 
 Global___ImportResponse: _TypeAlias = ImportResponse  # noqa: Y015
+
+@_typing.final
+class ImportProblem(_message.Message):
+    """A line of a run that was not taken."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LINE_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    ID_FIELD_NUMBER: _builtins.int
+    line: _builtins.int
+    """Output only. The line's number in the run, from 1, blank lines counted."""
+    reason: _builtins.str
+    """Output only. What is wrong, for people."""
+    id: _builtins.str
+    """Output only. The record's id, where it has one."""
+    def __init__(
+        self,
+        *,
+        line: _builtins.int = ...,
+        reason: _builtins.str = ...,
+        id: _builtins.str = ...,
+    ) -> None: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id", "line", b"line", "reason", b"reason"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+
+Global___ImportProblem: _TypeAlias = ImportProblem  # noqa: Y015
 
 @_typing.final
 class QueueRequest(_message.Message):
@@ -1443,7 +1549,9 @@ class StatsResponse(_message.Message):
     @_builtins.property
     def by_status(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]:
         """Output only. By the status word in the record, ours and others'. A record
-        whose word is absent or no string counts under `unknown`.
+        whose word is absent or not a string counts under `unknown`. Each of these
+        maps has at most 1,000 words and 500 kB: those with the largest counts. The
+        others count under `other`.
         """
 
     @_builtins.property

@@ -39,28 +39,33 @@ class CorrectionsServiceStub(object):
 
     **Revisions.** Every committed change of the store has a revision, a number
     that only grows (also when the server's private ledger is built anew). A
-    candidate's `revision` is that of the change that last touched it. Records
-    that one import, or one change of the shared files by another program,
-    brought together share one revision.
+    candidate's `revision` is that of the change that last touched it. An import
+    is stored in steps of at most 1,000 records, each with one revision. What one
+    change of the shared files by another program brought shares one revision.
 
     **Tokens.** Page tokens and resume tokens are opaque: hand them back
     unchanged, with the same fields beside them. A token together with another
-    filter, order, shard or split is refused with `INVALID_ARGUMENT`.
+    filter, order, shard or split is refused with `INVALID_ARGUMENT`, and so is
+    any token that this service did not make.
 
     **Retries.** Reads may be repeated freely. A write may be repeated only with
     the `request_id` that it had the first time: a string of the caller's choice
-    of up to 128 characters, in one name space for all methods. The same id, for
-    the same call with the same content, returns the first answer, also after the
-    server's restart, for at least 7 days; with other content it is refused with
-    `INVALID_ARGUMENT`. Refusals are not remembered. `service_config.json`, beside
+    of up to 128 characters, in one name space for all methods (with a tokens
+    file: one for each token's name). The same id, for the same call with the same
+    content, returns the first answer, also after the server's restart, for at
+    least 7 days; with other content it is refused with `INVALID_ARGUMENT`.
+    Refused calls are not remembered. `service_config.json`, beside
     this file, has timeouts and retries for every client. It repeats reads alone,
     since it cannot tell whether a write has a `request_id`.
 
-    **Sizes.** A request is at most 16 MB. A text (`prompt`, `response`,
-    `correction`, `corrected_response`) is at most 4,000,000 characters, any other
-    string 1,000 unless its comment says otherwise. A page or a batch ends at
-    3 MB, so that gRPC's default limit of 4 MB suffices to read it; a larger
-    record comes alone.
+    **Sizes.** A request is at most 16 MB if its method brings texts (`Submit`,
+    `Ingest`, `StreamIngest`), else 2 MB, and has at most 20,000 values in all.
+    It may be compressed with gzip; the limits are those of what comes out. A text
+    (`prompt`, `response`, `correction`, `corrected_response`) is at most 4,000,000
+    characters, any other string 1,000 unless its comment says otherwise. A page's
+    size beyond the most is taken as the most; any other number that is out of its
+    range is refused. A page or a batch ends at 3 MB, so that gRPC's default limit
+    of 4 MB suffices to read it; a larger record comes alone.
 
     **Strings.** A key that a record lacks, or whose value is null, is the empty
     string in a field that is not `optional`. A lone surrogate in a record is
@@ -68,11 +73,30 @@ class CorrectionsServiceStub(object):
 
     **Errors.** Each carries `google.rpc.ErrorInfo`, with a reason of
     `ErrorReason`. Any method may end with `OVERLOADED` (`RESOURCE_EXHAUSTED`),
-    `STORAGE_FAILED` (`UNAVAILABLE`) or `INTERNAL` (`INTERNAL`); any write also
-    with `STORAGE_FULL` (`RESOURCE_EXHAUSTED`). The methods list the others.
+    `STORAGE_FAILED` (`UNAVAILABLE`), `SHUTTING_DOWN` (`UNAVAILABLE`: the server
+    stops and has not begun the call), `CALL_TOO_LONG` (`DEADLINE_EXCEEDED`: longer
+    than the server lets any call take) or `INTERNAL` (`INTERNAL`); any write also
+    with `STORAGE_FULL` (`RESOURCE_EXHAUSTED`). A method that asks for a token may
+    end with `TOKEN_MISSING` (`UNAUTHENTICATED`) or `TOKEN_REFUSED`
+    (`PERMISSION_DENIED`). The methods list the others.
 
-    **Authentication.** `Ingest` and `StreamIngest` ask for the metadata
-    `authorization: Bearer <secret>`. The other methods ask for none.
+    **Authentication.** A token comes as the metadata `authorization: Bearer
+    <token>`. If the server has no tokens file, only `Ingest` and `StreamIngest`
+    ask for one, the ingestion secret; if there is none, they end with
+    `INGESTION_NOT_CONFIGURED`. If it has a tokens file, each method asks for a
+    token whose role opens it:
+
+    - `reader`: `ListRuns`, `Queue`, `GetCandidate`, `Stats`, `GetConfig`,
+    `GetVersion`.
+    - `reviewer`: what `reader` opens, `Import`, `Submit`, `Undo`.
+    - `ingest`: `Ingest`, `StreamIngest`; the ingestion secret opens these
+    too.
+    - `export`: `StreamExport`.
+    - `admin`: everything, and alone `SetConfig`.
+
+    The token is checked when a call begins, and in a stream at each message: one
+    that was revoked or has expired ends the stream with `TOKEN_REFUSED`. A
+    decision is recorded under the name of its token.
     """
 
     def __init__(self, channel):
@@ -162,28 +186,33 @@ class CorrectionsServiceServicer(object):
 
     **Revisions.** Every committed change of the store has a revision, a number
     that only grows (also when the server's private ledger is built anew). A
-    candidate's `revision` is that of the change that last touched it. Records
-    that one import, or one change of the shared files by another program,
-    brought together share one revision.
+    candidate's `revision` is that of the change that last touched it. An import
+    is stored in steps of at most 1,000 records, each with one revision. What one
+    change of the shared files by another program brought shares one revision.
 
     **Tokens.** Page tokens and resume tokens are opaque: hand them back
     unchanged, with the same fields beside them. A token together with another
-    filter, order, shard or split is refused with `INVALID_ARGUMENT`.
+    filter, order, shard or split is refused with `INVALID_ARGUMENT`, and so is
+    any token that this service did not make.
 
     **Retries.** Reads may be repeated freely. A write may be repeated only with
     the `request_id` that it had the first time: a string of the caller's choice
-    of up to 128 characters, in one name space for all methods. The same id, for
-    the same call with the same content, returns the first answer, also after the
-    server's restart, for at least 7 days; with other content it is refused with
-    `INVALID_ARGUMENT`. Refusals are not remembered. `service_config.json`, beside
+    of up to 128 characters, in one name space for all methods (with a tokens
+    file: one for each token's name). The same id, for the same call with the same
+    content, returns the first answer, also after the server's restart, for at
+    least 7 days; with other content it is refused with `INVALID_ARGUMENT`.
+    Refused calls are not remembered. `service_config.json`, beside
     this file, has timeouts and retries for every client. It repeats reads alone,
     since it cannot tell whether a write has a `request_id`.
 
-    **Sizes.** A request is at most 16 MB. A text (`prompt`, `response`,
-    `correction`, `corrected_response`) is at most 4,000,000 characters, any other
-    string 1,000 unless its comment says otherwise. A page or a batch ends at
-    3 MB, so that gRPC's default limit of 4 MB suffices to read it; a larger
-    record comes alone.
+    **Sizes.** A request is at most 16 MB if its method brings texts (`Submit`,
+    `Ingest`, `StreamIngest`), else 2 MB, and has at most 20,000 values in all.
+    It may be compressed with gzip; the limits are those of what comes out. A text
+    (`prompt`, `response`, `correction`, `corrected_response`) is at most 4,000,000
+    characters, any other string 1,000 unless its comment says otherwise. A page's
+    size beyond the most is taken as the most; any other number that is out of its
+    range is refused. A page or a batch ends at 3 MB, so that gRPC's default limit
+    of 4 MB suffices to read it; a larger record comes alone.
 
     **Strings.** A key that a record lacks, or whose value is null, is the empty
     string in a field that is not `optional`. A lone surrogate in a record is
@@ -191,11 +220,30 @@ class CorrectionsServiceServicer(object):
 
     **Errors.** Each carries `google.rpc.ErrorInfo`, with a reason of
     `ErrorReason`. Any method may end with `OVERLOADED` (`RESOURCE_EXHAUSTED`),
-    `STORAGE_FAILED` (`UNAVAILABLE`) or `INTERNAL` (`INTERNAL`); any write also
-    with `STORAGE_FULL` (`RESOURCE_EXHAUSTED`). The methods list the others.
+    `STORAGE_FAILED` (`UNAVAILABLE`), `SHUTTING_DOWN` (`UNAVAILABLE`: the server
+    stops and has not begun the call), `CALL_TOO_LONG` (`DEADLINE_EXCEEDED`: longer
+    than the server lets any call take) or `INTERNAL` (`INTERNAL`); any write also
+    with `STORAGE_FULL` (`RESOURCE_EXHAUSTED`). A method that asks for a token may
+    end with `TOKEN_MISSING` (`UNAUTHENTICATED`) or `TOKEN_REFUSED`
+    (`PERMISSION_DENIED`). The methods list the others.
 
-    **Authentication.** `Ingest` and `StreamIngest` ask for the metadata
-    `authorization: Bearer <secret>`. The other methods ask for none.
+    **Authentication.** A token comes as the metadata `authorization: Bearer
+    <token>`. If the server has no tokens file, only `Ingest` and `StreamIngest`
+    ask for one, the ingestion secret; if there is none, they end with
+    `INGESTION_NOT_CONFIGURED`. If it has a tokens file, each method asks for a
+    token whose role opens it:
+
+    - `reader`: `ListRuns`, `Queue`, `GetCandidate`, `Stats`, `GetConfig`,
+    `GetVersion`.
+    - `reviewer`: what `reader` opens, `Import`, `Submit`, `Undo`.
+    - `ingest`: `Ingest`, `StreamIngest`; the ingestion secret opens these
+    too.
+    - `export`: `StreamExport`.
+    - `admin`: everything, and alone `SetConfig`.
+
+    The token is checked when a call begins, and in a stream at each message: one
+    that was revoked or has expired ends the stream with `TOKEN_REFUSED`. A
+    decision is recorded under the name of its token.
     """
 
     def ListRuns(self, request, context):
@@ -210,9 +258,11 @@ class CorrectionsServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def Import(self, request, context):
-        """Takes the candidates of one benchmark run into the store, as they are. A
-        record whose id is known already is skipped, so a second import of the same
-        run does no harm.
+        """Takes the candidates of one benchmark run into the store, as they are, in
+        steps of at most 1,000 with a revision each. A record whose id is known is not
+        taken again, so a second import of the same run does no harm, also after its
+        candidates were decided. A call that breaks off may have stored some steps;
+        repeat it.
 
         Errors: `INVALID_FIELD` (`run_id` is missing, or has a path separator, `..`
         or NUL), `RUN_NOT_FOUND`.
@@ -438,28 +488,33 @@ class CorrectionsService(object):
 
     **Revisions.** Every committed change of the store has a revision, a number
     that only grows (also when the server's private ledger is built anew). A
-    candidate's `revision` is that of the change that last touched it. Records
-    that one import, or one change of the shared files by another program,
-    brought together share one revision.
+    candidate's `revision` is that of the change that last touched it. An import
+    is stored in steps of at most 1,000 records, each with one revision. What one
+    change of the shared files by another program brought shares one revision.
 
     **Tokens.** Page tokens and resume tokens are opaque: hand them back
     unchanged, with the same fields beside them. A token together with another
-    filter, order, shard or split is refused with `INVALID_ARGUMENT`.
+    filter, order, shard or split is refused with `INVALID_ARGUMENT`, and so is
+    any token that this service did not make.
 
     **Retries.** Reads may be repeated freely. A write may be repeated only with
     the `request_id` that it had the first time: a string of the caller's choice
-    of up to 128 characters, in one name space for all methods. The same id, for
-    the same call with the same content, returns the first answer, also after the
-    server's restart, for at least 7 days; with other content it is refused with
-    `INVALID_ARGUMENT`. Refusals are not remembered. `service_config.json`, beside
+    of up to 128 characters, in one name space for all methods (with a tokens
+    file: one for each token's name). The same id, for the same call with the same
+    content, returns the first answer, also after the server's restart, for at
+    least 7 days; with other content it is refused with `INVALID_ARGUMENT`.
+    Refused calls are not remembered. `service_config.json`, beside
     this file, has timeouts and retries for every client. It repeats reads alone,
     since it cannot tell whether a write has a `request_id`.
 
-    **Sizes.** A request is at most 16 MB. A text (`prompt`, `response`,
-    `correction`, `corrected_response`) is at most 4,000,000 characters, any other
-    string 1,000 unless its comment says otherwise. A page or a batch ends at
-    3 MB, so that gRPC's default limit of 4 MB suffices to read it; a larger
-    record comes alone.
+    **Sizes.** A request is at most 16 MB if its method brings texts (`Submit`,
+    `Ingest`, `StreamIngest`), else 2 MB, and has at most 20,000 values in all.
+    It may be compressed with gzip; the limits are those of what comes out. A text
+    (`prompt`, `response`, `correction`, `corrected_response`) is at most 4,000,000
+    characters, any other string 1,000 unless its comment says otherwise. A page's
+    size beyond the most is taken as the most; any other number that is out of its
+    range is refused. A page or a batch ends at 3 MB, so that gRPC's default limit
+    of 4 MB suffices to read it; a larger record comes alone.
 
     **Strings.** A key that a record lacks, or whose value is null, is the empty
     string in a field that is not `optional`. A lone surrogate in a record is
@@ -467,11 +522,30 @@ class CorrectionsService(object):
 
     **Errors.** Each carries `google.rpc.ErrorInfo`, with a reason of
     `ErrorReason`. Any method may end with `OVERLOADED` (`RESOURCE_EXHAUSTED`),
-    `STORAGE_FAILED` (`UNAVAILABLE`) or `INTERNAL` (`INTERNAL`); any write also
-    with `STORAGE_FULL` (`RESOURCE_EXHAUSTED`). The methods list the others.
+    `STORAGE_FAILED` (`UNAVAILABLE`), `SHUTTING_DOWN` (`UNAVAILABLE`: the server
+    stops and has not begun the call), `CALL_TOO_LONG` (`DEADLINE_EXCEEDED`: longer
+    than the server lets any call take) or `INTERNAL` (`INTERNAL`); any write also
+    with `STORAGE_FULL` (`RESOURCE_EXHAUSTED`). A method that asks for a token may
+    end with `TOKEN_MISSING` (`UNAUTHENTICATED`) or `TOKEN_REFUSED`
+    (`PERMISSION_DENIED`). The methods list the others.
 
-    **Authentication.** `Ingest` and `StreamIngest` ask for the metadata
-    `authorization: Bearer <secret>`. The other methods ask for none.
+    **Authentication.** A token comes as the metadata `authorization: Bearer
+    <token>`. If the server has no tokens file, only `Ingest` and `StreamIngest`
+    ask for one, the ingestion secret; if there is none, they end with
+    `INGESTION_NOT_CONFIGURED`. If it has a tokens file, each method asks for a
+    token whose role opens it:
+
+    - `reader`: `ListRuns`, `Queue`, `GetCandidate`, `Stats`, `GetConfig`,
+    `GetVersion`.
+    - `reviewer`: what `reader` opens, `Import`, `Submit`, `Undo`.
+    - `ingest`: `Ingest`, `StreamIngest`; the ingestion secret opens these
+    too.
+    - `export`: `StreamExport`.
+    - `admin`: everything, and alone `SetConfig`.
+
+    The token is checked when a call begins, and in a stream at each message: one
+    that was revoked or has expired ends the stream with `TOKEN_REFUSED`. A
+    decision is recorded under the name of its token.
     """
 
     @staticmethod

@@ -26,8 +26,10 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """Never sent."""
     ERROR_REASON_INVALID_FIELD: _ErrorReason.ValueType  # 1
     """A field is missing, too long, or not of its form; an enum number is unknown;
-    a token belongs to another request; a `request_id` was used before with
-    other content. Repeating the call as it is cannot succeed.
+    a page or resume token belongs to another request or is not of this service;
+    a `request_id` was used before with other content; the request as a whole
+    (`field` is `request`) is not valid, too large, or has too many values.
+    Repeating the call as it is cannot succeed.
 
     Code: `INVALID_ARGUMENT`. Also carries `google.rpc.BadRequest`, which names
     each field at fault.
@@ -102,13 +104,14 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     Metadata: none.
     """
     ERROR_REASON_TOKEN_REFUSED: _ErrorReason.ValueType  # 10
-    """The token is not one that the server knows, has expired, or has not the role
-    that the method asks for. Ask the server's operator for another.
+    """The token is not one that the server knows, has expired, or lacks the role
+    that the method asks for. It ends a stream, too, whose token was revoked or
+    has expired meanwhile. Ask the server's operator for another.
 
     Code: `PERMISSION_DENIED`.
 
     Metadata:
-    - `role`: the role that is missing, for example `reviewer`; absent where the
+    - `role`: the role that is missing, for example `reviewer`; absent if the
       token itself was refused.
     """
     ERROR_REASON_STORAGE_FULL: _ErrorReason.ValueType  # 11
@@ -120,7 +123,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     Metadata: none.
     """
     ERROR_REASON_OVERLOADED: _ErrorReason.ValueType  # 12
-    """Too many calls at once. Nothing was stored; try again after a pause.
+    """Too many calls at once, or too many bytes of requests under way. Nothing was
+    stored, but for what a stream was told that it was; try again after a pause.
 
     Code: `RESOURCE_EXHAUSTED`. Also carries `google.rpc.RetryInfo`, which says
     how long to pause.
@@ -222,8 +226,10 @@ ERROR_REASON_UNSPECIFIED: ErrorReason.ValueType  # 0
 """Never sent."""
 ERROR_REASON_INVALID_FIELD: ErrorReason.ValueType  # 1
 """A field is missing, too long, or not of its form; an enum number is unknown;
-a token belongs to another request; a `request_id` was used before with
-other content. Repeating the call as it is cannot succeed.
+a page or resume token belongs to another request or is not of this service;
+a `request_id` was used before with other content; the request as a whole
+(`field` is `request`) is not valid, too large, or has too many values.
+Repeating the call as it is cannot succeed.
 
 Code: `INVALID_ARGUMENT`. Also carries `google.rpc.BadRequest`, which names
 each field at fault.
@@ -298,13 +304,14 @@ Code: `UNAUTHENTICATED`.
 Metadata: none.
 """
 ERROR_REASON_TOKEN_REFUSED: ErrorReason.ValueType  # 10
-"""The token is not one that the server knows, has expired, or has not the role
-that the method asks for. Ask the server's operator for another.
+"""The token is not one that the server knows, has expired, or lacks the role
+that the method asks for. It ends a stream, too, whose token was revoked or
+has expired meanwhile. Ask the server's operator for another.
 
 Code: `PERMISSION_DENIED`.
 
 Metadata:
-- `role`: the role that is missing, for example `reviewer`; absent where the
+- `role`: the role that is missing, for example `reviewer`; absent if the
   token itself was refused.
 """
 ERROR_REASON_STORAGE_FULL: ErrorReason.ValueType  # 11
@@ -316,7 +323,8 @@ Code: `RESOURCE_EXHAUSTED`.
 Metadata: none.
 """
 ERROR_REASON_OVERLOADED: ErrorReason.ValueType  # 12
-"""Too many calls at once. Nothing was stored; try again after a pause.
+"""Too many calls at once, or too many bytes of requests under way. Nothing was
+stored, but for what a stream was told that it was; try again after a pause.
 
 Code: `RESOURCE_EXHAUSTED`. Also carries `google.rpc.RetryInfo`, which says
 how long to pause.

@@ -14,7 +14,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file avocet/corrections/v1/corrections.proto.
  */
 export const file_avocet_corrections_v1_corrections: GenFile = /*@__PURE__*/
-  fileDesc("Cidhdm9jZXQvY29ycmVjdGlvbnMvdjEvY29ycmVjdGlvbnMucHJvdG8SFWF2b2NldC5jb3JyZWN0aW9ucy52MSJnCgtDaGF0TWVzc2FnZRIMCgRyb2xlGAEgASgJEhQKB2NvbnRlbnQYAiABKAlIAIgBARIUCgxjb250ZW50X2pzb24YAyABKAkSEgoKZXh0cmFfanNvbhgEIAEoCUIKCghfY29udGVudCL+BgoJQ2FuZGlkYXRlEgoKAmlkGAEgASgJEg4KBnNvdXJjZRgCIAEoCRIYChBiZW5jaG1hcmtfcnVuX2lkGAMgASgJEhEKCXRpbWVzdGFtcBgEIAEoCRI2CgZzdGF0dXMYBSABKA4yJi5hdm9jZXQuY29ycmVjdGlvbnMudjEuQ2FuZGlkYXRlU3RhdHVzEjsKD3Byb21wdF9tZXNzYWdlcxgGIAMoCzIiLmF2b2NldC5jb3JyZWN0aW9ucy52MS5DaGF0TWVzc2FnZRIWCg5tb2RlbF9yZXNwb25zZRgHIAEoCRIfChJjb3JyZWN0ZWRfcmVzcG9uc2UYCCABKAlIAIgBARIaCg1xdWFsaXR5X3Njb3JlGAkgASgBSAGIAQESFgoOZmFpbHVyZV9yZWFzb24YCiABKAkSDwoHdGFza19pZBgLIAEoCRIRCgl0YXNrX3R5cGUYDCABKAkSEQoJdGFza19uYW1lGA0gASgJEhAKCG1vZGVsX2lkGA4gASgJEhIKCm1vZGVsX25hbWUYDyABKAkSDwoHbm9kZV9pZBgQIAEoCRITCgZncHVfaWQYESABKAVIAogBARIbCg50b2tlbnNfcGVyX3NlYxgSIAEoAUgDiAEBEhIKBWxhYmVsGBMgASgJSASIAQESQAoQZmFpbHVyZV9jYXRlZ29yeRgUIAEoDjImLmF2b2NldC5jb3JyZWN0aW9ucy52MS5GYWlsdXJlQ2F0ZWdvcnkSEAoIcmV2aXNpb24YFSABKAMSEgoKZXh0cmFfanNvbhgWIAEoCRITCgtwcm9tcHRfanNvbhgXIAEoCRIbChNtb2RlbF9yZXNwb25zZV9qc29uGBggASgJEhIKCnRvb2xzX2pzb24YGSABKAkSPQoRY29ycmVjdGVkX21lc3NhZ2UYGiABKAsyIi5hdm9jZXQuY29ycmVjdGlvbnMudjEuQ2hhdE1lc3NhZ2USEwoLcmV2aWV3ZWRfYXQYGyABKAkSEwoLcmV2aWV3ZWRfYnkYHCABKAkSFQoNcHJvbXB0X2RpZ2VzdBgeIAEoCRITCgtyZWNvcmRfanNvbhggIAEoCUIVChNfY29ycmVjdGVkX3Jlc3BvbnNlQhAKDl9xdWFsaXR5X3Njb3JlQgkKB19ncHVfaWRCEQoPX3Rva2Vuc19wZXJfc2VjQggKBl9sYWJlbCKmAgoPQ2FuZGlkYXRlRmlsdGVyEhIKCnRhc2tfdHlwZXMYASADKAkSEwoLbW9kZWxfbmFtZXMYAiADKAkSDwoHc291cmNlcxgDIAMoCRIZChFiZW5jaG1hcmtfcnVuX2lkcxgEIAMoCRJCChJmYWlsdXJlX2NhdGVnb3JpZXMYBSADKA4yJi5hdm9jZXQuY29ycmVjdGlvbnMudjEuRmFpbHVyZUNhdGVnb3J5Eg4KBmxhYmVscxgGIAMoCRIeChFtaW5fcXVhbGl0eV9zY29yZRgHIAEoAUgAiAEBEh4KEW1heF9xdWFsaXR5X3Njb3JlGAggASgBSAGIAQFCFAoSX21pbl9xdWFsaXR5X3Njb3JlQhQKEl9tYXhfcXVhbGl0eV9zY29yZSJ0CgNSdW4SDgoGcnVuX2lkGAEgASgJEhEKCXRpbWVzdGFtcBgCIAEoCRIXCg9jYW5kaWRhdGVfY291bnQYAyABKAMSFwoPbWFsZm9ybWVkX2NvdW50GAQgASgDEhgKEGFscmVhZHlfaW1wb3J0ZWQYBSABKAgiIwoGQ29uZmlnEhkKEWJlbmNoX3Jlc3VsdHNfZGlyGAEgASgJIjgKD0xpc3RSdW5zUmVxdWVzdBIRCglwYWdlX3NpemUYASABKAUSEgoKcGFnZV90b2tlbhgCIAEoCSJVChBMaXN0UnVuc1Jlc3BvbnNlEigKBHJ1bnMYASADKAsyGi5hdm9jZXQuY29ycmVjdGlvbnMudjEuUnVuEhcKD25leHRfcGFnZV90b2tlbhgCIAEoCSIfCg1JbXBvcnRSZXF1ZXN0Eg4KBnJ1bl9pZBgBIAEoCSJGCg5JbXBvcnRSZXNwb25zZRIQCghpbXBvcnRlZBgBIAEoAxIPCgdza2lwcGVkGAIgASgDEhEKCW1hbGZvcm1lZBgDIAEoAyK/AQoMUXVldWVSZXF1ZXN0EgwKBHBhZ2UYASABKAUSEAoIcGVyX3BhZ2UYAiABKAUSEgoKcGFnZV90b2tlbhgDIAEoCRI2CgZmaWx0ZXIYBCABKAsyJi5hdm9jZXQuY29ycmVjdGlvbnMudjEuQ2FuZGlkYXRlRmlsdGVyEisKBW9yZGVyGAUgASgOMhwuYXZvY2V0LmNvcnJlY3Rpb25zLnYxLk9yZGVyEhYKDmluY2x1ZGVfcmVjb3JkGAggASgIIogBCg1RdWV1ZVJlc3BvbnNlEi8KBWl0ZW1zGAEgAygLMiAuYXZvY2V0LmNvcnJlY3Rpb25zLnYxLkNhbmRpZGF0ZRINCgV0b3RhbBgCIAEoAxIMCgRwYWdlGAMgASgFEhAKCHBlcl9wYWdlGAQgASgFEhcKD25leHRfcGFnZV90b2tlbhgFIAEoCSI5ChNHZXRDYW5kaWRhdGVSZXF1ZXN0EgoKAmlkGAEgASgJEhYKDmluY2x1ZGVfcmVjb3JkGAIgASgIIksKFEdldENhbmRpZGF0ZVJlc3BvbnNlEjMKCWNhbmRpZGF0ZRgBIAEoCzIgLmF2b2NldC5jb3JyZWN0aW9ucy52MS5DYW5kaWRhdGUiwwIKDVN1Ym1pdFJlcXVlc3QSCgoCaWQYASABKAkSLQoGYWN0aW9uGAIgASgOMh0uYXZvY2V0LmNvcnJlY3Rpb25zLnYxLkFjdGlvbhIaChJjb3JyZWN0ZWRfcmVzcG9uc2UYAyABKAkSQAoQZmFpbHVyZV9jYXRlZ29yeRgEIAEoDjImLmF2b2NldC5jb3JyZWN0aW9ucy52MS5GYWlsdXJlQ2F0ZWdvcnkSEAoIcmV2aWV3ZXIYBSABKAkSEgoKcmVxdWVzdF9pZBgGIAEoCRIeChFleHBlY3RlZF9yZXZpc2lvbhgHIAEoA0gAiAEBEj0KEWNvcnJlY3RlZF9tZXNzYWdlGAkgASgLMiIuYXZvY2V0LmNvcnJlY3Rpb25zLnYxLkNoYXRNZXNzYWdlQhQKEl9leHBlY3RlZF9yZXZpc2lvbiJFCg5TdWJtaXRSZXNwb25zZRIzCgljYW5kaWRhdGUYASABKAsyIC5hdm9jZXQuY29ycmVjdGlvbnMudjEuQ2FuZGlkYXRlInUKC1VuZG9SZXF1ZXN0EgoKAmlkGAEgASgJEhAKCHJldmlld2VyGAIgASgJEhIKCnJlcXVlc3RfaWQYAyABKAkSHgoRZXhwZWN0ZWRfcmV2aXNpb24YBCABKANIAIgBAUIUChJfZXhwZWN0ZWRfcmV2aXNpb24iQwoMVW5kb1Jlc3BvbnNlEjMKCWNhbmRpZGF0ZRgBIAEoCzIgLmF2b2NldC5jb3JyZWN0aW9ucy52MS5DYW5kaWRhdGUiYgoFU3BsaXQSLgoEbmFtZRgBIAEoDjIgLmF2b2NldC5jb3JyZWN0aW9ucy52MS5TcGxpdE5hbWUSGwoTdmFsaWRhdGlvbl9mcmFjdGlvbhgCIAEoARIMCgRzZWVkGAMgASgDIvsBChNTdHJlYW1FeHBvcnRSZXF1ZXN0EjYKBmZpbHRlchgBIAEoCzImLmF2b2NldC5jb3JyZWN0aW9ucy52MS5DYW5kaWRhdGVGaWx0ZXISEwoLc2hhcmRfaW5kZXgYAiABKAUSEwoLc2hhcmRfY291bnQYAyABKAUSKwoFc3BsaXQYBCABKAsyHC5hdm9jZXQuY29ycmVjdGlvbnMudjEuU3BsaXQSEgoKYmF0Y2hfc2l6ZRgFIAEoBRITCgthdF9yZXZpc2lvbhgGIAEoAxIWCg5zaW5jZV9yZXZpc2lvbhgHIAEoAxIUCgxyZXN1bWVfdG9rZW4YCCABKAkivgEKFFN0cmVhbUV4cG9ydFJlc3BvbnNlEjgKCGV4YW1wbGVzGAEgAygLMiYuYXZvY2V0LmNvcnJlY3Rpb25zLnYxLlRyYWluaW5nRXhhbXBsZRIUCgxyZXN1bWVfdG9rZW4YAiABKAkSEAoIcmV2aXNpb24YAyABKAMSDQoFdG90YWwYBCABKAMSNQoHc3VtbWFyeRgFIAEoCzIkLmF2b2NldC5jb3JyZWN0aW9ucy52MS5FeHBvcnRTdW1tYXJ5IjoKDUV4cG9ydFN1bW1hcnkSFQoNZXhhbXBsZV9jb3VudBgBIAEoAxISCgppZHNfc2hhMjU2GAIgASgJIssBCg9UcmFpbmluZ0V4YW1wbGUSCgoCaWQYASABKAkSNAoIbWVzc2FnZXMYAiADKAsyIi5hdm9jZXQuY29ycmVjdGlvbnMudjEuQ2hhdE1lc3NhZ2USEAoIcmVqZWN0ZWQYAyABKAkSOQoIbWV0YWRhdGEYBCABKAsyJy5hdm9jZXQuY29ycmVjdGlvbnMudjEuVHJhaW5pbmdNZXRhZGF0YRISCgp0b29sc19qc29uGAUgASgJEhUKDXJlamVjdGVkX2pzb24YBiABKAkijAIKEFRyYWluaW5nTWV0YWRhdGESDgoGc291cmNlGAEgASgJEhEKCXRhc2tfdHlwZRgCIAEoCRISCgptb2RlbF9uYW1lGAMgASgJEhgKEGJlbmNobWFya19ydW5faWQYBCABKAkSQAoQZmFpbHVyZV9jYXRlZ29yeRgFIAEoDjImLmF2b2NldC5jb3JyZWN0aW9ucy52MS5GYWlsdXJlQ2F0ZWdvcnkSEgoFbGFiZWwYBiABKAlIAIgBARIaCg1xdWFsaXR5X3Njb3JlGAcgASgBSAGIAQESGQoRYXBwcm92ZWRfcmV2aXNpb24YCCABKANCCAoGX2xhYmVsQhAKDl9xdWFsaXR5X3Njb3JlIkYKDFN0YXRzUmVxdWVzdBI2CgZmaWx0ZXIYASABKAsyJi5hdm9jZXQuY29ycmVjdGlvbnMudjEuQ2FuZGlkYXRlRmlsdGVyIugFCg1TdGF0c1Jlc3BvbnNlEg0KBXRvdGFsGAEgASgDEkUKCWJ5X3N0YXR1cxgCIAMoCzIyLmF2b2NldC5jb3JyZWN0aW9ucy52MS5TdGF0c1Jlc3BvbnNlLkJ5U3RhdHVzRW50cnkSQwoIYnlfbW9kZWwYAyADKAsyMS5hdm9jZXQuY29ycmVjdGlvbnMudjEuU3RhdHNSZXNwb25zZS5CeU1vZGVsRW50cnkSSgoMYnlfdGFza190eXBlGAQgAygLMjQuYXZvY2V0LmNvcnJlY3Rpb25zLnYxLlN0YXRzUmVzcG9uc2UuQnlUYXNrVHlwZUVudHJ5EkUKCWJ5X3NvdXJjZRgFIAMoCzIyLmF2b2NldC5jb3JyZWN0aW9ucy52MS5TdGF0c1Jlc3BvbnNlLkJ5U291cmNlRW50cnkSWAoTYnlfZmFpbHVyZV9jYXRlZ29yeRgGIAMoCzI7LmF2b2NldC5jb3JyZWN0aW9ucy52MS5TdGF0c1Jlc3BvbnNlLkJ5RmFpbHVyZUNhdGVnb3J5RW50cnkSFAoMZXhwb3J0X3JlYWR5GAcgASgDEhEKCW1hbGZvcm1lZBgIIAEoAxIVCg1kdXBsaWNhdGVfaWRzGAkgASgDEhAKCHJldmlzaW9uGAogASgDGi8KDUJ5U3RhdHVzRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgDOgI4ARouCgxCeU1vZGVsRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgDOgI4ARoxCg9CeVRhc2tUeXBlRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgDOgI4ARovCg1CeVNvdXJjZUVudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoAzoCOAEaOAoWQnlGYWlsdXJlQ2F0ZWdvcnlFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAM6AjgBIhIKEEdldENvbmZpZ1JlcXVlc3QiQgoRR2V0Q29uZmlnUmVzcG9uc2USLQoGY29uZmlnGAEgASgLMh0uYXZvY2V0LmNvcnJlY3Rpb25zLnYxLkNvbmZpZyJBChBTZXRDb25maWdSZXF1ZXN0Ei0KBmNvbmZpZxgBIAEoCzIdLmF2b2NldC5jb3JyZWN0aW9ucy52MS5Db25maWciQgoRU2V0Q29uZmlnUmVzcG9uc2USLQoGY29uZmlnGAEgASgLMh0uYXZvY2V0LmNvcnJlY3Rpb25zLnYxLkNvbmZpZyKaAQoNSW5nZXN0UmVxdWVzdBIOCgZzb3VyY2UYASABKAkSEQoJdGFza190eXBlGAIgASgJEg4KBnByb21wdBgDIAEoCRIQCghyZXNwb25zZRgEIAEoCRISCgpjb3JyZWN0aW9uGAUgASgJEhIKBWxhYmVsGAYgASgJSACIAQESEgoKcmVxdWVzdF9pZBgHIAEoCUIICgZfbGFiZWwiLQoOSW5nZXN0UmVzcG9uc2USCgoCaWQYASABKAkSDwoHY3JlYXRlZBgCIAEoCCJKChNTdHJlYW1Jbmdlc3RSZXF1ZXN0EjMKBWl0ZW1zGAEgAygLMiQuYXZvY2V0LmNvcnJlY3Rpb25zLnYxLkluZ2VzdFJlcXVlc3QiUgoUU3RyZWFtSW5nZXN0UmVzcG9uc2USOgoHcmVzdWx0cxgBIAMoCzIpLmF2b2NldC5jb3JyZWN0aW9ucy52MS5TdHJlYW1Jbmdlc3RSZXN1bHQiYwoSU3RyZWFtSW5nZXN0UmVzdWx0Eg0KBWluZGV4GAEgASgDEgoKAmlkGAIgASgJEg8KB2NyZWF0ZWQYAyABKAgSIQoFZXJyb3IYBCABKAsyEi5nb29nbGUucnBjLlN0YXR1cyITChFHZXRWZXJzaW9uUmVxdWVzdCJ9ChJHZXRWZXJzaW9uUmVzcG9uc2USDwoHdmVyc2lvbhgBIAEoCRIWCg5zY2hlbWFfdmVyc2lvbhgCIAEoBRIOCgZlbmdpbmUYAyABKAkSLgoKc3RhcnRlZF9hdBgEIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXAqugEKD0NhbmRpZGF0ZVN0YXR1cxIgChxDQU5ESURBVEVfU1RBVFVTX1VOU1BFQ0lGSUVEEAASIQodQ0FORElEQVRFX1NUQVRVU19ORUVEU19SRVZJRVcQARIdChlDQU5ESURBVEVfU1RBVFVTX0FQUFJPVkVEEAISHgoaQ0FORElEQVRFX1NUQVRVU19ESVNDQVJERUQQAxIjCh9DQU5ESURBVEVfU1RBVFVTX01PREVMX1JFSkVDVEVEEAQqjwIKD0ZhaWx1cmVDYXRlZ29yeRIgChxGQUlMVVJFX0NBVEVHT1JZX1VOU1BFQ0lGSUVEEAASJQohRkFJTFVSRV9DQVRFR09SWV9TQ09SSU5HX0FSVElGQUNUEAESJAogRkFJTFVSRV9DQVRFR09SWV9TVFlMRV9WSU9MQVRJT04QAhIjCh9GQUlMVVJFX0NBVEVHT1JZX1BBUlRJQUxfQU5TV0VSEAMSIQodRkFJTFVSRV9DQVRFR09SWV9XUk9OR19BTlNXRVIQBBIhCh1GQUlMVVJFX0NBVEVHT1JZX0ZPUk1BVF9FUlJPUhAFEiIKHkZBSUxVUkVfQ0FURUdPUllfSEFMTFVDSU5BVElPThAGKlkKBkFjdGlvbhIWChJBQ1RJT05fVU5TUEVDSUZJRUQQABISCg5BQ1RJT05fQ09SUkVDVBABEhIKDkFDVElPTl9ESVNDQVJEEAISDwoLQUNUSU9OX0ZMQUcQAyqIAQoFT3JkZXISFQoRT1JERVJfVU5TUEVDSUZJRUQQABIOCgpPUkRFUl9GSUxFEAESEwoPT1JERVJfVElNRVNUQU1QEAISGAoUT1JERVJfVElNRVNUQU1QX0RFU0MQAxIRCg1PUkRFUl9RVUFMSVRZEAQSFgoST1JERVJfUVVBTElUWV9ERVNDEAUqWAoJU3BsaXROYW1lEhoKFlNQTElUX05BTUVfVU5TUEVDSUZJRUQQABIUChBTUExJVF9OQU1FX1RSQUlOEAESGQoVU1BMSVRfTkFNRV9WQUxJREFUSU9OEAIy0wkKEkNvcnJlY3Rpb25zU2VydmljZRJbCghMaXN0UnVucxImLmF2b2NldC5jb3JyZWN0aW9ucy52MS5MaXN0UnVuc1JlcXVlc3QaJy5hdm9jZXQuY29ycmVjdGlvbnMudjEuTGlzdFJ1bnNSZXNwb25zZRJVCgZJbXBvcnQSJC5hdm9jZXQuY29ycmVjdGlvbnMudjEuSW1wb3J0UmVxdWVzdBolLmF2b2NldC5jb3JyZWN0aW9ucy52MS5JbXBvcnRSZXNwb25zZRJSCgVRdWV1ZRIjLmF2b2NldC5jb3JyZWN0aW9ucy52MS5RdWV1ZVJlcXVlc3QaJC5hdm9jZXQuY29ycmVjdGlvbnMudjEuUXVldWVSZXNwb25zZRJnCgxHZXRDYW5kaWRhdGUSKi5hdm9jZXQuY29ycmVjdGlvbnMudjEuR2V0Q2FuZGlkYXRlUmVxdWVzdBorLmF2b2NldC5jb3JyZWN0aW9ucy52MS5HZXRDYW5kaWRhdGVSZXNwb25zZRJVCgZTdWJtaXQSJC5hdm9jZXQuY29ycmVjdGlvbnMudjEuU3VibWl0UmVxdWVzdBolLmF2b2NldC5jb3JyZWN0aW9ucy52MS5TdWJtaXRSZXNwb25zZRJPCgRVbmRvEiIuYXZvY2V0LmNvcnJlY3Rpb25zLnYxLlVuZG9SZXF1ZXN0GiMuYXZvY2V0LmNvcnJlY3Rpb25zLnYxLlVuZG9SZXNwb25zZRJpCgxTdHJlYW1FeHBvcnQSKi5hdm9jZXQuY29ycmVjdGlvbnMudjEuU3RyZWFtRXhwb3J0UmVxdWVzdBorLmF2b2NldC5jb3JyZWN0aW9ucy52MS5TdHJlYW1FeHBvcnRSZXNwb25zZTABElIKBVN0YXRzEiMuYXZvY2V0LmNvcnJlY3Rpb25zLnYxLlN0YXRzUmVxdWVzdBokLmF2b2NldC5jb3JyZWN0aW9ucy52MS5TdGF0c1Jlc3BvbnNlEl4KCUdldENvbmZpZxInLmF2b2NldC5jb3JyZWN0aW9ucy52MS5HZXRDb25maWdSZXF1ZXN0GiguYXZvY2V0LmNvcnJlY3Rpb25zLnYxLkdldENvbmZpZ1Jlc3BvbnNlEl4KCVNldENvbmZpZxInLmF2b2NldC5jb3JyZWN0aW9ucy52MS5TZXRDb25maWdSZXF1ZXN0GiguYXZvY2V0LmNvcnJlY3Rpb25zLnYxLlNldENvbmZpZ1Jlc3BvbnNlElUKBkluZ2VzdBIkLmF2b2NldC5jb3JyZWN0aW9ucy52MS5Jbmdlc3RSZXF1ZXN0GiUuYXZvY2V0LmNvcnJlY3Rpb25zLnYxLkluZ2VzdFJlc3BvbnNlEmsKDFN0cmVhbUluZ2VzdBIqLmF2b2NldC5jb3JyZWN0aW9ucy52MS5TdHJlYW1Jbmdlc3RSZXF1ZXN0GisuYXZvY2V0LmNvcnJlY3Rpb25zLnYxLlN0cmVhbUluZ2VzdFJlc3BvbnNlKAEwARJhCgpHZXRWZXJzaW9uEiguYXZvY2V0LmNvcnJlY3Rpb25zLnYxLkdldFZlcnNpb25SZXF1ZXN0GikuYXZvY2V0LmNvcnJlY3Rpb25zLnYxLkdldFZlcnNpb25SZXNwb25zZWIGcHJvdG8z", [file_google_protobuf_timestamp, file_google_rpc_status]);
+  fileDesc("Cidhdm9jZXQvY29ycmVjdGlvbnMvdjEvY29ycmVjdGlvbnMucHJvdG8SFWF2b2NldC5jb3JyZWN0aW9ucy52MSJnCgtDaGF0TWVzc2FnZRIMCgRyb2xlGAEgASgJEhQKB2NvbnRlbnQYAiABKAlIAIgBARIUCgxjb250ZW50X2pzb24YAyABKAkSEgoKZXh0cmFfanNvbhgEIAEoCUIKCghfY29udGVudCL+BgoJQ2FuZGlkYXRlEgoKAmlkGAEgASgJEg4KBnNvdXJjZRgCIAEoCRIYChBiZW5jaG1hcmtfcnVuX2lkGAMgASgJEhEKCXRpbWVzdGFtcBgEIAEoCRI2CgZzdGF0dXMYBSABKA4yJi5hdm9jZXQuY29ycmVjdGlvbnMudjEuQ2FuZGlkYXRlU3RhdHVzEjsKD3Byb21wdF9tZXNzYWdlcxgGIAMoCzIiLmF2b2NldC5jb3JyZWN0aW9ucy52MS5DaGF0TWVzc2FnZRIWCg5tb2RlbF9yZXNwb25zZRgHIAEoCRIfChJjb3JyZWN0ZWRfcmVzcG9uc2UYCCABKAlIAIgBARIaCg1xdWFsaXR5X3Njb3JlGAkgASgBSAGIAQESFgoOZmFpbHVyZV9yZWFzb24YCiABKAkSDwoHdGFza19pZBgLIAEoCRIRCgl0YXNrX3R5cGUYDCABKAkSEQoJdGFza19uYW1lGA0gASgJEhAKCG1vZGVsX2lkGA4gASgJEhIKCm1vZGVsX25hbWUYDyABKAkSDwoHbm9kZV9pZBgQIAEoCRITCgZncHVfaWQYESABKAVIAogBARIbCg50b2tlbnNfcGVyX3NlYxgSIAEoAUgDiAEBEhIKBWxhYmVsGBMgASgJSASIAQESQAoQZmFpbHVyZV9jYXRlZ29yeRgUIAEoDjImLmF2b2NldC5jb3JyZWN0aW9ucy52MS5GYWlsdXJlQ2F0ZWdvcnkSEAoIcmV2aXNpb24YFSABKAMSEgoKZXh0cmFfanNvbhgWIAEoCRITCgtwcm9tcHRfanNvbhgXIAEoCRIbChNtb2RlbF9yZXNwb25zZV9qc29uGBggASgJEhIKCnRvb2xzX2pzb24YGSABKAkSPQoRY29ycmVjdGVkX21lc3NhZ2UYGiABKAsyIi5hdm9jZXQuY29ycmVjdGlvbnMudjEuQ2hhdE1lc3NhZ2USEwoLcmV2aWV3ZWRfYXQYGyABKAkSEwoLcmV2aWV3ZWRfYnkYHCABKAkSFQoNcHJvbXB0X2RpZ2VzdBgeIAEoCRITCgtyZWNvcmRfanNvbhggIAEoCUIVChNfY29ycmVjdGVkX3Jlc3BvbnNlQhAKDl9xdWFsaXR5X3Njb3JlQgkKB19ncHVfaWRCEQoPX3Rva2Vuc19wZXJfc2VjQggKBl9sYWJlbCKmAgoPQ2FuZGlkYXRlRmlsdGVyEhIKCnRhc2tfdHlwZXMYASADKAkSEwoLbW9kZWxfbmFtZXMYAiADKAkSDwoHc291cmNlcxgDIAMoCRIZChFiZW5jaG1hcmtfcnVuX2lkcxgEIAMoCRJCChJmYWlsdXJlX2NhdGVnb3JpZXMYBSADKA4yJi5hdm9jZXQuY29ycmVjdGlvbnMudjEuRmFpbHVyZUNhdGVnb3J5Eg4KBmxhYmVscxgGIAMoCRIeChFtaW5fcXVhbGl0eV9zY29yZRgHIAEoAUgAiAEBEh4KEW1heF9xdWFsaXR5X3Njb3JlGAggASgBSAGIAQFCFAoSX21pbl9xdWFsaXR5X3Njb3JlQhQKEl9tYXhfcXVhbGl0eV9zY29yZSJ0CgNSdW4SDgoGcnVuX2lkGAEgASgJEhEKCXRpbWVzdGFtcBgCIAEoCRIXCg9jYW5kaWRhdGVfY291bnQYAyABKAMSFwoPbWFsZm9ybWVkX2NvdW50GAQgASgDEhgKEGFscmVhZHlfaW1wb3J0ZWQYBSABKAgiIwoGQ29uZmlnEhkKEWJlbmNoX3Jlc3VsdHNfZGlyGAEgASgJIjgKD0xpc3RSdW5zUmVxdWVzdBIRCglwYWdlX3NpemUYASABKAUSEgoKcGFnZV90b2tlbhgCIAEoCSJVChBMaXN0UnVuc1Jlc3BvbnNlEigKBHJ1bnMYASADKAsyGi5hdm9jZXQuY29ycmVjdGlvbnMudjEuUnVuEhcKD25leHRfcGFnZV90b2tlbhgCIAEoCSJXCg1JbXBvcnRSZXF1ZXN0Eg4KBnJ1bl9pZBgBIAEoCRI2Cgtvbl9jb25mbGljdBgCIAEoDjIhLmF2b2NldC5jb3JyZWN0aW9ucy52MS5PbkNvbmZsaWN0Ip0CCg5JbXBvcnRSZXNwb25zZRIQCghpbXBvcnRlZBgBIAEoAxIPCgdza2lwcGVkGAIgASgDEhEKCW1hbGZvcm1lZBgDIAEoAxIRCgljb25mbGljdHMYBCABKAMSEQoJcXVhbGlmaWVkGAUgASgDEkYKCWJ5X3N0YXR1cxgGIAMoCzIzLmF2b2NldC5jb3JyZWN0aW9ucy52MS5JbXBvcnRSZXNwb25zZS5CeVN0YXR1c0VudHJ5EjYKCHByb2JsZW1zGAcgAygLMiQuYXZvY2V0LmNvcnJlY3Rpb25zLnYxLkltcG9ydFByb2JsZW0aLwoNQnlTdGF0dXNFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAM6AjgBIjkKDUltcG9ydFByb2JsZW0SDAoEbGluZRgBIAEoAxIOCgZyZWFzb24YAiABKAkSCgoCaWQYAyABKAkivwEKDFF1ZXVlUmVxdWVzdBIMCgRwYWdlGAEgASgFEhAKCHBlcl9wYWdlGAIgASgFEhIKCnBhZ2VfdG9rZW4YAyABKAkSNgoGZmlsdGVyGAQgASgLMiYuYXZvY2V0LmNvcnJlY3Rpb25zLnYxLkNhbmRpZGF0ZUZpbHRlchIrCgVvcmRlchgFIAEoDjIcLmF2b2NldC5jb3JyZWN0aW9ucy52MS5PcmRlchIWCg5pbmNsdWRlX3JlY29yZBgIIAEoCCKIAQoNUXVldWVSZXNwb25zZRIvCgVpdGVtcxgBIAMoCzIgLmF2b2NldC5jb3JyZWN0aW9ucy52MS5DYW5kaWRhdGUSDQoFdG90YWwYAiABKAMSDAoEcGFnZRgDIAEoBRIQCghwZXJfcGFnZRgEIAEoBRIXCg9uZXh0X3BhZ2VfdG9rZW4YBSABKAkiOQoTR2V0Q2FuZGlkYXRlUmVxdWVzdBIKCgJpZBgBIAEoCRIWCg5pbmNsdWRlX3JlY29yZBgCIAEoCCJLChRHZXRDYW5kaWRhdGVSZXNwb25zZRIzCgljYW5kaWRhdGUYASABKAsyIC5hdm9jZXQuY29ycmVjdGlvbnMudjEuQ2FuZGlkYXRlIsMCCg1TdWJtaXRSZXF1ZXN0EgoKAmlkGAEgASgJEi0KBmFjdGlvbhgCIAEoDjIdLmF2b2NldC5jb3JyZWN0aW9ucy52MS5BY3Rpb24SGgoSY29ycmVjdGVkX3Jlc3BvbnNlGAMgASgJEkAKEGZhaWx1cmVfY2F0ZWdvcnkYBCABKA4yJi5hdm9jZXQuY29ycmVjdGlvbnMudjEuRmFpbHVyZUNhdGVnb3J5EhAKCHJldmlld2VyGAUgASgJEhIKCnJlcXVlc3RfaWQYBiABKAkSHgoRZXhwZWN0ZWRfcmV2aXNpb24YByABKANIAIgBARI9ChFjb3JyZWN0ZWRfbWVzc2FnZRgJIAEoCzIiLmF2b2NldC5jb3JyZWN0aW9ucy52MS5DaGF0TWVzc2FnZUIUChJfZXhwZWN0ZWRfcmV2aXNpb24iRQoOU3VibWl0UmVzcG9uc2USMwoJY2FuZGlkYXRlGAEgASgLMiAuYXZvY2V0LmNvcnJlY3Rpb25zLnYxLkNhbmRpZGF0ZSJ1CgtVbmRvUmVxdWVzdBIKCgJpZBgBIAEoCRIQCghyZXZpZXdlchgCIAEoCRISCgpyZXF1ZXN0X2lkGAMgASgJEh4KEWV4cGVjdGVkX3JldmlzaW9uGAQgASgDSACIAQFCFAoSX2V4cGVjdGVkX3JldmlzaW9uIkMKDFVuZG9SZXNwb25zZRIzCgljYW5kaWRhdGUYASABKAsyIC5hdm9jZXQuY29ycmVjdGlvbnMudjEuQ2FuZGlkYXRlImIKBVNwbGl0Ei4KBG5hbWUYASABKA4yIC5hdm9jZXQuY29ycmVjdGlvbnMudjEuU3BsaXROYW1lEhsKE3ZhbGlkYXRpb25fZnJhY3Rpb24YAiABKAESDAoEc2VlZBgDIAEoAyL7AQoTU3RyZWFtRXhwb3J0UmVxdWVzdBI2CgZmaWx0ZXIYASABKAsyJi5hdm9jZXQuY29ycmVjdGlvbnMudjEuQ2FuZGlkYXRlRmlsdGVyEhMKC3NoYXJkX2luZGV4GAIgASgFEhMKC3NoYXJkX2NvdW50GAMgASgFEisKBXNwbGl0GAQgASgLMhwuYXZvY2V0LmNvcnJlY3Rpb25zLnYxLlNwbGl0EhIKCmJhdGNoX3NpemUYBSABKAUSEwoLYXRfcmV2aXNpb24YBiABKAMSFgoOc2luY2VfcmV2aXNpb24YByABKAMSFAoMcmVzdW1lX3Rva2VuGAggASgJIr4BChRTdHJlYW1FeHBvcnRSZXNwb25zZRI4CghleGFtcGxlcxgBIAMoCzImLmF2b2NldC5jb3JyZWN0aW9ucy52MS5UcmFpbmluZ0V4YW1wbGUSFAoMcmVzdW1lX3Rva2VuGAIgASgJEhAKCHJldmlzaW9uGAMgASgDEg0KBXRvdGFsGAQgASgDEjUKB3N1bW1hcnkYBSABKAsyJC5hdm9jZXQuY29ycmVjdGlvbnMudjEuRXhwb3J0U3VtbWFyeSI6Cg1FeHBvcnRTdW1tYXJ5EhUKDWV4YW1wbGVfY291bnQYASABKAMSEgoKaWRzX3NoYTI1NhgCIAEoCSLLAQoPVHJhaW5pbmdFeGFtcGxlEgoKAmlkGAEgASgJEjQKCG1lc3NhZ2VzGAIgAygLMiIuYXZvY2V0LmNvcnJlY3Rpb25zLnYxLkNoYXRNZXNzYWdlEhAKCHJlamVjdGVkGAMgASgJEjkKCG1ldGFkYXRhGAQgASgLMicuYXZvY2V0LmNvcnJlY3Rpb25zLnYxLlRyYWluaW5nTWV0YWRhdGESEgoKdG9vbHNfanNvbhgFIAEoCRIVCg1yZWplY3RlZF9qc29uGAYgASgJIowCChBUcmFpbmluZ01ldGFkYXRhEg4KBnNvdXJjZRgBIAEoCRIRCgl0YXNrX3R5cGUYAiABKAkSEgoKbW9kZWxfbmFtZRgDIAEoCRIYChBiZW5jaG1hcmtfcnVuX2lkGAQgASgJEkAKEGZhaWx1cmVfY2F0ZWdvcnkYBSABKA4yJi5hdm9jZXQuY29ycmVjdGlvbnMudjEuRmFpbHVyZUNhdGVnb3J5EhIKBWxhYmVsGAYgASgJSACIAQESGgoNcXVhbGl0eV9zY29yZRgHIAEoAUgBiAEBEhkKEWFwcHJvdmVkX3JldmlzaW9uGAggASgDQggKBl9sYWJlbEIQCg5fcXVhbGl0eV9zY29yZSJGCgxTdGF0c1JlcXVlc3QSNgoGZmlsdGVyGAEgASgLMiYuYXZvY2V0LmNvcnJlY3Rpb25zLnYxLkNhbmRpZGF0ZUZpbHRlciLoBQoNU3RhdHNSZXNwb25zZRINCgV0b3RhbBgBIAEoAxJFCglieV9zdGF0dXMYAiADKAsyMi5hdm9jZXQuY29ycmVjdGlvbnMudjEuU3RhdHNSZXNwb25zZS5CeVN0YXR1c0VudHJ5EkMKCGJ5X21vZGVsGAMgAygLMjEuYXZvY2V0LmNvcnJlY3Rpb25zLnYxLlN0YXRzUmVzcG9uc2UuQnlNb2RlbEVudHJ5EkoKDGJ5X3Rhc2tfdHlwZRgEIAMoCzI0LmF2b2NldC5jb3JyZWN0aW9ucy52MS5TdGF0c1Jlc3BvbnNlLkJ5VGFza1R5cGVFbnRyeRJFCglieV9zb3VyY2UYBSADKAsyMi5hdm9jZXQuY29ycmVjdGlvbnMudjEuU3RhdHNSZXNwb25zZS5CeVNvdXJjZUVudHJ5ElgKE2J5X2ZhaWx1cmVfY2F0ZWdvcnkYBiADKAsyOy5hdm9jZXQuY29ycmVjdGlvbnMudjEuU3RhdHNSZXNwb25zZS5CeUZhaWx1cmVDYXRlZ29yeUVudHJ5EhQKDGV4cG9ydF9yZWFkeRgHIAEoAxIRCgltYWxmb3JtZWQYCCABKAMSFQoNZHVwbGljYXRlX2lkcxgJIAEoAxIQCghyZXZpc2lvbhgKIAEoAxovCg1CeVN0YXR1c0VudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoAzoCOAEaLgoMQnlNb2RlbEVudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoAzoCOAEaMQoPQnlUYXNrVHlwZUVudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoAzoCOAEaLwoNQnlTb3VyY2VFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAM6AjgBGjgKFkJ5RmFpbHVyZUNhdGVnb3J5RW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgDOgI4ASISChBHZXRDb25maWdSZXF1ZXN0IkIKEUdldENvbmZpZ1Jlc3BvbnNlEi0KBmNvbmZpZxgBIAEoCzIdLmF2b2NldC5jb3JyZWN0aW9ucy52MS5Db25maWciQQoQU2V0Q29uZmlnUmVxdWVzdBItCgZjb25maWcYASABKAsyHS5hdm9jZXQuY29ycmVjdGlvbnMudjEuQ29uZmlnIkIKEVNldENvbmZpZ1Jlc3BvbnNlEi0KBmNvbmZpZxgBIAEoCzIdLmF2b2NldC5jb3JyZWN0aW9ucy52MS5Db25maWcimgEKDUluZ2VzdFJlcXVlc3QSDgoGc291cmNlGAEgASgJEhEKCXRhc2tfdHlwZRgCIAEoCRIOCgZwcm9tcHQYAyABKAkSEAoIcmVzcG9uc2UYBCABKAkSEgoKY29ycmVjdGlvbhgFIAEoCRISCgVsYWJlbBgGIAEoCUgAiAEBEhIKCnJlcXVlc3RfaWQYByABKAlCCAoGX2xhYmVsIi0KDkluZ2VzdFJlc3BvbnNlEgoKAmlkGAEgASgJEg8KB2NyZWF0ZWQYAiABKAgiSgoTU3RyZWFtSW5nZXN0UmVxdWVzdBIzCgVpdGVtcxgBIAMoCzIkLmF2b2NldC5jb3JyZWN0aW9ucy52MS5Jbmdlc3RSZXF1ZXN0IlIKFFN0cmVhbUluZ2VzdFJlc3BvbnNlEjoKB3Jlc3VsdHMYASADKAsyKS5hdm9jZXQuY29ycmVjdGlvbnMudjEuU3RyZWFtSW5nZXN0UmVzdWx0ImMKElN0cmVhbUluZ2VzdFJlc3VsdBINCgVpbmRleBgBIAEoAxIKCgJpZBgCIAEoCRIPCgdjcmVhdGVkGAMgASgIEiEKBWVycm9yGAQgASgLMhIuZ29vZ2xlLnJwYy5TdGF0dXMiEwoRR2V0VmVyc2lvblJlcXVlc3QifQoSR2V0VmVyc2lvblJlc3BvbnNlEg8KB3ZlcnNpb24YASABKAkSFgoOc2NoZW1hX3ZlcnNpb24YAiABKAUSDgoGZW5naW5lGAMgASgJEi4KCnN0YXJ0ZWRfYXQYBCABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wKroBCg9DYW5kaWRhdGVTdGF0dXMSIAocQ0FORElEQVRFX1NUQVRVU19VTlNQRUNJRklFRBAAEiEKHUNBTkRJREFURV9TVEFUVVNfTkVFRFNfUkVWSUVXEAESHQoZQ0FORElEQVRFX1NUQVRVU19BUFBST1ZFRBACEh4KGkNBTkRJREFURV9TVEFUVVNfRElTQ0FSREVEEAMSIwofQ0FORElEQVRFX1NUQVRVU19NT0RFTF9SRUpFQ1RFRBAEKo8CCg9GYWlsdXJlQ2F0ZWdvcnkSIAocRkFJTFVSRV9DQVRFR09SWV9VTlNQRUNJRklFRBAAEiUKIUZBSUxVUkVfQ0FURUdPUllfU0NPUklOR19BUlRJRkFDVBABEiQKIEZBSUxVUkVfQ0FURUdPUllfU1RZTEVfVklPTEFUSU9OEAISIwofRkFJTFVSRV9DQVRFR09SWV9QQVJUSUFMX0FOU1dFUhADEiEKHUZBSUxVUkVfQ0FURUdPUllfV1JPTkdfQU5TV0VSEAQSIQodRkFJTFVSRV9DQVRFR09SWV9GT1JNQVRfRVJST1IQBRIiCh5GQUlMVVJFX0NBVEVHT1JZX0hBTExVQ0lOQVRJT04QBipZCgZBY3Rpb24SFgoSQUNUSU9OX1VOU1BFQ0lGSUVEEAASEgoOQUNUSU9OX0NPUlJFQ1QQARISCg5BQ1RJT05fRElTQ0FSRBACEg8KC0FDVElPTl9GTEFHEAMqtQEKBU9yZGVyEhUKEU9SREVSX1VOU1BFQ0lGSUVEEAASDgoKT1JERVJfRklMRRABEhMKD09SREVSX1RJTUVTVEFNUBACEhgKFE9SREVSX1RJTUVTVEFNUF9ERVNDEAMSEQoNT1JERVJfUVVBTElUWRAEEhYKEk9SREVSX1FVQUxJVFlfREVTQxAFEhIKDk9SREVSX1JFVklFV0VEEAYSFwoTT1JERVJfUkVWSUVXRURfREVTQxAHKlgKCk9uQ29uZmxpY3QSGwoXT05fQ09ORkxJQ1RfVU5TUEVDSUZJRUQQABIUChBPTl9DT05GTElDVF9TS0lQEAESFwoTT05fQ09ORkxJQ1RfUVVBTElGWRACKlgKCVNwbGl0TmFtZRIaChZTUExJVF9OQU1FX1VOU1BFQ0lGSUVEEAASFAoQU1BMSVRfTkFNRV9UUkFJThABEhkKFVNQTElUX05BTUVfVkFMSURBVElPThACMtMJChJDb3JyZWN0aW9uc1NlcnZpY2USWwoITGlzdFJ1bnMSJi5hdm9jZXQuY29ycmVjdGlvbnMudjEuTGlzdFJ1bnNSZXF1ZXN0GicuYXZvY2V0LmNvcnJlY3Rpb25zLnYxLkxpc3RSdW5zUmVzcG9uc2USVQoGSW1wb3J0EiQuYXZvY2V0LmNvcnJlY3Rpb25zLnYxLkltcG9ydFJlcXVlc3QaJS5hdm9jZXQuY29ycmVjdGlvbnMudjEuSW1wb3J0UmVzcG9uc2USUgoFUXVldWUSIy5hdm9jZXQuY29ycmVjdGlvbnMudjEuUXVldWVSZXF1ZXN0GiQuYXZvY2V0LmNvcnJlY3Rpb25zLnYxLlF1ZXVlUmVzcG9uc2USZwoMR2V0Q2FuZGlkYXRlEiouYXZvY2V0LmNvcnJlY3Rpb25zLnYxLkdldENhbmRpZGF0ZVJlcXVlc3QaKy5hdm9jZXQuY29ycmVjdGlvbnMudjEuR2V0Q2FuZGlkYXRlUmVzcG9uc2USVQoGU3VibWl0EiQuYXZvY2V0LmNvcnJlY3Rpb25zLnYxLlN1Ym1pdFJlcXVlc3QaJS5hdm9jZXQuY29ycmVjdGlvbnMudjEuU3VibWl0UmVzcG9uc2USTwoEVW5kbxIiLmF2b2NldC5jb3JyZWN0aW9ucy52MS5VbmRvUmVxdWVzdBojLmF2b2NldC5jb3JyZWN0aW9ucy52MS5VbmRvUmVzcG9uc2USaQoMU3RyZWFtRXhwb3J0EiouYXZvY2V0LmNvcnJlY3Rpb25zLnYxLlN0cmVhbUV4cG9ydFJlcXVlc3QaKy5hdm9jZXQuY29ycmVjdGlvbnMudjEuU3RyZWFtRXhwb3J0UmVzcG9uc2UwARJSCgVTdGF0cxIjLmF2b2NldC5jb3JyZWN0aW9ucy52MS5TdGF0c1JlcXVlc3QaJC5hdm9jZXQuY29ycmVjdGlvbnMudjEuU3RhdHNSZXNwb25zZRJeCglHZXRDb25maWcSJy5hdm9jZXQuY29ycmVjdGlvbnMudjEuR2V0Q29uZmlnUmVxdWVzdBooLmF2b2NldC5jb3JyZWN0aW9ucy52MS5HZXRDb25maWdSZXNwb25zZRJeCglTZXRDb25maWcSJy5hdm9jZXQuY29ycmVjdGlvbnMudjEuU2V0Q29uZmlnUmVxdWVzdBooLmF2b2NldC5jb3JyZWN0aW9ucy52MS5TZXRDb25maWdSZXNwb25zZRJVCgZJbmdlc3QSJC5hdm9jZXQuY29ycmVjdGlvbnMudjEuSW5nZXN0UmVxdWVzdBolLmF2b2NldC5jb3JyZWN0aW9ucy52MS5Jbmdlc3RSZXNwb25zZRJrCgxTdHJlYW1Jbmdlc3QSKi5hdm9jZXQuY29ycmVjdGlvbnMudjEuU3RyZWFtSW5nZXN0UmVxdWVzdBorLmF2b2NldC5jb3JyZWN0aW9ucy52MS5TdHJlYW1Jbmdlc3RSZXNwb25zZSgBMAESYQoKR2V0VmVyc2lvbhIoLmF2b2NldC5jb3JyZWN0aW9ucy52MS5HZXRWZXJzaW9uUmVxdWVzdBopLmF2b2NldC5jb3JyZWN0aW9ucy52MS5HZXRWZXJzaW9uUmVzcG9uc2ViBnByb3RvMw", [file_google_protobuf_timestamp, file_google_rpc_status]);
 
 /**
  * One message of a conversation.
@@ -529,6 +529,14 @@ export type ImportRequest = Message<"avocet.corrections.v1.ImportRequest"> & {
    * @generated from field: string run_id = 1;
    */
   runId: string;
+
+  /**
+   * Optional. What to do with a record whose id is known with other content.
+   * Unspecified means `ON_CONFLICT_SKIP`.
+   *
+   * @generated from field: avocet.corrections.v1.OnConflict on_conflict = 2;
+   */
+  onConflict: OnConflict;
 };
 
 /**
@@ -552,7 +560,10 @@ export type ImportResponse = Message<"avocet.corrections.v1.ImportResponse"> & {
   imported: bigint;
 
   /**
-   * Output only. How many were not taken, because their id was known already.
+   * Output only. How many were not taken, because their id is known with the same
+   * content: the same values, but for the keys that a decision writes (`status`,
+   * `corrected_response`, `corrected_message`, `failure_category`, `reviewed_at`,
+   * `reviewed_by`).
    *
    * @generated from field: int64 skipped = 2;
    */
@@ -564,6 +575,36 @@ export type ImportResponse = Message<"avocet.corrections.v1.ImportResponse"> & {
    * @generated from field: int64 malformed = 3;
    */
   malformed: bigint;
+
+  /**
+   * Output only. How many were not taken, because their id is known with other
+   * content.
+   *
+   * @generated from field: int64 conflicts = 4;
+   */
+  conflicts: bigint;
+
+  /**
+   * Output only. How many were taken as `<run_id>/<id>`.
+   *
+   * @generated from field: int64 qualified = 5;
+   */
+  qualified: bigint;
+
+  /**
+   * Output only. The status words of what was taken, at most 1,000 and 500 kB; the
+   * others count under `other`.
+   *
+   * @generated from field: map<string, int64> by_status = 6;
+   */
+  byStatus: { [key: string]: bigint };
+
+  /**
+   * Output only. The first 20 lines that were malformed or in conflict.
+   *
+   * @generated from field: repeated avocet.corrections.v1.ImportProblem problems = 7;
+   */
+  problems: ImportProblem[];
 };
 
 /**
@@ -572,6 +613,41 @@ export type ImportResponse = Message<"avocet.corrections.v1.ImportResponse"> & {
  */
 export const ImportResponseSchema: GenMessage<ImportResponse> = /*@__PURE__*/
   messageDesc(file_avocet_corrections_v1_corrections, 8);
+
+/**
+ * A line of a run that was not taken.
+ *
+ * @generated from message avocet.corrections.v1.ImportProblem
+ */
+export type ImportProblem = Message<"avocet.corrections.v1.ImportProblem"> & {
+  /**
+   * Output only. The line's number in the run, from 1, blank lines counted.
+   *
+   * @generated from field: int64 line = 1;
+   */
+  line: bigint;
+
+  /**
+   * Output only. What is wrong, for people.
+   *
+   * @generated from field: string reason = 2;
+   */
+  reason: string;
+
+  /**
+   * Output only. The record's id, where it has one.
+   *
+   * @generated from field: string id = 3;
+   */
+  id: string;
+};
+
+/**
+ * Describes the message avocet.corrections.v1.ImportProblem.
+ * Use `create(ImportProblemSchema)` to create a new message.
+ */
+export const ImportProblemSchema: GenMessage<ImportProblem> = /*@__PURE__*/
+  messageDesc(file_avocet_corrections_v1_corrections, 9);
 
 /**
  * Request of `CorrectionsService.Queue`.
@@ -630,7 +706,7 @@ export type QueueRequest = Message<"avocet.corrections.v1.QueueRequest"> & {
  * Use `create(QueueRequestSchema)` to create a new message.
  */
 export const QueueRequestSchema: GenMessage<QueueRequest> = /*@__PURE__*/
-  messageDesc(file_avocet_corrections_v1_corrections, 9);
+  messageDesc(file_avocet_corrections_v1_corrections, 10);
 
 /**
  * Response of `CorrectionsService.Queue`.
@@ -679,7 +755,7 @@ export type QueueResponse = Message<"avocet.corrections.v1.QueueResponse"> & {
  * Use `create(QueueResponseSchema)` to create a new message.
  */
 export const QueueResponseSchema: GenMessage<QueueResponse> = /*@__PURE__*/
-  messageDesc(file_avocet_corrections_v1_corrections, 10);
+  messageDesc(file_avocet_corrections_v1_corrections, 11);
 
 /**
  * Request of `CorrectionsService.GetCandidate`.
@@ -707,7 +783,7 @@ export type GetCandidateRequest = Message<"avocet.corrections.v1.GetCandidateReq
  * Use `create(GetCandidateRequestSchema)` to create a new message.
  */
 export const GetCandidateRequestSchema: GenMessage<GetCandidateRequest> = /*@__PURE__*/
-  messageDesc(file_avocet_corrections_v1_corrections, 11);
+  messageDesc(file_avocet_corrections_v1_corrections, 12);
 
 /**
  * Response of `CorrectionsService.GetCandidate`.
@@ -728,7 +804,7 @@ export type GetCandidateResponse = Message<"avocet.corrections.v1.GetCandidateRe
  * Use `create(GetCandidateResponseSchema)` to create a new message.
  */
 export const GetCandidateResponseSchema: GenMessage<GetCandidateResponse> = /*@__PURE__*/
-  messageDesc(file_avocet_corrections_v1_corrections, 12);
+  messageDesc(file_avocet_corrections_v1_corrections, 13);
 
 /**
  * Request of `CorrectionsService.Submit`.
@@ -809,7 +885,7 @@ export type SubmitRequest = Message<"avocet.corrections.v1.SubmitRequest"> & {
  * Use `create(SubmitRequestSchema)` to create a new message.
  */
 export const SubmitRequestSchema: GenMessage<SubmitRequest> = /*@__PURE__*/
-  messageDesc(file_avocet_corrections_v1_corrections, 13);
+  messageDesc(file_avocet_corrections_v1_corrections, 14);
 
 /**
  * Response of `CorrectionsService.Submit`.
@@ -830,7 +906,7 @@ export type SubmitResponse = Message<"avocet.corrections.v1.SubmitResponse"> & {
  * Use `create(SubmitResponseSchema)` to create a new message.
  */
 export const SubmitResponseSchema: GenMessage<SubmitResponse> = /*@__PURE__*/
-  messageDesc(file_avocet_corrections_v1_corrections, 14);
+  messageDesc(file_avocet_corrections_v1_corrections, 15);
 
 /**
  * Request of `CorrectionsService.Undo`.
@@ -873,7 +949,7 @@ export type UndoRequest = Message<"avocet.corrections.v1.UndoRequest"> & {
  * Use `create(UndoRequestSchema)` to create a new message.
  */
 export const UndoRequestSchema: GenMessage<UndoRequest> = /*@__PURE__*/
-  messageDesc(file_avocet_corrections_v1_corrections, 15);
+  messageDesc(file_avocet_corrections_v1_corrections, 16);
 
 /**
  * Response of `CorrectionsService.Undo`.
@@ -894,7 +970,7 @@ export type UndoResponse = Message<"avocet.corrections.v1.UndoResponse"> & {
  * Use `create(UndoResponseSchema)` to create a new message.
  */
 export const UndoResponseSchema: GenMessage<UndoResponse> = /*@__PURE__*/
-  messageDesc(file_avocet_corrections_v1_corrections, 16);
+  messageDesc(file_avocet_corrections_v1_corrections, 17);
 
 /**
  * One side of a split by a stable hash of the id and the seed. A new example
@@ -930,7 +1006,7 @@ export type Split = Message<"avocet.corrections.v1.Split"> & {
  * Use `create(SplitSchema)` to create a new message.
  */
 export const SplitSchema: GenMessage<Split> = /*@__PURE__*/
-  messageDesc(file_avocet_corrections_v1_corrections, 17);
+  messageDesc(file_avocet_corrections_v1_corrections, 18);
 
 /**
  * Request of `CorrectionsService.StreamExport`.
@@ -1009,7 +1085,7 @@ export type StreamExportRequest = Message<"avocet.corrections.v1.StreamExportReq
  * Use `create(StreamExportRequestSchema)` to create a new message.
  */
 export const StreamExportRequestSchema: GenMessage<StreamExportRequest> = /*@__PURE__*/
-  messageDesc(file_avocet_corrections_v1_corrections, 18);
+  messageDesc(file_avocet_corrections_v1_corrections, 19);
 
 /**
  * Response of `CorrectionsService.StreamExport`.
@@ -1059,7 +1135,7 @@ export type StreamExportResponse = Message<"avocet.corrections.v1.StreamExportRe
  * Use `create(StreamExportResponseSchema)` to create a new message.
  */
 export const StreamExportResponseSchema: GenMessage<StreamExportResponse> = /*@__PURE__*/
-  messageDesc(file_avocet_corrections_v1_corrections, 19);
+  messageDesc(file_avocet_corrections_v1_corrections, 20);
 
 /**
  * Lets the reader prove that it got everything.
@@ -1088,7 +1164,7 @@ export type ExportSummary = Message<"avocet.corrections.v1.ExportSummary"> & {
  * Use `create(ExportSummarySchema)` to create a new message.
  */
 export const ExportSummarySchema: GenMessage<ExportSummary> = /*@__PURE__*/
-  messageDesc(file_avocet_corrections_v1_corrections, 20);
+  messageDesc(file_avocet_corrections_v1_corrections, 21);
 
 /**
  * One decision as training data: for SFT (`messages`), for preference training
@@ -1148,7 +1224,7 @@ export type TrainingExample = Message<"avocet.corrections.v1.TrainingExample"> &
  * Use `create(TrainingExampleSchema)` to create a new message.
  */
 export const TrainingExampleSchema: GenMessage<TrainingExample> = /*@__PURE__*/
-  messageDesc(file_avocet_corrections_v1_corrections, 21);
+  messageDesc(file_avocet_corrections_v1_corrections, 22);
 
 /**
  * Where a training example is from.
@@ -1218,7 +1294,7 @@ export type TrainingMetadata = Message<"avocet.corrections.v1.TrainingMetadata">
  * Use `create(TrainingMetadataSchema)` to create a new message.
  */
 export const TrainingMetadataSchema: GenMessage<TrainingMetadata> = /*@__PURE__*/
-  messageDesc(file_avocet_corrections_v1_corrections, 22);
+  messageDesc(file_avocet_corrections_v1_corrections, 23);
 
 /**
  * Request of `CorrectionsService.Stats`.
@@ -1239,7 +1315,7 @@ export type StatsRequest = Message<"avocet.corrections.v1.StatsRequest"> & {
  * Use `create(StatsRequestSchema)` to create a new message.
  */
 export const StatsRequestSchema: GenMessage<StatsRequest> = /*@__PURE__*/
-  messageDesc(file_avocet_corrections_v1_corrections, 23);
+  messageDesc(file_avocet_corrections_v1_corrections, 24);
 
 /**
  * Response of `CorrectionsService.Stats`.
@@ -1256,7 +1332,9 @@ export type StatsResponse = Message<"avocet.corrections.v1.StatsResponse"> & {
 
   /**
    * Output only. By the status word in the record, ours and others'. A record
-   * whose word is absent or no string counts under `unknown`.
+   * whose word is absent or not a string counts under `unknown`. Each of these
+   * maps has at most 1,000 words and 500 kB: those with the largest counts. The
+   * others count under `other`.
    *
    * @generated from field: map<string, int64> by_status = 2;
    */
@@ -1327,7 +1405,7 @@ export type StatsResponse = Message<"avocet.corrections.v1.StatsResponse"> & {
  * Use `create(StatsResponseSchema)` to create a new message.
  */
 export const StatsResponseSchema: GenMessage<StatsResponse> = /*@__PURE__*/
-  messageDesc(file_avocet_corrections_v1_corrections, 24);
+  messageDesc(file_avocet_corrections_v1_corrections, 25);
 
 /**
  * Request of `CorrectionsService.GetConfig`.
@@ -1342,7 +1420,7 @@ export type GetConfigRequest = Message<"avocet.corrections.v1.GetConfigRequest">
  * Use `create(GetConfigRequestSchema)` to create a new message.
  */
 export const GetConfigRequestSchema: GenMessage<GetConfigRequest> = /*@__PURE__*/
-  messageDesc(file_avocet_corrections_v1_corrections, 25);
+  messageDesc(file_avocet_corrections_v1_corrections, 26);
 
 /**
  * Response of `CorrectionsService.GetConfig`.
@@ -1363,7 +1441,7 @@ export type GetConfigResponse = Message<"avocet.corrections.v1.GetConfigResponse
  * Use `create(GetConfigResponseSchema)` to create a new message.
  */
 export const GetConfigResponseSchema: GenMessage<GetConfigResponse> = /*@__PURE__*/
-  messageDesc(file_avocet_corrections_v1_corrections, 26);
+  messageDesc(file_avocet_corrections_v1_corrections, 27);
 
 /**
  * Request of `CorrectionsService.SetConfig`.
@@ -1384,7 +1462,7 @@ export type SetConfigRequest = Message<"avocet.corrections.v1.SetConfigRequest">
  * Use `create(SetConfigRequestSchema)` to create a new message.
  */
 export const SetConfigRequestSchema: GenMessage<SetConfigRequest> = /*@__PURE__*/
-  messageDesc(file_avocet_corrections_v1_corrections, 27);
+  messageDesc(file_avocet_corrections_v1_corrections, 28);
 
 /**
  * Response of `CorrectionsService.SetConfig`.
@@ -1405,7 +1483,7 @@ export type SetConfigResponse = Message<"avocet.corrections.v1.SetConfigResponse
  * Use `create(SetConfigResponseSchema)` to create a new message.
  */
 export const SetConfigResponseSchema: GenMessage<SetConfigResponse> = /*@__PURE__*/
-  messageDesc(file_avocet_corrections_v1_corrections, 28);
+  messageDesc(file_avocet_corrections_v1_corrections, 29);
 
 /**
  * Request of `CorrectionsService.Ingest`, and an item of
@@ -1473,7 +1551,7 @@ export type IngestRequest = Message<"avocet.corrections.v1.IngestRequest"> & {
  * Use `create(IngestRequestSchema)` to create a new message.
  */
 export const IngestRequestSchema: GenMessage<IngestRequest> = /*@__PURE__*/
-  messageDesc(file_avocet_corrections_v1_corrections, 29);
+  messageDesc(file_avocet_corrections_v1_corrections, 30);
 
 /**
  * Response of `CorrectionsService.Ingest`.
@@ -1502,7 +1580,7 @@ export type IngestResponse = Message<"avocet.corrections.v1.IngestResponse"> & {
  * Use `create(IngestResponseSchema)` to create a new message.
  */
 export const IngestResponseSchema: GenMessage<IngestResponse> = /*@__PURE__*/
-  messageDesc(file_avocet_corrections_v1_corrections, 30);
+  messageDesc(file_avocet_corrections_v1_corrections, 31);
 
 /**
  * Request of `CorrectionsService.StreamIngest`.
@@ -1523,7 +1601,7 @@ export type StreamIngestRequest = Message<"avocet.corrections.v1.StreamIngestReq
  * Use `create(StreamIngestRequestSchema)` to create a new message.
  */
 export const StreamIngestRequestSchema: GenMessage<StreamIngestRequest> = /*@__PURE__*/
-  messageDesc(file_avocet_corrections_v1_corrections, 31);
+  messageDesc(file_avocet_corrections_v1_corrections, 32);
 
 /**
  * Response of `CorrectionsService.StreamIngest`.
@@ -1544,7 +1622,7 @@ export type StreamIngestResponse = Message<"avocet.corrections.v1.StreamIngestRe
  * Use `create(StreamIngestResponseSchema)` to create a new message.
  */
 export const StreamIngestResponseSchema: GenMessage<StreamIngestResponse> = /*@__PURE__*/
-  messageDesc(file_avocet_corrections_v1_corrections, 32);
+  messageDesc(file_avocet_corrections_v1_corrections, 33);
 
 /**
  * What became of one item of a `CorrectionsService.StreamIngest` call.
@@ -1588,7 +1666,7 @@ export type StreamIngestResult = Message<"avocet.corrections.v1.StreamIngestResu
  * Use `create(StreamIngestResultSchema)` to create a new message.
  */
 export const StreamIngestResultSchema: GenMessage<StreamIngestResult> = /*@__PURE__*/
-  messageDesc(file_avocet_corrections_v1_corrections, 33);
+  messageDesc(file_avocet_corrections_v1_corrections, 34);
 
 /**
  * Request of `CorrectionsService.GetVersion`.
@@ -1603,7 +1681,7 @@ export type GetVersionRequest = Message<"avocet.corrections.v1.GetVersionRequest
  * Use `create(GetVersionRequestSchema)` to create a new message.
  */
 export const GetVersionRequestSchema: GenMessage<GetVersionRequest> = /*@__PURE__*/
-  messageDesc(file_avocet_corrections_v1_corrections, 34);
+  messageDesc(file_avocet_corrections_v1_corrections, 35);
 
 /**
  * Response of `CorrectionsService.GetVersion`.
@@ -1646,7 +1724,7 @@ export type GetVersionResponse = Message<"avocet.corrections.v1.GetVersionRespon
  * Use `create(GetVersionResponseSchema)` to create a new message.
  */
 export const GetVersionResponseSchema: GenMessage<GetVersionResponse> = /*@__PURE__*/
-  messageDesc(file_avocet_corrections_v1_corrections, 35);
+  messageDesc(file_avocet_corrections_v1_corrections, 36);
 
 /**
  * Where a candidate stands. A record whose status is any other word is kept and
@@ -1848,6 +1926,20 @@ export enum Order {
    * @generated from enum value: ORDER_QUALITY_DESC = 5;
    */
   QUALITY_DESC = 5,
+
+  /**
+   * By `reviewed_at`, as text, oldest first. `ListCandidates` only.
+   *
+   * @generated from enum value: ORDER_REVIEWED = 6;
+   */
+  REVIEWED = 6,
+
+  /**
+   * By `reviewed_at`, as text, newest first. `ListCandidates` only.
+   *
+   * @generated from enum value: ORDER_REVIEWED_DESC = 7;
+   */
+  REVIEWED_DESC = 7,
 }
 
 /**
@@ -1855,6 +1947,41 @@ export enum Order {
  */
 export const OrderSchema: GenEnum<Order> = /*@__PURE__*/
   enumDesc(file_avocet_corrections_v1_corrections, 3);
+
+/**
+ * What an import does with a record whose id is known with other content.
+ *
+ * @generated from enum avocet.corrections.v1.OnConflict
+ */
+export enum OnConflict {
+  /**
+   * The same as `ON_CONFLICT_SKIP`.
+   *
+   * @generated from enum value: ON_CONFLICT_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED = 0,
+
+  /**
+   * Do not take it; count it in `conflicts`. The default.
+   *
+   * @generated from enum value: ON_CONFLICT_SKIP = 1;
+   */
+  SKIP = 1,
+
+  /**
+   * Take it with the id `<run_id>/<id>`, unless a record of that id has the same
+   * content already.
+   *
+   * @generated from enum value: ON_CONFLICT_QUALIFY = 2;
+   */
+  QUALIFY = 2,
+}
+
+/**
+ * Describes the enum avocet.corrections.v1.OnConflict.
+ */
+export const OnConflictSchema: GenEnum<OnConflict> = /*@__PURE__*/
+  enumDesc(file_avocet_corrections_v1_corrections, 4);
 
 /**
  * One side of a split of the examples.
@@ -1888,7 +2015,7 @@ export enum SplitName {
  * Describes the enum avocet.corrections.v1.SplitName.
  */
 export const SplitNameSchema: GenEnum<SplitName> = /*@__PURE__*/
-  enumDesc(file_avocet_corrections_v1_corrections, 4);
+  enumDesc(file_avocet_corrections_v1_corrections, 5);
 
 /**
  * Reviews what language models answered, keeps the corrections, and serves them
@@ -1904,28 +2031,33 @@ export const SplitNameSchema: GenEnum<SplitName> = /*@__PURE__*/
  *
  * **Revisions.** Every committed change of the store has a revision, a number
  * that only grows (also when the server's private ledger is built anew). A
- * candidate's `revision` is that of the change that last touched it. Records
- * that one import, or one change of the shared files by another program,
- * brought together share one revision.
+ * candidate's `revision` is that of the change that last touched it. An import
+ * is stored in steps of at most 1,000 records, each with one revision. What one
+ * change of the shared files by another program brought shares one revision.
  *
  * **Tokens.** Page tokens and resume tokens are opaque: hand them back
  * unchanged, with the same fields beside them. A token together with another
- * filter, order, shard or split is refused with `INVALID_ARGUMENT`.
+ * filter, order, shard or split is refused with `INVALID_ARGUMENT`, and so is
+ * any token that this service did not make.
  *
  * **Retries.** Reads may be repeated freely. A write may be repeated only with
  * the `request_id` that it had the first time: a string of the caller's choice
- * of up to 128 characters, in one name space for all methods. The same id, for
- * the same call with the same content, returns the first answer, also after the
- * server's restart, for at least 7 days; with other content it is refused with
- * `INVALID_ARGUMENT`. Refusals are not remembered. `service_config.json`, beside
+ * of up to 128 characters, in one name space for all methods (with a tokens
+ * file: one for each token's name). The same id, for the same call with the same
+ * content, returns the first answer, also after the server's restart, for at
+ * least 7 days; with other content it is refused with `INVALID_ARGUMENT`.
+ * Refused calls are not remembered. `service_config.json`, beside
  * this file, has timeouts and retries for every client. It repeats reads alone,
  * since it cannot tell whether a write has a `request_id`.
  *
- * **Sizes.** A request is at most 16 MB. A text (`prompt`, `response`,
- * `correction`, `corrected_response`) is at most 4,000,000 characters, any other
- * string 1,000 unless its comment says otherwise. A page or a batch ends at
- * 3 MB, so that gRPC's default limit of 4 MB suffices to read it; a larger
- * record comes alone.
+ * **Sizes.** A request is at most 16 MB if its method brings texts (`Submit`,
+ * `Ingest`, `StreamIngest`), else 2 MB, and has at most 20,000 values in all.
+ * It may be compressed with gzip; the limits are those of what comes out. A text
+ * (`prompt`, `response`, `correction`, `corrected_response`) is at most 4,000,000
+ * characters, any other string 1,000 unless its comment says otherwise. A page's
+ * size beyond the most is taken as the most; any other number that is out of its
+ * range is refused. A page or a batch ends at 3 MB, so that gRPC's default limit
+ * of 4 MB suffices to read it; a larger record comes alone.
  *
  * **Strings.** A key that a record lacks, or whose value is null, is the empty
  * string in a field that is not `optional`. A lone surrogate in a record is
@@ -1933,11 +2065,30 @@ export const SplitNameSchema: GenEnum<SplitName> = /*@__PURE__*/
  *
  * **Errors.** Each carries `google.rpc.ErrorInfo`, with a reason of
  * `ErrorReason`. Any method may end with `OVERLOADED` (`RESOURCE_EXHAUSTED`),
- * `STORAGE_FAILED` (`UNAVAILABLE`) or `INTERNAL` (`INTERNAL`); any write also
- * with `STORAGE_FULL` (`RESOURCE_EXHAUSTED`). The methods list the others.
+ * `STORAGE_FAILED` (`UNAVAILABLE`), `SHUTTING_DOWN` (`UNAVAILABLE`: the server
+ * stops and has not begun the call), `CALL_TOO_LONG` (`DEADLINE_EXCEEDED`: longer
+ * than the server lets any call take) or `INTERNAL` (`INTERNAL`); any write also
+ * with `STORAGE_FULL` (`RESOURCE_EXHAUSTED`). A method that asks for a token may
+ * end with `TOKEN_MISSING` (`UNAUTHENTICATED`) or `TOKEN_REFUSED`
+ * (`PERMISSION_DENIED`). The methods list the others.
  *
- * **Authentication.** `Ingest` and `StreamIngest` ask for the metadata
- * `authorization: Bearer <secret>`. The other methods ask for none.
+ * **Authentication.** A token comes as the metadata `authorization: Bearer
+ * <token>`. If the server has no tokens file, only `Ingest` and `StreamIngest`
+ * ask for one, the ingestion secret; if there is none, they end with
+ * `INGESTION_NOT_CONFIGURED`. If it has a tokens file, each method asks for a
+ * token whose role opens it:
+ *
+ * - `reader`: `ListRuns`, `Queue`, `GetCandidate`, `Stats`, `GetConfig`,
+ *   `GetVersion`.
+ * - `reviewer`: what `reader` opens, `Import`, `Submit`, `Undo`.
+ * - `ingest`: `Ingest`, `StreamIngest`; the ingestion secret opens these
+ *   too.
+ * - `export`: `StreamExport`.
+ * - `admin`: everything, and alone `SetConfig`.
+ *
+ * The token is checked when a call begins, and in a stream at each message: one
+ * that was revoked or has expired ends the stream with `TOKEN_REFUSED`. A
+ * decision is recorded under the name of its token.
  *
  * @generated from service avocet.corrections.v1.CorrectionsService
  */
@@ -1957,9 +2108,11 @@ export const CorrectionsService: GenService<{
     output: typeof ListRunsResponseSchema;
   },
   /**
-   * Takes the candidates of one benchmark run into the store, as they are. A
-   * record whose id is known already is skipped, so a second import of the same
-   * run does no harm.
+   * Takes the candidates of one benchmark run into the store, as they are, in
+   * steps of at most 1,000 with a revision each. A record whose id is known is not
+   * taken again, so a second import of the same run does no harm, also after its
+   * candidates were decided. A call that breaks off may have stored some steps;
+   * repeat it.
    *
    * Errors: `INVALID_FIELD` (`run_id` is missing, or has a path separator, `..`
    * or NUL), `RUN_NOT_FOUND`.

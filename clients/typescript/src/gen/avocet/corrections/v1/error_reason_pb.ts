@@ -9,7 +9,7 @@ import { enumDesc, fileDesc } from "@bufbuild/protobuf/codegenv2";
  * Describes the file avocet/corrections/v1/error_reason.proto.
  */
 export const file_avocet_corrections_v1_error_reason: GenFile = /*@__PURE__*/
-  fileDesc("Cihhdm9jZXQvY29ycmVjdGlvbnMvdjEvZXJyb3JfcmVhc29uLnByb3RvEhVhdm9jZXQuY29ycmVjdGlvbnMudjEq4wQKC0Vycm9yUmVhc29uEhwKGEVSUk9SX1JFQVNPTl9VTlNQRUNJRklFRBAAEh4KGkVSUk9SX1JFQVNPTl9JTlZBTElEX0ZJRUxEEAESJAogRVJST1JfUkVBU09OX0NBTkRJREFURV9OT1RfRk9VTkQQAhIeChpFUlJPUl9SRUFTT05fUlVOX05PVF9GT1VORBADEh4KGkVSUk9SX1JFQVNPTl9OT1RfSU5fUkVWSUVXEAQSIgoeRVJST1JfUkVBU09OX0FMUkVBRFlfSU5fUkVWSUVXEAUSIgoeRVJST1JfUkVBU09OX1JFVklTSU9OX01JU01BVENIEAYSIQodRVJST1JfUkVBU09OX1JFVklTSU9OX0VYUElSRUQQBxIpCiVFUlJPUl9SRUFTT05fSU5HRVNUSU9OX05PVF9DT05GSUdVUkVEEAgSHgoaRVJST1JfUkVBU09OX1RPS0VOX01JU1NJTkcQCRIeChpFUlJPUl9SRUFTT05fVE9LRU5fUkVGVVNFRBAKEh0KGUVSUk9SX1JFQVNPTl9TVE9SQUdFX0ZVTEwQCxIbChdFUlJPUl9SRUFTT05fT1ZFUkxPQURFRBAMEh8KG0VSUk9SX1JFQVNPTl9TVE9SQUdFX0ZBSUxFRBANEiIKHkVSUk9SX1JFQVNPTl9DT05GSUdfVU5SRUFEQUJMRRAOEhkKFUVSUk9SX1JFQVNPTl9JTlRFUk5BTBAPEh4KGkVSUk9SX1JFQVNPTl9DQUxMX1RPT19MT05HEBASHgoaRVJST1JfUkVBU09OX1NIVVRUSU5HX0RPV04QEWIGcHJvdG8z");
+  fileDesc("Cihhdm9jZXQvY29ycmVjdGlvbnMvdjEvZXJyb3JfcmVhc29uLnByb3RvEhVhdm9jZXQuY29ycmVjdGlvbnMudjEq4QUKC0Vycm9yUmVhc29uEhwKGEVSUk9SX1JFQVNPTl9VTlNQRUNJRklFRBAAEh4KGkVSUk9SX1JFQVNPTl9JTlZBTElEX0ZJRUxEEAESJAogRVJST1JfUkVBU09OX0NBTkRJREFURV9OT1RfRk9VTkQQAhIeChpFUlJPUl9SRUFTT05fUlVOX05PVF9GT1VORBADEh4KGkVSUk9SX1JFQVNPTl9OT1RfSU5fUkVWSUVXEAQSIgoeRVJST1JfUkVBU09OX0FMUkVBRFlfSU5fUkVWSUVXEAUSIgoeRVJST1JfUkVBU09OX1JFVklTSU9OX01JU01BVENIEAYSIQodRVJST1JfUkVBU09OX1JFVklTSU9OX0VYUElSRUQQBxIpCiVFUlJPUl9SRUFTT05fSU5HRVNUSU9OX05PVF9DT05GSUdVUkVEEAgSHgoaRVJST1JfUkVBU09OX1RPS0VOX01JU1NJTkcQCRIeChpFUlJPUl9SRUFTT05fVE9LRU5fUkVGVVNFRBAKEh0KGUVSUk9SX1JFQVNPTl9TVE9SQUdFX0ZVTEwQCxIbChdFUlJPUl9SRUFTT05fT1ZFUkxPQURFRBAMEh8KG0VSUk9SX1JFQVNPTl9TVE9SQUdFX0ZBSUxFRBANEiIKHkVSUk9SX1JFQVNPTl9DT05GSUdfVU5SRUFEQUJMRRAOEhkKFUVSUk9SX1JFQVNPTl9JTlRFUk5BTBAPEh4KGkVSUk9SX1JFQVNPTl9DQUxMX1RPT19MT05HEBASHgoaRVJST1JfUkVBU09OX1NIVVRUSU5HX0RPV04QERIbChdFUlJPUl9SRUFTT05fQ0xBSU1fTE9TVBASEhgKFEVSUk9SX1JFQVNPTl9DTEFJTUVEEBMSIwofRVJST1JfUkVBU09OX1NOQVBTSE9UX05PVF9GT1VORBAUEiAKHEVSUk9SX1JFQVNPTl9TTkFQU0hPVF9FWElTVFMQFWIGcHJvdG8z");
 
 /**
  * Why a call failed, for programs.
@@ -33,8 +33,10 @@ export enum ErrorReason {
 
   /**
    * A field is missing, too long, or not of its form; an enum number is unknown;
-   * a token belongs to another request; a `request_id` was used before with
-   * other content. Repeating the call as it is cannot succeed.
+   * a page or resume token belongs to another request or is not of this service;
+   * a `request_id` was used before with other content; the request as a whole
+   * (`field` is `request`) is not valid, too large, or has too many values.
+   * Repeating the call as it is cannot succeed.
    *
    * Code: `INVALID_ARGUMENT`. Also carries `google.rpc.BadRequest`, which names
    * each field at fault.
@@ -145,13 +147,14 @@ export enum ErrorReason {
   TOKEN_MISSING = 9,
 
   /**
-   * The token is not one that the server knows, has expired, or has not the role
-   * that the method asks for. Ask the server's operator for another.
+   * The token is not one that the server knows, has expired, or lacks the role
+   * that the method asks for. It ends a stream, too, whose token was revoked or
+   * has expired meanwhile. Ask the server's operator for another.
    *
    * Code: `PERMISSION_DENIED`.
    *
    * Metadata:
-   * - `role`: the role that is missing, for example `reviewer`; absent where the
+   * - `role`: the role that is missing, for example `reviewer`; absent if the
    *   token itself was refused.
    *
    * @generated from enum value: ERROR_REASON_TOKEN_REFUSED = 10;
@@ -171,7 +174,8 @@ export enum ErrorReason {
   STORAGE_FULL = 11,
 
   /**
-   * Too many calls at once. Nothing was stored; try again after a pause.
+   * Too many calls at once, or too many bytes of requests under way. Nothing was
+   * stored, but for what a stream was told that it was; try again after a pause.
    *
    * Code: `RESOURCE_EXHAUSTED`. Also carries `google.rpc.RetryInfo`, which says
    * how long to pause.
@@ -244,6 +248,58 @@ export enum ErrorReason {
    * @generated from enum value: ERROR_REASON_SHUTTING_DOWN = 17;
    */
   SHUTTING_DOWN = 17,
+
+  /**
+   * The `lease_id` is not the caller's current claim on the candidate: it ended by
+   * its time, by a release or a decision, or it belongs to another candidate or
+   * reviewer. Somebody else may be at work. Claim again, or read the candidate.
+   *
+   * Code: `ABORTED`.
+   *
+   * Metadata: none.
+   *
+   * @generated from enum value: ERROR_REASON_CLAIM_LOST = 18;
+   */
+  CLAIM_LOST = 18,
+
+  /**
+   * Another reviewer holds the candidate, and the request has no `lease_id`. Take
+   * another candidate, or wait until the claim ends.
+   *
+   * Code: `FAILED_PRECONDITION`.
+   *
+   * Metadata:
+   * - `reviewer`: who holds it.
+   * - `expires_at`: when the claim ends by itself, in RFC 3339.
+   *
+   * @generated from enum value: ERROR_REASON_CLAIMED = 19;
+   */
+  CLAIMED = 19,
+
+  /**
+   * No snapshot has this name.
+   *
+   * Code: `NOT_FOUND`. Also carries `google.rpc.ResourceInfo`.
+   *
+   * Metadata:
+   * - `snapshot`: the name that was asked for.
+   *
+   * @generated from enum value: ERROR_REASON_SNAPSHOT_NOT_FOUND = 20;
+   */
+  SNAPSHOT_NOT_FOUND = 20,
+
+  /**
+   * The name is taken by another snapshot. Choose another, or delete that one.
+   *
+   * Code: `ALREADY_EXISTS`. Also carries `google.rpc.ResourceInfo`.
+   *
+   * Metadata:
+   * - `snapshot`: the name.
+   * - `revision`: the revision of the snapshot that has it, in decimal.
+   *
+   * @generated from enum value: ERROR_REASON_SNAPSHOT_EXISTS = 21;
+   */
+  SNAPSHOT_EXISTS = 21,
 }
 
 /**

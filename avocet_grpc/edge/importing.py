@@ -1,0 +1,29 @@
+"""An import as many changes, one after another, beside those of others."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+
+from avocet_grpc.core.imports import import_run, steps_of
+from avocet_grpc.core.lines import RunLine
+from avocet_grpc.core.model import Imported, OnConflict
+from avocet_grpc.edge.async_ledger import Backend
+from avocet_grpc.edge.call_context import principal
+
+
+async def import_in_steps(backend: Backend, run_id: str, lines: Iterator[RunLine], on_conflict: OnConflict) -> Imported:
+    """Import the lines of a run. Whoever breaks off leaves whole steps, and repeating the import completes them."""
+    done, steps = Imported(), steps_of(lines)
+    while step := await backend.run_long(lambda: next(steps, None)):
+        numbers, records = [line.number for line in step], [line.line for line in step]
+        work = partial(
+            import_run,
+            run_id=run_id,
+            lines=records,
+            actor=principal(),
+            on_conflict=on_conflict,
+            numbers=numbers,
+        )
+        done += await backend.write(work)
+    return done

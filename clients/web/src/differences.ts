@@ -1,0 +1,21 @@
+import { diffLines, diffWordsWithSpace } from "diff";
+
+export interface Part {
+  readonly text: string;
+  readonly kind: "same" | "added" | "removed";
+}
+
+/** Two wholly different texts take seconds word by word; then the difference of lines has to do. */
+const TIMEOUT_MS = 200;
+
+/** Return the difference of two texts, by words or by lines; null if they are too different to be compared in time. */
+export function difference(before: string, after: string): Part[] | null {
+  const changes =
+    diffWordsWithSpace(before, after, { timeout: TIMEOUT_MS }) ?? diffLines(before, after, { timeout: TIMEOUT_MS });
+  return (
+    changes?.map(({ value, added, removed }) => ({
+      text: value,
+      kind: added ? "added" : removed ? "removed" : "same",
+    })) ?? null
+  );
+}

@@ -1,0 +1,48 @@
+import type { CorrectionsClient, StatsResponse } from "@avocet/client";
+import { useEffect, useState } from "preact/hooks";
+import { hashOf, ORDERS, type Place } from "./place.js";
+
+/** Order and filters; they stand in the address. */
+export function Filters({ client, place }: { client: CorrectionsClient; place: Place }) {
+  const [stats, set] = useState<StatsResponse | null>(null);
+  useEffect(() => {
+    client.stats({}).then(set, () => undefined); // without them the fields are empty, and the queue says what is wrong
+  }, [client]);
+  const go = (name: keyof Place, value: string) => {
+    location.hash = hashOf({ ...place, [name]: value });
+  };
+  const choice = (name: keyof Place, label: string, words: readonly string[]) => (
+    <label>
+      {label}
+      <select value={place[name]} onChange={(event) => go(name, event.currentTarget.value)}>
+        {name !== "order" && <option value="">any</option>}
+        {[...new Set([...(place[name] ? [place[name]] : []), ...words])].map((word) => (
+          <option key={word} value={word}>
+            {word}
+          </option>
+        ))}
+      </select>
+    </label>
+  );
+  const bound = (name: "min" | "max", label: string) => (
+    <label>
+      {label}
+      <input
+        type="number"
+        step="any"
+        value={place[name]}
+        onChange={(event) => go(name, event.currentTarget.value)}
+      />
+    </label>
+  );
+  return (
+    <div class="filters" role="search" aria-label="Filters">
+      {choice("order", "order", Object.keys(ORDERS))}
+      {choice("task", "task type", Object.keys(stats?.byTaskType ?? {}))}
+      {choice("model", "model", Object.keys(stats?.byModel ?? {}))}
+      {choice("source", "source", Object.keys(stats?.bySource ?? {}))}
+      {bound("min", "score from")}
+      {bound("max", "to")}
+    </div>
+  );
+}

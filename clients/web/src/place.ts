@@ -1,0 +1,78 @@
+import { FailureCategory, Order } from "@avocet/client";
+
+export const VIEWS = ["review", "decided", "stats", "runs"] as const;
+export type View = (typeof VIEWS)[number];
+
+export const ORDERS: Readonly<Record<string, Order>> = {
+  file: Order.FILE,
+  timestamp: Order.TIMESTAMP,
+  "timestamp-desc": Order.TIMESTAMP_DESC,
+  quality: Order.QUALITY,
+  "quality-desc": Order.QUALITY_DESC,
+};
+
+/** What the address says: the view, and which candidates in which order. Reload and Back keep it. */
+export interface Place {
+  readonly view: View;
+  readonly order: string;
+  readonly task: string;
+  readonly model: string;
+  readonly source: string;
+  readonly run: string;
+  readonly min: string;
+  readonly max: string;
+}
+
+const NOWHERE: Place = { view: "review", order: "file", task: "", model: "", source: "", run: "", min: "", max: "" };
+
+export function placeOf(hash: string): Place {
+  const [path = "", query = ""] = hash.replace(/^#\/?/, "").split("?");
+  const stated = Object.fromEntries(new URLSearchParams(query));
+  const view = VIEWS.find((each) => each === path) ?? "review";
+  const order = stated["order"] !== undefined && stated["order"] in ORDERS ? stated["order"] : "file";
+  return { ...NOWHERE, ...stated, view, order };
+}
+
+export function hashOf(place: Place): string {
+  const query = new URLSearchParams();
+  for (const [name, value] of Object.entries(place)) {
+    if (name !== "view" && value && value !== NOWHERE[name as keyof Place]) {
+      query.set(name, value as string);
+    }
+  }
+  const text = query.toString();
+  return `#/${place.view === "review" ? "" : place.view}${text && `?${text}`}`;
+}
+
+export function isFiltered(place: Place): boolean {
+  return Boolean(place.task || place.model || place.source || place.run || place.min || place.max);
+}
+
+/** The request's filter and order. */
+export function asked(place: Place) {
+  const list = (value: string) => (value ? [value] : []);
+  return {
+    order: ORDERS[place.order] ?? Order.FILE,
+    filter: {
+      taskTypes: list(place.task),
+      modelNames: list(place.model),
+      sources: list(place.source),
+      benchmarkRunIds: list(place.run),
+      ...(isNumber(place.min) && { minQualityScore: Number(place.min) }),
+      ...(isNumber(place.max) && { maxQualityScore: Number(place.max) }),
+    },
+  };
+}
+
+function isNumber(text: string): boolean {
+  return text !== "" && Number.isFinite(Number(text));
+}
+
+export const CATEGORIES: readonly (readonly [FailureCategory, string])[] = [
+  [FailureCategory.SCORING_ARTIFACT, "scoring artifact"],
+  [FailureCategory.STYLE_VIOLATION, "style violation"],
+  [FailureCategory.PARTIAL_ANSWER, "partial answer"],
+  [FailureCategory.WRONG_ANSWER, "wrong answer"],
+  [FailureCategory.FORMAT_ERROR, "format error"],
+  [FailureCategory.HALLUCINATION, "hallucination"],
+];

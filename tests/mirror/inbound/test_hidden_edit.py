@@ -1,0 +1,114 @@
+"""An edit of the same length that an append in the same moment hides is noticed once the file is quiet."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from avocet_client.v1 import corrections_pb2 as pb
+from avocet_grpc.core import ingest
+from avocet_grpc.core.model import Correction
+from avocet_grpc.mirror.fs.block_digests import BLOCK_BYTES
+from avocet_grpc.mirror.inbound import look
+from tests.mirror.in_process import CrashingDisk, InProcess, SteppedClock
+from tests.support import Server, eventually, record, records, write_records
+
+COUNT = 2_000
+QUIET_S = 10
+
+
+def test_an_edit_that_a_growth_hides_is_served_once_the_file_is_quiet(stopped_server: Server) -> None:
+    path = stopped_server.candidates
+    write_records(path, [record(f"c{n:04d}", task_name="before", model_response="x" * 500) for n in range(COUNT)])
+    server = stopped_server.start()
+    server.correct("c0007")
+    eventually(lambda: {one["id"]: one for one in records(path)}["c0007"]["status"] == "approved")
+
+    def name_of(id: str) -> str:
+        return server.stub.GetCandidate(pb.GetCandidateRequest(id=id)).candidate.task_name
+
+    with path.open("r+b") as file:
+        at = file.read().index(b"before", path.stat().st_size // 2)
+        file.seek(at)
+        file.write(b"edited")
+        file.seek(0, 2)
+        file.write(json.dumps(record("new")).encode() + b"\n")
+    eventually(lambda: server.stats().total == COUNT + 1, within=3)
+    edited = [one["id"] for one in records(path) if one.get("task_name") == "edited"]
+    assert len(edited) == 1
+    assert name_of(edited[0]) == "before"
+    eventually(lambda: name_of(edited[0]) == "edited", within=QUIET_S + 5)
+
+
+class Editor:
+    """Changes a word in the candidates file, once, when it is `due`."""
+
+    path: Path | None = None
+
+    def __init__(self, due: str) -> None:
+        self.due = due
+
+    def at(self, moment: str) -> None:
+        if self.path is None or moment != self.due:
+            return
+        path, self.path = self.path, None
+        with path.open("r+b") as file:
+            file.seek(file.read().rindex(b"before"))
+            file.write(b"edited")
+
+
+class EditedWhileItSleeps(SteppedClock):
+    def __init__(self, editor: Editor) -> None:
+        super().__init__()
+        self._editor = editor
+
+    def sleep(self, seconds: float) -> None:
+        super().sleep(seconds)
+        self._editor.at("the wait for a lease")
+
+
+class EditedBeforeItWrites(CrashingDisk):
+    def __init__(self, editor: Editor) -> None:
+        super().__init__()
+        self._editor = editor
+
+    def append(self, descriptor: int, data: bytes) -> int:
+        self._editor.at("the write")
+        return super().append(descriptor, data)
+
+
+def name_of(service: InProcess, id: str) -> Any:
+    served = service.served(id)
+    return served["task_name"] if served else None
+
+
+@pytest.mark.parametrize("stopped", [False, True], ids=["running", "stopped"])
+@pytest.mark.parametrize("due", ["the wait for a lease", "the write"])
+def test_an_edit_that_our_own_append_hides_is_served_once_the_file_is_quiet(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, due: str, stopped: bool
+) -> None:
+    monkeypatch.setattr(look, "CHECK_BYTES", BLOCK_BYTES)
+    path, editor = tmp_path / "sft_candidates.jsonl", Editor(due)
+    write_records(path, [record(f"c{n}", task_name="before", model_response="x" * 3_000) for n in range(40)])
+    clock, disk = EditedWhileItSleeps(editor), EditedBeforeItWrites(editor)
+    with path.open("rb"):
+        service = InProcess(tmp_path, clock, disk)
+        service.open()
+        assert service.round()
+        service.do(lambda tx: ingest.ingest(tx, Correction("peregrine", "qa", "1+1?", "3", "2")))
+        editor.path = path
+        while not service.round():
+            service.wait(0.1)
+        assert editor.path is None, "there was no edit"
+        if stopped:
+            assert service.stop()
+            service.open()
+        service.wait(QUIET_S)
+        for _ in range(6):
+            service.round()
+        assert name_of(service, "c39") == "edited"
+        assert len(records(path)) == 41
+        assert service.stop()

@@ -1,0 +1,121 @@
+"""A token that is revoked or expires while a stream goes on, and whose request_ids are whose."""
+
+from __future__ import annotations
+
+import queue
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+
+from avocet_client.v1 import corrections_pb2 as pb
+from tests.operate.support import REREAD_WITHIN, Bearer, new_token
+from tests.operate.test_tokens import reads
+from tests.support import Server, bearer, eventually, failure_of
+
+ITEM = pb.IngestRequest(source="s", task_type="t", prompt="p", correction="c" * 300_000)
+
+
+@pytest.fixture
+def file(stopped_server: Server) -> Path:
+    file = stopped_server.directory / "tokens.yaml"
+    stopped_server.environment = {"AVOCET_TOKENS_FILE": str(file)}
+    return file
+
+
+def revoke_all_but(server: Server, file: Path, name: str) -> None:
+    entries = file.read_text().split("- name: ")
+    file.write_text("".join(f"- name: {entry}" for entry in entries if entry.startswith(f"{name}\n")))
+    eventually(lambda: server.log.count("read again") > 0, REREAD_WITHIN)
+
+
+class Sending:
+    """A StreamIngest whose messages are given one by one."""
+
+    def __init__(self, server: Server, token: str) -> None:
+        self._messages: queue.SimpleQueue[pb.StreamIngestRequest | None] = queue.SimpleQueue()
+        self.call: Any = server.stub.StreamIngest(self._requests(), metadata=bearer(token), timeout=60)
+
+    def _requests(self) -> Iterator[pb.StreamIngestRequest]:
+        while (message := self._messages.get()) is not None:
+            yield message
+
+    def send(self) -> pb.StreamIngestResponse:
+        self._messages.put(pb.StreamIngestRequest(items=[ITEM]))
+        return next(self.call)  # type: ignore[no-any-return]
+
+
+def test_a_token_that_is_revoked_stores_nothing_more_through_a_stream(stopped_server: Server, file: Path) -> None:
+    token, kept = new_token(file, "kiwi", "ingest"), new_token(file, "other", "reader")
+    server = stopped_server.start()
+    sending = Sending(server, token)
+    assert sending.send().results[0].created
+    revoke_all_but(server, file, "other")
+    failure = failure_of(sending.send)
+    assert (failure.code, failure.reason) == (grpc.StatusCode.PERMISSION_DENIED, "TOKEN_REFUSED")
+    assert Bearer(server.open_channel, kept).Stats(pb.StatsRequest()).total == 1
+
+
+def test_a_token_that_is_revoked_gets_no_further_response_of_an_export(stopped_server: Server, file: Path) -> None:
+    token, kept = new_token(file, "trainer", "export"), new_token(file, "other", "ingest", "reader")
+    server = stopped_server.start()
+    for _ in range(60):
+        Bearer(server.open_channel, kept).Ingest(ITEM)
+    export = Bearer(server.open_channel, token).StreamExport(pb.StreamExportRequest(batch_size=1))
+    assert next(export).total == 60
+    revoke_all_but(server, file, "other")
+    failure = failure_of(lambda: list(export))
+    assert (failure.code, failure.reason) == (grpc.StatusCode.PERMISSION_DENIED, "TOKEN_REFUSED")
+
+
+def test_a_token_that_expires_during_a_stream_ends_it(stopped_server: Server, file: Path) -> None:
+    token = new_token(file, "kiwi", "ingest")
+    expires = datetime.fromtimestamp(datetime.now(UTC).timestamp() + 6, UTC)
+    text = file.read_text()
+    file.write_text(text + f"  expires: {expires.isoformat()}\n")
+    server = stopped_server.start()
+    sending = Sending(server, token)
+    assert sending.send().results[0].created
+
+    def ended() -> bool:
+        try:
+            return not sending.send()
+        except grpc.RpcError as error:
+            told: Any = error
+            return bool(told.code() == grpc.StatusCode.PERMISSION_DENIED)
+
+    eventually(ended, within=15)
+
+
+def test_a_changed_file_ends_no_stream_whose_token_is_still_in_it(stopped_server: Server, file: Path) -> None:
+    token = new_token(file, "kiwi", "ingest")
+    server = stopped_server.start()
+    sending = Sending(server, token)
+    assert sending.send().results[0].created
+    added = new_token(file, "other", "reader")
+    eventually(reads(server, added), REREAD_WITHIN)
+    assert sending.send().results[0].created
+
+
+def test_each_token_has_request_ids_of_its_own(stopped_server: Server, file: Path) -> None:
+    first, second = new_token(file, "kiwi", "ingest"), new_token(file, "peregrine", "ingest")
+    server = stopped_server.start()
+
+    def ingest(token: str, prompt: str) -> pb.IngestResponse:
+        request = pb.IngestRequest(source="s", task_type="t", prompt=prompt, correction="c", request_id="r1")
+        return Bearer(server.open_channel, token).Ingest(request)  # type: ignore[no-any-return]
+
+    one, two = ingest(first, "one"), ingest(second, "two")
+    assert one.created and two.created and one.id != two.id
+    assert ingest(first, "one").id == one.id and not ingest(second, "two").created
+    assert failure_of(lambda: ingest(first, "two")).fields == ["request_id"]
+
+
+def test_without_tokens_all_calls_share_their_request_ids(server: Server) -> None:
+    server.ingest(pb.IngestRequest(source="s", task_type="t", prompt="p", correction="c", request_id="r1"))
+    id = next(iter(server.stub.StreamExport(pb.StreamExportRequest()))).examples[0].id
+    failure = failure_of(lambda: server.stub.Undo(pb.UndoRequest(id=id, request_id="r1")))
+    assert (failure.reason, failure.fields) == ("INVALID_FIELD", ["request_id"])

@@ -1,0 +1,49 @@
+// A real Chromium, and what the tests ask of every page: nothing runs, nothing leaves, nothing complains.
+import { createRequire } from "node:module";
+
+const require = createRequire(process.env.AVOCET_WEB_PACKAGE);
+export const { chromium } = require("playwright-core");
+export const axe = require("axe-core").source;
+
+export const address = process.env.AVOCET_PAGE;
+export const say = (what) => console.log(JSON.stringify(what));
+
+/** Open a browser with a page that records what it should not do. */
+export async function open(options = {}) {
+  const browser = await chromium.launch({
+    executablePath: process.env.AVOCET_CHROMIUM,
+    args: ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"],
+  });
+  const context = await browser.newContext({
+    viewport: { width: 1280, height: 800 },
+    ignoreHTTPSErrors: process.env.AVOCET_TLS === "untrusted",
+    ...options,
+  });
+  const page = await context.newPage();
+  const seen = { outside: [], messages: [], dialogs: [] };
+  const origin = new URL(address).origin;
+  page.on("request", (request) => {
+    const url = request.url();
+    if (!url.startsWith(`${origin}/`) && !url.startsWith("data:")) seen.outside.push(url);
+  });
+  page.on("console", (message) => {
+    if (["error", "warning"].includes(message.type())) seen.messages.push(message.text());
+  });
+  page.on("pageerror", (error) => seen.messages.push(String(error)));
+  page.on("dialog", (dialog) => {
+    seen.dialogs.push(dialog.message());
+    return dialog.dismiss();
+  });
+  return { browser, context, page, seen };
+}
+
+/** What ran or left, over everything that hostile text could do. */
+export async function harm(page, seen) {
+  const ran = await page.evaluate(() => globalThis.ran ?? []);
+  return { ran, outside: seen.outside, dialogs: seen.dialogs };
+}
+
+/** Read the next line of stdin: the test lets the next step begin. */
+export async function goOn() {
+  await new Promise((resolve) => process.stdin.once("data", resolve));
+}

@@ -1,0 +1,29 @@
+// Opens a page whose candidate is hostile in every field, and says what ran and what left the origin.
+import { address, harm, open, say } from "./chromium.mjs";
+
+const { browser, page, seen } = await open();
+await page.goto(address);
+await page.waitForFunction(() => document.body.textContent.includes("hostile"));
+if (process.env.AVOCET_CONTROL !== "1") {
+  await page.keyboard.press("c");
+  await page.keyboard.press("Control+End");
+  await page.keyboard.type(" x");
+  await page.waitForSelector(".difference ins");
+  await page.keyboard.press("Escape");
+  await page.keyboard.press("r");
+  await page.waitForSelector("pre.raw", { state: "attached" });
+  await page.keyboard.press("r");
+  await page.locator("summary").click();
+}
+for (const link of await page.locator("main a").all()) {
+  const href = await link.getAttribute("href");
+  if (!/^(https?:|mailto:|#)/.test(href ?? "")) await link.click({ timeout: 1_000 }).catch(() => undefined);
+}
+await page.waitForTimeout(500);
+const bad = "script, img, svg:not(.bar svg), iframe, object, embed, form, style, [onerror], [onload], [onclick], [style], [src]";
+const elements = await page.evaluate((query) => {
+  return [...document.querySelectorAll("main " + query.split(", ").join(", main "))].map((each) => each.outerHTML);
+}, bad);
+say({ ...(await harm(page, seen)), elements, messages: seen.messages });
+await browser.close();
+process.exit(0);

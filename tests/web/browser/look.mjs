@@ -1,0 +1,29 @@
+// What everybody should be able to see: axe-core finds nothing, and nothing is wider than the screen.
+import { address, axe, open, say } from "./chromium.mjs";
+
+const VIEWS = ["", "#/stats", "#/decided", "#/runs"];
+for (const colorScheme of ["light", "dark"]) {
+  for (const viewport of [{ width: 1280, height: 800 }, { width: 390, height: 760 }]) {
+    const { browser, page, seen } = await open({ colorScheme, viewport });
+    for (const view of VIEWS) {
+      await page.goto(address + view);
+      await page.waitForSelector("h2");
+      if (view === "") {
+        await page.keyboard.press("c");
+        await page.keyboard.type("x");
+        await page.keyboard.press("/");
+      }
+      // Playwright's evaluation is not bound by the page's policy, and so neither is axe.
+      await page.evaluate(axe);
+      const { violations } = await page.evaluate(() => globalThis.axe.run());
+      const found = violations.map(({ id, nodes }) => `${id}: ${nodes.map(({ html }) => html).join(" | ")}`);
+      const tooWide = await page.evaluate(() => document.documentElement.scrollWidth > innerWidth);
+      say([colorScheme, viewport.width, view, found, tooWide, seen.messages]);
+      if (process.env.AVOCET_SCREENSHOTS && !view) {
+        await page.screenshot({ path: `${process.env.AVOCET_SCREENSHOTS}/${colorScheme}-${viewport.width}.png` });
+      }
+    }
+    await browser.close();
+  }
+}
+process.exit(0);
