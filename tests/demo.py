@@ -4,77 +4,66 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from avocet_client.v1 import corrections_pb2 as pb
-from tests.support import Server, bearer, eventually, make_run, records, temporary_directory
+from avocet_client import CorrectionsClient
+from tests.support import ROOT, SECRET, Server, eventually, records, temporary_directory
 
+RUNS = ROOT / "examples/bench"
 RUN = "2025-03-01-120000"
 
 
-def say(step: str, outcome: str = "") -> None:
-    print(f"{step:<46} {outcome}", flush=True)
+def say(step: str, outcome: object = "") -> None:
+    print(f"{step:<34} {outcome}".rstrip(), flush=True)
 
 
-def review(server: Server) -> None:
-    """One of each decision, and an undo."""
-    stub = server.stub
-    items = stub.Queue(pb.QueueRequest(order=pb.ORDER_QUALITY)).items
-    say("queue, worst quality first", ", ".join(f"{i.id} ({i.quality_score:.2f})" for i in items))
-    first, second, third = (item.id for item in items[:3])
-    request = pb.SubmitRequest(
-        id=first,
-        action=pb.ACTION_CORRECT,
-        corrected_response="Air scatters blue light more than red light.",
-        failure_category=pb.FAILURE_CATEGORY_WRONG_ANSWER,
-        reviewer="kim",
-        request_id="demo-1",
-    )
-    say(f"correct {first}", word(stub.Submit(request).candidate))
-    again = stub.Submit(request).candidate
-    say("the same request_id again", f"{word(again)}, still revision {again.revision}")
-    discarded = stub.Submit(pb.SubmitRequest(id=second, action=pb.ACTION_DISCARD, reviewer="kim")).candidate
-    say(f"discard {second}", word(discarded))
-    flagged = stub.Submit(pb.SubmitRequest(id=third, action=pb.ACTION_FLAG, reviewer="kim")).candidate
-    say(f"flag {third}", word(flagged))
-    say(f"undo {second}", word(stub.Undo(pb.UndoRequest(id=second)).candidate))
+def review(client: CorrectionsClient) -> None:
+    """One of each decision, a retry and an undo."""
+    page = client.queue(order="quality", per_page=3)
+    say("queue, worst quality first", f"{len(page.items)} of {page.total}")
+    first, second, third = page.items
+    for item in page.items:
+        say(f"  {item.id} ({item.quality_score:.2f})", item.model_response)
+    text = "It rises by 25 percent: 20 of 80."
+    decision = {"corrected_response": text, "failure_category": "wrong_answer", "request_id": "demo-1"}
+    for step in ("correct the first", "the same request again"):
+        decided = client.submit(first.id, action="correct", reviewer="kim", **decision)  # type: ignore[arg-type]
+        say(step, f"approved at revision {decided.revision}")
+    client.submit(second.id, action="discard", reviewer="kim")
+    client.submit(third.id, action="flag", reviewer="kim")
+    client.undo(second.id, reviewer="kim")
+    say("discard, flag, undo the discard", "done")
 
 
-def word(candidate: pb.Candidate) -> str:
-    return pb.CandidateStatus.Name(candidate.status).removeprefix("CANDIDATE_STATUS_").lower()
+def export(client: CorrectionsClient) -> None:
+    """Every approved example, as a trainer reads it."""
+    examples = client.export()
+    for example in examples:
+        say(f"  prefer {example.messages[-1].content!r}", f"to {example.rejected!r}")
+    say("export", f"{examples.consumed} examples, complete, pinned to revision {examples.revision}")
 
 
-def export(server: Server) -> None:
-    for response in server.stub.StreamExport(pb.StreamExportRequest()):
-        for example in response.examples:
-            say(f"  example {example.id}", f"{example.messages[-1].content!r} instead of {example.rejected!r}")
-        if response.HasField("summary"):
-            say("  summary", f"{response.summary.example_count} examples, sha256 {response.summary.ids_sha256[:16]}...")
+def session(server: Server, client: CorrectionsClient) -> None:
+    """All steps."""
+    client.set_config(bench_results_dir=str(RUNS))
+    say("benchmark runs", ", ".join(run.run_id for run in client.list_runs().runs))
+    say(f"import {RUN}", f"{client.import_run(RUN).imported} candidates")
+    review(client)
+    client.ingest(source="kiwi", task_type="qa", prompt="Sum up.", response="No.", correction="In short: yes.")
+    say("a sibling service sends one", "stored and approved")
+    export(client)
+    counts = client.stats().by_status
+    say("statistics", ", ".join(f"{counts[status]} {status}" for status in sorted(counts)))
+    eventually(lambda: len(records(server.approved)) == 2)
+    say("sft_approved.jsonl", f"{len(records(server.approved))} records, for any program")
 
 
 def main() -> None:
     with temporary_directory() as directory:
-        server = Server(Path(directory))
-        make_run(server.runs, RUN, count=4)
-        server.start()
+        server = Server(Path(directory)).start()
         try:
-            say("server listens on", server.address)
-            server.set_runs_directory()
-            say("runs", ", ".join(run.run_id for run in server.stub.ListRuns(pb.ListRunsRequest()).runs))
-            say(f"import {RUN}", f"{server.stub.Import(pb.ImportRequest(run_id=RUN)).imported} candidates")
-            review(server)
-            correction = pb.IngestRequest(
-                source="peregrine",
-                task_type="summary",
-                prompt="Sum up.",
-                response="No.",
-                correction="In short, yes",
-            )
-            say("ingest from peregrine", server.stub.Ingest(correction, metadata=bearer()).id)
-            say("export")
-            export(server)
-            say("stats", ", ".join(f"{n} {status}" for status, n in sorted(server.stats().by_status.items())))
-            eventually(lambda: len(records(server.approved)) == 2)
-            say("the approved file, for a plain reader", f"{len(records(server.approved))} records")
-            say("stopped, exit code", str(server.stop()))
+            say("serving on", server.address)
+            with CorrectionsClient(server.address, token=SECRET) as client:
+                session(server, client)
+            say("stopped, exit code", server.stop())
         finally:
             server.kill()
 

@@ -1,4 +1,4 @@
-"""Every command of the README is run, at a server on a free port."""
+"""Every command and snippet of the README is run, and its output is what the README shows."""
 
 from __future__ import annotations
 
@@ -10,43 +10,39 @@ from pathlib import Path
 
 import pytest
 
-from tests.support import BIN, ROOT, SECRET, Server, make_run
+from tests.client.test_typing import mypy
+from tests.support import BIN, ROOT, SECRET, Server
 
 README = (ROOT / "README.md").read_text()
 BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
 RUN = "2025-03-01-120000"
+ADDRESS = "127.0.0.1:50051"
 
 
-def block(language: str) -> str:
-    (text,) = [text for kind, text in BLOCKS if kind == language]
+def block(language: str, containing: str = "") -> str:
+    (text,) = [text for kind, text in BLOCKS if kind == language and containing in text]
     return str(text)
 
 
-@pytest.fixture
-def session(server: Server) -> Server:
-    """A server with the README's run in its bench directory."""
-    make_run(server.runs, RUN, count=6)
-    return server
-
-
-def adapted(text: str, server: Server) -> str:
-    """The text with this server's address and directory in place of the README's."""
-    assert "127.0.0.1:50051" in text and "/srv/bench" in text
-    return text.replace("127.0.0.1:50051", server.address).replace("/srv/bench", str(server.runs))
-
-
-def run(command: list[str], cwd: Path = ROOT) -> str:
+def run(command: list[str], server: Server | None = None, cwd: Path = ROOT) -> str:
     environment = os.environ | {"AVOCET_INGESTION_SECRET": SECRET}
+    if server is not None:
+        environment |= {"AVOCET_ADDRESS": server.address, "HOME": str(server.directory)}
     done = subprocess.run(command, env=environment, cwd=cwd, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
 
-def test_the_readme_has_commands_a_grpcurl_and_a_python_session_and_nothing_unknown() -> None:
-    assert sorted(kind for kind, _ in BLOCKS) == ["", "python", "sh"]
+def try_it(server: Server) -> str:
+    script = block("sh").replace("$PWD/.venv/bin", str(BIN))
+    return run(["bash", "-euo", "pipefail", "-c", script], server)
 
 
-@pytest.mark.parametrize("command", [*block("").splitlines(), "make setup", "make demo"])
+def test_the_readme_has_a_picture_commands_a_session_and_nothing_unknown() -> None:
+    assert sorted(kind for kind, _ in BLOCKS) == ["", "python", "sh", "text", "text"]
+
+
+@pytest.mark.parametrize("command", [*block("").splitlines(), "make demo", "make help"])
 def test_each_make_command_of_the_readme_is_there(command: str) -> None:
     assert f"{command}\n" in README or f"`{command}`" in README
     program, target = command.split()
@@ -54,26 +50,47 @@ def test_each_make_command_of_the_readme_is_there(command: str) -> None:
     assert run(["make", "-n", "-B", target]).strip()
 
 
-def test_every_line_of_the_grpcurl_session_succeeds(session: Server) -> None:
-    script = adapted(block("sh"), session)
-    assert script.count("grpcurl ") == 9
-    output = run(["bash", "-euo", "pipefail", "-c", script.replace("$PWD/.venv/bin", str(BIN))])
-    output = output.replace("_", "").lower()  # grpcurl writes a key as runId or run_id, by its version
-    assert f'"runid": "{RUN}"' in output
-    assert '"imported": "6"' in output
-    assert '"candidatestatusapproved"' in output
-    assert '"created": true' in output
-    assert '"idssha256"' in output
-    assert session.stats().export_ready == 1
+def test_every_line_of_the_session_succeeds_with_the_runs_that_the_tree_has(server: Server) -> None:
+    output = try_it(server)
+    assert f"{RUN}" in output and "8 imported" in output and "8 of 8 in review" in output
+    assert "The price rises by 25 percent." in output
+    assert server.stats().export_ready == 1
 
 
-def test_the_python_session_runs_as_it_stands(session: Server) -> None:
-    output = run([sys.executable, "-c", adapted(block("python"), session)])
-    assert f"{RUN} 6" in output
-    assert session.stats().export_ready == 1
+def test_the_python_snippet_runs_as_it_stands(server: Server) -> None:
+    try_it(server)
+    output = run([sys.executable, "-c", block("python").replace(ADDRESS, server.address)])
+    assert "It rises by 25 percent." in output
+    assert server.stats().export_ready == 2
 
 
-def test_the_demo_runs_to_its_end() -> None:
-    output = run([sys.executable, "-m", "tests.demo"])
-    assert "needs_review" in output
-    assert output.rstrip().endswith("0")
+def test_make_demo_prints_what_the_readme_shows() -> None:
+    def steady(text: str) -> str:
+        return re.sub(r"revision \d+", "revision N", re.sub(r"(127\.0\.0\.1:)\d+", r"\1PORT", text))
+
+    assert steady(run([sys.executable, "-m", "tests.demo"])) == steady(block("text", "serving on"))
+
+
+def test_each_link_of_the_pages_leads_to_a_file() -> None:
+    pages = [
+        ROOT / "README.md",
+        ROOT / "clients/python/README.md",
+        ROOT / "protos/README.md",
+        ROOT / "examples/README.md",
+    ]
+    for page in (*pages, ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))):
+        for target in re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text()):
+            assert (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+def test_no_page_tells_to_install_from_an_index_what_nobody_publishes() -> None:
+    for page in (ROOT / "README.md", *ROOT.glob("clients/*/README.md"), *sorted((ROOT / "docs").glob("*.md"))):
+        assert not re.search(r"pip install [^\n]*['\" ]avocet[-_]", page.read_text()), page
+
+
+def test_the_snippet_passes_mypy_strict(tmp_path: Path) -> None:
+    snippet = tmp_path / "snippet.py"
+    snippet.write_text(block("python"))
+    assert mypy(snippet, tmp_path) == set()
+    snippet.write_text(block("python").replace('"correct"', '"corect"'))
+    assert mypy(snippet, tmp_path) != set()

@@ -18,7 +18,7 @@ Reading order:
 - `shared_file`: one round for one file.
 - `image`: all that is known of one file, as an immutable value with named transitions.
 - `lines`: the rows of the index, and the one function that says which line of an id counts.
-- `index`: `mirror.db`.
+- `index`: `mirror.db`; `index_database`: its tables.
 - `feed`: what the ledger has and the file still lacks.
 - `inbound/`: what others did. `look` decides what a look at the file means, `tail` imports what was appended,
   `reconcile` compares a rewritten file, `first_start` and `without_index` take a file in that the index does not know,

@@ -19,41 +19,16 @@ from avocet_grpc.core.model import File
 from avocet_grpc.core.ports.mirror import Cursor
 from avocet_grpc.mirror.fs.signature import Signature
 from avocet_grpc.mirror.image import FileImage
+from avocet_grpc.mirror.index_database import IndexDamaged, connect, is_damage
 from avocet_grpc.mirror.lines import Kind, Lines, Mark, Order, Row
 
 log = structlog.get_logger(__name__)
 
-VERSION = 1
 AT_ONCE = 500
 """How many values one statement gets."""
 MOVES_AT_ONCE = 10_000
 ALL_BEFORE = ""
 """Stands in `removals` for all ids that were removed before the index was made."""
-DAMAGED = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
-SCHEMA = """
-CREATE TABLE files (
-    file INTEGER PRIMARY KEY, incarnation TEXT NOT NULL,
-    device INTEGER, inode INTEGER, size INTEGER, mtime_ns INTEGER, ctime_ns INTEGER,
-    read_to INTEGER NOT NULL, newlines INTEGER NOT NULL, blank INTEGER NOT NULL, last_key INTEGER NOT NULL,
-    level_revision INTEGER NOT NULL, level_key INTEGER NOT NULL
-) STRICT;
-CREATE TABLE lines (
-    key INTEGER PRIMARY KEY, file INTEGER NOT NULL, kind INTEGER NOT NULL, id TEXT, content BLOB, digest BLOB NOT NULL,
-    offset INTEGER, length INTEGER NOT NULL, order_key INTEGER NOT NULL, order_number INTEGER NOT NULL,
-    revision INTEGER NOT NULL, written_at REAL, is_exportable INTEGER NOT NULL, mark INTEGER NOT NULL
-) STRICT;
-CREATE INDEX lines_by_id ON lines (file, id) WHERE id IS NOT NULL;
-CREATE INDEX other_lines ON lines (file, kind) WHERE kind <> 0;
-CREATE INDEX marked_lines ON lines (file, mark) WHERE mark <> 0;
-CREATE TABLE bodies (key INTEGER PRIMARY KEY, raw BLOB NOT NULL) STRICT;
-CREATE TABLE removals (
-    file INTEGER NOT NULL, id TEXT NOT NULL, at REAL NOT NULL, PRIMARY KEY (file, id)
-) STRICT, WITHOUT ROWID;
-CREATE TABLE displaced (
-    file INTEGER NOT NULL, name TEXT NOT NULL, device INTEGER NOT NULL, inode INTEGER NOT NULL, size INTEGER NOT NULL,
-    mtime_ns INTEGER NOT NULL, read_to INTEGER NOT NULL, PRIMARY KEY (file, name)
-) STRICT, WITHOUT ROWID;
-"""
 COLUMNS = (
     "kind, id, content, digest, offset, length, order_key, order_number, revision, written_at, is_exportable, mark, key"
 )
@@ -67,15 +42,6 @@ SELECT l.key, l.digest, l.offset, l.length,
 FROM lines l LEFT JOIN lines r ON l.kind = 1 AND r.file = l.file AND r.id = l.id AND r.kind = 0
 WHERE l.file = :file AND l.offset IS NOT NULL ORDER BY first, second, l.order_number, l.key
 """
-
-
-class IndexDamaged(Exception):
-    """The index cannot be read: a mirror that is started again makes it again from the files and the ledger."""
-
-
-def is_damage(error: Exception) -> bool:
-    """Return whether an error says that the index cannot be read any more."""
-    return isinstance(error, IndexDamaged) or getattr(error, "sqlite_errorcode", None) in DAMAGED
 
 
 class Place(NamedTuple):
@@ -113,12 +79,8 @@ class Index:
     """The index of both files. It is used by one thread. Every method raises sqlite3.Error."""
 
     def __init__(self, database: sqlite3.Connection) -> None:
-        """Take an open database; its tables are made if it has none."""
+        """Take a database that `connect` opened."""
         self._db = database
-        database.isolation_level = None
-        database.execute("PRAGMA temp_store = FILE")
-        if database.execute("PRAGMA user_version").fetchone()[0] != VERSION:
-            self._make()
         database.execute("CREATE TEMP TABLE IF NOT EXISTS moves (key INTEGER PRIMARY KEY, offset INTEGER NOT NULL)")
         self._dirty_moves = False
 
@@ -126,13 +88,13 @@ class Index:
     def open(cls, path: Path, *, check: bool) -> Index:
         """Open the index; one that is damaged is thrown away. `check`: the last end was not clean, so look closely."""
         try:
-            return cls(_connect(path, check))
+            return cls(connect(path, check=check))
         except (sqlite3.DatabaseError, IndexDamaged) as error:
             if not is_damage(error):
                 raise
             log.warning("the index is damaged: it is made again from the files", error=str(error))
         cls.remove(path)
-        return cls(_connect(path, check=False))
+        return cls(connect(path, check=False))
 
     @staticmethod
     def remove(path: Path) -> None:
@@ -346,15 +308,6 @@ class Index:
             query = f"SELECT {COLUMNS} FROM lines WHERE {condition}"
             yield from map(_row, self._db.execute(query, (*before, *part)))
 
-    def _make(self) -> None:
-        with self.transaction():
-            tables = self._db.execute("SELECT name FROM sqlite_schema WHERE type = 'table'").fetchall()
-            for (name,) in tables:
-                self._db.execute(f'DROP TABLE "{name}"')
-            for statement in filter(str.strip, SCHEMA.split(";")):
-                self._db.execute(statement)
-            self._db.execute(f"PRAGMA user_version = {VERSION}")
-
 
 class Moves:
     """New places of rows, kept in a temporary table until they are applied."""
@@ -418,16 +371,3 @@ def _row(values: tuple[Any, ...]) -> Row:
 
 def _parts(values: Sequence[int | str]) -> Iterator[Sequence[int | str]]:
     return (values[at : at + AT_ONCE] for at in range(0, len(values), AT_ONCE))
-
-
-def _connect(path: Path, check: bool) -> sqlite3.Connection:
-    database = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-    try:
-        database.execute("PRAGMA journal_mode = WAL")
-        database.execute("PRAGMA synchronous = FULL")
-        if check and (found := database.execute("PRAGMA quick_check(1)").fetchone()[0]) != "ok":
-            raise IndexDamaged(found)
-    except BaseException:
-        database.close()
-        raise
-    return database

@@ -15,7 +15,8 @@ from avocet_grpc.core.ports.mirror import Fenced, FileReport, MirrorLedger
 from avocet_grpc.layout import SHARED_FILES, DataDirectory
 from avocet_grpc.mirror.fs.clock import Clock
 from avocet_grpc.mirror.fs.disk import Disk
-from avocet_grpc.mirror.index import Index, IndexDamaged, is_damage
+from avocet_grpc.mirror.index import Index
+from avocet_grpc.mirror.index_database import IndexDamaged, is_damage
 from avocet_grpc.mirror.session import Session
 from avocet_grpc.mirror.shared_file import SharedFile
 

@@ -6,10 +6,9 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.support import ROOT, SECRET, Server, make_run, record, write_records
+from tests.support import ROOT, SECRET, Server, record, write_records
 
 README = (ROOT / "clients/python/README.md").read_text()
-RUN = "2025-03-01-120000"
 TRAINING = ("trl", "torch")
 APPROVED = 60
 
@@ -24,8 +23,8 @@ class Snippet:
 
     def adapted(self, server: Server) -> str:
         """The text with a test's server in place of the README's."""
-        text = self.text.replace("127.0.0.1:50051", server.address).replace("a-secret", SECRET)
-        return text.replace("/srv/bench", str(server.runs))
+        text = self.text.replace("127.0.0.1:50052", server.address).replace("a-secret", SECRET)
+        return text.replace("$PWD/examples", str(ROOT / "examples"))
 
     @property
     def needs_training(self) -> bool:
@@ -43,9 +42,8 @@ def snippets(language: str) -> list[Snippet]:
 
 
 def serve(directory: Path) -> Server:
-    """A server with a run, candidates in review, and approved examples."""
+    """A server with candidates in review, and approved examples."""
     server = Server(directory)
-    make_run(server.runs, RUN, count=6)
     write_records(server.candidates, [record(f"c{n}", task_type="code") for n in range(3)])
     approved = [record(f"e{n}", status="approved", corrected_response=f"better {n}") for n in range(APPROVED)]
     write_records(server.approved, approved)

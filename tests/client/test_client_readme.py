@@ -13,15 +13,17 @@ from pathlib import Path
 
 import pytest
 
+from avocet_client import CorrectionsClient
 from avocet_client.cli.session import EXIT_CODES
 from avocet_client.cli.settings import NAMES
 from avocet_client.errors import BY_REASON
 from avocet_client.service_config import TIMEOUTS
 from tests.client.readme import APPROVED, README, SNIPPETS, Snippet, serve, snippets
+from tests.client.test_typing import mypy
 from tests.support import BIN, Server
 
 PYTHON = [snippet for snippet in snippets("python") if not snippet.needs_training]
-SHELL = snippets("sh")[1]
+INSTALL, SERVE, SHELL = snippets("sh")
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +42,7 @@ def run(command: list[str], cwd: Path) -> str:
 
 def test_the_readme_has_snippets_of_known_kinds_alone() -> None:
     assert {snippet.language for snippet in SNIPPETS} == {"python", "sh", "toml"}
-    assert (len(snippets("python")), len(PYTHON), len(snippets("sh"))) == (10, 7, 2)
+    assert (len(snippets("python")), len(PYTHON), len(snippets("sh"))) == (10, 7, 3)
 
 
 @pytest.mark.parametrize("snippet", PYTHON, ids=lambda snippet: f"snippet-{snippet.number}")
@@ -58,7 +60,7 @@ def test_a_python_snippet_runs_as_it_stands(snippet: Snippet, served: Server, tm
 def test_every_line_of_the_shell_session_succeeds(served: Server, tmp_path: Path) -> None:
     script = SHELL.adapted(served)
     output = run(["bash", "-euo", "pipefail", "-c", script], tmp_path)
-    assert "SERVING" in output and "6 imported" in output and '"export_ready"' in output
+    assert "SERVING" in output and "8 imported" in output and '"export_ready"' in output
     assert (tmp_path / "shard-0.jsonl").exists()
     for command in (
         "health",
@@ -74,6 +76,33 @@ def test_every_line_of_the_shell_session_succeeds(served: Server, tmp_path: Path
         "stats",
     ):
         assert f"avocet {command}" in script
+
+
+def test_the_snippets_have_a_server_of_their_own_and_write_little(tmp_path: Path) -> None:
+    assert set(re.findall(r"127\.0\.0\.1:(\d+)", README)) == {"50052"}
+    environment = os.environ | {"PATH": f"{BIN}:{os.environ['PATH']}", "TMPDIR": str(tmp_path)}
+    command = ["bash", "-c", "exec env " + SERVE.text.strip().replace(":50052", ":0")]
+    server = subprocess.Popen(command, env=environment, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
+    try:
+        said = next(line for line in server.stderr or () if line.startswith("listening on "))
+        with CorrectionsClient(said.split()[-1], token="a-secret") as client:
+            for text in (snippets("python")[0].text, snippets("python")[2].text):
+                run([sys.executable, "-c", text.replace("127.0.0.1:50052", said.split()[-1])], tmp_path)
+            assert client.stats().total == 3
+    finally:
+        server.terminate()
+        assert server.wait(timeout=30) == 0
+    assert [path for path in tmp_path.iterdir() if not path.name.startswith("tmp.")] == []
+
+
+@pytest.mark.parametrize("snippet", PYTHON, ids=lambda snippet: f"snippet-{snippet.number}")
+def test_a_python_snippet_passes_mypy_strict(snippet: Snippet, tmp_path: Path) -> None:
+    file = tmp_path / "snippet.py"
+    # The library has no types of its own.
+    file.write_text(
+        re.sub(r"^(from datasets\..*)$", r"\1  # type: ignore[import-untyped]", snippet.text, flags=re.MULTILINE)
+    )
+    assert mypy(file, tmp_path) == set()
 
 
 def test_the_settings_file_has_known_settings() -> None:

@@ -178,12 +178,10 @@ def write_behind_a_torn_line() -> None:
 
 FAULTS = "tests/faults/test_"
 EDITS = f"{FAULTS}foreign_edits.py::test_an_edit_a_deletion_and_an_addition_are_accepted_while_it_runs"
-LATE = "tests/files/test_swap.py::test_a_file_that_is_kept_open_is_swapped_and_a_late_line_is_saved"
+LATE = "tests/mirror/displaced/test_kept_open.py::test_a_file_that_is_kept_open_is_swapped_and_a_late_line_is_saved"
 TWINS = f"{FAULTS}twins.py::"
 MACHINE = f"{FAULTS}state_machine.py::test_any_order_of_events_leaves_what_a_dict_says"
-READERS = (
-    "tests/files/test_plain_reader.py::test_a_plain_reader_beside_decisions_and_foreign_appends_sees_whole_records_once"
-)
+READERS = "tests/mirror/outbound/test_plain_reader.py::test_a_plain_reader_beside_decisions_and_foreign_appends_sees_whole_records_once"  # fmt: skip  # noqa: E501
 REWRITER = f"{FAULTS}foreign_rewriter.py::test_every_acknowledged_decision_outlives_stale_rewrites_and_their_own_edits_are_kept"  # fmt: skip  # noqa: E501
 TORN = f"{FAULTS}torn_lines.py::"
 
@@ -250,7 +248,7 @@ SABOTAGES: dict[str, Sabotage] = {
     "skip reconcile": Sabotage(skip_reconcile, EDITS, "did not come about"),
     "take a truncated file at its word": Sabotage(
         take_a_truncated_file_at_its_word,
-        "tests/files/test_plain_reader.py::test_a_damaged_file_is_put_back_and_nothing_is_deleted[empty]",
+        "tests/mirror/outbound/test_plain_reader.py::test_a_damaged_file_is_put_back_and_nothing_is_deleted[empty]",
         "AssertionError",
     ),
     "believe a stale rewrite": Sabotage(believe_a_stale_rewrite, REWRITER, "AssertionError", slow=True),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import warnings
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 
 import avocet_client
+from tests.client.readme import snippets
 from tests.packaging.wheels import (
     PACKAGES,
     PYTHONS,
@@ -21,12 +23,13 @@ from tests.packaging.wheels import (
     oldest,
     requirements_of,
 )
-from tests.support import SECRET, Server, record, write_records
+from tests.support import ROOT, SECRET, Server, record, write_records
 
 FULL = os.environ.get("WHEELS") == "full"
 """Whether to test every version of Python; without it, the oldest alone."""
 pytestmark = [pytest.mark.timeout(1800), pytest.mark.xdist_group("wheels")]
 
+README_SNIPPET = re.findall(r"^```python\n(.*?)^```$", (ROOT / "README.md").read_text(), re.MULTILINE | re.DOTALL)[0]
 VERSIONS = [(python, age) for python in PYTHONS for age in ("newest", "oldest")]
 """Pythons, and whether every dependency is the newest or the oldest that is declared."""
 
@@ -103,6 +106,10 @@ def test_the_bare_client_needs_three_projects_and_says_which_extra_the_command_n
     packaged = next(bare.directory.glob("lib/python*/site-packages/avocet_client"))
     files = {str(path.relative_to(packaged)) for path in packaged.rglob("*")}
     assert {"py.typed", "v1/service_config.json", "v1/corrections_pb2.pyi", "web/page/index.html"} <= files
+    bare.install("mypy")
+    for number, snippet in enumerate([README_SNIPPET, *(snippet.text for snippet in snippets("python")[:4])]):
+        (bare.directory / f"snippet{number}.py").write_text(snippet)
+        bare.run("mypy", "--strict", f"snippet{number}.py")
 
 
 @pytest.mark.skipif(not FULL, reason="the data set libraries are large; 'make test-wheels' installs them")

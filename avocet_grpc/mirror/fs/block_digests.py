@@ -24,11 +24,11 @@ class BlockDigests:
     `origin` stays the same as long as the file is only patched and appended to since it was read as a whole.
     """
 
-    def __init__(self) -> None:
-        self.size = 0
-        self.origin = object()
-        self._whole: list[bytes] = []
-        self._last = b""
+    def __init__(self, size: int = 0, origin: object = None, whole: Iterable[bytes] = (), last: bytes = b"") -> None:
+        self.size = size
+        self.origin = origin or object()
+        self._whole = list(whole)
+        self._last = last
 
     @classmethod
     def of(cls, disk: Disk, descriptor: int) -> BlockDigests:
@@ -40,9 +40,7 @@ class BlockDigests:
 
     def copy(self) -> BlockDigests:
         """Return a copy, to be changed."""
-        other = BlockDigests()
-        other.size, other.origin, other._whole, other._last = self.size, self.origin, self._whole.copy(), self._last
-        return other
+        return BlockDigests(self.size, self.origin, self._whole, self._last)
 
     def feed(self, data: bytes) -> None:
         """Add what follows behind `size`."""

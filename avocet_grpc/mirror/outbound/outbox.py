@@ -33,7 +33,8 @@ class Unit:
 
     `blanks` are lines to overwrite with spaces; their rows go. `drops` are rows that go without a line, `keeps` rows
     that change without one. `replaces`: in place, a reader or a kill could see the wrong line count, so that another
-    file must take the place of this one. `is_removal`: the service removed the record.
+    file must take the place of this one. `settles`: a duplicate will count, whatever the order. `is_removal`: the
+    service removed the record.
     """
 
     id: str | None
@@ -42,6 +43,7 @@ class Unit:
     drops: tuple[Row, ...] = ()
     keeps: tuple[Row, ...] = ()
     replaces: bool = False
+    settles: bool = False
     is_removal: bool = False
     from_feed: bool = False
 
@@ -149,6 +151,10 @@ class _Plan:
         self.writes.append(Write(again, raw))
         self.replaces = True
 
+    def add_owed(self, writes: Sequence[Write]) -> None:
+        """Write duplicates too: behind the record in candidates, in front of it in the approved file."""
+        self.writes = [*self.writes, *writes] if self._file is File.CANDIDATES else [*writes, *self.writes]
+
     def counting(self) -> Row | None:
         """Return the row that counts once all is written."""
         rows = [*self.stay, *(write.row for write in self.writes)]
@@ -176,7 +182,9 @@ def plan(lines: Lines, id: str, state: Changed | None, raw_of: RawOf, now: float
         _plan_others(made, lines.file, [row for row in rows if row.kind is Kind.DUPLICATE], state, raw_of)
     is_removal = state is not None and state.raw is None and state.source is Source.SERVICE
     parts = tuple(made.writes), tuple(made.blanks), tuple(made.drops), tuple(made.keeps)
-    return Unit(id, *parts, replaces=made.replaces, is_removal=is_removal, from_feed=from_feed)
+    counting = made.counting()
+    settles = counting is not None and counting.kind is not Kind.RECORD and bool(made.writes)
+    return Unit(id, *parts, replaces=made.replaces, settles=settles, is_removal=is_removal, from_feed=from_feed)
 
 
 def _plan_record(made: _Plan, file: File, record: Row | None, state: Changed, now: float) -> None:
@@ -202,12 +210,12 @@ def _plan_others(made: _Plan, file: File, others: Sequence[Row], state: Changed,
     left = {row.key for row in (*made.blanks, *made.drops)}
     owed = [row for row in others if row.mark is Mark.OWED and not row.stands and row.key not in left]
     writes = [Write(row.changed(mark=Mark.NONE), raw_of(row)) for row in owed]
-    made.writes = [*made.writes, *writes] if file is File.CANDIDATES else [*writes, *made.writes]
+    made.add_owed(writes)
     counting = made.counting()
     if counting is None or counting.kind is Kind.RECORD:
         return
     record = next((row for row in made.stay if row.kind is Kind.RECORD), None)
-    if file is File.APPROVED and record is not None:
+    if file is File.APPROVED and record is not None and (record.is_exportable or not counting.is_exportable):
         assert state.raw is not None
         made.write_again(record, state.raw)
     elif file is File.CANDIDATES and (record is not None or any(w.row.kind is Kind.RECORD for w in made.writes)):

@@ -236,7 +236,7 @@ class Replacer:
         with session.index.transaction():
             if built.moves is not None:
                 built.moves.apply()
-            note_written(session, units, built.offsets)
+            note_written(session, self._path, units, built.offsets)
             session.index.save_image(session.file, image)
         failpoints.hit("replace.marked")
         self._looker.wrote(now)

@@ -87,7 +87,7 @@ class Writer:
     ) -> FileImage:
         if save:
             with self._session.index.transaction():
-                note_written(self._session, units, offsets)
+                note_written(self._session, self._path, units, offsets)
                 self._session.index.save_image(self._session.file, image)
         self._feed.done({unit.id for unit in units if unit.id is not None})
         return image

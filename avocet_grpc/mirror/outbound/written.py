@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
+from avocet_grpc.mirror.inbound.tail import reader_of
+from avocet_grpc.mirror.inbound.verdicts import Verdicts
 from avocet_grpc.mirror.lines import Kind
 from avocet_grpc.mirror.outbound.outbox import Unit
 from avocet_grpc.mirror.outbound.patch import Blank
@@ -30,7 +33,7 @@ def last_key_of(units: Sequence[Unit]) -> int:
     return max([*keys, *(row.order.key for unit in units for row in unit.keeps)], default=0)
 
 
-def note_written(session: Session, units: Sequence[Unit], offsets: Sequence[int]) -> None:
+def note_written(session: Session, path: Path, units: Sequence[Unit], offsets: Sequence[int]) -> None:
     """Store the rows as they are now; each written line stands at its offset. Call it inside a transaction."""
     index, file, now = session.index, session.file, session.clock.now()
     index.delete([row.key for unit in units for row in (*unit.blanks, *unit.drops)])
@@ -43,3 +46,7 @@ def note_written(session: Session, units: Sequence[Unit], offsets: Sequence[int]
     removed = [unit.id for unit in units if unit.is_removal and unit.from_feed and unit.id is not None]
     if removed:
         index.note_removals(file, removed, now, now - FORGET_S)
+    if settling := [unit.id for unit in units if unit.settles and unit.id is not None]:
+        lines = index.lines(file, settling)
+        Verdicts(session, lines, reader_of(session, path)).settle()
+        index.save(lines)
