@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import enum
+import io
 import os
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -199,4 +201,7 @@ def _limits(given: list[str]) -> Limits:
 
 def main() -> None:
     """The entry point of the command `avocet-grpc`."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # No command fails for a character that the encoding lacks.
+        sys.stdout.reconfigure(errors="backslashreplace")
     app()

@@ -18,8 +18,8 @@ def ingest(tx: Transaction, correction: Correction) -> Ingested:
         return Ingested(answer["id"], created=False)
     record = new_record(correction)
     line = render(record)
-    tx.put(File.CANDIDATES, line)
-    tx.put(File.APPROVED, line)
+    tx.add(File.CANDIDATES, line)
+    tx.add(File.APPROVED, line)
     tx.note(
         HistoryEntry(
             revision=tx.new_revision(),

@@ -13,7 +13,7 @@ from avocet_client.v1 import corrections_pb2_grpc
 from avocet_grpc.core import review
 from avocet_grpc.core.errors import CandidateNotFound, InvalidField
 from avocet_grpc.core.ingest import ingest
-from avocet_grpc.core.ports.ledger import Reader
+from avocet_grpc.core.ports.ledger import Reader, Reads
 from avocet_grpc.edge import convert, parse
 from avocet_grpc.edge.async_ledger import Backend
 from avocet_grpc.edge.call_context import principal
@@ -56,7 +56,8 @@ class CorrectionsServicer(corrections_pb2_grpc.CorrectionsServiceServicer):
         return pb.GetCandidateResponse(candidate=await self._backend.read(find))
 
     async def Submit(self, request: pb.SubmitRequest, context: Context) -> pb.SubmitResponse:
-        decide = partial(review.submit, decision=parse.decision(_signed(request), principal()))
+        decision = parse.decision(_signed(request), principal())
+        decide = Reads(partial(review.submit, decision=decision), (decision.id,))
         return pb.SubmitResponse(candidate=convert.candidate_message(await self._backend.write(decide)))
 
     async def Undo(self, request: pb.UndoRequest, context: Context) -> pb.UndoResponse:

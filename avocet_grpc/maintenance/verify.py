@@ -152,6 +152,7 @@ def _by_key(reader: SqlReader, keys: list[int]) -> list[LedgerLine]:
 
 def _told(which: Sequence[str | None], text: str, is_damage: bool = False) -> Iterator[tuple[str, bool]]:
     if which:
-        shown = ", ".join(str(one) for one in which[:EXAMPLES] if one)
+        # Other programs chose the ids: control characters in them must not reach a terminal.
+        shown = ", ".join(one.encode("unicode_escape").decode() for one in which[:EXAMPLES] if one)
         more = ", ..." if len(which) > EXAMPLES and shown else ""
         yield f"{len(which)} {text}" + (f" ({shown}{more})" if shown else ""), is_damage

@@ -202,6 +202,10 @@ class Index:
         query = "SELECT 1 FROM lines WHERE file = ? AND kind = 2 AND kind <> 0 AND digest = ? LIMIT 1"
         return self._db.execute(query, (file, digest)).fetchone() is not None
 
+    def is_empty(self, file: File) -> bool:
+        """Return True if no line of the file is known."""
+        return self._db.execute("SELECT 1 FROM lines WHERE file = ? LIMIT 1", (file,)).fetchone() is None
+
     def records(self, file: File) -> int:
         """Return how many records the file has."""
         count: int = self._db.execute("SELECT count(*) FROM lines WHERE file = ? AND kind = 0", (file,)).fetchone()[0]

@@ -96,9 +96,10 @@ class SharedFile:
         session, path = self._session, self._path
         with session.ledger.view() as view:
             is_new = view.is_empty(session.file)
-        if is_new:
+        is_unknown = not self._is_known or image.trust is Trust.RESTORED
+        if is_new and (is_unknown or session.index.is_empty(session.file)):
             return adopt_first(session, path, image, progress)
-        if not self._is_known or image.trust is Trust.RESTORED:
+        if is_unknown:
             return compare_without_index(session, path, image, progress)
         found = signature(session.disk, path)
         if clean and found == image.signature and image.is_read:

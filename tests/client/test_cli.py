@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import stat
 import subprocess
 from collections.abc import Iterator
@@ -166,6 +167,22 @@ def test_an_error_has_its_exit_code_and_is_json_too(shell: Shell) -> None:
     assert "TOKEN_REFUSED" in shell.run(*one, "--token", "wrong", code=5).stderr
     gone = shell.run(*one, "--address", "127.0.0.1:1", code=6).stderr
     assert "--request-id" in gone and "AVOCET_ADDRESS" in gone
+
+
+def test_a_conflict_shows_its_details(shell: Shell, served: Server) -> None:
+    now = shell.json("show", "f")["revision"]
+    shell.json("submit", "f", "discard")
+    assert "  current_status: discarded\n" in shell.run("submit", "f", "flag", code=4).stderr
+    shell.json("undo", "f")
+    editor(shell, "edited")
+    script = Path(shell.variables["EDITOR"])
+    decide = f"AVOCET_ADDRESS={served.address} {BIN}/avocet submit f discard && {BIN}/avocet undo f"
+    script.write_text(script.read_text().replace("sleep 0.01;", f"({decide}) > {shell.home}/meanwhile;"))
+    stderr = shell.run("submit", "f", code=4).stderr
+    assert f"  current_revision: {shell.json('show', 'f')['revision']}\n" in stderr and f"{now}\n" not in stderr
+    (path,) = re.findall(r"Your correction is kept in (\S+)", stderr)
+    assert Path(path).read_text() == "edited"
+    Path(path).unlink()
 
 
 @pytest.mark.parametrize("arguments", [("export",), ("ingest", "-"), ("stats",)])

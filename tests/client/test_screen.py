@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from avocet_client.cli.screen import visible
+from avocet_client.cli.session import READS
 from avocet_client.v1 import corrections_pb2 as pb
 from tests.client.terminal import Terminal
 from tests.support import BIN, ROOT, SECRET, Server, record, write_records
@@ -64,6 +65,12 @@ def test_texts_for_the_screen_are_made_in_one_place() -> None:
         }
         if path.name != "screen.py":
             assert not imported & {"Text", "Console", "render"}, path.name
+
+
+def test_each_method_that_is_said_to_change_nothing_exists_and_no_write_is_among_them() -> None:
+    methods = {method.name for method in pb.DESCRIPTOR.services_by_name["CorrectionsService"].methods}
+    assert methods >= READS
+    assert {"Submit", "Undo", "Import", "SetConfig", "Ingest", "StreamIngest"} <= methods - READS
 
 
 @pytest.fixture(scope="module")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import sqlite3
 import subprocess
@@ -77,6 +78,20 @@ def test_verify_tells_what_others_did_to_a_file_and_what_becomes_of_it(worked: S
     assert worked.stub.GetCandidate(pb.GetCandidateRequest(id=edited["id"])).candidate.task_name == "edited"
     assert worked.stub.GetCandidate(pb.GetCandidateRequest(id="new")).candidate.id == "new"
     eventually(lambda: "both files agree" in verified(worked), within=20)
+
+
+def test_an_id_of_another_program_cannot_act_on_the_terminal_nor_fail_for_its_characters(
+    stopped_server: Server,
+) -> None:
+    hostile = record("\x1b[2J\u202e天")
+    stopped_server.candidates.write_text(json.dumps(hostile) + "\n")
+    assert stopped_server.start().stop() == 0
+    stopped_server.candidates.write_text(json.dumps(hostile | {"task_name": "edited"}) + "\n")
+    whole = [str(BIN / "avocet-grpc"), "verify", "--data-dir", str(stopped_server.data)]
+    narrow = os.environ | {"PYTHONIOENCODING": "ascii:strict", "PYTHONUTF8": "0"}
+    done = subprocess.run(whole, env=narrow, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert "1 edited by others: will be accepted (\\x1b[2J\\u202e\\u5929)" in done.stdout
 
 
 def test_verify_calls_a_file_that_lost_its_half_damaged(worked: Server) -> None:

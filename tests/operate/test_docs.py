@@ -140,6 +140,16 @@ def test_the_operators_session_runs_as_it_stands(tmp_path: Path) -> None:
     assert b"kiwi" in (tmp_path / "data/sft_approved.jsonl").read_bytes()
 
 
+@pytest.mark.timeout(300)
+def test_the_session_of_the_browsers_page_runs_as_it_stands(tmp_path: Path) -> None:
+    (tmp_path / "examples").symlink_to(ROOT / "examples")
+    swaps: dict[str, Any] = {"8080": free_port()}
+    said = session("browser.md", tmp_path, **swaps)
+    assert "<title>Corrections</title>" in said
+    assert '"total": ' in said and '"detail": ' in said and '{"ok": true, "id": "' in said
+    assert '{"messages": [{"role": "user", "content": "1+1?"}, {"role": "assistant", "content": "2"}]}' in said
+
+
 def test_each_limit_has_its_default_and_its_meaning_on_the_page() -> None:
     operations = (DOCS / "operations.md").read_text()
     tested = (ROOT / "tests/operate/test_limits.py").read_text()

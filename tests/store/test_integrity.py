@@ -22,7 +22,7 @@ WRONG = {
         "content of record 3",
     ),
     "a line that is missing": ("DELETE FROM bodies WHERE key = 3", "record 3 (c2) has no line"),
-    "a line too many": ("UPDATE records SET digest = NULL, queued = 0 WHERE key = 3", "record 3 (c2) has still a line"),
+    "a line too many": ("UPDATE records SET lives = 0, queued = 0 WHERE key = 3", "record 3 (c2) has still a line"),
     "a counter": ("UPDATE counters SET n = n + 1 WHERE name = 'by_model' AND value = 'm1'", "the counter by_model m1"),
     "an example too many": ("UPDATE records SET exported = 0 WHERE exported = 1", "is exported and should not be"),
     "an example too few": ("DELETE FROM examples", "is not exported and should be"),

@@ -26,6 +26,8 @@ PACKAGE = ROOT / "clients" / "web"
 PAGE = ROOT / "clients/python/avocet_client/web/page"
 BUDGET_BYTES = 90_000
 FULL = os.environ.get("BROWSER") == "full"
+SCREENSHOTS = os.environ.get("SCREENSHOTS", "")
+"""A directory that gets pictures of the page."""
 COUNT = 50 if FULL else 12
 pytestmark = [pytest.mark.timeout(300), pytest.mark.xdist_group("browser")]
 
@@ -201,9 +203,11 @@ def test_a_foreign_page_that_knows_the_address_decides_nothing_and_frames_nothin
 
 
 def test_the_page_is_legible_for_everybody_in_light_and_dark_wide_and_narrow(server: Server, tmp_path: Path) -> None:
-    write_records(server.candidates, [record(f"c{n}") for n in range(3)])
+    response = "The sky is **blue** because of the `sea`:\n\n- it reflects\n- it is [deep](https://example.org/sea)\n"
+    write_records(server.candidates, [record(f"c{n}", model_response=response) for n in range(3)])
     eventually(lambda: server.stats().total == 3, within=10)
-    with page_of(server, tmp_path) as address, Program("look.mjs", address) as browser:
+    variables = {"AVOCET_SCREENSHOTS": SCREENSHOTS} if SCREENSHOTS else {}
+    with page_of(server, tmp_path) as address, Program("look.mjs", address, **variables) as browser:
         found = browser.lines()
     assert len(found) == 16
     for scheme, width, view, violations, is_too_wide, messages in found:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol, TypeVar
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 from avocet_grpc.core.model import (
     Candidate,
@@ -164,6 +164,9 @@ class Transaction(Reader, Protocol):
     def new_revision(self) -> int:
         """The revision of this change; MUST be larger than every one before."""
 
+    def add(self, file: File, line: ParsedLine) -> int:
+        """A new record, of an id that the ledger has never had in the file. Returns its key, above all others."""
+
     def put(self, file: File, line: ParsedLine) -> int:
         """Make the line the record of its id in the file. Returns the record's key.
 
@@ -182,6 +185,17 @@ class Transaction(Reader, Protocol):
 
     def remember(self, principal: str, request_id: str, remembered: Remembered) -> None:
         """Keep the answer for at least 7 days."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reads(Generic[T]):
+    """A work that says which candidates it reads, so that an engine may fetch those of a whole commit at once."""
+
+    work: Callable[[Any], T]
+    ids: tuple[str, ...]
+
+    def __call__(self, tx: Transaction) -> T:
+        return self.work(tx)
 
 
 class Ledger(Protocol):

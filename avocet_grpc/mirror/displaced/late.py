@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from avocet_grpc.core.model import Source
-from avocet_grpc.core.ports.mirror import Changed, Edit, Expected, How, Verdict
+from avocet_grpc.core.ports.mirror import Changed, Edit, Expected, Verdict
 from avocet_grpc.core.record import content_of
 from avocet_grpc.mirror.displaced.file import Displaced
 from avocet_grpc.mirror.inbound.tail import take_appended
@@ -17,7 +17,7 @@ from avocet_grpc.mirror.session import Session, is_fresh
 
 def take_late(session: Session, path: Path, reads: Sequence[Read]) -> None:
     """Take in lines that were appended. `path` is the file in its place. Call it inside a transaction of the index."""
-    take_appended(session, path, reads, how=How.LATE)
+    take_appended(session, path, reads, is_late=True)
 
 
 def take_whole(
@@ -33,6 +33,8 @@ def take_whole(
     contents = [(one.id, content_of(one.parsed)) for one in reads if one.id is not None]
     known = session.knows(contents)
     late: list[Read] = []
+    undone: list[Read] = []
+    reached = session.index.removals(session.file, ids)
     edits: list[tuple[str, Edit]] = []
     pairs = iter(contents)
     for one in reads:
@@ -45,7 +47,9 @@ def take_whole(
         state = now.get(one.id)
         if pair in known or not _is_news(lines, one, pair[1], state):
             continue
-        if again or state is None or state.raw is None:
+        if state is not None and _is_removal_fresh(state, old, reached.get(one.id), mtime):
+            undone.append(one)
+        elif again or state is None or state.raw is None:
             late.append(one)
         else:
             record = lines.record(one.id)
@@ -53,7 +57,16 @@ def take_whole(
             expected = Expected(state.digest, old.level_at)
             edits.append((one.id, Edit(one.id, expected, one.parsed, fresh)))
     _edit(session, lines, edits)
+    if undone:
+        take_appended(session, path, undone, is_late=True, removed={one.id for one in undone if one.id is not None})
     take_late(session, path, late)
+
+
+def _is_removal_fresh(state: Changed, old: Displaced, reached_at: float | None, mtime: float) -> bool:
+    """Return whether the author of a line may not know that the service removed its record."""
+    if state.raw is not None or state.source is not Source.SERVICE:
+        return False
+    return state.revision > old.level_at or is_fresh(reached_at, mtime)
 
 
 def _is_news(lines: Lines, one: Read, content: bytes, state: Changed | None) -> bool:

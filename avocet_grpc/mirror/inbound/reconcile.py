@@ -14,7 +14,7 @@ from pathlib import Path
 import structlog
 
 from avocet_grpc.core.model import Source
-from avocet_grpc.core.ports.mirror import ABSENT, Changed, Edit, Expected, Found, How
+from avocet_grpc.core.ports.mirror import ABSENT, Changed, Cursor, Edit, Expected, Found, How
 from avocet_grpc.layout import SHARED_FILES
 from avocet_grpc.mirror.fs.block_digests import BlockDigests
 from avocet_grpc.mirror.fs.disk import FileChanged
@@ -122,6 +122,8 @@ class _Comparison:
         left = [row for row in gone if row.key in self._gone and row.offset is not None]
         as_it_was = not (diff.has_moved or self._edited or self._news)
         self._decide(left, diff, total, as_it_was)
+        if diff.has_moved:
+            self._settle_duplicates()
         end = end_before(session.disk, self._path, self._size)
         return self._image.compared(
             self._found,
@@ -319,7 +321,7 @@ class _Comparison:
             or state.source is not Source.SERVICE
         ):
             return False
-        return state.revision > self._image.level.revision or is_fresh(reached_at, self._mtime)
+        return Cursor(state.revision, state.key) > self._image.level or is_fresh(reached_at, self._mtime)
 
     def _decide(self, gone: list[Place], diff: LineDiff, total: int, as_it_was: bool) -> None:
         """Decide about rows that are not in the file."""
@@ -358,6 +360,16 @@ class _Comparison:
         verdicts.settle()
         index.save(lines)
         self._count(verdicts)
+
+    def _settle_duplicates(self) -> None:
+        """Lines that moved may count otherwise among the lines of their id."""
+        index, file, after = self._session.index, self._session.file, ""
+        while ids := index.ids_with_duplicates(file, after, BATCH_LINES):
+            after, lines = ids[-1], index.lines(file, ids)
+            verdicts = Verdicts(self._session, lines, self._read_row)
+            verdicts.settle()
+            index.save(lines)
+            self._count(verdicts)
 
     def _decide_one(self, lines: Lines, row: Row, accepted: list[Row]) -> None:
         mark = self._fate(row)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from avocet_grpc.core.ports.mirror import ABSENT, Expected, Found, How
@@ -63,13 +63,20 @@ def _read_data(session: Session, path: Path, start: int, end: int, lines: Sequen
     return data, max(0, len(data) - sum(line.length + 1 for line in lines))
 
 
-def take_appended(session: Session, path: Path, reads: Sequence[Read], *, how: How = How.APPENDED) -> int:
-    """Report lines and note what the ledger decided; return the highest order key. Call it inside a transaction."""
-    is_late = how is How.LATE
+def take_appended(
+    session: Session, path: Path, reads: Sequence[Read], *, is_late: bool = False, removed: Collection[str] = ()
+) -> int:
+    """Report lines and note what the ledger decided; return the highest order key. Call it inside a transaction.
+
+    `is_late`: they stand in a displaced file. `removed` are ids of which the author may not know that they were removed
+    by the service.
+    """
     with_id = [one for one in reads if one.id is not None]
     lines = session.index.lines(session.file, {one.id for one in with_id if one.id is not None})
     verdicts = Verdicts(session, lines, reader_of(session, path), is_late=is_late)
-    found = [Found(one.parsed, expected) for one, expected in zip(with_id, expectations(lines, with_id), strict=True)]
+    expected = expectations(lines, with_id)
+    found = [Found(one.parsed, what, one.id in removed) for one, what in zip(with_id, expected, strict=True)]
+    how = How.REWRITTEN if removed else How.LATE if is_late else How.APPENDED
     outcomes = iter(session.take_in(found, how))
     for one in reads:
         if one.id is None:

@@ -76,6 +76,10 @@ class Claims:
         where, values = among("key", keys)
         return {claim.key: claim for claim in self._living(where, values)}
 
+    def is_empty(self) -> bool:
+        """Whether there is no claim, not even one that has ended."""
+        return bool(self._session.number("SELECT NOT EXISTS (SELECT 1 FROM claims)"))
+
     def find(self, lease_ids: Collection[str]) -> Mapping[str, Claim]:
         """The living claims among these, by lease id."""
         where, values = among("lease_id", lease_ids)

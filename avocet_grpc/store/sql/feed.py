@@ -20,7 +20,7 @@ CHANGES = (
     " ORDER BY r.revision, r.key LIMIT :limit"
 )
 # By the index of a file's records all of them would be sorted first.
-RECORDS = f"{CHANGED} WHERE r.key > :after_key AND +r.file = :file AND r.digest IS NOT NULL ORDER BY r.key LIMIT :limit"
+RECORDS = f"{CHANGED} WHERE r.key > :after_key AND +r.file = :file AND r.lives = 1 ORDER BY r.key LIMIT :limit"
 KNOWN = "SELECT revision FROM past WHERE id = :id AND file = :file AND digest = :digest"
 IS_EMPTY = "SELECT NOT EXISTS (SELECT 1 FROM records WHERE file = :file)"
 

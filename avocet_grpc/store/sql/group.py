@@ -7,8 +7,10 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any
 
+from avocet_grpc.core.ports.ledger import Reads
 from avocet_grpc.store.sql.dialect import Session
 from avocet_grpc.store.sql.pending import Pending
+from avocet_grpc.store.sql.queries import Queries
 from avocet_grpc.store.sql.rows import HeadRow
 from avocet_grpc.store.sql.transaction import Encode, SqlTransaction
 
@@ -44,6 +46,12 @@ class Run:
         self.head = head
         self._session, self._encode, self._is_storage = session, encode, is_storage
         self._pending = Pending()
+
+    def fetch(self, works: Sequence[Work]) -> None:
+        """Read at once what the works say that they will read: each query has to win the interpreter's lock again."""
+        ids = {id for work in works if isinstance(work, Reads) for id in work.ids}
+        if len(ids) > 1:
+            self._pending.stored.update(Queries(self._session).stored_all(ids))
 
     def outcome(self, work: Work) -> Any:
         """What the work gives or raises. Raises only if the storage fails."""

@@ -12,7 +12,7 @@ from avocet_grpc.core.ports.listing import Looked
 from avocet_grpc.store.sql.dialect import Session
 from avocet_grpc.store.sql.filters import among, where_of
 
-LIVES = "r.file = 0 AND r.digest IS NOT NULL"
+LIVES = "r.file = 0 AND r.lives = 1"
 """The partial indexes of all candidates repeat this."""
 SORTED_BY = {
     Order.TIMESTAMP: "recorded_at",

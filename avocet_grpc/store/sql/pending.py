@@ -56,6 +56,7 @@ class Pending:
     def __init__(self) -> None:
         self.stored: dict[Place, Stored | None] = {}
         self.counts: Counter[tuple[str, str]] = Counter()
+        self.without_claims: bool | None = None
         self._empty()
 
     def _empty(self) -> None:
@@ -126,6 +127,8 @@ class Pending:
         self.history += later.history
         self.requests.update(later.requests)
         self.counts.update(later.counts)
+        if later.without_claims is False:
+            self.without_claims = False
 
     def flush(self, session: Session) -> None:
         """Write all changes but the counters."""

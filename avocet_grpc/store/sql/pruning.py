@@ -116,7 +116,7 @@ class Pruning:
     def _prune_changes(self, limit: int) -> int:
         """Past versions and tombstones that the mirror has brought to the files."""
         pruned = self._queries.head().pruned_revision
-        deleted = self._delete("records", "key", "digest IS NULL AND revision <= :floor", limit, floor=pruned)
+        deleted = self._delete("records", "key", "lives = 0 AND revision <= :floor", limit, floor=pruned)
         return deleted + self._delete("past", "id, file, digest", "revision <= :floor", limit - deleted, floor=pruned)
 
     def _prune_requests(self, limit: int) -> int:

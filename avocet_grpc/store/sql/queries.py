@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from avocet_grpc.core.model import Candidate, CandidateFilter, File, Order, Position, QueueItem, Source, Stats
 from avocet_grpc.core.ports.ledger import HistoryCursor, HistoryEntry, Remembered
 from avocet_grpc.store.sql.dialect import Session
-from avocet_grpc.store.sql.filters import where_of
+from avocet_grpc.store.sql.filters import among, where_of
 from avocet_grpc.store.sql.rows import NEVER, CounterRow, HeadRow, RecordRow, Stored, selected
 
 ANY_PRINCIPAL = "*"
@@ -35,6 +35,9 @@ SORTED_BY = {
     Order.QUALITY_DESC: "quality_score",
 }
 DESCENDING = frozenset({Order.TIMESTAMP_DESC, Order.QUALITY_DESC})
+
+AT_ONCE = 32
+"""Ids that one query asks for."""
 
 HEAD = f"SELECT {selected(HeadRow)} FROM head"
 STORED = f"SELECT {selected(RecordRow, 'r.')}, b.raw FROM records r LEFT JOIN bodies b ON b.key = r.key"
@@ -145,6 +148,16 @@ class Queries:
         """The records of this id in both files, tombstones too."""
         return [as_stored(row) for row in self._session.all(tuple, f"{STORED} WHERE r.id = :id", {"id": id})]
 
+    def stored_all(self, ids: Collection[str]) -> dict[tuple[int, str], Stored | None]:
+        """The records of these ids by file and id; None if there is neither a record nor a tombstone."""
+        found: dict[tuple[int, str], Stored | None] = {(int(file), id): None for id in ids for file in File}
+        asked = list(ids)
+        for start in range(0, len(asked), AT_ONCE):
+            where, values = among("r.id", asked[start : start + AT_ONCE])
+            for stored in map(as_stored, self._session.all(tuple, f"{STORED} WHERE {where}", values)):
+                found[stored.row.file, stored.row.id] = stored
+        return found
+
     def queue(
         self,
         filter: CandidateFilter,
@@ -235,7 +248,7 @@ class Queries:
             query = (
                 f"SELECT coalesce(r.{column}, '{UNKNOWN}'), count(*), count(r.{column})"
                 f" FROM records r{self._session.dialect.scan}"
-                f" WHERE r.file = 0 AND r.digest IS NOT NULL{where} GROUP BY 1"
+                f" WHERE r.file = 0 AND r.lives = 1{where} GROUP BY 1"
             )
             for row in self._session.each(_Counted, query, values):
                 if n := row.known if name in LEFT_OUT_IF_UNKNOWN else row.n:

@@ -13,9 +13,10 @@ NEVER = 2**63 - 1
 
 
 class RecordRow(NamedTuple):
-    """A record of one file, or the tombstone of one (`digest` is None). `made_by` is a `core.model.Source`.
+    """A record of one file, or the tombstone of one: it does not live, and has no digest.
 
-    `unexportable` is why an approved record is not exported, a `core.forms.Unexportable`.
+    Indexes ask for `lives`, which decisions leave alone, so that they need not look at these indexes. `made_by` is a
+    `core.model.Source`, and `unexportable` is why an approved record is not exported, a `core.forms.Unexportable`.
     """
 
     key: int
@@ -33,6 +34,7 @@ class RecordRow(NamedTuple):
     recorded_at: str | None
     reviewed_at: str | None
     prompt_digest: bytes | None
+    lives: int
     queued: int
     exported: int
     unexportable: str | None
@@ -40,11 +42,6 @@ class RecordRow(NamedTuple):
     made_by: int
     digest: bytes | None
     removed_revision: int
-
-    @property
-    def lives(self) -> bool:
-        """Whether there is a record, and not a tombstone."""
-        return self.digest is not None
 
 
 class BodyRow(NamedTuple):
@@ -179,8 +176,24 @@ def record_row(key: int, file: File, columns: Columns, **more: Any) -> RecordRow
         quality_score=c.quality_score,
         recorded_at=c.timestamp,
         reviewed_at=c.reviewed_at,
+        lives=1,
         queued=int(file is File.CANDIDATES and c.status == Status.NEEDS_REVIEW),
         **more,
+    )
+
+
+def tombstone(row: RecordRow, revision: int, made_by: int) -> RecordRow:
+    """What is left of a record that was removed at this revision."""
+    return row._replace(
+        lives=0,
+        queued=0,
+        exported=0,
+        unexportable=None,
+        prompt_digest=None,
+        revision=revision,
+        made_by=made_by,
+        digest=None,
+        removed_revision=revision,
     )
 
 

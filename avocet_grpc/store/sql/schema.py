@@ -21,7 +21,7 @@ TABLES = (
         model_name {text}, source {text}, benchmark_run_id {text}, failure_category {text}, label {text},
         task_id {text}, quality_score DOUBLE PRECISION, recorded_at {text}, reviewed_at {text}, prompt_digest {blob},
         queued INTEGER NOT NULL, exported INTEGER NOT NULL, unexportable {text}, revision BIGINT NOT NULL,
-        made_by INTEGER NOT NULL, digest {blob}, removed_revision BIGINT NOT NULL)""",
+        made_by INTEGER NOT NULL, lives INTEGER NOT NULL, digest {blob}, removed_revision BIGINT NOT NULL)""",
     "CREATE TABLE bodies (key {row_number}, raw {blob} NOT NULL)",
     """CREATE TABLE examples (
         number {row_number}, key BIGINT NOT NULL, approved_revision BIGINT NOT NULL, removed_revision BIGINT NOT NULL,
@@ -62,7 +62,7 @@ TABLES = (
     "CREATE UNIQUE INDEX snapshots_by_name ON snapshots (name) WHERE deleted_at = 0",
     "CREATE INDEX requests_by_time ON requests (at)",
     "CREATE INDEX past_by_revision ON past (revision)",
-    "CREATE INDEX records_removed ON records (revision) WHERE digest IS NULL",
+    "CREATE INDEX records_removed ON records (revision) WHERE lives = 0",
     "CREATE UNIQUE INDEX records_by_id ON records (id, file)",
 )
 
@@ -71,19 +71,13 @@ LATE_INDEXES = {
     "records_by_prompt": (
         "CREATE INDEX records_by_prompt ON records (prompt_digest, file) WHERE file = 0 AND prompt_digest IS NOT NULL"
     ),
-    "records_by_key": "CREATE INDEX records_by_key ON records (key) WHERE file = 0 AND digest IS NOT NULL",
-    "records_by_status": (
-        "CREATE INDEX records_by_status ON records (status, key) WHERE file = 0 AND digest IS NOT NULL"
-    ),
-    "records_by_time": (
-        "CREATE INDEX records_by_time ON records (recorded_at, key) WHERE file = 0 AND digest IS NOT NULL"
-    ),
+    "records_by_key": "CREATE INDEX records_by_key ON records (key) WHERE file = 0 AND lives = 1",
+    "records_by_status": ("CREATE INDEX records_by_status ON records (status, key) WHERE file = 0 AND lives = 1"),
+    "records_by_time": ("CREATE INDEX records_by_time ON records (recorded_at, key) WHERE file = 0 AND lives = 1"),
     "records_by_quality": (
-        "CREATE INDEX records_by_quality ON records (quality_score, key) WHERE file = 0 AND digest IS NOT NULL"
+        "CREATE INDEX records_by_quality ON records (quality_score, key) WHERE file = 0 AND lives = 1"
     ),
-    "records_by_review": (
-        "CREATE INDEX records_by_review ON records (reviewed_at, key) WHERE file = 0 AND digest IS NOT NULL"
-    ),
+    "records_by_review": ("CREATE INDEX records_by_review ON records (reviewed_at, key) WHERE file = 0 AND lives = 1"),
     "examples_removed": (
         "CREATE INDEX examples_removed ON examples (removed_revision) WHERE removed_revision < 9223372036854775807"
     ),

@@ -43,6 +43,7 @@ from avocet_grpc.store.sql.rows import (
     example_row,
     exportability,
     record_row,
+    tombstone,
 )
 from avocet_grpc.store.sql.snapshots import Snapshots
 from avocet_grpc.store.sql.waiting_claims import WaitingClaims
@@ -178,7 +179,7 @@ class SqlTransaction:
 
     @property
     def claims(self) -> WaitingClaims:
-        return WaitingClaims(self._reader.claims, lambda: self.written().claims, self._has_left)
+        return WaitingClaims(self._reader.claims, lambda: self.written().claims, self._earlier, self._has_left)
 
     @property
     def listing(self) -> Listing:
@@ -288,12 +289,17 @@ class SqlTransaction:
                 self._own.stored.setdefault(known, found)
         return self._own.stored[place]
 
+    def add(self, file: File, line: ParsedLine) -> int:
+        if line.columns is not None:
+            self._own.stored[int(file), line.columns.id] = None
+        return self.put(file, line)
+
     def put(self, file: File, line: ParsedLine, source: Source = Source.SERVICE, *, anew: bool = False) -> int:
         """See the port. `source` says who wrote the line; `anew` gives an existing record a new key."""
         if line.columns is None:
             raise ValueError("a malformed line is not a record")
         record, was = record_in(line), self._read(file, line.columns.id)
-        replaces = was is not None and was.row.lives
+        replaces = was is not None and bool(was.row.lives)
         row = record_row(
             was.row.key if was is not None and replaces and not anew else self._take_key(),
             file,
@@ -322,17 +328,7 @@ class SqlTransaction:
         revision = self.new_revision()
         if was.row.lives:
             self._retire(was, None)
-        row = was.row._replace(
-            queued=0,
-            exported=0,
-            unexportable=None,
-            prompt_digest=None,
-            revision=revision,
-            made_by=int(source),
-            digest=None,
-            removed_revision=revision,
-        )
-        self._change(row, None, None)
+        self._change(tombstone(was.row, revision, int(source)), None, None)
 
     def respell(self, file: File, line: ParsedLine) -> None:
         """Other bytes for the content that the record has; no new revision."""

@@ -7,22 +7,31 @@ from collections.abc import Callable, Collection, Mapping
 from avocet_grpc.core.model import Candidate, CandidateFilter, Order, Position, QueueItem
 from avocet_grpc.core.ports.claims import Claim, HeldBy
 from avocet_grpc.store.sql.claims import Claims
+from avocet_grpc.store.sql.pending import Pending
 
 
 class WaitingClaims:
     """Implements `core.ports.claims.ClaimTable`.
 
     `written` writes what waits and gives the claims of the database. `holders`, which each decision asks, looks beside
-    it: `left` says which candidates have left review and still have their claim in the database.
+    it: `left` says which candidates have left review and still have their claim in the database. `pending` is what the
+    works of one commit share.
     """
 
-    def __init__(self, table: Claims, written: Callable[[], Claims], left: Callable[[int], bool]) -> None:
-        self._table, self._written, self._left = table, written, left
+    def __init__(
+        self, table: Claims, written: Callable[[], Claims], pending: Pending, left: Callable[[int], bool]
+    ) -> None:
+        self._table, self._written, self._pending, self._left = table, written, pending, left
 
     def now(self) -> float:
         return self._table.now()
 
     def holders(self, keys: Collection[int]) -> Mapping[int, Claim]:
+        # Asked once for all decisions of a commit: most stores have no claims at most moments.
+        if self._pending.without_claims is None:
+            self._pending.without_claims = self._table.is_empty()
+        if self._pending.without_claims:
+            return {}
         return {key: claim for key, claim in self._table.holders(keys).items() if not self._left(key)}
 
     def held_by(self, reviewer: str) -> int:
@@ -49,6 +58,7 @@ class WaitingClaims:
         return self._written().held_candidates(lease_ids)
 
     def put(self, claim: Claim) -> None:
+        self._pending.without_claims = False
         self._written().put(claim)
 
     def end(self, keys: Collection[int]) -> None:

@@ -246,7 +246,7 @@ class SqliteLedger:
             return
         turns = Turns(self._path)
         try:
-            with turns.taken(), self._without_write_ahead_log():
+            with turns.taken(), self._writer.without_checkpoints(), self._without_write_ahead_log():
                 yield self._db
         finally:
             turns.close()

@@ -95,7 +95,7 @@ def _wrong_records(session: SqliteSession, counted: Counter[tuple[str, str]]) ->
     """Also counts the records as the counters do."""
     for stored in map(as_stored, session.each(tuple, STORED)):
         row = stored.row
-        if row.lives != (stored.raw is not None):
+        if bool(row.lives) != (stored.raw is not None):
             yield f"record {row.key} ({row.id}) has {'no' if row.lives else 'still a'} line"
         elif stored.raw is not None and _content(stored.raw) != row.digest:
             yield f"the content of record {row.key} ({row.id}) is not what was stored"

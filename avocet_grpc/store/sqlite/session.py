@@ -41,7 +41,9 @@ READER_CACHE_KB = 1024
 LOADING_CACHE_KB = 64 * 1024
 
 MOST_ROWS = 64
-"""Rows a statement; few different lengths, so that prepared statements are found again."""
+"""Rows a statement."""
+ANY_LENGTH = 24
+"""So many rows go in by one statement; of more, powers of two."""
 BUSY_S = 30.0
 
 
@@ -53,7 +55,7 @@ def connect(
         ":memory:" if path is None else str(path),
         isolation_level=None,
         check_same_thread=False,
-        cached_statements=256,
+        cached_statements=512,
         timeout=BUSY_S,
     )
     set_up(db, settings if path is not None else (), cache_kb)
@@ -98,8 +100,9 @@ class SqliteSession:
     def insert(self, table: str, rows: Sequence[tuple[Any, ...]], on_conflict: str = "") -> None:
         start = 0
         while start < len(rows):
-            # Lengths are powers of two: 7 statements a table are prepared, and no more.
-            length = min(MOST_ROWS, 1 << (len(rows) - start).bit_length() - 1)
+            # Few different lengths, so that few statements a table are prepared.
+            left = len(rows) - start
+            length = left if left <= ANY_LENGTH else min(MOST_ROWS, 1 << left.bit_length() - 1)
             part = rows[start : start + length]
             kind: Any = type(part[0])
             self._db.execute(_insert(table, kind._fields, length, on_conflict), [*chain.from_iterable(part)])

@@ -39,6 +39,7 @@ from avocet_grpc.store.sql.rows import (
     example_row,
     exportability,
     record_row,
+    tombstone,
 )
 from avocet_grpc.store.sql.transaction import KNOWS_OLD_DIGESTS, Encode
 from avocet_grpc.store.sqlite.opening import Begin, make
@@ -190,8 +191,7 @@ class Upgrade:
         if removed is not None and not lives:
             rows.past.append(PastRow(row.id, row.file, content_of(parsed), removed.revision, row.made_by))
             if not removed.is_back:
-                gone = row._replace(queued=0, exported=0, unexportable=None, revision=removed.revision, digest=None)
-                rows.records.append(gone)
+                rows.records.append(tombstone(row, removed.revision, row.made_by))
             return
         rows.records.append(row)
         rows.bodies.append(BodyRow(row.key, line.raw))

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import queue
 import sqlite3
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
@@ -53,6 +54,12 @@ class Writer:
         self._checkpoint = Checkpoint(connection, path, condition)
         self._thread = threading.Thread(target=self._work, name="ledger-writer", daemon=True)
         self._thread.start()
+
+    @contextlib.contextmanager
+    def without_checkpoints(self) -> Iterator[None]:
+        """Inside, the journal is not copied."""
+        with self._checkpoint.lock:
+            yield
 
     def on_commit(self, listener: Callable[[], None]) -> None:
         """See `core.ports.ledger.Ledger`."""
@@ -119,6 +126,7 @@ class Writer:
             self._db.execute("BEGIN IMMEDIATE")
             head = Queries(self._session).head()
             run = Run(self._session, head, self._encode, lambda error: self._condition.meaning(error) is not None)
+            run.fetch([work for group in groups for work in group.works])
             outcomes = [[run.outcome(work) for work in group.works] for group in groups]
             run.finish()
             failpoints.hit("commit.before")
@@ -149,16 +157,22 @@ class Checkpoint:
         self._copied = 0
         self._tried_at = 0.0
         self.is_full = False
+        self.lock = threading.Lock()
+        """Whoever holds it may keep another kind of journal meanwhile."""
 
     def run_if_due(self) -> None:
         """Also if the disk is full: a journal without room to grow then begins again in its own place."""
         if self._journal is None or self._condition.failed:
             return
+        with self.lock:
+            self._run_if_due(self._journal)
+
+    def _run_if_due(self, journal: Path) -> None:
         due = self._db.total_changes - self._copied >= CHECKPOINT_CHANGES
         if self.is_full and time.monotonic() - self._tried_at >= FULL_PAUSE_S:
             due, self.is_full, self._tried_at = True, False, time.monotonic()
         try:
-            if due or self._journal.stat().st_size > JOURNAL_BYTES:
+            if due or journal.stat().st_size > JOURNAL_BYTES:
                 self._db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
                 self._copied = self._db.total_changes
         except sqlite3.Error as error:

@@ -21,7 +21,7 @@ export function keyOf(event: KeyboardEvent): string | null {
   }
   const target = event.target instanceof HTMLElement ? event.target : null;
   if (event.key === "Escape") {
-    return "Escape";
+    return target?.closest("dialog") ? null : "Escape";
   }
   if (event.repeat || event.ctrlKey || event.altKey || event.metaKey || event.isComposing) {
     return null;

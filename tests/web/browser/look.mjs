@@ -1,6 +1,13 @@
 // What everybody should be able to see: axe-core finds nothing, and nothing is wider than the screen.
 import { address, axe, open, say } from "./chromium.mjs";
 
+/** What axe-core finds. Playwright's evaluation is not bound by the page's policy, and so neither is axe. */
+async function violations(page) {
+  await page.evaluate(axe);
+  const { violations } = await page.evaluate(() => globalThis.axe.run());
+  return violations.map(({ id, nodes }) => `${id}: ${nodes.map(({ html }) => html).join(" | ")}`);
+}
+
 const VIEWS = ["", "#/stats", "#/decided", "#/runs"];
 for (const colorScheme of ["light", "dark"]) {
   for (const viewport of [{ width: 1280, height: 800 }, { width: 390, height: 760 }]) {
@@ -10,18 +17,27 @@ for (const colorScheme of ["light", "dark"]) {
       await page.waitForSelector("h2");
       if (view === "") {
         await page.keyboard.press("c");
-        await page.keyboard.type("x");
-        await page.keyboard.press("/");
+        await page.keyboard.press("Control+End");
+        await page.keyboard.type("- and blue light scatters most");
+        await page.waitForSelector(".difference ins");
       }
-      // Playwright's evaluation is not bound by the page's policy, and so neither is axe.
-      await page.evaluate(axe);
-      const { violations } = await page.evaluate(() => globalThis.axe.run());
-      const found = violations.map(({ id, nodes }) => `${id}: ${nodes.map(({ html }) => html).join(" | ")}`);
-      const tooWide = await page.evaluate(() => document.documentElement.scrollWidth > innerWidth);
-      say([colorScheme, viewport.width, view, found, tooWide, seen.messages]);
+      const found = await violations(page);
       if (process.env.AVOCET_SCREENSHOTS && !view) {
         await page.screenshot({ path: `${process.env.AVOCET_SCREENSHOTS}/${colorScheme}-${viewport.width}.png` });
       }
+      if (view === "") {
+        await page.keyboard.press("Escape");
+        await page.keyboard.press("/");
+        await page.waitForSelector(".filters");
+        await page.keyboard.press("?");
+        await page.waitForSelector("dialog[open]");
+        found.push(...(await violations(page)));
+        await page.keyboard.press("Escape");
+        await page.waitForSelector("dialog[open]", { state: "detached" });
+        found.push(...(await violations(page)));
+      }
+      const tooWide = await page.evaluate(() => document.documentElement.scrollWidth > innerWidth);
+      say([colorScheme, viewport.width, view, found, tooWide, seen.messages]);
     }
     await browser.close();
   }
