@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
-from importlib.util import find_spec
 from typing import Any
 
 import grpc
@@ -14,11 +13,6 @@ from avocet_client import CorrectionsClient, ExportOptions
 from avocet_client.datasets import iterable_dataset
 from avocet_client.v1 import corrections_pb2 as pb
 from tests.support import Json, Server, failure_of, record, write_records
-
-pytestmark = pytest.mark.skipif(
-    find_spec("avocet_grpc.store.files_store") is not None,
-    reason="the service still runs on the ledger without prompts",
-)
 
 QUESTIONS = 12
 NIGHTS = 3
