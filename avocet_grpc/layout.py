@@ -48,6 +48,11 @@ class DataDirectory:
         """Names the process that holds the directory, for the message of a second one."""
         return self.private / "owner"
 
+    @property
+    def reserve(self) -> Path:
+        """Room that is set aside for a start on a full disk."""
+        return self.private / "reserve"
+
     def shared_file(self, file: File) -> Path:
         """One of the two shared files."""
         return self.root / SHARED_FILES[file]

@@ -13,6 +13,9 @@ class Limits:
     calls: int = 1_000
     """Calls at once, health checks apart; the next one gets OVERLOADED and a delay after which to try again."""
 
+    calls_per_caller: int = 900
+    """Calls at once of one token, or without tokens of one address; the others are for everybody else."""
+
     waiting_writes: int = 10_000
     """Changes that wait for the writer, a stream's message being one; the next one gets OVERLOADED."""
 

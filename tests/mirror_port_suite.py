@@ -20,6 +20,7 @@ from avocet_grpc.core.ports.mirror import (
     Cursor,
     Edit,
     Expected,
+    FeedExpired,
     Fenced,
     FileReport,
     Found,
@@ -28,6 +29,7 @@ from avocet_grpc.core.ports.mirror import (
     Outcome,
     Verdict,
 )
+from avocet_grpc.core.ports.pruning import Floors
 from avocet_grpc.core.record import content_of, parse
 from avocet_grpc.store.sqlite.engine import SqliteLedger
 from tests.ledger_suite import (
@@ -374,6 +376,31 @@ class MirrorPortSuite:
             assert view.report(C) == report
         stats = port.ledger.read(lambda r: r.stats(CandidateFilter()))
         assert (stats.malformed, stats.duplicate_ids) == (3, 7)
+
+    def test_a_cursor_before_what_was_pruned_is_expired_and_nothing_is_pruned_before_the_files_have_it(
+        self, port: Port
+    ) -> None:
+        import_candidates(port.ledger, 1)
+        correct(port.ledger, "c0")
+        undo(port.ledger, "c0")
+        removed = newest(port.ledger)
+        correct(port.ledger, "c0")
+
+        def prune(tx: Any) -> None:
+            tx.pruning.raise_floors(Floors(0, tx.revision(), tx.revision()))
+            while tx.pruning.prune(100):
+                pass
+
+        port.ledger.write(prune).result()
+        with port.mirror.view() as view:
+            assert view.changes(A, START, 9)
+        for file in File:
+            port.mirror.set_report(port.epoch, file, FileReport(Cursor(removed, 1 << 40), 0, 0))
+        port.ledger.write(prune).result()
+        with port.mirror.view() as view:
+            with pytest.raises(FeedExpired):
+                view.changes(A, Cursor(removed - 1, 1), 9)
+            assert [one.id for one in view.changes(A, Cursor(removed, 1 << 40), 9)] == ["c0"]
 
     def test_the_head_names_the_ledger_its_revision_and_the_mirror_that_may_write(self, port: Port) -> None:
         with port.mirror.view() as view:

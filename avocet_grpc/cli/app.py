@@ -121,9 +121,11 @@ def serve(
         ),
     ] = "",
     workers: Annotated[
-        int | None,
-        typer.Option(envvar="AVOCET_WORKERS", metavar="N", min=1, max=64, hidden=True, help="Processes that serve."),
-    ] = None,
+        int,
+        typer.Option(
+            envvar="AVOCET_WORKERS", metavar="N", min=1, max=64, help="How many processes serve; they share the port."
+        ),
+    ] = 1,
     log_level: Annotated[
         LogLevel,
         typer.Option(
@@ -155,10 +157,11 @@ def serve(
     Exit codes: 0 after a clean stop; 1 if it cannot start; 2 for a wrong flag; 3 if another server has the data
     directory; 4 if the shared files could not be brought up to date at the stop; 5 if the storage failed.
     """
-    # gRPC's core writes its own lines to stderr where a port is taken; ours says it in one.
-    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+    from avocet_grpc.processes.supervisor import run
+
     settings = Settings(
         listen=listen,
+        workers=workers,
         data_dir=data_dir,
         config_dir=config_dir,
         ingestion_secret=os.environ.get("AVOCET_INGESTION_SECRET", ""),
@@ -172,12 +175,6 @@ def serve(
         log_level=log_level,
         limits=_limits(limit or []),
     )
-    if workers is not None:
-        from avocet_grpc.processes.supervisor import run as supervise
-
-        raise typer.Exit(supervise(replace(settings, workers=workers)))
-    from avocet_grpc.server import run
-
     raise typer.Exit(run(settings))
 
 

@@ -38,7 +38,7 @@ def verify(data_dir: DataDir = Path("data")) -> None:
     Exit codes: 0 where nothing is damaged; 1 if it cannot be told; 6 if the ledger or a file is damaged.
     """
     from avocet_grpc.maintenance.verify import verify as compare
-    from avocet_grpc.store.soundness import LedgerUnusable
+    from avocet_grpc.store.sqlite.integrity import LedgerUnusable
 
     try:
         with _progress() as progress:
@@ -115,7 +115,7 @@ def backup(
 def _rebuild(data_dir: Path, yes: bool) -> None:
     from avocet_grpc.core.errors import CorrectionsError
     from avocet_grpc.maintenance.rebuild import Rebuild
-    from avocet_grpc.store.soundness import LedgerUnusable
+    from avocet_grpc.store.sqlite.integrity import LedgerUnusable
 
     work = Rebuild(data_dir)
     if not work.has_ledger():

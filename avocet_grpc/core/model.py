@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 import json
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -190,6 +190,26 @@ class QueueItem:
 
     candidate: Candidate
     position: Position
+
+
+PAGE_BYTES = 4_000_000
+"""Of the records that one page reads: some more than a page may have on the wire."""
+
+
+def is_full(items: Sequence[QueueItem]) -> bool:
+    """True if the items before the last one, or all of them, have more than PAGE_BYTES together."""
+    return len(items) > 1 and sum(len(item.candidate.raw) for item in items) > PAGE_BYTES
+
+
+def until_full(items: Iterable[QueueItem]) -> list[QueueItem]:
+    """The items up to the one with which they are full; what follows is not read."""
+    taken, size = list[QueueItem](), 0
+    for item in items:
+        taken.append(item)
+        size += len(item.candidate.raw)
+        if size > PAGE_BYTES and len(taken) > 1:
+            break
+    return taken
 
 
 @dataclass(frozen=True, slots=True)

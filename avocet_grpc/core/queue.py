@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import lru_cache
 
-from avocet_grpc.core.model import CandidateFilter, Order, Position, QueueItem
+from avocet_grpc.core.model import CandidateFilter, Order, Position, QueueItem, is_full
 from avocet_grpc.core.ports.ledger import Reader
 from avocet_grpc.core.tokens import (
     binding_of,
@@ -38,8 +38,9 @@ def queue_page(
         shape = (place_value(order), is_count, is_page)
         value, key, page = decode_token("queue", _binding(filter, order), page_token, "page_token", shape)
         after, offset = Position(value, key), 0
-    items = reader.queue(filter, order, after, offset, per_page + 1)
-    return QueuePage(items[:per_page], reader.queue_total(filter), page, per_page, len(items) > per_page)
+    found = reader.queue(filter, order, after, offset, per_page + 1)
+    items = found[:-1] if is_full(found) else found[:per_page]
+    return QueuePage(items, reader.queue_total(filter), page, per_page, len(found) > len(items))
 
 
 def queue_token(filter: CandidateFilter, order: Order, position: Position, next_page: int = 1) -> str:

@@ -12,9 +12,11 @@ from avocet_grpc.core.ports.ledger import Reader
 from avocet_grpc.edge.async_ledger import Backend
 from avocet_grpc.edge.parse import MAX_BATCH, ExportQuery
 
-AIM_BYTES = 512 * 1024
-MAX_BYTES = 3_000_000
-READ_BYTES = 2 << 20
+AIM_BYTES = 256 * 1024
+MAX_BYTES = 500_000
+"""Of one response; a larger example comes alone. A stream that nobody reads holds it twice: here, and in gRPC."""
+QUICK_S = 0.05
+"""A response that was taken off so soon has a reader who keeps up: the next one is read ahead for it."""
 FIRST_GUESS_BYTES = 2_048
 
 
@@ -31,15 +33,14 @@ class Export:
         self._bytes = 0
         self._ids = hashlib.sha256()
 
-    def next_responses(self, reader: Reader) -> list[bytes]:
-        """The next responses, serialized, of some READ_BYTES; the first time one alone, so that it is sent at once."""
-        responses, size, first = list[bytes](), 0, self._sent == 0
-        while not self.ended and size < READ_BYTES and not (first and responses):
-            examples = self._next_batch(reader)
-            self.ended = examples is None
-            responses.append(self._response(examples or b"", first=first and not responses))
-            size += len(responses[-1])
-        return responses
+    def next_response(self, reader: Reader) -> bytes | None:
+        """The next response, serialized; None after the last one."""
+        if self.ended:
+            return None
+        first = self._sent == 0
+        examples = self._next_batch(reader)
+        self.ended = examples is None
+        return self._response(examples or b"", first=first)
 
     def _next_batch(self, reader: Reader) -> bytes | None:
         """The examples of the next response, joined; None at the end."""
@@ -83,12 +84,15 @@ async def stream_export(backend: Backend, query: ExportQuery) -> AsyncIterator[b
         )
     )
     export = Export(cursor, query.batch_size)
-    reading = asyncio.ensure_future(backend.read(export.next_responses))
+    clock = asyncio.get_running_loop().time
+    ahead: asyncio.Future[bytes | None] | None = None
+    keeps_up = False
     try:
-        while responses := await reading:
-            # The next ones are read while these are sent.
-            reading = asyncio.ensure_future(backend.read(export.next_responses))
-            for response in responses:
-                yield response
+        while (response := await (ahead or backend.read(export.next_response))) is not None:
+            ahead = asyncio.ensure_future(backend.read(export.next_response)) if keeps_up else None
+            began = clock()
+            yield response
+            keeps_up = clock() - began < QUICK_S
     finally:
-        reading.cancel()
+        if ahead is not None:
+            ahead.cancel()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from avocet_grpc.edge.descriptors import connections_within
 from avocet_grpc.settings import Limits
 
 PING_STRIKES = 2
@@ -28,7 +29,7 @@ def server_options(limits: Limits, channelz: bool, share_port: bool) -> list[tup
         ("grpc.max_metadata_size", limits.metadata_bytes),
         ("grpc.absolute_max_metadata_size", limits.metadata_bytes),
         ("grpc.max_concurrent_streams", limits.streams),
-        ("grpc.max_allowed_incoming_connections", limits.connections),
+        ("grpc.max_allowed_incoming_connections", connections_within(limits.connections)),
         ("grpc.server_handshake_timeout_ms", limits.handshake_seconds * 1000),
         # Until its peer has acknowledged the settings, a connection is not held to them.
         ("grpc.http2.settings_timeout", limits.handshake_seconds * 1000),

@@ -1,8 +1,8 @@
 """Copies a data directory that may be in use, so that it can be started from.
 
-The ledger is copied first and the files after it, so that whatever was acknowledged before is in the one, and whatever
-the other has beyond it is taken in at the start. A copy looks like what a crash leaves behind: nothing that a file
-lacks counts as deleted.
+The ledger is copied first and the files after it: the copied ledger has whatever was acknowledged before, and the first
+start takes in whatever the files have beyond it. The index of the mirror is not copied, since it would be of another
+moment. The first start knows the ledger for a restored one: nothing that a file lacks counts as deleted.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pathlib import Path
 
 from avocet_grpc.durable import sync_directory, sync_file
 from avocet_grpc.layout import SHARED_FILES, DataDirectory
-from avocet_grpc.store.backup import copy_ledger
+from avocet_grpc.store.sqlite.backup import copy_ledger
 
 SETTLE_S = 1.0
 """How long a file may take to end in a whole line."""

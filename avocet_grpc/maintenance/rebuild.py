@@ -1,4 +1,4 @@
-"""Making the ledger anew from the two shared files, where it is damaged or not to be believed."""
+"""Making the ledger again from the two shared files, if it is damaged or must not be believed."""
 
 from __future__ import annotations
 
@@ -7,19 +7,22 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
-from avocet_grpc.core.model import File, LineKind, Sync
-from avocet_grpc.core.ports.files import LedgerLine, Store, Transaction
-from avocet_grpc.core.record import parse
+from avocet_grpc.core.model import CandidateFilter, File, ParsedLine
 from avocet_grpc.durable import sync_directory
-from avocet_grpc.edge.convert import encode_example
-from avocet_grpc.layout import LEDGER, SHARED_FILES, DataDirectory
+from avocet_grpc.edge.convert.example import encode_example
+from avocet_grpc.layout import INDEX, LEDGER, PRIVATE, DataDirectory
 from avocet_grpc.maintenance.lock import DataDirectoryLock
-from avocet_grpc.shared_files.intake import Intake
-from avocet_grpc.store import inspect
-from avocet_grpc.store.files_store import SqliteStore
-from avocet_grpc.store.inspect import Contents
+from avocet_grpc.mirror.fs.disk import Disk
+from avocet_grpc.mirror.fs.scan import LineScanner
+from avocet_grpc.store.sql.carry_over import carry_over
+from avocet_grpc.store.sqlite import inspect, version_3
+from avocet_grpc.store.sqlite.engine import SqliteLedger
+from avocet_grpc.store.sqlite.floor import RevisionFloor
+from avocet_grpc.store.sqlite.inspect import Contents
+from avocet_grpc.store.sqlite.version_3 import OldContents
 
 SUFFIXES = ("", "-wal", "-shm", "-seal")
 
@@ -28,17 +31,16 @@ class Rebuild:
     """One rebuild of the ledger below `data_dir`: `losses` tells what it costs, `run` does it."""
 
     def __init__(self, data_dir: Path) -> None:
-        self._data_dir = data_dir
-        self._private = DataDirectory(data_dir).private
-        self._ledger = self._private / LEDGER
-        self._old: Contents = inspect.contents(self._ledger)
+        self._directory = DataDirectory(data_dir)
+        ledger = self._directory.ledger
+        self._old: Contents = version_3.contents(ledger) or inspect.contents(ledger)
 
     def has_ledger(self) -> bool:
-        """Whether there is anything to make anew."""
-        return any(self._ledger.with_name(LEDGER + suffix).exists() for suffix in SUFFIXES)
+        """Whether there is anything to make again."""
+        return any(path.exists() for path in _database(self._directory.ledger))
 
     def losses(self) -> Iterator[str]:
-        """What cannot come back, line by line, and what is carried over."""
+        """What cannot come back, line by line."""
         old = self._old
         yield f"{_count(old.history)} entries of the history: an undo then puts a record back in review by default"
         yield f"{_count(old.request_ids)} request ids: a write that is tried again under one of them is made twice"
@@ -49,67 +51,94 @@ class Rebuild:
             yield f"{old.unreadable} acknowledged changes that had not reached the files and cannot be read"
 
     def carried_over(self) -> int:
-        """How many acknowledged changes the files lack and the new ledger takes from the old one."""
-        return len(self._old.pending)
+        """How many acknowledged changes the files may lack and the new ledger takes from the old one."""
+        return sum(map(len, self._old.pending.values()))
 
     def run(self) -> tuple[int, Path]:
         """Make the new ledger and set the old one aside. Gives the records of the new one, and where the old one is.
 
-        A kill on the way leaves the old ledger, or the files alone, from which the next start makes one. Raises
-        OSError, or what the store raises.
+        The mirror's index goes: the next start makes it again. A kill on the way leaves the old ledger, or the files
+        alone, from which the next start makes one. Raises OSError, or what the ledger raises.
         """
+        private = self._directory.private
         stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
-        building, aside = self._private / f"rebuild-{stamp}", self._private / f"ledger-{stamp}.db"
+        building, aside = private / f"rebuild-{stamp}", private / f"ledger-{stamp}.db"
         building.mkdir(mode=0o700, parents=True)
         try:
-            revision = (self._old.revision or 0) + 1
-            with _opened(building / LEDGER, revision) as store:
-                with store.loading():
-                    for file, name in SHARED_FILES.items():
-                        Intake(store, file, Path(os.path.realpath(self._data_dir / name))).adopt(None)
-                store.write(self._carry_over).result()
-                records = store.read(lambda reader: sum(1 for line in reader.lines(File.CANDIDATES) if line.id))
+            with self._new_ledger(building) as ledger:
+                records = self._fill(ledger)
+            for path in _database(private / INDEX):
+                path.unlink(missing_ok=True)
             for suffix in SUFFIXES:
-                _move(self._ledger.with_name(LEDGER + suffix), aside.with_name(aside.name + suffix))
+                _move(private / (LEDGER + suffix), aside.with_name(aside.name + suffix))
             for suffix in SUFFIXES:
-                _move(building / (LEDGER + suffix), self._ledger.with_name(LEDGER + suffix))
-            sync_directory(self._private)
+                _move(building / PRIVATE / (LEDGER + suffix), private / (LEDGER + suffix))
+            sync_directory(private)
         finally:
             shutil.rmtree(building, ignore_errors=True)
         return records, aside
 
-    def _carry_over(self, tx: Transaction) -> None:
-        for line, raw in self._old.pending:
-            _carry_over_one(tx, line, raw)
+    def _fill(self, ledger: SqliteLedger) -> int:
+        """Take in what the files have, then what they lack. Gives the number of candidates."""
+        mirror, disk = ledger.mirror(), Disk()
+        epoch = mirror.take_over()
+        for file in File:
+            with disk.reading(disk.resolve(self._directory.shared_file(file))) as descriptor:
+                for _ in mirror.adopt(epoch, file, _records(disk, descriptor)):
+                    pass
+        for file, changes in self._old.pending.items():
+            ledger.write(partial(carry_over, file=file, changes=changes)).result()
+        if isinstance(self._old, OldContents):
+            for file, lines in self._old.other_lines.items():
+                _append(self._directory.shared_file(file), lines)
+        return ledger.read(lambda reader: reader.stats(CandidateFilter())).total
+
+    @contextmanager
+    def _new_ledger(self, building: Path) -> Iterator[SqliteLedger]:
+        """A ledger whose revisions are above all that the old one has given."""
+        floor = max(RevisionFloor(self._directory.root).read(), (self._old.revision or 0) + 1)
+        ledger = SqliteLedger(DataDirectory(building), encode=encode_example, first_revision=floor)
+        try:
+            yield ledger
+        finally:
+            ledger.close()
 
 
 def lock(data_dir: Path) -> DataDirectoryLock:
-    """Keep servers out of the directory meanwhile. Raises DataDirectoryTaken, OSError."""
+    """Keep services out of the directory meanwhile. Raises DataDirectoryTaken, OSError."""
     held = DataDirectoryLock(data_dir)
     held.name("no address: it rebuilds the ledger")
     return held
 
 
-def _carry_over_one(tx: Transaction, line: LedgerLine, raw: bytes) -> None:
-    new = parse(raw)
-    if line.sync is Sync.REMOVE:
-        if line.id is not None:
-            tx.remove(line.file, line.id)
-    elif line.kind is not LineKind.RECORD or new.columns is None:
-        tx.save(line.file, new)
-    elif (standing := tx.line_of(line.file, new.columns.id)) is None:
-        tx.add(line.file, new)
-    elif standing.digest != new.digest:
-        tx.replace(standing.key, new)
+def _records(disk: Disk, descriptor: int) -> Iterator[ParsedLine]:
+    """The records of an open file, in order; malformed lines are the mirror's alone."""
+    if descriptor < 0:
+        return
+    scanner = LineScanner(disk, descriptor, 0, disk.fstat(descriptor).size)
+    for line in scanner:
+        if (parsed := line.parsed()).columns is not None:
+            yield parsed
+    if scanner.rest is not None and (parsed := scanner.rest.parsed()).columns is not None:
+        yield parsed
 
 
-@contextmanager
-def _opened(path: Path, first_revision: int) -> Iterator[Store]:
-    store = SqliteStore(path, encode=encode_example, first_revision=first_revision)
-    try:
-        yield store
-    finally:
-        store.close()
+def _append(path: Path, lines: list[bytes]) -> None:
+    """Lines of others that the old ledger had saved and that the file lacks."""
+    if not lines:
+        return
+    with open(path, "r+b") as file:
+        end = file.seek(0, os.SEEK_END)
+        file.seek(max(0, end - 1))
+        torn = end > 0 and file.read(1) != b"\n"
+        file.seek(0, os.SEEK_END)
+        file.write(b"\n" * torn + b"".join(line + b"\n" for line in lines))
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _database(path: Path) -> list[Path]:
+    return [path.with_name(path.name + suffix) for suffix in SUFFIXES]
 
 
 def _move(source: Path, target: Path) -> None:

@@ -129,6 +129,9 @@ class SharedFile:
                 self._compact_if_worth()
         except FileChanged:
             return self._note_level(False)
+        except Exception:
+            self._note_level(False)
+            raise
         self._replacer.tidy(stopping=self._stopping and level)
         if level and self._unsynced and self._session.clock.monotonic() >= self._next_sync:
             self._make_durable()

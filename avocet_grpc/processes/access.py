@@ -1,10 +1,9 @@
-"""Where the service listens, and who may call it there."""
+"""Who may call the service."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from avocet_grpc.edge.address import Address
 from avocet_grpc.edge.auth.credentials import watch_credentials
 from avocet_grpc.edge.auth.reloading import Watched
 from avocet_grpc.edge.auth.tls import watch_certificate
@@ -16,10 +15,9 @@ class CannotServe(Exception):
 
 
 class Access:
-    """The address, the tokens and the certificate. Raises CannotServe, CannotListen or Unreadable."""
+    """The tokens and the certificate. Raises CannotServe or Unreadable."""
 
     def __init__(self, settings: Settings) -> None:
-        self.address = Address.parse(settings.listen, "--listen")
         self.credentials = watch_credentials(settings)
         self.certificate = None
         self.asks_clients = settings.tls_client_ca is not None
@@ -27,12 +25,6 @@ class Access:
             self.certificate = watch_certificate(settings.tls_cert, settings.tls_key, settings.tls_client_ca)
         elif settings.tls_cert or settings.tls_key or settings.tls_client_ca:
             raise CannotServe("TLS needs both --tls-cert and --tls-key")
-        protected = self.certificate is not None and settings.tokens_file is not None
-        if not (protected or settings.insecure or self.address.is_local()):
-            raise CannotServe(
-                f"{settings.listen} can be reached from other machines: set --tls-cert, --tls-key and --tokens-file,"
-                " or listen on 127.0.0.1 or unix:PATH, or say --insecure"
-            )
 
     @property
     def _watched(self) -> list[Watched[Any]]:

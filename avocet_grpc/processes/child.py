@@ -17,8 +17,8 @@ COMMAND = [sys.executable, "-P", "-m", "avocet_grpc.processes"]
 """Starts a process: a fresh interpreter, since gRPC's threads do not survive a fork."""
 
 FIRST_PAUSE_S = 0.1
-LONGEST_PAUSE_S = 10.0
-STEADY_S = 60.0
+LONGEST_PAUSE_S = 5.0
+STEADY_S = 10.0
 """A process that lived so long is started again without a pause."""
 
 REAP_S = 5.0

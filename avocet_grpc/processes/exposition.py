@@ -24,8 +24,8 @@ def serve(
     return listener.serve(host, port, registry, serving)
 
 
-def families_of(registry: CollectorRegistry) -> list[Family]:
-    """The metrics of this process, to be sent to the supervisor."""
+def families_of(*collectors: Collector) -> list[Family]:
+    """What these know now, to be sent to the supervisor."""
     return [
         (
             metric.name,
@@ -33,7 +33,8 @@ def families_of(registry: CollectorRegistry) -> list[Family]:
             metric.type,
             [(sample.name, dict(sample.labels), float(sample.value)) for sample in metric.samples],
         )
-        for metric in registry.collect()
+        for collector in collectors
+        for metric in collector.collect()
     ]
 
 

@@ -2,19 +2,181 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+
+import structlog
+
+from avocet_grpc.allocator import give_back_large_blocks
+from avocet_grpc.core.errors import StorageFailed, StorageFull
+from avocet_grpc.core.model import File
+from avocet_grpc.core.observer import SILENT, Observer
+from avocet_grpc.core.ports.mirror import Fenced
 from avocet_grpc.exit_codes import ExitCode
-from avocet_grpc.processes.messages import Measure, Measured, Prepared, Running, Stop
+from avocet_grpc.mirror.fs.clock import Clock
+from avocet_grpc.mirror.fs.disk import Disk
+from avocet_grpc.mirror.mirror import Mirror
+from avocet_grpc.processes.bells import Bell
+from avocet_grpc.processes.ledger import open_ledger
+from avocet_grpc.processes.messages import Failed, Measure, Measured, Prepared, Running, Stop
 from avocet_grpc.processes.parent import Parent
+from avocet_grpc.store.sqlite.failure import StorageRefused
+from avocet_grpc.store.sqlite.integrity import LedgerUnusable
 from avocet_grpc.telemetry import logs
+from avocet_grpc.telemetry.guard import GuardedObserver
+
+LOOK_EVERY_S = 0.25
+NOT_LEVEL_S = 0.05
+GATHER_S = 0.03
+"""Commits that come within this time go out together."""
+GATHER_BUSY_S = 0.2
+BUSY_LINES = range(16, 2_000)
+"""After a round of so many lines, wait longer: each round has a fixed cost that callers feel."""
+FULL_PAUSE_S = 1.0
+TELL_EVERY_S = 5.0
+NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT})
+
+log = structlog.get_logger("avocet_grpc")
 
 
 def run(parent: Parent) -> int:
     """Follow the ledger until the supervisor says Stop. Gives the exit code."""
     logs.configure(parent.begin.settings.log_level, process=parent.begin.name)
+    give_back_large_blocks()
+    # A lease that somebody breaks raises it; its default action would end the process.
+    signal.signal(signal.SIGIO, signal.SIG_IGN)
     if not parent.may_go(Prepared()):
         return ExitCode.OK
-    parent.report(Running())
-    while not isinstance(order := parent.next_order(), Stop):
-        if isinstance(order, Measure):
-            parent.report(Measured([]))
-    return ExitCode.OK
+    try:
+        with ExitStack() as stack:
+            return Follower(parent, stack).run()
+    except StorageRefused as error:
+        return _complain(str(error))
+    except StorageFailed:
+        parent.report(Failed())
+        logs.flush()
+        os._exit(ExitCode.STORAGE_FAILED)
+    except (LedgerUnusable, StorageFull) as error:
+        return _complain(str(error))
+    except Fenced:
+        return _complain("another process keeps the shared files")
+    except OSError as error:
+        return _complain(f"cannot use the shared files: {error.strerror or type(error).__name__} ({error.filename})")
+
+
+class Follower:
+    """The mirror's main thread; a second one takes the supervisor's orders."""
+
+    def __init__(self, parent: Parent, stack: ExitStack) -> None:
+        self._parent, self._settings = parent, parent.begin.settings
+        self._bell = Bell(parent.begin.bell)
+        self._ending = threading.Event()
+        self._observer: Observer = SILENT
+        self._refused = False
+        self._measure: Callable[[], Measured] = lambda: Measured([])
+        self._ledger = open_ledger(parent.begin, lambda: parent.report(Failed()))
+        stack.callback(self._ledger.close)
+        self._mirror = self._new_mirror()
+        if self._settings.metrics_listen:
+            self._count()
+        threading.Thread(target=self._take_orders, name="orders", daemon=True).start()
+
+    def _new_mirror(self) -> Mirror:
+        return Mirror(self._ledger.mirror(), self._settings.data_dir, Disk(), Clock(), self._observer)
+
+    def _count(self) -> None:
+        from avocet_grpc.processes.exposition import families_of
+        from avocet_grpc.telemetry.metrics import Metrics
+
+        metrics = Metrics()
+        metrics.lag_seconds = lambda: self._mirror.lag_seconds
+        self._observer = self._ledger.observer = GuardedObserver(metrics)
+        self._mirror = self._new_mirror()
+        self._measure = lambda: Measured(families_of(metrics.registry))
+
+    def run(self) -> int:
+        """Adopt the files, then keep them level until the end."""
+        level = self._adopted()
+        self._parent.report(Running())
+        while not level and not self._ending.wait(FULL_PAUSE_S):
+            self._mirror = self._new_mirror()
+            level = self._adopted()
+        if level:
+            self._follow()
+            level = self._stopped()
+        if not level:
+            logs.say("avocet-grpc: the shared files could not be brought up to date; start and stop again")
+        return ExitCode.OK if level else ExitCode.FILES_BEHIND
+
+    def _stopped(self) -> bool:
+        try:
+            return self._mirror.stop(self._settings.sync_seconds)
+        except StorageRefused:
+            return False
+
+    def _adopted(self) -> bool:
+        """Compare the files with the ledger. False if the disk is too full for it and the ledger knows the files."""
+        try:
+            self._mirror.adopt(Progress())
+        except (OSError, StorageFull) as error:
+            is_full = isinstance(error, StorageFull) or (isinstance(error, OSError) and error.errno in NO_ROOM)
+            if not is_full or not self._were_adopted():
+                raise
+            log.error("shared files not compared: the disk is full", retry_in_seconds=FULL_PAUSE_S)
+            return False
+        return True
+
+    def _were_adopted(self) -> bool:
+        with self._ledger.mirror().view() as view:
+            return all(view.report(file) is not None for file in File)
+
+    def _follow(self) -> None:
+        level = True
+        while not self._ending.is_set():
+            self._bell.wait(LOOK_EVERY_S if level else NOT_LEVEL_S)
+            busy = not self._mirror.is_urgent and self._mirror.written in BUSY_LINES
+            self._ending.wait(GATHER_BUSY_S if busy else GATHER_S)
+            self._bell.take()
+            if not self._ending.is_set():
+                level = self._round()
+
+    def _round(self) -> bool:
+        """One round. If the disk takes no writes, the next one tries again."""
+        try:
+            level = self._mirror.round()
+        except StorageRefused as error:
+            if not self._refused:
+                log.error("shared files not brought up to date", error=str(error))
+            self._refused = True
+            return True
+        self._refused = False
+        return level
+
+    def _take_orders(self) -> None:
+        while not isinstance(order := self._parent.next_order(), Stop):
+            if isinstance(order, Measure):
+                self._parent.report(self._measure())
+        self._ending.set()
+        self._bell.ring()
+
+
+class Progress:
+    """Says how far the adoption of a large file is, now and then."""
+
+    def __init__(self) -> None:
+        self._next = time.monotonic() + TELL_EVERY_S
+
+    def __call__(self, name: str, done: int, total: int) -> None:
+        if time.monotonic() >= self._next:
+            self._next = time.monotonic() + TELL_EVERY_S
+            log.info("comparing a shared file with the ledger", file=name, bytes=done, of=total)
+
+
+def _complain(line: str) -> int:
+    logs.say(f"avocet-grpc: {line}")
+    return ExitCode.FAILED

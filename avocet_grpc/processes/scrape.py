@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 
@@ -13,6 +14,9 @@ from avocet_grpc.telemetry import logs
 
 PATIENCE_S = 2.0
 """For so long a scrape waits for processes that do not answer; then it goes without them."""
+
+LAG = "avocet_files_lag_seconds"
+"""The mirror's; if it is dead, nobody else knows more than since when."""
 
 LEAST = frozenset(
     {"process_start_time_seconds", "process_max_fds", "avocet_writes_serving", "python_info", "avocet_build_info"}
@@ -34,6 +38,7 @@ class Scrape:
         self._missing: set[Child] = set()
         self._found: list[list[Family]] = []
         self._complete = threading.Event()
+        self._mirror_gone_since: float | None = None
         if listen:
             self._serve(listen, stack)
 
@@ -51,7 +56,8 @@ class Scrape:
         logs.say(f"metrics on http://{address.text.rpartition(':')[0]}:{port}/metrics")
 
     def _serving(self) -> bool:
-        return any(child.role is Role.WORKER and child.phase is Phase.RUNNING for child in self._children)
+        workers = [child for child in self._children if child.role is Role.WORKER]
+        return any(child.phase is Phase.RUNNING and not child.was_told_to_stop for child in workers)
 
     def ask(self) -> None:
         """From the supervisor: ask the processes if somebody wants to know."""
@@ -73,6 +79,8 @@ class Scrape:
 
     def gone(self, child: Child) -> None:
         """From the supervisor: a process has ended, and will not answer."""
+        if child.role is Role.MIRROR:
+            self._mirror_gone_since = time.monotonic()
         self._missing.discard(child)
         self._finish_if_complete()
 
@@ -89,7 +97,11 @@ class Scrape:
             self._wake()
             self._complete.wait(PATIENCE_S)
             self._missing = set()
-            return [*added_up(self._found), self._restarts()]
+            found = [*added_up(self._found), self._restarts()]
+        if self._mirror_gone_since is not None and not any(name == LAG for name, *_ in found):
+            lag = time.monotonic() - self._mirror_gone_since
+            found.append((LAG, "For how long no process has looked at the files", "gauge", [(LAG, {}, lag)]))
+        return found
 
     def _restarts(self) -> Family:
         samples: list[Sample] = [

@@ -14,14 +14,16 @@ from typing import Any
 
 import structlog
 
-from avocet_grpc.edge.address import Address, CannotListen
+from avocet_grpc.edge.address import CannotListen
 from avocet_grpc.exit_codes import ExitCode
 from avocet_grpc.maintenance.lock import DataDirectoryLock, DataDirectoryTaken
 from avocet_grpc.maintenance.private_directory import UnsafeDirectory, refuse_if_planted
 from avocet_grpc.processes.bells import new_bell
 from avocet_grpc.processes.child import Child, Phase, Role
+from avocet_grpc.processes.exposure import Exposed, refuse_if_exposed
 from avocet_grpc.processes.messages import Begin, Failed, Measured, Prepared, Reload, Report, Running
 from avocet_grpc.processes.port import Port
+from avocet_grpc.processes.reserve import give_back_or_set_aside
 from avocet_grpc.processes.scrape import CannotMeasure, Scrape
 from avocet_grpc.settings import Settings
 from avocet_grpc.telemetry import logs
@@ -49,7 +51,7 @@ def run(settings: Settings) -> int:
             return Supervisor(settings, stack).run()
     except DataDirectoryTaken as error:
         return _complain(str(error), ExitCode.DIRECTORY_TAKEN)
-    except (CannotStart, CannotListen, CannotMeasure, UnsafeDirectory) as error:
+    except (CannotStart, CannotListen, CannotMeasure, Exposed, UnsafeDirectory) as error:
         return _complain(str(error), ExitCode.FAILED)
 
 
@@ -62,13 +64,14 @@ class Supervisor:
         stack.callback(self._waker.close)
         stack.callback(self._woken.close)
         self._catch_signals(stack)
-        address = Address.parse(settings.listen, "--listen")
+        address = refuse_if_exposed(settings)
         with _clear("cannot use the data directory"):
             settings.data_dir.mkdir(parents=True, exist_ok=True)
             self._lock = DataDirectoryLock(settings.data_dir)
             stack.callback(self._lock.release)
             refuse_if_planted(settings.data_dir)
             self._lock.name(settings.listen)
+        give_back_or_set_aside(settings.data_dir)
         with _clear("cannot use the config directory"):
             settings.config_dir.mkdir(parents=True, exist_ok=True)
         self._port = Port(address, shared=settings.workers > 1)

@@ -8,20 +8,18 @@ import os
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
-from typing import NoReturn
-
-from prometheus_client import CollectorRegistry
+from typing import TYPE_CHECKING, NoReturn
 
 from avocet_grpc import __version__
 from avocet_grpc.adapters.bench_runs import BenchRuns
 from avocet_grpc.adapters.config_file import YamlConfigFile
 from avocet_grpc.allocator import give_back_large_blocks
 from avocet_grpc.core.errors import CorrectionsError, StorageFailed, StorageFull
-from avocet_grpc.core.model import ServerVersion
+from avocet_grpc.core.model import File, ServerVersion
+from avocet_grpc.core.ports.mirror import FileReport
 from avocet_grpc.edge.address import Address, CannotListen, bind
 from avocet_grpc.edge.async_ledger import Backend
 from avocet_grpc.edge.auth.tls import server_credentials
-from avocet_grpc.edge.convert import encode_example
 from avocet_grpc.edge.grpc_server import build_server
 from avocet_grpc.edge.health import Health
 from avocet_grpc.edge.shutdown_gate import Gate
@@ -29,16 +27,19 @@ from avocet_grpc.exit_codes import ExitCode
 from avocet_grpc.foreign_files import Unreadable
 from avocet_grpc.layout import DataDirectory
 from avocet_grpc.processes.access import Access, CannotServe
-from avocet_grpc.processes.bells import Bell, ring_all
-from avocet_grpc.processes.exposition import families_of
+from avocet_grpc.processes.ledger import open_ledger
 from avocet_grpc.processes.messages import Begin, Failed, Measure, Measured, Prepared, Reload, Running, Stop
 from avocet_grpc.processes.parent import Parent
-from avocet_grpc.store import schema
-from avocet_grpc.store.files_store import SqliteStore
-from avocet_grpc.store.soundness import LedgerUnusable
+from avocet_grpc.store.export_cache import ExportCache
+from avocet_grpc.store.sql import schema
+from avocet_grpc.store.sqlite.engine import SqliteLedger
+from avocet_grpc.store.sqlite.integrity import LedgerUnusable
 from avocet_grpc.telemetry import logs
 from avocet_grpc.telemetry.guard import GuardedObserver, keep
-from avocet_grpc.telemetry.metrics import LedgerCollector, Metrics
+
+if TYPE_CHECKING:
+    # Loaded only if somebody wants metrics.
+    from avocet_grpc.telemetry.metrics import Metrics
 
 REFRESH_S = 1.0
 """How often the tokens, the certificate and the state of writes are looked at."""
@@ -53,7 +54,7 @@ def run(parent: Parent) -> int:
         if not parent.may_go(Prepared()):
             return ExitCode.OK
         with ExitStack() as stack:
-            parts = Parts(parent.begin, access, stack)
+            parts = Parts(parent.begin, access, lambda: parent.report(Failed()), stack)
             with asyncio.Runner(loop_factory=_loop_factory()) as runner:
                 return runner.run(_serve(parent, access, parts))
     except (CannotServe, CannotListen, Unreadable, LedgerUnusable, StorageFull) as error:
@@ -66,31 +67,38 @@ def run(parent: Parent) -> int:
 class Parts:
     """All parts below gRPC, opened in order; `stack` closes what was opened if a later one fails."""
 
-    def __init__(self, begin: Begin, access: Access, stack: ExitStack) -> None:
+    def __init__(self, begin: Begin, access: Access, on_failure: Callable[[], None], stack: ExitStack) -> None:
         settings = begin.settings
-        self.ledger = SqliteStore(
-            DataDirectory(settings.data_dir).ledger, encode=encode_example, waiting=settings.limits.waiting_writes
-        )
+        self.ledger = open_ledger(begin, on_failure)
         stack.callback(self.ledger.close)
-        bells = [Bell(descriptor) for descriptor in begin.others]
-        self.ledger.on_commit(lambda: ring_all(bells))
         config = YamlConfigFile(settings.config_dir)
         version = ServerVersion(__version__, "sqlite", schema.VERSION, time.time())
-        self.backend = Backend(self.ledger, BenchRuns(config.bench_results_dir), config, version)
+        cached = ExportCache(self.ledger, DataDirectory(settings.data_dir).private)
+        self.backend = Backend(cached, BenchRuns(config.bench_results_dir), config, version)
         stack.callback(self.backend.close)
-        self.metrics: Metrics | None = None
-        if settings.metrics_listen:
-            self.metrics = Metrics()
-            self.ledger.observer = GuardedObserver(self.metrics)
-            self.ledger.on_full(self.metrics.refused_as_full)
-        self.of_ledger = CollectorRegistry()
-        if self.metrics is not None:
-            self.of_ledger.register(LedgerCollector(self.metrics, self.ledger, access.reload_failures))
+        self.metrics = self._measured(access) if settings.metrics_listen else None
 
-    def measured(self, order: Measure) -> Measured:
-        """The metrics of this process. Blocks."""
-        found = families_of(self.metrics.registry) if self.metrics is not None else []
-        return Measured([*found, *(families_of(self.of_ledger) if order.ledger else [])])
+    def _measured(self, access: Access) -> Metrics:
+        from avocet_grpc.telemetry.metrics import LedgerCollector, Metrics
+
+        metrics = Metrics()
+        metrics.reload_failures = access.reload_failures
+        self.ledger.observer = GuardedObserver(metrics)
+        self.ledger.on_full(metrics.refused_as_full)
+        self._of_ledger = LedgerCollector(self.ledger, self._reports)
+        return metrics
+
+    def _reports(self) -> dict[File, FileReport | None]:
+        with self.ledger.mirror().view() as view:
+            return {file: view.report(file) for file in File}
+
+    def measure(self, order: Measure) -> Measured:
+        """The metrics of this process, and with it those of the ledger if they are asked for. Blocks."""
+        if self.metrics is None:
+            return Measured([])
+        from avocet_grpc.processes.exposition import families_of
+
+        return Measured(families_of(self.metrics.registry, *([self._of_ledger] if order.ledger else [])))
 
 
 async def _serve(parent: Parent, access: Access, parts: Parts) -> int:
@@ -140,7 +148,6 @@ class Events:
         self.storage_failed, self.storage_full = asyncio.Event(), asyncio.Event()
 
         def on_failure() -> None:
-            parent.report(Failed())
             loop.call_soon_threadsafe(self.storage_failed.set)
             loop.call_soon_threadsafe(self.stop.set)
 
@@ -159,7 +166,7 @@ class Events:
             case Reload():
                 self.reload.set()
             case Measure() as order:
-                self._loop.run_in_executor(None, lambda: self._parent.report(self._parts.measured(order)))
+                self._loop.run_in_executor(None, lambda: self._parent.report(self._parts.measure(order)))
 
 
 async def _look_at_files(events: Events, access: Access) -> None:
@@ -171,7 +178,7 @@ async def _look_at_files(events: Events, access: Access) -> None:
     await asyncio.to_thread(access.refresh, force)
 
 
-async def _look_at_writes(events: Events, ledger: SqliteStore, health: Health) -> None:
+async def _look_at_writes(events: Events, ledger: SqliteLedger, health: Health) -> None:
     """Once the disk was full: can writes be stored again? Asked each second until they can."""
     await events.storage_full.wait()
     health.set_writes(False)

@@ -14,29 +14,21 @@ NAMES = (
     "commit.before",  # the transaction is complete, its COMMIT is next
     "commit.after",  # durable, nobody has been answered
     "append.before",
-    "append.after",  # in the file, the ledger does not know
+    "append.after",  # in the file, the index does not know
     "patch.before",  # the lease is held
     "patch.appended",  # the new lines stand at the end, the old ones still stand
     "patch.blanked",  # one old line is gone
-    "patch.after",  # in the file, the ledger does not know
-    "swap.built",  # the new file is complete beside the old one
-    "swap.noted",  # the ledger knows of the exchange to come
-    "swap.exchanged",  # the ledger does not know
-    "swap.marked",  # the ledger knows the new places
-    "drain.read",  # the displaced file was read, its lines are not saved
-    "drain.rescued",  # they are
-    "drain.unlinked",  # the displaced file is gone, the ledger still has its name
-    "twin.claimed",  # a displaced file shall serve again, and nothing of it has changed
-    "intake.before",  # read, and compared; the ledger does not know
-    "intake.after",  # it does
-    "import.before",  # read, and compared; the ledger does not know
-    "import.after",  # the ledger and the index do
+    "patch.after",  # in the file, the index does not know
     "replace.built",  # the new file is complete beside the old one
     "replace.noted",  # the index knows of the exchange to come
     "replace.exchanged",  # the index does not know
     "replace.marked",  # the index knows the new places
-    "drain.saved",  # the displaced file's lines are in the ledger and the index
+    "drain.read",  # the displaced file was read, its lines are not saved
+    "drain.saved",  # its lines are in the ledger and the index
+    "drain.unlinked",  # the displaced file is gone, the index still has its name
     "reuse.claimed",  # a displaced file will serve again, and nothing of it has changed
+    "import.before",  # read, and compared; the ledger does not know
+    "import.after",  # the ledger and the index do
 )
 VARIABLE = "AVOCET_FAILPOINT"
 

@@ -1,13 +1,12 @@
-"""Prometheus metrics, on an HTTP listener of their own."""
+"""Prometheus metrics: what one process counts, and what the ledger knows. The supervisor adds the processes up."""
 
 from __future__ import annotations
 
 import platform
-import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from importlib.metadata import version
 
-import grpc
 from prometheus_client import (
     CollectorRegistry,
     Counter,
@@ -22,20 +21,28 @@ from prometheus_client.registry import Collector
 
 from avocet_grpc import __version__
 from avocet_grpc.core.errors import CorrectionsError
-from avocet_grpc.core.model import CandidateFilter, Stats, Status
+from avocet_grpc.core.model import CandidateFilter, File, Stats, Status
 from avocet_grpc.core.observer import Observer
-from avocet_grpc.core.ports.files import Store
+from avocet_grpc.core.ports.ledger import Ledger
+from avocet_grpc.core.ports.mirror import FileReport
 from avocet_grpc.layout import SHARED_FILES
-from avocet_grpc.telemetry import guard, listener
+from avocet_grpc.telemetry import guard
 from avocet_grpc.telemetry.logs import dropped
 
 EXPORT = "/avocet.corrections.v1.CorrectionsService/StreamExport"
+LAG = "avocet_files_lag_seconds"
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 BATCH = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 
 
 class Metrics(Observer):
-    """Counts what happens. What the ledger knows anyway is asked of it when Prometheus comes."""
+    """Counts what happens in one process. What the ledger knows anyway is asked of it when Prometheus comes."""
+
+    reload_failures: Callable[[], int] | None = None
+    """How often a changed file was not taken up; None in a process that reads none again."""
+
+    lag_seconds: Callable[[], float] | None = None
+    """For how long the files have lacked something; None but in the mirror."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
@@ -58,12 +65,10 @@ class Metrics(Observer):
         self._foreign = Counter(
             "avocet_foreign_edits", "Others' edits of the shared files", ["outcome"], registry=self.registry
         )
-        self._behind_since: float | None = None
         self.writes_serve = True
-        self.serving = False
-        """Whether calls are taken."""
+        self.registry.register(_State(self))
         build = Gauge("avocet_build_info", "1; what is running", ["version", "python", "grpc"], registry=self.registry)
-        build.labels(__version__, platform.python_version(), grpc.__version__).set(1)
+        build.labels(__version__, platform.python_version(), version("grpcio")).set(1)
 
     def call_began(self, method: str) -> None:
         """A call is under way."""
@@ -88,42 +93,32 @@ class Metrics(Observer):
         self._foreign.labels("accepted").inc(accepted)
         self._foreign.labels("undone").inc(undone)
 
-    def files_level(self, level: bool) -> None:
-        if level:
-            self._behind_since = None
-        elif self._behind_since is None:
-            self._behind_since = time.monotonic()
 
-    @property
-    def lag_seconds(self) -> float:
-        """For how long the shared files have lacked something that was acknowledged."""
-        since = self._behind_since
-        return 0.0 if since is None else time.monotonic() - since
+class _State(Collector):
+    """How the process is at the moment when Prometheus asks."""
 
-    def serve(self, host: str, port: int) -> tuple[int, Callable[[], None]]:
-        """Listen for Prometheus and probes. Return the port, and what ends it. Raises OSError."""
-        return listener.serve(host, port, self.registry, lambda: self.serving)
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
 
-
-class LedgerCollector(Collector):
-    """What the ledger and the edge know at the moment when Prometheus asks."""
-
-    def __init__(self, metrics: Metrics, store: Store, reload_failures: Callable[[], int]) -> None:
-        self._metrics, self._store, self._reload_failures = metrics, store, reload_failures
+    def describe(self) -> Iterable[Metric]:
+        return ()
 
     def collect(self) -> Iterable[Metric]:
+        metrics = self._metrics
         under_way = GaugeMetricFamily("avocet_calls_under_way", "Calls under way", labels=["method"])
-        for method, count in sorted(self._metrics.under_way.items()):
+        for method, count in sorted(metrics.under_way.items()):
             under_way.add_metric([method], count)
         yield under_way
-        yield _gauge("avocet_exports_under_way", "Exports under way", self._metrics.under_way[EXPORT])
-        yield _gauge(
-            "avocet_files_lag_seconds", "For how long the files lack what was stored", self._metrics.lag_seconds
-        )
-        yield _gauge("avocet_writes_serving", "0 while the disk is full", self._metrics.writes_serve)
-        yield CounterMetricFamily(
-            "avocet_reload_failures", "Changed tokens or certificates not taken up", value=self._reload_failures()
-        )
+        yield _gauge("avocet_exports_under_way", "Exports under way", metrics.under_way[EXPORT])
+        yield _gauge("avocet_writes_serving", "0 while the disk is full", metrics.writes_serve)
+        if metrics.lag_seconds is not None:
+            yield _gauge(LAG, "For how long the files lack what was stored", metrics.lag_seconds())
+        if metrics.reload_failures is not None:
+            yield CounterMetricFamily(
+                "avocet_reload_failures",
+                "Changed tokens or certificates not taken up",
+                value=metrics.reload_failures(),
+            )
         yield CounterMetricFamily("avocet_log_lines_dropped", "Log lines that could not be written", value=dropped())
         background = CounterMetricFamily(
             "avocet_background_failures", "Failures of background tasks, observers and listeners", labels=["what"]
@@ -131,9 +126,20 @@ class LedgerCollector(Collector):
         for what, count in sorted(guard.failures.items()):
             background.add_metric([what], count)
         yield background
+
+
+class LedgerCollector(Collector):
+    """What the ledger knows at the moment when Prometheus asks. `reports` gives the mirror's reports."""
+
+    def __init__(self, ledger: Ledger, reports: Callable[[], Mapping[File, FileReport | None]]) -> None:
+        self._ledger, self._reports = ledger, reports
+
+    def describe(self) -> Iterable[Metric]:
+        return ()
+
+    def collect(self) -> Iterable[Metric]:
         try:
-            stats = self._store.read(lambda reader: reader.stats(CandidateFilter()))
-            pending = self._store.read(lambda reader: {file: reader.pending_count(file) for file in SHARED_FILES})
+            stats, reports = self._ledger.read(lambda reader: reader.stats(CandidateFilter())), self._reports()
         except Exception as error:
             if not isinstance(error, CorrectionsError):
                 guard.failed("metrics", error)
@@ -142,8 +148,8 @@ class LedgerCollector(Collector):
         yield _gauge("avocet_ledger_readable", "1 while the ledger can be read", 1)
         yield from _of_stats(stats)
         waiting = GaugeMetricFamily("avocet_files_pending_lines", "Lines that a file lacks", labels=["file"])
-        for file, name in SHARED_FILES.items():
-            waiting.add_metric([name], pending[file])
+        for file, report in reports.items():
+            waiting.add_metric([SHARED_FILES[file]], report.pending if report is not None else 0)
         yield waiting
 
 

@@ -14,10 +14,14 @@ from pathlib import Path
 
 from avocet_grpc.core import imports, review
 from avocet_grpc.core.model import Action, Candidate, Decision
-from avocet_grpc.core.ports.files import Transaction
+from avocet_grpc.core.ports.ledger import Transaction
 from avocet_grpc.core.record import parse
 from avocet_grpc.edge.convert import candidate_message, encode_example
-from avocet_grpc.store.files_store import Run, SqliteStore
+from avocet_grpc.layout import DataDirectory
+from avocet_grpc.store.sql.group import Run
+from avocet_grpc.store.sql.queries import Queries
+from avocet_grpc.store.sqlite.engine import SqliteLedger
+from avocet_grpc.store.sqlite.session import SqliteSession, connect
 from tests.bench.dataset import lines
 from tests.bench.stage import CORRECTION
 
@@ -30,22 +34,25 @@ def anatomy() -> dict[str, float]:
     """Microseconds of each part, the median over decisions that each have a commit of their own."""
     found: dict[str, list[float]] = {part: [] for part in PARTS}
     with tempfile.TemporaryDirectory() as directory:
-        store = SqliteStore(Path(directory) / "ledger.db", encode_example)
+        place = DataDirectory(Path(directory))
+        ledger = SqliteLedger(place, encode_example)
         read = [parse(line.rstrip("\n").encode()) for line in lines(CANDIDATES)]
-        store.write(partial(imports.import_run, run_id="run", lines=read)).result()
+        ledger.write(partial(imports.import_run, run_id="run", lines=read)).result()
+        connection = connect(place.ledger)
         ids = [line.columns.id for line in read if line.columns and line.columns.status == "needs_review"]
         for id in ids[:: len(ids) // DECISIONS]:
             decide = partial(review.submit, decision=Decision(id, Action.CORRECT, CORRECTION, reviewer="ann"))
-            for part, seconds in zip(PARTS, _decide(store, store._db, decide), strict=True):
+            for part, seconds in zip(PARTS, _decide(connection, decide), strict=True):
                 found[part].append(1e6 * seconds)
-        store.close()
+        connection.close()
+        ledger.close()
     return {part: statistics.median(values) for part, values in found.items()}
 
 
-def _decide(store: SqliteStore, db: sqlite3.Connection, decide: Callable[[Transaction], Candidate]) -> list[float]:
-    marks = [time.perf_counter()]
+def _decide(db: sqlite3.Connection, decide: Callable[[Transaction], Candidate]) -> list[float]:
+    session, marks = SqliteSession(db), [time.perf_counter()]
     db.execute("BEGIN IMMEDIATE")
-    run = Run(db, encode_example, store._revision, store._next_key)
+    run = Run(session, Queries(session).head(), encode_example, lambda error: isinstance(error, sqlite3.Error))
     candidate = run.outcome(decide)
     marks.append(time.perf_counter())
     run.finish()
@@ -54,7 +61,6 @@ def _decide(store: SqliteStore, db: sqlite3.Connection, decide: Callable[[Transa
     marks.append(time.perf_counter())
     candidate_message(candidate)
     marks.append(time.perf_counter())
-    store._revision, store._next_key = run.revision, run.next_key
     return [after - before for before, after in pairwise(marks)]
 
 

@@ -11,7 +11,8 @@ from pathlib import Path
 from avocet_grpc.core.ingest import ingest
 from avocet_grpc.edge.convert import encode_example
 from avocet_grpc.edge.parse import correction
-from avocet_grpc.store.files_store import SqliteStore
+from avocet_grpc.layout import DataDirectory
+from avocet_grpc.store.sqlite.engine import SqliteLedger
 from tests.bench.stage import ingestion
 
 GROUP = 256
@@ -21,12 +22,12 @@ def rate(seconds: float) -> float:
     """Durable corrections a second, in groups of 256."""
     work = partial(ingest, correction=correction(ingestion()))
     with tempfile.TemporaryDirectory() as directory:
-        store = SqliteStore(Path(directory) / "ledger.db", encode_example)
+        ledger = SqliteLedger(DataDirectory(Path(directory)), encode_example)
         started, stored = time.perf_counter(), 0
         while (elapsed := time.perf_counter() - started) < seconds:
-            store.write_all([work] * GROUP).result()
+            ledger.write_all([work] * GROUP).result()
             stored += GROUP
-        store.close()
+        ledger.close()
     return stored / elapsed
 
 

@@ -19,8 +19,10 @@ from typing import Any
 import grpc
 
 from avocet_client.v1 import corrections_pb2 as pb
+from avocet_grpc.core.model import Source
 from avocet_grpc.core.ports.ledger import HistoryEntry
-from avocet_grpc.store.reader import SqlReader
+from avocet_grpc.store.sql.transaction import SqlReader
+from avocet_grpc.store.sqlite.session import SqliteSession
 from tests.faults.acks import APPROVED, NEEDS_REVIEW, Acks, Known, State, born
 from tests.support import Json, Server, eventually, queue_ids
 
@@ -135,7 +137,7 @@ def listings(acks: Acks, server: Server) -> Iterator[str]:
 def past(known: Iterable[Known], history: SqlReader) -> Iterator[str]:
     """What is wrong with the history: each of our changes once, and nothing else but what others did."""
     for one in known:
-        entries = [entry for entry in reversed(history.history(one.id)) if entry.actor != "external"]
+        entries = [entry for entry in reversed(history.history(one.id)) if entry.source is Source.SERVICE]
         noted = [(entry.action, entry.actor, entry.revision) for entry in entries]
         wanted = [
             (change.action, change.actor, change.after.revision or noted_revision(entry))
@@ -236,7 +238,7 @@ def history_of(data: Path) -> Iterator[SqlReader]:
     """The ledger below `data`, read beside a running server or after it."""
     connection = sqlite3.connect(f"file:{data / '.avocet' / 'ledger.db'}?mode=ro", uri=True, isolation_level=None)
     try:
-        yield SqlReader(connection)
+        yield SqlReader(SqliteSession(connection))
     finally:
         connection.close()
 

@@ -1,28 +1,34 @@
 """Builds that are broken on purpose, each in one way, and the test that catches it.
 
-`python -m tests.faults.sabotage NAME serve ...` is the command `avocet-grpc` of such a build. With SABOTAGE=NAME in the
-environment the tests' servers are started so, and what the tests run in their own process is sabotaged too.
+`python -m tests.faults.sabotage serve ...` is the command `avocet-grpc` of such a build. With SABOTAGE=NAME in the
+environment the tests' servers are started so, and what the tests run in their own process is sabotaged too. The mirror
+is broken by its disk, its clock and its commands alone.
 """
 
 from __future__ import annotations
 
-import fcntl
 import os
 import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
-from dataclasses import dataclass
-from types import SimpleNamespace
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 from avocet_grpc.core import idempotency
 from avocet_grpc.core.errors import StorageFailed, StorageFull
-from avocet_grpc.shared_files import append, drain, intake, patch, reconcile, swap, swapper, twin, watch
-from avocet_grpc.store import failure, files_store, reader
+from avocet_grpc.core.ports.mirror import How, Outcome, Verdict
+from avocet_grpc.mirror.fs.disk import Disk, Lease
+from avocet_grpc.mirror.inbound import look, reconcile
+from avocet_grpc.processes import child
+from avocet_grpc.store.sql.mirror import SqlMirrorLedger
+from avocet_grpc.store.sqlite import condition, engine, failure, session, writer
 from avocet_grpc.telemetry import failpoints
 
 VARIABLE = "SABOTAGE"
+CHILD = "child"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,12 +48,18 @@ class Sabotage:
 
 def put(place: Any, name: str, value: Any) -> None:
     """Replace what must be there."""
-    getattr(place, name)
+    before = getattr(place, name)
     setattr(place, name, value)
+    assert getattr(place, name) is not before, f"{name} was not replaced"
 
 
 def nothing(*_: Any, **__: Any) -> None:
     """Stands for what is left out."""
+
+
+def path_of(descriptor: int) -> str:
+    """The name of an open file."""
+    return os.readlink(f"/proc/self/fd/{descriptor}")
 
 
 def acknowledge_before_the_commit() -> None:
@@ -58,7 +70,7 @@ def acknowledge_before_the_commit() -> None:
             here = sys._getframe(1).f_locals
             for group, found in zip(here["groups"], here["outcomes"], strict=True):
                 group.answer(found)
-                object.__setattr__(group, "future", Future())
+                group.future = Future()
             time.sleep(0.02)
         hit(name)
 
@@ -66,16 +78,17 @@ def acknowledge_before_the_commit() -> None:
 
 
 def go_on_after_a_failed_sync() -> None:
-    put(files_store.SqliteStore, "_fail", nothing)
+    put(condition.Condition, "fail", nothing)
 
 
 def believe_a_ledger_without_its_seal() -> None:
-    put(files_store, "refuse_if_damaged", lambda path: True)
+    put(engine, "refuse_if_damaged", lambda path: True)
 
 
 def leave_checkpoints_to_sqlite() -> None:
-    put(files_store, "DURABLE", tuple(setting for setting in files_store.DURABLE if "autocheckpoint" not in setting))
-    put(files_store.SqliteStore, "_checkpoint_if_due", nothing)
+    settings = tuple(setting for setting in session.DURABLE if "autocheckpoint" not in setting)
+    put(engine, "connect", partial(session.connect, settings=settings))
+    put(writer.Checkpoint, "run_if_due", nothing)
 
 
 def take_a_full_disk_for_a_failure() -> None:
@@ -85,18 +98,18 @@ def take_a_full_disk_for_a_failure() -> None:
         known = meaning(*arguments)
         return StorageFailed("full") if isinstance(known, StorageFull) else known
 
-    put(files_store, "meaning", failed)
+    put(condition, "meaning", failed)
 
 
 def do_not_sync_the_ledger() -> None:
-    connect = files_store.SqliteStore._connect
+    connect = session.connect
 
-    def without_sync(self: Any, *arguments: Any) -> Any:
-        db = connect(self, *arguments)
+    def without_sync(*arguments: Any, **named: Any) -> Any:
+        db = connect(*arguments, **named)
         db.execute("PRAGMA synchronous = OFF")
         return db
 
-    put(files_store.SqliteStore, "_connect", without_sync)
+    put(engine, "connect", without_sync)
 
 
 def forget_request_ids() -> None:
@@ -104,83 +117,119 @@ def forget_request_ids() -> None:
 
 
 def patch_without_a_lease() -> None:
-    granted = SimpleNamespace(**vars(fcntl) | {"fcntl": nothing})
-    put(patch, "fcntl", granted)
-    for module in (patch, append):
-        put(module, "take_lease", nothing)
+    put(Disk, "write_lease", lambda self, descriptor: Lease.GRANTED)
 
 
 def replace_instead_of_exchange() -> None:
-    def plain(built: Any, path: Any, old: Any) -> None:
-        os.replace(built, path)
-        swap.sync_directory(path.parent)
+    def plain(self: Disk, one: Path, other: Path) -> bool:
+        os.replace(one, other)
+        return True
 
-    put(swap, "exchange", plain)
+    put(Disk, "exchange", plain)
 
 
 def do_not_drain() -> None:
-    put(drain.Drain, "_save", nothing)
+    take_in = SqlMirrorLedger.take_in
+
+    def without_late_lines(self: Any, epoch: Any, file: Any, lines: Any, how: How, *, trusted: bool) -> Any:
+        if how is How.LATE:
+            return [Outcome(Verdict.STALE, None) for _ in lines]
+        return take_in(self, epoch, file, lines, how, trusted=trusted)
+
+    put(SqlMirrorLedger, "take_in", without_late_lines)
 
 
 def do_not_sync_the_directory() -> None:
-    put(swap, "sync_directory", nothing)
-
-
-def swap_with_what_came_meanwhile_left_out() -> None:
-    put(swap, "catch_up", lambda source, target, start: watch.of_stat(os.fstat(source)))
+    put(Disk, "sync_directory", nothing)
 
 
 def take_an_old_file_for_a_twin_as_it_is() -> None:
-    level = twin.level
+    write = Disk.write
 
-    def as_it_is(source: int, size: int, base: Any, blocks: Any) -> bool:
-        base.blanked.clear()
-        return level(source, size, base, blocks)
+    def without_blanks(self: Disk, descriptor: int, data: bytes, offset: int) -> int:
+        is_old = ".displaced" in path_of(descriptor) or ".new" in path_of(descriptor)
+        return len(data) if is_old and data.isspace() else write(self, descriptor, data, offset)
 
-    put(twin, "level", as_it_is)
+    put(Disk, "write", without_blanks)
 
 
 def write_to_an_old_file_that_somebody_reads() -> None:
-    put(drain, "take_lease", nothing)
-    put(drain, "refusal", nothing)
+    write_lease = Disk.write_lease
+
+    def granted(self: Disk, descriptor: int) -> Lease:
+        return Lease.GRANTED if ".displaced" in path_of(descriptor) else write_lease(self, descriptor)
+
+    put(Disk, "write_lease", granted)
 
 
 def skip_reconcile() -> None:
-    put(reconcile, "apply", nothing)
+    take_in = SqlMirrorLedger.take_in
+
+    def only_appended(self: Any, epoch: Any, file: Any, lines: Any, how: How, *, trusted: bool) -> Any:
+        if how is How.REWRITTEN:
+            return [Outcome(Verdict.STALE, None) for _ in lines]
+        return take_in(self, epoch, file, lines, how, trusted=trusted)
+
+    put(SqlMirrorLedger, "take_in", only_appended)
+    for name in ("accept_edits", "accept_deletions"):
+        put(SqlMirrorLedger, name, overrule_all)
+
+
+def overrule_all(self: Any, epoch: Any, file: Any, what: Any, **_: Any) -> list[Outcome]:
+    """A command that accepts nothing."""
+    ids = [one.id if hasattr(one, "id") else one[0] for one in what]
+    with self.view() as view:
+        now = view.changed(file, ids)
+    return [Outcome(Verdict.OVERRULED, now.get(id)) for id in ids]
 
 
 def take_a_truncated_file_at_its_word() -> None:
-    put(reconcile.Planner, "_is_damage", lambda *_: False)
-    put(reconcile, "FRESH_S", 0.0)
-    put(intake, "SETTLE_S", 0.0)
+    put(reconcile._Comparison, "_is_damage", lambda *_: False)
+    put(reconcile, "is_fresh", lambda *_: False)
+    put(look, "SETTLE_S", 0.0)
 
 
 def believe_a_stale_rewrite() -> None:
-    put(reader.SqlReader, "was_ours", nothing)
+    accept_edits = SqlMirrorLedger.accept_edits
+
+    def believe(self: Any, epoch: Any, file: Any, edits: Any, *, trusted: bool) -> Any:
+        known = [replace(edit, fresh=False) for edit in edits]
+        return accept_edits(self, epoch, file, known, trusted=True)
+
+    put(SqlMirrorLedger, "accept_edits", believe)
 
 
 def look_at_size_and_time_alone() -> None:
-    def of_stat(found: os.stat_result) -> watch.Signature:
-        return watch.Signature(found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, 0)
+    for name in ("stat", "fstat"):
+        look_at = getattr(Disk, name)
 
-    for module in (watch, intake, patch, swap, swapper):
-        put(module, "of_stat", of_stat)
+        def without_ctime(self: Disk, what: Any, look_at: Any = look_at) -> Any:
+            found = look_at(self, what)
+            return found and found._replace(ctime_ns=0)
+
+        put(Disk, name, without_ctime)
 
 
 def parse_a_line_before_its_end() -> None:
-    put(intake, "TORN_S", 0.0)
+    put(look, "TORN_S", 0.0)
 
 
 def write_behind_a_torn_line() -> None:
-    put(intake.Intake, "ends_torn", lambda self: False)
-    put(intake, "TORN_S", 0.0)
+    put(look, "TORN_S", 0.0)
+    append = Disk.append
+
+    def without_newline(self: Disk, descriptor: int, data: bytes) -> int:
+        skipped = data.startswith(b"\n")
+        return append(self, descriptor, data[skipped:]) + skipped
+
+    put(Disk, "append", without_newline)
 
 
 FAULTS = "tests/faults/test_"
 EDITS = f"{FAULTS}foreign_edits.py::test_an_edit_a_deletion_and_an_addition_are_accepted_while_it_runs"
 LATE = "tests/mirror/displaced/test_kept_open.py::test_a_file_that_is_kept_open_is_swapped_and_a_late_line_is_saved"
-TWINS = f"{FAULTS}twins.py::"
-MACHINE = f"{FAULTS}state_machine.py::test_any_order_of_events_leaves_what_a_dict_says"
+TWINS = "tests/mirror/displaced/test_reuse.py::"
+MACHINE = "tests/mirror/machine/test_state_machine.py::test_any_order_of_events_leaves_what_a_dict_says"
 READERS = "tests/mirror/outbound/test_plain_reader.py::test_a_plain_reader_beside_decisions_and_foreign_appends_sees_whole_records_once"  # fmt: skip  # noqa: E501
 REWRITER = f"{FAULTS}foreign_rewriter.py::test_every_acknowledged_decision_outlives_stale_rewrites_and_their_own_edits_are_kept"  # fmt: skip  # noqa: E501
 TORN = f"{FAULTS}torn_lines.py::"
@@ -288,8 +337,14 @@ def break_as_asked() -> None:
 
 def main() -> None:
     break_as_asked()
+    if sys.argv[1:2] == [CHILD]:
+        from avocet_grpc.processes.__main__ import main as process
+
+        sys.exit(process(sys.argv[2:]))
     from avocet_grpc.cli.app import main as command
 
+    # Its processes are to be broken too.
+    put(child, "COMMAND", [sys.executable, "-m", "tests.faults.sabotage", CHILD])
     command()
 
 

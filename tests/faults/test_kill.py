@@ -14,13 +14,14 @@ from pathlib import Path
 import grpc
 import pytest
 
-from avocet_grpc.core.model import File, Sync
+from avocet_grpc.core.model import File
+from avocet_grpc.store.sqlite.inspect import contents
 from avocet_grpc.telemetry import failpoints
 from tests.faults.acks import Acks
-from tests.faults.check import check, get, history_of
+from tests.faults.check import check, get
 from tests.faults.load import Load, candidates
 from tests.faults.support import WHOLE, rounds
-from tests.support import ROOT, Json, Server, eventually, record, write_records
+from tests.support import ROOT, Json, Server, eventually, record, records, write_records
 
 KILLED = -9
 
@@ -72,11 +73,11 @@ def test_nothing_acknowledged_is_lost_or_there_twice_over_kills_at_random_moment
     check(acks, victim.start(), asked=100_000)
 
 
-HITS = {"commit": 40, "append": 12, "patch": 16, "patch.blanked": 30, "swap": 1, "drain": 1, "twin": 1, "intake": 6}
+HITS = {"commit": 40, "append": 12, "patch": 16, "patch.blanked": 30, "replace": 1, "drain": 1, "reuse": 1, "import": 6}
 """At which hit of a failpoint, or of one of its group, the process is killed: after enough acknowledgements."""
 
 
-SHORT = ("commit.before", "patch.appended", "swap.exchanged")
+SHORT = ("commit.before", "patch.appended", "replace.exchanged")
 
 
 @pytest.mark.parametrize("name", failpoints.NAMES if WHOLE else SHORT)
@@ -154,14 +155,15 @@ def test_half_a_line_that_a_kill_left_of_ours_is_gone_after_the_next_start(victi
 
 def leave_half_a_line(server: Server, file: File, path: Path, share: float) -> None:
     """What a write of the first line that waits for this file leaves when it is cut there."""
-    with history_of(server.data) as ledger:
-        waiting = [line for line in ledger.pending(file, 1_000) if line.sync is Sync.APPEND]
-        raw = ledger.raw(waiting[0].key) if waiting else b""
+    known = {content["id"] for content in records(path)}
+    waiting = contents(server.data / ".avocet" / "ledger.db").pending[file]
+    lacking = (one.raw for one in waiting if one.raw is not None and one.id not in known)
+    raw = next(lacking, b"")
     with path.open("ab") as out:
         out.write(raw[: int(len(raw) * share)])
 
 
-RECOVERY = ("intake.before", "commit.before", "intake.after", "append.before", "patch.before", "patch.appended")
+RECOVERY = ("import.before", "commit.before", "import.after", "append.before", "patch.before", "patch.appended")
 
 
 def test_nothing_is_lost_by_kills_during_recovery_three_deep(victim: Server, acks: Acks) -> None:

@@ -109,7 +109,7 @@ def test_verify_finds_one_changed_byte_of_any_record_also_beside_a_running_serve
         (key, raw) = db.execute("SELECT key, raw FROM bodies ORDER BY key LIMIT 1 OFFSET 7").fetchone()
         at = random.Random(acks.seed).randrange(len(raw))
         db.execute("UPDATE bodies SET raw = ? WHERE key = ?", (raw[:at] + b"~" + raw[at + 1 :], key))
-    assert f"the bytes of line {key}" in verified(worked, code=6)
+    assert f"the content of record {key}" in verified(worked, code=6)
 
 
 def test_verify_of_a_damaged_ledger_names_the_way_out_and_rebuild_is_it(worked: Server, acks: Acks) -> None:

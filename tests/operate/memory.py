@@ -12,6 +12,9 @@ from avocet_client.v1 import corrections_pb2 as pb
 from tests.support import Server
 
 MOST_BYTES = 400 << 20
+"""What the processes that serve calls may hold together."""
+OTHERS_BYTES = 200 << 20
+"""What the supervisor and the mirror may hold together, also while they write lines of 16 MB."""
 FULL = os.environ.get("ABUSE") == "full"
 """The long form; the short one sends a part of it, which a server without the limits does not survive either."""
 DEADLINE_S = 5.0
@@ -52,14 +55,18 @@ class Judged:
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         self._end.set()
         self._thread.join()
-        peak = peak_bytes(self._server.pids)
+        workers = self._server.processes("worker")
+        peak = peak_bytes(workers)
+        others = peak_bytes([pid for pid in self._server.pids if pid not in workers])
         print(
-            f"{self._what}: at most {peak >> 20} MB; {self._calls} good calls, the slowest took {self._slowest:.3f} s"
+            f"{self._what}: at most {peak >> 20} MB, the others {others >> 20} MB; {self._calls} good calls,"
+            f" the slowest took {self._slowest:.3f} s"
         )
         if kind is None:
             assert self._failed is None, self._failed
             assert self._calls > 0 and self._server.process.poll() is None
             assert peak < self._most, f"{peak >> 20} MB"
+            assert others < OTHERS_BYTES, f"{others >> 20} MB"
 
     def _call(self) -> None:
         while not self._end.is_set() and self._failed is None:

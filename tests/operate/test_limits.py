@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 import socket
 import subprocess
 import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -20,6 +23,7 @@ from h2.events import ConnectionTerminated, ResponseReceived, StreamEnded, Strea
 from avocet_client.v1 import corrections_pb2 as pb
 from avocet_client.v1 import corrections_pb2_grpc
 from tests.operate.raw import RawConnection
+from tests.operate.support import new_token
 from tests.support import BIN, ROOT, SECRET, Server, bearer, eventually, failure_of
 
 STATS = pb.StatsRequest()
@@ -160,6 +164,59 @@ def answers(server: Server) -> bool:
         return bool(server.stub.Stats(STATS).revision)
     except grpc.RpcError:
         return False
+
+
+def test_one_caller_leaves_calls_to_others(stopped_server: Server) -> None:
+    file = stopped_server.directory / "tokens.yaml"
+    greedy, other = new_token(file, "greedy", "ingest"), new_token(file, "other", "reader")
+    stopped_server.environment = {
+        "AVOCET_LIMIT": "calls=10 calls_per_caller=3",
+        "AVOCET_TOKENS_FILE": str(file),
+    }
+    server = stopped_server.start()
+    stub: Any = corrections_pb2_grpc.CorrectionsServiceStub(server.open_channel)
+    sent = [pb.StreamIngestRequest(items=[pb.IngestRequest()])]
+
+    def requests() -> Iterator[pb.StreamIngestRequest]:
+        yield from sent
+        threading.Event().wait(60)
+
+    streams = [stub.StreamIngest(requests(), metadata=bearer(greedy), timeout=60) for _ in range(3)]
+    assert all(next(stream).results for stream in streams)
+    failure = failure_of(lambda: stub.Ingest(pb.IngestRequest(), metadata=bearer(greedy)))
+    assert failure.reason == "OVERLOADED"
+    assert stub.Stats(STATS, metadata=bearer(other)).revision
+    streams[0].cancel()
+    eventually(
+        lambda: failure_of(lambda: stub.Ingest(pb.IngestRequest(), metadata=bearer(greedy))).reason == "INVALID_FIELD",
+        within=10,
+    )
+
+
+def test_connections_fit_into_the_descriptors_that_there_are(stopped_server: Server) -> None:
+    server = stopped_server
+    server.prefix = ["prlimit", "--nofile=300:300"]
+    server.start()
+    eventually(lambda: '"connections": 150' in server.log)
+    assert server.stats().total == 0
+    host, _, port = server.address.rpartition(":")
+    with ExitStack() as stack:
+        for _ in range(400):
+            stack.enter_context(socket.create_connection((host, int(port)), timeout=5))
+        # The connection that stands is served, and so are the ledger and the files.
+        assert server.ingest(pb.IngestRequest(source="s", task_type="t", prompt="p", correction="c")).created
+        assert list(server.stub.StreamExport(pb.StreamExportRequest()))
+        eventually(lambda: server.approved.exists() and server.approved.stat().st_size > 0)
+    assert server.stop() == 0
+
+
+def test_a_low_soft_limit_of_descriptors_is_raised(stopped_server: Server) -> None:
+    server = stopped_server
+    server.prefix = ["prlimit", "--nofile=300:5000"]
+    server.start()
+    limits = Path(f"/proc/{server.process.pid}/limits").read_text()
+    assert re.search(r"^Max open files\s+1200 ", limits, re.MULTILINE)
+    assert "fewer connections" not in server.log
 
 
 def test_a_call_that_sends_no_message_counts_and_is_freed_when_its_caller_disappears(stopped_server: Server) -> None:

@@ -14,7 +14,7 @@ from avocet_client.v1 import corrections_pb2 as pb
 from tests.operate.memory import FULL, Judged
 from tests.operate.raw import RawConnection
 from tests.operate.support import SERVICE
-from tests.support import SECRET, Server, failure_of
+from tests.support import SECRET, Server, failure_of, record, write_records
 
 UNFINISHED = 60 if FULL else 30
 TOKEN = ("authorization", f"Bearer {SECRET}")
@@ -184,3 +184,54 @@ def test_a_full_message_is_taken(abused: Server) -> None:
     with Judged(abused, "four messages of 12 MB"):
         for _ in range(4):
             assert abused.stub.Ingest(item, metadata=(TOKEN,), timeout=60).created
+
+
+def hold_unread(abused: Server, path: str, message: bytes, count: int, stack: ExitStack) -> int:
+    """Make `count` calls whose answers nobody reads. Gives how many bytes of answers have come."""
+    connections: list[RawConnection] = []
+    for number in range(count):
+        if number % 100 == 0:
+            connections.append(stack.enter_context(RawConnection(abused.address)))
+        connection = connections[-1]
+        connection.send(connection.call("", TOKEN, path=path), message)
+    return sum(connection.received_bytes() for connection in connections)
+
+
+@pytest.fixture(scope="module")
+def large(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server with 30 MB of examples, and 30 records of 2 MB in review."""
+    server = Server(tmp_path_factory.mktemp("large"))
+    text = "x" * 50_000
+    write_records(
+        server.approved,
+        [record(f"a{n}", status="approved", corrected_response=text) for n in range(600)],
+    )
+    write_records(server.candidates, [record(f"c{n}", model_response="x" * 2_000_000) for n in range(30)])
+    server.start(within=100)
+    yield server
+    assert server.stop() == 0
+
+
+@pytest.mark.parametrize("batch_size", [0, 1_000])
+def test_exports_that_nobody_reads(large: Server, batch_size: int) -> None:
+    request = pb.StreamExportRequest(batch_size=batch_size).SerializeToString()
+    count = 400 if FULL else 200
+    with Judged(large, f"{count} unread exports, batch_size {batch_size}"), ExitStack() as stack:
+        hold_unread(large, f"/{SERVICE}/StreamExport", request, count, stack)
+        time.sleep(3)
+        quick = list(large.stub.StreamExport(pb.StreamExportRequest(batch_size=batch_size), timeout=60))
+        assert quick[-1].summary.example_count == 600
+
+
+def test_a_page_of_large_records_reads_no_more_than_the_page(large: Server) -> None:
+    with Judged(large, "Queue(500) over records of 2 MB", most=300 << 20):
+        for _ in range(5):
+            page = large.stub.Queue(pb.QueueRequest(per_page=500), timeout=60)
+            assert [item.id for item in page.items] == ["c0"] and page.next_page_token
+    seen, token = list[str](), ""
+    while True:
+        page = large.stub.Queue(pb.QueueRequest(per_page=500, page_token=token, order=pb.ORDER_QUALITY))
+        seen += [item.id for item in page.items]
+        if not (token := page.next_page_token):
+            break
+    assert sorted(seen) == sorted(f"c{n}" for n in range(30))

@@ -9,18 +9,21 @@ import os
 import platform
 import re
 import subprocess
+import time
 import urllib.error
 import urllib.request
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import grpc
 import pytest
+from prometheus_client import CollectorRegistry
 from prometheus_client.parser import text_string_to_metric_families
 
 from avocet_client.v1 import corrections_pb2 as pb
 from avocet_grpc import __version__
-from avocet_grpc.telemetry.metrics import Metrics
+from avocet_grpc.telemetry import listener
 from tests.operate.support import refused_start
 from tests.support import BIN, Server, bearer, eventually, failure_of, record, write_records
 
@@ -128,16 +131,32 @@ def test_the_listener_has_metrics_and_health_and_nothing_else(measured: Server) 
 
 
 def test_health_says_no_until_the_server_serves_and_during_a_stop() -> None:
-    metrics = Metrics()
-    port, end = metrics.serve("127.0.0.1", 0)
+    said: list[bool] = []
+    port, end = listener.serve("127.0.0.1", 0, CollectorRegistry(), lambda: said[-1])
     try:
         for serving, status in ((False, 503), (True, 200), (False, 503)):
-            metrics.serving = serving
+            said.append(serving)
             with contextlib.closing(http.client.HTTPConnection("127.0.0.1", port, timeout=10)) as connection:
                 connection.request("GET", "/healthz")
                 assert connection.getresponse().status == status
     finally:
         end()
+
+
+def test_health_says_no_once_a_stop_has_begun(measured: Server) -> None:
+    eventually(lambda: answer(measured, "/healthz")[0] == 200)
+    held = measured.stub.StreamIngest(iter(_slowly()), metadata=bearer())
+    assert next(held).results[0].created
+    measured.process.terminate()
+    eventually(lambda: answer(measured, "/healthz")[0] == 503, 5)
+    assert measured.ended() == 0
+
+
+def _slowly() -> Iterator[pb.StreamIngestRequest]:
+    item = pb.IngestRequest(source="s", task_type="t", prompt="p", correction="c")
+    for _ in range(3):
+        yield pb.StreamIngestRequest(items=[item])
+        time.sleep(1)
 
 
 def test_a_metric_says_which_build_is_running(measured: Server) -> None:
@@ -219,7 +238,8 @@ def test_the_lag_of_the_files_is_shown_while_they_cannot_be_written(measured: Se
     try:
         measured.correct("c0")
         eventually(lambda: samples(measured)["avocet_files_lag_seconds", ""] > 0.5, 10)
-        assert samples(measured)["avocet_files_pending_lines", "sft_candidates.jsonl"] > 0
+        # The mirror reports once a second at most.
+        eventually(lambda: samples(measured)["avocet_files_pending_lines", "sft_candidates.jsonl"] > 0, 5)
     finally:
         subprocess.run(["chattr", "-i", str(measured.candidates)], check=True)
     eventually(lambda: samples(measured)["avocet_files_lag_seconds", ""] == 0, 10)

@@ -12,7 +12,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from avocet_client.v1 import corrections_pb2
 from avocet_client.v1 import corrections_pb2 as pb
-from avocet_grpc.store import schema
+from avocet_grpc.store.sql import schema
 from tests.support import BIN, Server, eventually, record, write_records
 
 SERVICE = "avocet.corrections.v1.CorrectionsService"

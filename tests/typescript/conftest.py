@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import shutil
 import subprocess
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -56,8 +58,23 @@ def packed(directory: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An empty project with the packed client, and this directory's programs compiled in it."""
-    directory = tmp_path_factory.mktemp("typescript")
+    """An empty project with the packed client, and this directory's programs compiled in it.
+
+    The processes of one run of the tests share it: the first makes it, while the others wait.
+    """
+    base = tmp_path_factory.getbasetemp()
+    directory = (base.parent if os.environ.get("PYTEST_XDIST_WORKER") else base) / "typescript"
+    directory.mkdir(exist_ok=True)
+    with (directory / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (directory / "made").exists():
+            make_project(directory)
+            (directory / "made").touch()
+    return directory / "project"
+
+
+def make_project(directory: Path) -> None:
+    """Make the project below `directory`."""
     tarball = packed(directory)
     made = directory / "project"
     made.mkdir()
@@ -69,9 +86,25 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for source in SOURCES.iterdir():
         if source.suffix in (".ts", ".mjs", ".cjs"):
             shutil.copy(source, made)
-    done = subprocess.run([made / "node_modules/.bin/tsc"], cwd=made, capture_output=True, text=True, timeout=200)
+    done = compiled(made)
     assert done.returncode == 0, done.stdout
-    return made
+
+
+def part_of(project: Path, files: dict[str, str]) -> Path:
+    """A directory of its own in the project, with these files."""
+    part = Path(tempfile.mkdtemp(dir=project, prefix="part-"))
+    options = COMPILER_OPTIONS | {"typeRoots": ["../node_modules/@types"]}
+    (part / "tsconfig.json").write_text(json.dumps({"compilerOptions": options, "include": ["*.ts"]}))
+    for name, text in files.items():
+        (part / name).write_text(text)
+    return part
+
+
+def compiled(directory: Path) -> subprocess.CompletedProcess[str]:
+    """Compile what stands in a directory of the project."""
+    home = directory if (directory / "node_modules").exists() else directory.parent
+    command = [str(home / "node_modules/.bin/tsc")]
+    return subprocess.run(command, cwd=directory, capture_output=True, text=True, timeout=200)
 
 
 def node(project: Path, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:

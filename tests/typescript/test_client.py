@@ -13,7 +13,7 @@ import pytest
 
 from avocet_client.service_config import TIMEOUTS
 from tests.support import SECRET, Server, record, write_records
-from tests.typescript.conftest import CLIENT, node
+from tests.typescript.conftest import CLIENT, compiled, node, part_of
 from tests.web.support import web_bridge
 
 pytestmark = pytest.mark.timeout(600)
@@ -105,13 +105,11 @@ def test_a_wrong_program_does_not_compile(project: Path) -> None:
         "candidate may be absent": "(await client.getCandidate({ id: 'a' })).candidate.id;",
     }
     for what, line in wrong.items():
-        (project / "wrong.ts").write_text(
+        program = (
             "import { correctionsClient } from '@avocet/client/node';\n"
             f"const client = correctionsClient('127.0.0.1:1');\n{line}\n"
         )
-        command = [str(project / "node_modules/.bin/tsc"), "--noEmit"]
-        done = subprocess.run(command, cwd=project, capture_output=True, text=True, timeout=100)
-        (project / "wrong.ts").unlink()
+        done = compiled(part_of(project, {"wrong.ts": program}))
         assert done.stdout.count("error TS") == 1 and "wrong.ts(3," in done.stdout, what
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,7 +10,7 @@ import pytest
 
 from tests.client.readme import serve
 from tests.support import SECRET, Server
-from tests.typescript.conftest import CLIENT, node
+from tests.typescript.conftest import CLIENT, compiled, node, part_of
 
 pytestmark = pytest.mark.timeout(600)
 README = (CLIENT / "README.md").read_text()
@@ -26,22 +25,18 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 
 @pytest.fixture(scope="module")
-def compiled(project: Path, served: Server) -> Path:
+def snippets(project: Path, served: Server) -> Path:
     """The snippets, compiled, with a test's server in place of the README's."""
-    for number, snippet in enumerate(SNIPPETS):
-        text = snippet.replace("127.0.0.1:50051", served.address).replace("a-secret", SECRET)
-        (project / f"snippet{number}.ts").write_text(text)
-    command = [str(project / "node_modules/.bin/tsc")]
-    done = subprocess.run(command, cwd=project, capture_output=True, text=True, timeout=200)
-    for number in range(len(SNIPPETS)):
-        (project / f"snippet{number}.ts").unlink()
+    adapted = [snippet.replace("127.0.0.1:50051", served.address).replace("a-secret", SECRET) for snippet in SNIPPETS]
+    part = part_of(project, {f"snippet{number}.ts": text for number, text in enumerate(adapted)})
+    done = compiled(part)
     assert done.returncode == 0, done.stdout
-    return project
+    return part
 
 
 @pytest.mark.parametrize("number", range(len(SNIPPETS)))
-def test_a_snippet_runs(compiled: Path, served: Server, number: int) -> None:
-    done = node(compiled, f"out/snippet{number}.js")
+def test_a_snippet_runs(snippets: Path, served: Server, number: int) -> None:
+    done = node(snippets, f"out/snippet{number}.js")
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip()
     if "refused++" in SNIPPETS[number] or '"refused"' in SNIPPETS[number]:

@@ -152,6 +152,16 @@ def test_hostile_text_in_every_field_runs_nothing_and_sends_nothing(server: Serv
     assert found == {"ran": [], "outside": [], "dialogs": [], "elements": [], "messages": []}
 
 
+def test_texts_of_100_kb_are_compared_and_edited(server: Server, tmp_path: Path) -> None:
+    text = " ".join(f"word{n:05d}" for n in range(10_000))
+    write_records(server.candidates, [record("large", model_response=text)])
+    eventually(lambda: server.stats().total == 1, within=10)
+    with page_of(server, tmp_path) as address, Program("large.mjs", address) as browser:
+        assert browser.lines() == [["few changes", 1], ["approved", True], ["seen", [], [], []]]
+    (approved,) = next(iter(server.stub.StreamExport(pb.StreamExportRequest()))).examples
+    assert approved.messages[-1].content.endswith(" and more")
+
+
 def test_the_same_text_on_a_page_without_safeguards_runs_and_sends(tmp_path: Path) -> None:
     text = json.dumps(HOSTILE).replace("<", "\\u003c")
     page = f"<!doctype html><main></main><script>document.querySelector('main').innerHTML = {text}</script>"

@@ -100,7 +100,8 @@ class Reader(Protocol):
     ) -> list[QueueItem]:
         """At most `limit` candidates in review after `after`, `offset` of them skipped.
 
-        MUST cost the same at every `after` without a filter.
+        Fewer come once they are full (`core.model.until_full`): what follows MUST NOT be read into memory. MUST cost
+        the same at every `after` without a filter.
         """
 
     def queue_total(self, filter: CandidateFilter) -> int:

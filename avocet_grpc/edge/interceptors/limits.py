@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from functools import partial
 from typing import Any
 
 from avocet_grpc.core.errors import CallTooLong, Overloaded
 from avocet_grpc.edge.arrivals import Arrivals
+from avocet_grpc.edge.call_context import principal
 from avocet_grpc.edge.interceptors.wrap import Call, Context, Handler, Layer, reading_inside, wrap
 from avocet_grpc.edge.message_limits import HEALTH, most_bytes
 from avocet_grpc.edge.shutdown_gate import Gate
@@ -24,6 +26,7 @@ class LimitLayer(Layer):
         self._gate, self._limits = gate, limits
         self._arrivals = Arrivals(limits.bytes_under_way)
         self._under_way = 0
+        self._of_caller: Counter[str] = Counter()
 
     def wrapped(self, method: str, handler: Handler) -> Handler:
         limits = self._limits
@@ -37,7 +40,11 @@ class LimitLayer(Layer):
         self._gate.enter()
         if self._under_way >= self._limits.calls:
             raise Overloaded("too many calls at once")
+        caller = principal() or _host(context.peer())
+        if self._of_caller[caller] >= self._limits.calls_per_caller:
+            raise Overloaded("too many calls of one caller")
         self._under_way += 1
+        self._of_caller[caller] += 1
         try:
             async with asyncio.timeout(seconds) as limit:
                 return await call()
@@ -47,3 +54,11 @@ class LimitLayer(Layer):
             raise
         finally:
             self._under_way -= 1
+            self._of_caller[caller] -= 1
+            if not self._of_caller[caller]:
+                del self._of_caller[caller]
+
+
+def _host(peer: str) -> str:
+    """The peer without its port: one machine is one caller, however many connections it has."""
+    return peer.rpartition(":")[0]

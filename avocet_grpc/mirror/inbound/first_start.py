@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from avocet_grpc.core.model import File, ParsedLine
@@ -59,10 +60,12 @@ class _Load:
         failpoints.hit("import.before")
         try:
             for outcome in session.ledger.adopt(session.epoch, session.file, self._lines(scanner)):
+                self._note_malformed()
                 self._note(self._waiting.popleft(), outcome)
         except NotEmpty:
             # Another server was quicker: compare the file with what the ledger has by now.
             raise FileChanged from None
+        self._note_malformed()
         self._flush()
         now = signature(disk, path)
         if now != found and (now is None or found is None or not now.has_grown_from(found)):
@@ -84,7 +87,7 @@ class _Load:
         return (done.distrust(image.why) if image.why else done).levelled(self._level)
 
     def _lines(self, scanner: LineScanner) -> Iterator[ParsedLine]:
-        """Give the records to the ledger; malformed lines are noted on the way."""
+        """Give the records to the ledger. Malformed lines wait until those before them have their outcome."""
         for number, line in enumerate(scanner):
             if number % 4096 == 0:
                 self._progress(line.offset)
@@ -95,15 +98,26 @@ class _Load:
     def _parsed(self, line: Line) -> Iterator[ParsedLine]:
         self._line_bytes += line.length + 1
         one = Read(line, line.parsed(), self._after_key)
-        if one.id is None:
-            self._flush()
-            row = Row(Kind.MALFORMED, None, None, line.digest, line.offset, line.length, Order(self._after_key))
-            self._session.index.insert(self._session.file, row, line.raw)
-            if len(self.malformed) < ROWS_AT_ONCE:
-                self.malformed.append(Read(line, one.parsed, 0))
+        if one.id is not None:
+            self._waiting.append(one)
+            yield one.parsed
             return
-        self._waiting.append(one)
-        yield one.parsed
+        # Its bytes are read again when it is noted: many such lines may wait.
+        self._waiting.append(Read(replace(line, raw=None), replace(one.parsed, raw=b""), 0))
+        if self._waiting[0].id is None:
+            self._note_malformed()
+
+    def _note_malformed(self) -> None:
+        """The malformed lines that wait first stand behind the record that was noted last."""
+        while self._waiting and self._waiting[0].id is None:
+            one = self._waiting.popleft()
+            self._flush()
+            place = one.line.offset, one.line.length, one.line.digest
+            raw = read_line(self._session.disk, self._descriptor, *place).raw
+            row = Row(Kind.MALFORMED, None, None, one.line.digest, *place[:2], Order(self._after_key))
+            self._session.index.insert(self._session.file, row, raw)
+            if len(self.malformed) < ROWS_AT_ONCE:
+                self.malformed.append(one)
 
     def _note(self, one: Read, outcome: Outcome) -> None:
         now = living(outcome)

@@ -5,7 +5,18 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Any, NamedTuple
 
-from avocet_grpc.core.model import Candidate, CandidateFilter, File, Order, Position, QueueItem, Source, Stats
+from avocet_grpc.core.model import (
+    Candidate,
+    CandidateFilter,
+    File,
+    Order,
+    Position,
+    QueueItem,
+    Source,
+    Stats,
+    is_full,
+    until_full,
+)
 from avocet_grpc.core.ports.ledger import HistoryCursor, HistoryEntry, Remembered
 from avocet_grpc.store.sql.dialect import Session
 from avocet_grpc.store.sql.filters import among, where_of
@@ -182,7 +193,7 @@ class Queries:
                 start = f"({column}, r.key) {beyond} (:value, :key)"
             place = {"value": after.value, "key": after.key} if after else {}
             items = self._part(table, f"{start}{where}", values | place, order, offset, limit)
-            if len(items) == limit:
+            if len(items) == limit or is_full(items):
                 return items
             skipped = self._count(f" AND {column} IS NOT NULL{where}", values) if offset and not items else offset
             offset, after = offset - skipped, None
@@ -200,8 +211,8 @@ class Queries:
             f" CROSS JOIN bodies b WHERE b.key = r.key AND r.queued = 1 AND {where}"
             f" ORDER BY {by} LIMIT :limit OFFSET :offset"
         )
-        rows = self._session.all(_Queued, query, values | {"limit": limit, "offset": offset})
-        return [QueueItem(Candidate(row.key, row.raw, row.revision), _position(row, order)) for row in rows]
+        rows = self._session.each(_Queued, query, values | {"limit": limit, "offset": offset})
+        return until_full(QueueItem(Candidate(row.key, row.raw, row.revision), _position(row, order)) for row in rows)
 
     def queue_total(self, filter: CandidateFilter) -> int:
         """How many candidates in review pass the filter."""
