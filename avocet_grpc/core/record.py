@@ -54,7 +54,13 @@ def is_valid_id(value: object) -> bool:
 
 def has_surrogate(text: str) -> bool:
     """True where the text holds a lone surrogate, which UTF-8 cannot carry."""
-    return not text.isascii() and any("\ud800" <= c <= "\udfff" for c in text)
+    if text.isascii():
+        return False
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return True
+    return False
 
 
 def parse(raw: bytes) -> ParsedLine:

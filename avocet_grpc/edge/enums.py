@@ -6,7 +6,7 @@ import enum
 from typing import Any, TypeVar
 
 from avocet_client.v1 import corrections_pb2 as pb
-from avocet_grpc.core.model import Action, FailureCategory, OnConflict, Order, Status
+from avocet_grpc.core.model import Action, FailureCategory, OnConflict, Order, SplitBy, Status
 
 E = TypeVar("E", bound=enum.StrEnum)
 
@@ -19,6 +19,7 @@ ACTIONS = _by_number(pb.Action, "ACTION", Action)
 CATEGORIES = _by_number(pb.FailureCategory, "FAILURE_CATEGORY", FailureCategory)
 ON_CONFLICTS = _by_number(pb.OnConflict, "ON_CONFLICT", OnConflict)
 ORDERS = _by_number(pb.Order, "ORDER", Order)
+SPLIT_BYS = _by_number(pb.SplitBy, "SPLIT_BY", SplitBy)
 STATUSES = _by_number(pb.CandidateStatus, "CANDIDATE_STATUS", Status)
 
 CATEGORY_NUMBERS: dict[str, int] = {word.value: number for number, word in CATEGORIES.items()}

@@ -81,6 +81,7 @@ async def stream_export(backend: Backend, query: ExportQuery) -> AsyncIterator[b
             at_revision=query.at_revision,
             since_revision=query.since_revision,
             resume_token=query.resume_token,
+            unique_prompts=query.unique_prompts,
         )
     )
     export = Export(cursor, query.batch_size)

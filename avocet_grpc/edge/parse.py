@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 import os.path
+import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from avocet_client.v1 import corrections_pb2 as pb
@@ -33,13 +35,16 @@ from avocet_grpc.edge.checks import (
     short_list,
     strings,
 )
-from avocet_grpc.edge.enums import ACTIONS, CATEGORIES, ON_CONFLICTS, ORDERS
+from avocet_grpc.edge.enums import ACTIONS, CATEGORIES, ON_CONFLICTS, ORDERS, SPLIT_BYS
 from avocet_grpc.edge.parse_message import corrected_message
 
 QUEUE_PAGE = 20
 RUNS_PAGE = 50
 MAX_BATCH = 1_000
 MAX_ITEMS = 1_000
+
+
+PROMPT_DIGEST = re.compile("[0-9a-f]{64}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +71,7 @@ class ExportQuery:
     at_revision: int
     since_revision: int
     resume_token: str
+    unique_prompts: bool
 
 
 def queue_query(request: pb.QueueRequest) -> QueueQuery:
@@ -102,6 +108,7 @@ def export_query(request: pb.StreamExportRequest) -> ExportQuery:
         at_revision=request.at_revision,
         since_revision=request.since_revision,
         resume_token=request.resume_token,
+        unique_prompts=request.unique_prompts,
     )
 
 
@@ -189,6 +196,7 @@ def candidate_filter(request: pb.CandidateFilter) -> CandidateFilter:
             _category(f"filter.failure_categories[{i}]", number).value for i, number in enumerate(categories)
         ),
         labels=strings("filter.labels", request.labels),
+        prompt_digests=_prompt_digests(request.prompt_digests),
         min_quality_score=request.min_quality_score if request.HasField("min_quality_score") else None,
         max_quality_score=request.max_quality_score if request.HasField("max_quality_score") else None,
     )
@@ -236,7 +244,18 @@ def _split(request: pb.Split) -> Split:
         raise InvalidField("split.name", "must be SPLIT_NAME_TRAIN or SPLIT_NAME_VALIDATION")
     if not 0 <= request.validation_fraction <= 1:
         raise InvalidField("split.validation_fraction", "must be from 0 to 1")
-    return Split(request.name == pb.SPLIT_NAME_VALIDATION, request.validation_fraction, request.seed)
+    by = known("split.by", SPLIT_BYS, request.by or pb.SPLIT_BY_ID, "must be a value of SplitBy")
+    return Split(request.name == pb.SPLIT_NAME_VALIDATION, request.validation_fraction, request.seed, by)
+
+
+def _prompt_digests(values: Iterable[str]) -> tuple[str, ...]:
+    digests = short_list("filter.prompt_digests", values)
+    for i, digest in enumerate(digests):
+        if PROMPT_DIGEST.fullmatch(digest) is None:
+            raise InvalidField(
+                f"filter.prompt_digests[{i}]", "must be a prompt_digest: 64 lower-case hexadecimal digits"
+            )
+    return digests
 
 
 def _category(field: str, number: int) -> FailureCategory:

@@ -11,6 +11,7 @@ from avocet_grpc.core.queue import QueuePage, queue_page, queue_token
 from avocet_grpc.core.runs import runs_page
 from avocet_grpc.edge.convert import candidate_message
 from avocet_grpc.edge.parse import QueueQuery
+from avocet_grpc.edge.same_prompt import fill_same_prompt
 
 MAX_BYTES = 3_000_000
 
@@ -19,6 +20,7 @@ def queue_response(reader: Reader, query: QueueQuery) -> pb.QueueResponse:
     """One page of the queue, which ends at 3 MB; a larger record comes alone."""
     page = queue_page(reader, query.filter, query.order, query.page, query.per_page, query.page_token)
     messages, last = _fitting(page.items, query.include_record)
+    fill_same_prompt(reader, messages)
     return pb.QueueResponse(
         items=messages,
         total=page.total,

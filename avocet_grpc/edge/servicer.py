@@ -13,7 +13,6 @@ from avocet_client.v1 import corrections_pb2_grpc
 from avocet_grpc.core import review
 from avocet_grpc.core.errors import CandidateNotFound, InvalidField
 from avocet_grpc.core.ingest import ingest
-from avocet_grpc.core.model import Candidate
 from avocet_grpc.core.ports.ledger import Reader, Reads
 from avocet_grpc.edge import convert, parse
 from avocet_grpc.edge.async_ledger import Backend
@@ -23,6 +22,7 @@ from avocet_grpc.edge.exporting import stream_export
 from avocet_grpc.edge.importing import import_in_steps
 from avocet_grpc.edge.ingesting import stream_ingest
 from avocet_grpc.edge.queue_response import described_runs, queue_response
+from avocet_grpc.edge.same_prompt import fill_same_prompt
 
 SERVICE: str = pb.DESCRIPTOR.services_by_name["CorrectionsService"].full_name
 Context = grpc.aio.ServicerContext[Any, Any]
@@ -52,10 +52,8 @@ class CorrectionsServicer(corrections_pb2_grpc.CorrectionsServiceServicer):
         return await self._backend.read(partial(queue_response, query=parse.queue_query(request)))
 
     async def GetCandidate(self, request: pb.GetCandidateRequest, context: Context) -> pb.GetCandidateResponse:
-        find = partial(_find, id=parse.candidate_id(request.id))
-        found = await self._backend.read(find)
-        message = convert.candidate_message(found, include_record=request.include_record)
-        return pb.GetCandidateResponse(candidate=message)
+        find = partial(_find, id=parse.candidate_id(request.id), include_record=request.include_record)
+        return pb.GetCandidateResponse(candidate=await self._backend.read(find))
 
     async def Submit(self, request: pb.SubmitRequest, context: Context) -> pb.SubmitResponse:
         decision = parse.decision(_signed(request), principal())
@@ -130,8 +128,10 @@ def _signed(request: Request) -> Request:
     return request
 
 
-def _find(reader: Reader, id: str) -> Candidate:
+def _find(reader: Reader, id: str, include_record: bool) -> pb.Candidate:
     candidate = reader.candidate(id)
     if candidate is None:
         raise CandidateNotFound(id)
-    return candidate
+    message = convert.candidate_message(candidate, include_record=include_record)
+    fill_same_prompt(reader, [message])
+    return message

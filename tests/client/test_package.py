@@ -54,6 +54,7 @@ NAMES = [
     "ShuttingDown",
     "SnapshotExists",
     "SnapshotNotFound",
+    "SplitBy",
     "SplitName",
     "Status",
     "StorageFailed",

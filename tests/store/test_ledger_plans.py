@@ -167,7 +167,7 @@ def test_the_same_prompt_is_counted_by_its_index(traced: Traced) -> None:
     traced.run(lambda tx: tx.same_prompt([b"\0" * 32], 101))
     [counted] = [statement for statement in traced.statements if "prompt_digest" in statement and "count(" in statement]
     plan = [row[3] for row in traced.db.execute(f"EXPLAIN QUERY PLAN {counted}")]
-    assert any("USING INDEX records_by_prompt" in step for step in plan), plan
+    assert any("USING COVERING INDEX records_by_prompt" in step for step in plan), plan
 
 
 @pytest.mark.parametrize("filter", [NOT_FILTERED, CandidateFilter(task_types=("qa",))])

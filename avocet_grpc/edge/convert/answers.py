@@ -55,6 +55,7 @@ def stats_message(stats: Stats) -> pb.StatsResponse:
         malformed=stats.malformed,
         duplicate_ids=stats.duplicate_ids,
         revision=stats.revision,
+        unexportable=_counts(stats.unexportable),
     )
 
 

@@ -289,7 +289,7 @@ class Queries:
         """How many candidates have each of these prompts, at most `most`."""
         query = (
             "SELECT count(*) FROM (SELECT 1 FROM records WHERE file = 0 AND prompt_digest IS NOT NULL"
-            " AND prompt_digest = :prompt AND lives = 1 LIMIT :most) found"
+            " AND prompt_digest = :prompt LIMIT :most) found"
         )
         return {each: self._session.number(query, {"prompt": each, "most": most}) for each in set(digests)}
 

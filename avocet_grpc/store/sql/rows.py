@@ -189,6 +189,7 @@ def tombstone(row: RecordRow, revision: int, made_by: int) -> RecordRow:
         queued=0,
         exported=0,
         unexportable=None,
+        prompt_digest=None,
         revision=revision,
         made_by=made_by,
         digest=None,

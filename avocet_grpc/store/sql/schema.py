@@ -69,7 +69,7 @@ TABLES = (
 LATE_INDEXES = {
     "records_changed": "CREATE INDEX records_changed ON records (file, revision, key)",
     "records_by_prompt": (
-        "CREATE INDEX records_by_prompt ON records (prompt_digest) WHERE file = 0 AND prompt_digest IS NOT NULL"
+        "CREATE INDEX records_by_prompt ON records (prompt_digest, file) WHERE file = 0 AND prompt_digest IS NOT NULL"
     ),
     "records_by_key": "CREATE INDEX records_by_key ON records (key) WHERE file = 0 AND lives = 1",
     "records_by_status": ("CREATE INDEX records_by_status ON records (status, key) WHERE file = 0 AND lives = 1"),

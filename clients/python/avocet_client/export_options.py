@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TypedDict
 
 from avocet_client.v1 import corrections_pb2 as pb
-from avocet_client.words import SPLITS, CandidateFilter, SplitName, number
+from avocet_client.words import SPLIT_BYS, SPLITS, CandidateFilter, SplitBy, SplitName, number
 
 VALIDATION_FRACTION = 0.1
 
@@ -16,17 +16,22 @@ class ExportOptions(TypedDict, total=False):
     filter: only the examples that match it.
     split: "train" or "validation": one side of a split of all examples. Without it, the export has both sides.
     validation_fraction: the share of the validation side, from 0 to 1. Without it, 0.1.
+    split_by: what stays on one side: "prompt" for examples that were asked the same, "task" for those of one `task_id`.
+        Without it, "id": each example goes by itself, and the same question may stand on both sides.
     seed: another seed makes another split. Without it, 0.
     at_revision: the examples as they were at this revision of the store. Without it, or 0: as they are now.
     since_revision: only the examples that were approved after this revision. Without it, or 0: all.
+    unique_prompts: of all examples with the same prompt, only the one that was approved last. Without it, all.
     """
 
     filter: CandidateFilter | None
     split: SplitName | None
     validation_fraction: float
+    split_by: SplitBy
     seed: int
     at_revision: int
     since_revision: int
+    unique_prompts: bool
 
 
 def export_request(
@@ -44,6 +49,7 @@ def export_request(
         batch_size=batch_size,
         at_revision=options.get("at_revision", 0),
         since_revision=options.get("since_revision", 0),
+        unique_prompts=options.get("unique_prompts", False),
     )
 
 
@@ -55,4 +61,5 @@ def _split(options: ExportOptions) -> pb.Split | None:
         name=number("split", side, SPLITS),
         validation_fraction=options.get("validation_fraction", VALIDATION_FRACTION),
         seed=options.get("seed", 0),
+        by=number("split_by", options.get("split_by", "id"), SPLIT_BYS),
     )

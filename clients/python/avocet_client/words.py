@@ -18,6 +18,7 @@ FailureCategory = Literal[
     "scoring_artifact", "style_violation", "partial_answer", "wrong_answer", "format_error", "hallucination"
 ]
 Order = Literal["file", "timestamp", "timestamp_desc", "quality", "quality_desc"]
+SplitBy = Literal["id", "prompt", "task"]
 SplitName = Literal["train", "validation"]
 Status = Literal["needs_review", "approved", "discarded", "model_rejected"]
 
@@ -31,6 +32,7 @@ def _numbers(wire: Any, prefix: str) -> dict[str, Any]:
 ACTIONS: dict[str, pb.Action.ValueType] = _numbers(pb.Action, "ACTION_")
 CATEGORIES: dict[str, pb.FailureCategory.ValueType] = _numbers(pb.FailureCategory, "FAILURE_CATEGORY_")
 ORDERS: dict[str, pb.Order.ValueType] = _numbers(pb.Order, "ORDER_")
+SPLIT_BYS: dict[str, pb.SplitBy.ValueType] = _numbers(pb.SplitBy, "SPLIT_BY_")
 SPLITS: dict[str, pb.SplitName.ValueType] = _numbers(pb.SplitName, "SPLIT_NAME_")
 _CATEGORY_WORDS: dict[Any, Any] = {number: word for word, number in CATEGORIES.items()}
 _STATUS_WORDS: dict[Any, Any] = {
@@ -56,6 +58,12 @@ def category_word(of: pb.Candidate | pb.TrainingMetadata) -> FailureCategory | N
     return _CATEGORY_WORDS.get(of.failure_category)
 
 
+LISTS = (
+    "task_types", "model_names", "sources", "benchmark_run_ids", "failure_categories", "labels", "prompt_digests",
+)  # fmt: skip
+"""The fields of a filter that are lists."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CandidateFilter:
     """Which candidates or examples. The values in one list are ORed, the fields ANDed; what is empty does not restrict.
@@ -71,9 +79,11 @@ class CandidateFilter:
     labels: Sequence[str] = ()
     min_quality_score: float | None = None
     max_quality_score: float | None = None
+    prompt_digests: Sequence[str] = ()
+    """By `Candidate.prompt_digest`: candidates that were asked the same."""
 
     def __post_init__(self) -> None:
-        for name in ("task_types", "model_names", "sources", "benchmark_run_ids", "failure_categories", "labels"):
+        for name in LISTS:
             if isinstance(getattr(self, name), str):
                 raise TypeError(f"{name} is a list of strings; write [{getattr(self, name)!r}]")
 
@@ -88,4 +98,5 @@ class CandidateFilter:
             labels=self.labels,
             min_quality_score=self.min_quality_score,
             max_quality_score=self.max_quality_score,
+            prompt_digests=self.prompt_digests,
         )

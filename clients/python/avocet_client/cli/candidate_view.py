@@ -13,6 +13,9 @@ from avocet_client.messages import Message, message_dict, response_dict, text_of
 from avocet_client.v1 import corrections_pb2 as pb
 from avocet_client.words import category_word, status_word
 
+MOST_COUNTED = 100
+"""`Candidate.same_prompt` counts no further."""
+
 
 def candidate_panel(candidate: pb.Candidate) -> RenderableType:
     """The candidate whole."""
@@ -56,9 +59,15 @@ def _facts(candidate: pb.Candidate) -> str:
         "model": candidate.model_name,
         "quality": f"{candidate.quality_score:.2f}" if candidate.HasField("quality_score") else "",
         "decided": f"{candidate.reviewed_at} {candidate.reviewed_by}".strip(),
+        "asked again": _others(candidate.same_prompt),
         "revision": str(candidate.revision),
     }
     return "  ".join(f"{name}: {value}" for name, value in facts.items() if value)
+
+
+def _others(same_prompt: int) -> str:
+    most = " or more" if same_prompt == MOST_COUNTED else ""
+    return f"{same_prompt}{most} other candidates" if same_prompt else ""
 
 
 def _response(candidate: pb.Candidate) -> str:

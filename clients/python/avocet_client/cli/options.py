@@ -20,6 +20,7 @@ def _choice(name: str, literal: Any) -> Any:
 ActionName: Any = _choice("ActionName", words.Action)
 CategoryName: Any = _choice("CategoryName", words.FailureCategory)
 OrderName: Any = _choice("OrderName", words.Order)
+SplitByName: Any = _choice("SplitByName", words.SplitBy)
 Side: Any = _choice("Side", words.SplitName)
 
 
@@ -85,6 +86,10 @@ FILTER: Options = {
     "labels": (Annotated[list[str] | None, _filter("--label", "With this label.")], None),
     "min_quality_score": (Annotated[float | None, _filter("--min-quality", "Scored at least so.")], None),
     "max_quality_score": (Annotated[float | None, _filter("--max-quality", "Scored at most so.")], None),
+    "prompt_digests": (
+        Annotated[list[str] | None, _filter("--prompt-digest", "Asked the same; the digest is in 'show --json'.")],
+        None,
+    ),
 }
 """The flags of a command that has a parameter `filter`."""
 
@@ -94,9 +99,17 @@ EXPORT: Options = {
         Annotated[float, _which("--validation-fraction", "The share of the validation side.", min=0, max=1)],
         VALIDATION_FRACTION,
     ),
+    "split_by": (
+        Annotated[SplitByName, _which("--split-by", "What stays on one side: each id, or the same prompt or task.")],
+        SplitByName.id,
+    ),
     "seed": (Annotated[int, _which("--seed", "Another seed makes another split.")], 0),
     "at_revision": (Annotated[int, _which("--at-revision", "As the store was at this revision; 0 is now.")], 0),
     "since_revision": (Annotated[int, _which("--since-revision", "Only what was approved after this revision.")], 0),
+    "unique_prompts": (
+        Annotated[bool, _which("--unique-prompts", "Only the newest correction of each prompt.")],
+        False,
+    ),
 }
 """The flags, beside those of the filter, of a command that has a parameter `options`."""
 
@@ -111,7 +124,8 @@ def filter_of(arguments: dict[str, Any]) -> CandidateFilter:
 def export_options_of(arguments: dict[str, Any]) -> ExportOptions:
     """Take the flags of `FILTER` and `EXPORT` out of the arguments, and return the options that they state."""
     stated: Any = {name: arguments.pop(name) for name in EXPORT}
-    options: ExportOptions = stated | {"filter": filter_of(arguments), "split": word(stated["split"])}
+    words = {name: word(stated[name]) for name in ("split", "split_by")}
+    options: ExportOptions = stated | {"filter": filter_of(arguments)} | words
     return options
 
 

@@ -50,6 +50,9 @@ def stats_bars(stats: pb.StatsResponse) -> RenderableType:
     tables.append(text(line, style="bold"))
     if stats.malformed or stats.duplicate_ids:
         tables.append(text(trouble, style="yellow"))
+    if stats.unexportable:
+        reasons = ", ".join(f"{count:,} for {reason}" for reason, count in sorted(stats.unexportable.items()))
+        tables.append(text(f"approved, but not exported: {reasons}", style="yellow"))
     return Group(*tables)
 
 

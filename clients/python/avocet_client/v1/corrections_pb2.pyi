@@ -221,6 +221,34 @@ SPLIT_NAME_VALIDATION: SplitName.ValueType  # 2
 """What is held out for validation."""
 Global___SplitName: _TypeAlias = SplitName  # noqa: Y015
 
+class _SplitBy:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _SplitByEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_SplitBy.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    SPLIT_BY_UNSPECIFIED: _SplitBy.ValueType  # 0
+    """The same as `SPLIT_BY_ID`."""
+    SPLIT_BY_ID: _SplitBy.ValueType  # 1
+    """Nothing: each example goes by its id. The default."""
+    SPLIT_BY_PROMPT: _SplitBy.ValueType  # 2
+    """Examples with the same `Candidate.prompt_digest`. One without goes by its id."""
+    SPLIT_BY_TASK: _SplitBy.ValueType  # 3
+    """Examples with the same `task_id`. One without goes by its id."""
+
+class SplitBy(_SplitBy, metaclass=_SplitByEnumTypeWrapper):
+    """What a split keeps together."""
+
+SPLIT_BY_UNSPECIFIED: SplitBy.ValueType  # 0
+"""The same as `SPLIT_BY_ID`."""
+SPLIT_BY_ID: SplitBy.ValueType  # 1
+"""Nothing: each example goes by its id. The default."""
+SPLIT_BY_PROMPT: SplitBy.ValueType  # 2
+"""Examples with the same `Candidate.prompt_digest`. One without goes by its id."""
+SPLIT_BY_TASK: SplitBy.ValueType  # 3
+"""Examples with the same `task_id`. One without goes by its id."""
+Global___SplitBy: _TypeAlias = SplitBy  # noqa: Y015
+
 @_typing.final
 class ChatMessage(_message.Message):
     """One message of a conversation."""
@@ -304,6 +332,7 @@ class Candidate(_message.Message):
     CORRECTED_MESSAGE_FIELD_NUMBER: _builtins.int
     REVIEWED_AT_FIELD_NUMBER: _builtins.int
     REVIEWED_BY_FIELD_NUMBER: _builtins.int
+    SAME_PROMPT_FIELD_NUMBER: _builtins.int
     PROMPT_DIGEST_FIELD_NUMBER: _builtins.int
     RECORD_JSON_FIELD_NUMBER: _builtins.int
     id: _builtins.str
@@ -387,10 +416,15 @@ class Candidate(_message.Message):
     """Output only. When it was decided, as its writer wrote it: ISO 8601 from us."""
     reviewed_by: _builtins.str
     """Output only. Who decided it."""
+    same_prompt: _builtins.int
+    """Output only. How many other candidates of any status have the same prompt; 100
+    means 100 or more. 0 without a prompt that can be read. Filled by `Queue` and
+    `GetCandidate`.
+    """
     prompt_digest: _builtins.str
     """Output only. SHA-256 of the prompt, 64 lower-case hexadecimal digits: of
-    Python's `json.dumps(messages, sort_keys=True, separators=(",", ":"))`. Empty
-    without a prompt that can be read.
+    Python's `json.dumps(messages, sort_keys=True, separators=(",", ":"))`. For
+    `CandidateFilter.prompt_digests`. Empty without a prompt that can be read.
     """
     record_json: _builtins.str
     """Output only. The record as the text of its line in the shared file, which
@@ -437,12 +471,13 @@ class Candidate(_message.Message):
         corrected_message: Global___ChatMessage | None = ...,
         reviewed_at: _builtins.str = ...,
         reviewed_by: _builtins.str = ...,
+        same_prompt: _builtins.int = ...,
         prompt_digest: _builtins.str = ...,
         record_json: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_corrected_response", b"_corrected_response", "_gpu_id", b"_gpu_id", "_label", b"_label", "_quality_score", b"_quality_score", "_tokens_per_sec", b"_tokens_per_sec", "corrected_message", b"corrected_message", "corrected_response", b"corrected_response", "gpu_id", b"gpu_id", "label", b"label", "quality_score", b"quality_score", "tokens_per_sec", b"tokens_per_sec"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_corrected_response", b"_corrected_response", "_gpu_id", b"_gpu_id", "_label", b"_label", "_quality_score", b"_quality_score", "_tokens_per_sec", b"_tokens_per_sec", "benchmark_run_id", b"benchmark_run_id", "corrected_message", b"corrected_message", "corrected_response", b"corrected_response", "extra_json", b"extra_json", "failure_category", b"failure_category", "failure_reason", b"failure_reason", "gpu_id", b"gpu_id", "id", b"id", "label", b"label", "model_id", b"model_id", "model_name", b"model_name", "model_response", b"model_response", "model_response_json", b"model_response_json", "node_id", b"node_id", "prompt_digest", b"prompt_digest", "prompt_json", b"prompt_json", "prompt_messages", b"prompt_messages", "quality_score", b"quality_score", "record_json", b"record_json", "reviewed_at", b"reviewed_at", "reviewed_by", b"reviewed_by", "revision", b"revision", "source", b"source", "status", b"status", "task_id", b"task_id", "task_name", b"task_name", "task_type", b"task_type", "timestamp", b"timestamp", "tokens_per_sec", b"tokens_per_sec", "tools_json", b"tools_json"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_corrected_response", b"_corrected_response", "_gpu_id", b"_gpu_id", "_label", b"_label", "_quality_score", b"_quality_score", "_tokens_per_sec", b"_tokens_per_sec", "benchmark_run_id", b"benchmark_run_id", "corrected_message", b"corrected_message", "corrected_response", b"corrected_response", "extra_json", b"extra_json", "failure_category", b"failure_category", "failure_reason", b"failure_reason", "gpu_id", b"gpu_id", "id", b"id", "label", b"label", "model_id", b"model_id", "model_name", b"model_name", "model_response", b"model_response", "model_response_json", b"model_response_json", "node_id", b"node_id", "prompt_digest", b"prompt_digest", "prompt_json", b"prompt_json", "prompt_messages", b"prompt_messages", "quality_score", b"quality_score", "record_json", b"record_json", "reviewed_at", b"reviewed_at", "reviewed_by", b"reviewed_by", "revision", b"revision", "same_prompt", b"same_prompt", "source", b"source", "status", b"status", "task_id", b"task_id", "task_name", b"task_name", "task_type", b"task_type", "timestamp", b"timestamp", "tokens_per_sec", b"tokens_per_sec", "tools_json", b"tools_json"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__corrected_response: _TypeAlias = _typing.Literal["corrected_response"]  # noqa: Y015
     _WhichOneofArgType__corrected_response: _TypeAlias = _typing.Literal["_corrected_response", b"_corrected_response"]  # noqa: Y015
@@ -484,6 +519,7 @@ class CandidateFilter(_message.Message):
     LABELS_FIELD_NUMBER: _builtins.int
     MIN_QUALITY_SCORE_FIELD_NUMBER: _builtins.int
     MAX_QUALITY_SCORE_FIELD_NUMBER: _builtins.int
+    PROMPT_DIGESTS_FIELD_NUMBER: _builtins.int
     min_quality_score: _builtins.float
     """Optional. `quality_score` is at least this. Not NaN."""
     max_quality_score: _builtins.float
@@ -514,6 +550,12 @@ class CandidateFilter(_message.Message):
     def labels(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Optional. Any of these labels."""
 
+    @_builtins.property
+    def prompt_digests(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Optional. Any of these prompts, by `Candidate.prompt_digest`: 64 lower-case
+        hexadecimal digits each.
+        """
+
     def __init__(
         self,
         *,
@@ -525,10 +567,11 @@ class CandidateFilter(_message.Message):
         labels: _abc.Iterable[_builtins.str] | None = ...,
         min_quality_score: _builtins.float | None = ...,
         max_quality_score: _builtins.float | None = ...,
+        prompt_digests: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_max_quality_score", b"_max_quality_score", "_min_quality_score", b"_min_quality_score", "max_quality_score", b"max_quality_score", "min_quality_score", b"min_quality_score"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_quality_score", b"_max_quality_score", "_min_quality_score", b"_min_quality_score", "benchmark_run_ids", b"benchmark_run_ids", "failure_categories", b"failure_categories", "labels", b"labels", "max_quality_score", b"max_quality_score", "min_quality_score", b"min_quality_score", "model_names", b"model_names", "sources", b"sources", "task_types", b"task_types"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_quality_score", b"_max_quality_score", "_min_quality_score", b"_min_quality_score", "benchmark_run_ids", b"benchmark_run_ids", "failure_categories", b"failure_categories", "labels", b"labels", "max_quality_score", b"max_quality_score", "min_quality_score", b"min_quality_score", "model_names", b"model_names", "prompt_digests", b"prompt_digests", "sources", b"sources", "task_types", b"task_types"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__max_quality_score: _TypeAlias = _typing.Literal["max_quality_score"]  # noqa: Y015
     _WhichOneofArgType__max_quality_score: _TypeAlias = _typing.Literal["_max_quality_score", b"_max_quality_score"]  # noqa: Y015
@@ -1063,8 +1106,8 @@ Global___UndoResponse: _TypeAlias = UndoResponse  # noqa: Y015
 
 @_typing.final
 class Split(_message.Message):
-    """One side of a split by a stable hash of the id and the seed. A new example
-    never moves an old one to the other side.
+    """One side of a split by a stable hash of the id (or of what `by` names) and the
+    seed. A new example never moves an old one to the other side.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -1072,20 +1115,24 @@ class Split(_message.Message):
     NAME_FIELD_NUMBER: _builtins.int
     VALIDATION_FRACTION_FIELD_NUMBER: _builtins.int
     SEED_FIELD_NUMBER: _builtins.int
+    BY_FIELD_NUMBER: _builtins.int
     name: Global___SplitName.ValueType
     """Required. Which side."""
     validation_fraction: _builtins.float
     """Required. The share of examples that is held out for validation: from 0 to 1."""
     seed: _builtins.int
     """Optional. Another seed makes another split. 0 is a seed like any other."""
+    by: Global___SplitBy.ValueType
+    """Optional. What stays on one side. Unspecified means `SPLIT_BY_ID`."""
     def __init__(
         self,
         *,
         name: Global___SplitName.ValueType = ...,
         validation_fraction: _builtins.float = ...,
         seed: _builtins.int = ...,
+        by: Global___SplitBy.ValueType = ...,
     ) -> None: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "seed", b"seed", "validation_fraction", b"validation_fraction"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["by", b"by", "name", b"name", "seed", b"seed", "validation_fraction", b"validation_fraction"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
 
 Global___Split: _TypeAlias = Split  # noqa: Y015
@@ -1104,6 +1151,7 @@ class StreamExportRequest(_message.Message):
     AT_REVISION_FIELD_NUMBER: _builtins.int
     SINCE_REVISION_FIELD_NUMBER: _builtins.int
     RESUME_TOKEN_FIELD_NUMBER: _builtins.int
+    UNIQUE_PROMPTS_FIELD_NUMBER: _builtins.int
     shard_index: _builtins.int
     """Optional. Which shard, from 0 to `shard_count` - 1."""
     shard_count: _builtins.int
@@ -1125,9 +1173,15 @@ class StreamExportRequest(_message.Message):
     """
     resume_token: _builtins.str
     """Optional. `resume_token` of a response that arrived: continues after its last
-    example, at the same revision. The filter, shard, split and `since_revision`
-    have to be those of the call that made it; `batch_size` may differ. Kept for
-    at least 7 days, also over a restart of the server.
+    example, at the same revision. The filter, shard, split,
+    `since_revision` and `unique_prompts` have to be those of the call that made
+    it; `batch_size` may differ. Kept for at least 7 days, also over a restart of
+    the server.
+    """
+    unique_prompts: _builtins.bool
+    """Optional. Of the examples that match the filter at the pinned revision, only
+    the one approved last for each prompt. Shard, split and `since_revision` choose
+    among those. An example without a prompt stands for itself.
     """
     @_builtins.property
     def filter(self) -> Global___CandidateFilter:
@@ -1150,10 +1204,11 @@ class StreamExportRequest(_message.Message):
         at_revision: _builtins.int = ...,
         since_revision: _builtins.int = ...,
         resume_token: _builtins.str = ...,
+        unique_prompts: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter", "split", b"split"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["at_revision", b"at_revision", "batch_size", b"batch_size", "filter", b"filter", "resume_token", b"resume_token", "shard_count", b"shard_count", "shard_index", b"shard_index", "since_revision", b"since_revision", "split", b"split"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["at_revision", b"at_revision", "batch_size", b"batch_size", "filter", b"filter", "resume_token", b"resume_token", "shard_count", b"shard_count", "shard_index", b"shard_index", "since_revision", b"since_revision", "split", b"split", "unique_prompts", b"unique_prompts"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
 
 Global___StreamExportRequest: _TypeAlias = StreamExportRequest  # noqa: Y015
@@ -1449,6 +1504,23 @@ class StatsResponse(_message.Message):
         _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
 
+    @_typing.final
+    class UnexportableEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.int
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.int = ...,
+        ) -> None: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+
     TOTAL_FIELD_NUMBER: _builtins.int
     BY_STATUS_FIELD_NUMBER: _builtins.int
     BY_MODEL_FIELD_NUMBER: _builtins.int
@@ -1459,6 +1531,7 @@ class StatsResponse(_message.Message):
     MALFORMED_FIELD_NUMBER: _builtins.int
     DUPLICATE_IDS_FIELD_NUMBER: _builtins.int
     REVISION_FIELD_NUMBER: _builtins.int
+    UNEXPORTABLE_FIELD_NUMBER: _builtins.int
     total: _builtins.int
     """Output only. How many candidates match the filter."""
     export_ready: _builtins.int
@@ -1499,6 +1572,14 @@ class StatsResponse(_message.Message):
         `wrong_answer`; absent or no string is left out.
         """
 
+    @_builtins.property
+    def unexportable(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]:
+        """Output only. Why approved records that match the filter are not exported:
+        `prompt` (it has none of the forms that are read), `correction_missing`
+        (absent, null or blank), `correction_not_text` (a list or an object). Each
+        record counts once, by the first that holds.
+        """
+
     def __init__(
         self,
         *,
@@ -1512,8 +1593,9 @@ class StatsResponse(_message.Message):
         malformed: _builtins.int = ...,
         duplicate_ids: _builtins.int = ...,
         revision: _builtins.int = ...,
+        unexportable: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
     ) -> None: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["by_failure_category", b"by_failure_category", "by_model", b"by_model", "by_source", b"by_source", "by_status", b"by_status", "by_task_type", b"by_task_type", "duplicate_ids", b"duplicate_ids", "export_ready", b"export_ready", "malformed", b"malformed", "revision", b"revision", "total", b"total"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["by_failure_category", b"by_failure_category", "by_model", b"by_model", "by_source", b"by_source", "by_status", b"by_status", "by_task_type", b"by_task_type", "duplicate_ids", b"duplicate_ids", "export_ready", b"export_ready", "malformed", b"malformed", "revision", b"revision", "total", b"total", "unexportable", b"unexportable"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
 
 Global___StatsResponse: _TypeAlias = StatsResponse  # noqa: Y015
