@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import multiprocessing
 import re
+import sys
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -219,7 +220,10 @@ def main() -> None:
     arguments = parser.parse_args()
     started, broken, shortest = time.monotonic(), Counter[str](), dict[str, tuple[int, str, list[str]]]()
     with multiprocessing.Pool(arguments.jobs) as pool:
-        for seed, what, log in pool.imap_unordered(quietly, range(arguments.seed, arguments.seed + arguments.count)):
+        seeds = range(arguments.seed, arguments.seed + arguments.count)
+        for done, (seed, what, log) in enumerate(pool.imap_unordered(quietly, seeds), 1):
+            if done % 500 == 0:
+                print(f"{done} schedules so far, {broken.total()} violations", file=sys.stderr, flush=True)
             if what:
                 kind = re.sub(r"\S*\d\S*", "_", what)[:70]
                 broken[kind] += 1
