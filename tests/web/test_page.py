@@ -87,6 +87,14 @@ def page_of(server: Server, directory: Path) -> Iterator[str]:
         yield f"{address}/"
 
 
+def test_what_is_typed_right_after_the_key_of_the_editor_is_text(server: Server, tmp_path: Path) -> None:
+    write_records(server.candidates, [record(f"c{n}", model_response="") for n in range(4)])
+    eventually(lambda: server.stats().total == 4, within=10)
+    with page_of(server, tmp_path) as address, Program("ahead.mjs", address) as browser:
+        assert browser.lines() == [["dfsu", "c0"]]
+    assert dict(server.stats().by_status) == {"needs_review": 4}
+
+
 def test_a_reviewer_with_a_keyboard_alone_decides_everything(server: Server, tmp_path: Path) -> None:
     write_records(server.candidates, [record(f"c{n:02d}", model_response=f"Answer {n}.") for n in range(COUNT)])
     eventually(lambda: server.stats().total == COUNT, within=10)

@@ -1,5 +1,6 @@
 import { Action } from "@avocet/client";
 import { correctionsClient } from "@avocet/client/web";
+import { options } from "preact";
 import { useEffect, useMemo, useReducer, useRef, useState } from "preact/hooks";
 import { Filters } from "./filters.js";
 import { keyOf, KEYS } from "./keys.js";
@@ -115,6 +116,16 @@ interface Switches {
   help: () => void;
 }
 
+/** Do something and draw it before the next key comes: what is typed then must reach the editor, and decide nothing. */
+function drawnAtOnce(work: () => void): void {
+  options.debounceRendering = (draw) => draw();
+  try {
+    work();
+  } finally {
+    delete options.debounceRendering;
+  }
+}
+
 /** What each key does now. */
 function actions(session: Session, view: Place["view"], { setRaw, showFilters, help }: Switches) {
   const everywhere: Record<string, () => void> = {
@@ -131,7 +142,7 @@ function actions(session: Session, view: Place["view"], { setRaw, showFilters, h
   return {
     ...everywhere,
     ...Object.fromEntries(categories.map((category, digit) => [`${digit}`, () => session.choose(category)])),
-    c: () => session.edit(),
+    c: () => drawnAtOnce(() => session.edit()),
     "Ctrl+Enter": () => void session.decide(Action.CORRECT),
     d: () => void session.decide(Action.DISCARD),
     f: () => void session.decide(Action.FLAG),

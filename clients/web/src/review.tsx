@@ -1,5 +1,5 @@
 import { Action, type Candidate, FailureCategory } from "@avocet/client";
-import { useEffect, useRef } from "preact/hooks";
+import { useLayoutEffect, useRef } from "preact/hooks";
 import { Difference, Message, Text } from "./parts.js";
 import { CATEGORIES, isFiltered, type Place } from "./place.js";
 import type { Session } from "./session.js";
@@ -32,7 +32,7 @@ export function Review({ session, isRaw, place }: { session: Session; isRaw: boo
 
 function Heading({ candidate }: { candidate: Candidate }) {
   const heading = useRef<HTMLHeadingElement>(null);
-  useEffect(() => heading.current?.focus(), []);
+  useLayoutEffect(() => heading.current?.focus(), []);
   const score = candidate.qualityScore;
   return (
     <>
@@ -58,7 +58,7 @@ function Heading({ candidate }: { candidate: Candidate }) {
 function Correction({ session, candidate }: { session: Session; candidate: Candidate }) {
   const editor = useRef<HTMLTextAreaElement>(null);
   const isOpen = session.text !== null;
-  useEffect(() => {
+  useLayoutEffect(() => {
     if (isOpen) {
       editor.current?.focus();
     }
