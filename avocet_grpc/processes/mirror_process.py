@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import signal
+import sqlite3
 import threading
 import time
 from collections.abc import Callable
@@ -39,6 +40,8 @@ BUSY_LINES = range(16, 2_000)
 """After a round of so many lines, wait longer: each round has a fixed cost that callers feel."""
 FULL_PAUSE_S = 1.0
 TELL_EVERY_S = 5.0
+PRIMARY = 0xFF
+"""The part of SQLite's extended error codes that names the kind."""
 NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 log = structlog.get_logger("avocet_grpc")
@@ -123,11 +126,13 @@ class Follower:
         """Compare the files with the ledger. False if the disk is too full for it and the ledger knows the files."""
         try:
             self._mirror.adopt(Progress())
-        except (OSError, StorageFull) as error:
-            is_full = isinstance(error, StorageFull) or (isinstance(error, OSError) and error.errno in NO_ROOM)
-            if not is_full or not self._were_adopted():
+        except (OSError, StorageFull, sqlite3.OperationalError) as error:
+            self._mirror.close()
+            if not _is_full(error) or not self._were_adopted():
                 raise
-            log.error("shared files not compared: the disk is full", retry_in_seconds=FULL_PAUSE_S)
+            if not self._refused:
+                log.error("shared files not compared: the disk is full", retry_in_seconds=FULL_PAUSE_S)
+            self._refused = True
             return False
         return True
 
@@ -175,6 +180,13 @@ class Progress:
         if time.monotonic() >= self._next:
             self._next = time.monotonic() + TELL_EVERY_S
             log.info("comparing a shared file with the ledger", file=name, bytes=done, of=total)
+
+
+def _is_full(error: Exception) -> bool:
+    """Whether the disk has no room for what the mirror or the ledger writes."""
+    if isinstance(error, sqlite3.Error):
+        return getattr(error, "sqlite_errorcode", 0) & PRIMARY in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR)
+    return isinstance(error, StorageFull) or (isinstance(error, OSError) and error.errno in NO_ROOM)
 
 
 def _complain(line: str) -> int:

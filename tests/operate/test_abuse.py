@@ -182,7 +182,7 @@ def test_readers_of_an_export_that_stop_reading(abused: Server) -> None:
     with ThreadPoolExecutor(16) as pool:
         # Each of the server's readers fills its own cache first: what grows then is what is kept for the slow ones.
         assert all(pool.map(lambda _: list(abused.stub.StreamExport(pb.StreamExportRequest())), range(48)))
-    # A reader holds what was read ahead for it, a few megabytes; all of the export would be 20 MB for each.
+    # A reader holds one batch; all of the export would be 20 MB for each.
     with Meanwhile(abused, growth=20 * (8 << 20)), ExitStack() as stack:
         connections = [stack.enter_context(RawConnection(abused.address)) for _ in range(20)]
         for connection in connections:

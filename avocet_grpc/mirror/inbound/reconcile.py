@@ -173,8 +173,9 @@ class _Comparison:
                 continue
             is_record = row.kind is Kind.RECORD
             mark = Mark.OWED if is_record and row.mark is Mark.OWED else Mark.NONE
-            # A version of ours that is found counts as written now.
-            lines.change(row, mark=mark, written_at=now if row.written_at is not None else None)
+            # A version of ours that is found counts as written now, and what was owed was written by us.
+            is_ours = row.written_at is not None or row.mark is Mark.OWED
+            lines.change(row, mark=mark, written_at=now if is_ours else None)
         index.save(lines)
 
     def _batches(self, unknown: list[Unknown]) -> Iterator[list[Read]]:
