@@ -16,6 +16,9 @@ class Limits:
     calls_per_caller: int = 900
     """Calls at once of one token, or without tokens of one address; the others are for everybody else."""
 
+    watches: int = 1_000
+    """Calls of Watch at once, beside the other calls; the next one gets OVERLOADED."""
+
     waiting_writes: int = 10_000
     """Changes that wait for the writer, a stream's message being one; the next one gets OVERLOADED."""
 
@@ -111,6 +114,12 @@ class Settings:
 
     limits: Limits = Limits()
     """What the server takes on at most."""
+
+    keep_history_days: float = 365.0
+    """For how long changes are listed and can be followed; 0: for ever."""
+
+    keep_revisions_days: float = 30.0
+    """For how long the store can be exported as it was; 0: for ever."""
 
     grace_seconds: float = 10.0
     """How long calls under way may go on at a stop."""

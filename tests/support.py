@@ -313,7 +313,11 @@ def failure_of(call: Callable[[], Any]) -> Failure:
     """The error that `call` ends with."""
     with pytest.raises(grpc.RpcError) as caught:
         call()
-    error: Any = caught.value
+    return failure_of_error(caught.value)
+
+
+def failure_of_error(error: Any) -> Failure:
+    """The error that a call ended with."""
     status = rpc_status.from_call(error)
     failure = Failure(error.code(), error.details() or "")
     return failure if status is None else take_apart(status, failure)

@@ -126,6 +126,24 @@ def serve(
             envvar="AVOCET_WORKERS", metavar="N", min=1, max=64, help="How many processes serve; they share the port."
         ),
     ] = 1,
+    keep_history: Annotated[
+        float,
+        typer.Option(
+            envvar="AVOCET_KEEP_HISTORY",
+            metavar="DAYS",
+            min=0,
+            help="For how long changes are listed and can be followed; 0 keeps all.",
+        ),
+    ] = 365,
+    keep_revisions: Annotated[
+        float,
+        typer.Option(
+            envvar="AVOCET_KEEP_REVISIONS",
+            metavar="DAYS",
+            min=0,
+            help="For how long the store can be exported as it was; 0 keeps all. Snapshots are kept until deleted.",
+        ),
+    ] = 30,
     log_level: Annotated[
         LogLevel,
         typer.Option(
@@ -162,6 +180,8 @@ def serve(
     settings = Settings(
         listen=listen,
         workers=workers,
+        keep_history_days=keep_history,
+        keep_revisions_days=keep_revisions,
         data_dir=data_dir,
         config_dir=config_dir,
         ingestion_secret=os.environ.get("AVOCET_INGESTION_SECRET", ""),

@@ -9,7 +9,8 @@ from functools import lru_cache
 from avocet_grpc.core.errors import InvalidField, RevisionExpired
 from avocet_grpc.core.forms import unexportable_reason
 from avocet_grpc.core.model import CandidateFilter, ExportSelection, Record, Split, SplitBy, Status
-from avocet_grpc.core.ports.ledger import Reader
+from avocet_grpc.core.ports.team import TeamReader
+from avocet_grpc.core.snapshots import get_snapshot
 from avocet_grpc.core.tokens import binding_of, decode_token, encode_token, filter_binding, is_count
 
 HASH_BITS = 63
@@ -49,7 +50,7 @@ def in_split(split: Split, id: str, prompt_digest: bytes | None, task_id: str | 
 
 
 def open_export(
-    reader: Reader,
+    reader: TeamReader,
     *,
     filter: CandidateFilter,
     shard_index: int,
@@ -59,22 +60,28 @@ def open_export(
     since_revision: int,
     resume_token: str,
     unique_prompts: bool = False,
+    snapshot: str = "",
 ) -> ExportCursor:
     """Resolve and pin the revision, or continue where a token left off.
 
-    Raises InvalidField for a revision to come or a foreign token, RevisionExpired for one that is no longer kept.
+    Raises InvalidField for a revision to come or a foreign token, RevisionExpired for one that is no longer kept,
+    SnapshotNotFound.
     """
     now = reader.revision()
     if at_revision > now:
         raise InvalidField("at_revision", f"is still to come; the newest revision is {now}")
-    chosen = ExportSelection(now, filter, since_revision, shard_index, shard_count, split, unique_prompts)
+    chosen = ExportSelection(now, filter, since_revision, shard_index, shard_count, split, unique_prompts, snapshot)
     binding = _binding(chosen)
-    revision, after_key = at_revision or now, 0
+    after_key = 0
     if resume_token:
         revision, after_key = decode_token("export", binding, resume_token, "resume_token", (is_count, is_count))
         if at_revision and at_revision != revision:
             raise InvalidField("resume_token", "belongs to another at_revision; leave one of the two out")
-    if not reader.first_revision() <= revision <= now:
+        oldest = reader.snapshots.oldest_resumable()
+    else:
+        revision = get_snapshot(reader, snapshot).revision if snapshot else at_revision or now
+        oldest = reader.first_revision()
+    if not oldest <= revision <= now and not reader.snapshots.pins(revision):
         raise RevisionExpired("the revision is no longer kept")
     selection = replace(chosen, revision=revision)
     return ExportCursor(selection, after_key, reader.export_total(selection, after_key))
@@ -87,16 +94,17 @@ def resume_token(selection: ExportSelection, after_key: int) -> str:
 
 def _binding(selection: ExportSelection) -> str:
     """What binds a resume token: all of the selection but its revision, which the token has itself."""
-    return _binding_of_any(replace(selection, revision=0))
+    return _binding_of_any(replace(selection, revision=0), selection.snapshot)
 
 
 @lru_cache(maxsize=64)
-def _binding_of_any(s: ExportSelection) -> str:
+def _binding_of_any(s: ExportSelection, snapshot: str) -> str:
     split = asdict(s.split) if s.split else None
     if split and s.split and s.split.by is SplitBy.ID:
         del split["by"]  # tokens of versions without it stay good
     bound = [filter_binding(s.filter), s.shard_index, s.shard_count, split, s.since_revision]
-    return binding_of([*bound, "unique_prompts"] if s.unique_prompts else bound)
+    # What a token of an earlier version could not have stands at the end, and only if it is asked for.
+    return binding_of([*bound, *(["unique_prompts"] if s.unique_prompts else []), *([snapshot] if snapshot else [])])
 
 
 def _hash(text: str) -> int:

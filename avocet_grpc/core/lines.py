@@ -20,25 +20,43 @@ class RunLine(NamedTuple):
     line: ParsedLine
 
 
-def read_lines(parts: Iterable[bytes]) -> Iterator[RunLine]:
-    """Yield the lines of a file whose bytes come in `parts`, cut anywhere. The last line needs no newline."""
-    number = 0
-    rest: list[bytes] = []
-    held = 0
-    for part in parts:
+class LineCutter:
+    """Cuts bytes into lines as they come: `feed` gives the lines that end in a part, `finish` the last one.
+
+    The last line needs no newline. Of a line that is too long no more is held than shows that it is.
+    """
+
+    def __init__(self) -> None:
+        self._number = 0
+        self._rest: list[bytes] = []
+        self._held = 0
+
+    def feed(self, part: bytes) -> Iterator[RunLine]:
+        """Yield the lines that end in this part. Read them all before the next part comes."""
         *ends, tail = part.split(b"\n")
         for end in ends:
-            number += 1
-            if (found := _line(number, rest, held, end)) is not None:
+            self._number += 1
+            if (found := _line(self._number, self._rest, self._held, end)) is not None:
                 yield found
-            rest, held = [], 0
-        held += len(tail)
-        if held > MAX_LINE_BYTES:
-            rest = []
+            self._rest, self._held = [], 0
+        self._held += len(tail)
+        if self._held > MAX_LINE_BYTES:
+            self._rest = []
         elif tail:
-            rest.append(tail)
-    if held and (found := _line(number + 1, rest, held, b"")) is not None:
-        yield found
+            self._rest.append(tail)
+
+    def finish(self) -> Iterator[RunLine]:
+        """Yield the line that the bytes ended in, if they did not end with a newline."""
+        if self._held and (found := _line(self._number + 1, self._rest, self._held, b"")) is not None:
+            yield found
+
+
+def read_lines(parts: Iterable[bytes]) -> Iterator[RunLine]:
+    """Yield the lines of a file whose bytes come in `parts`, cut anywhere."""
+    cutter = LineCutter()
+    for part in parts:
+        yield from cutter.feed(part)
+    yield from cutter.finish()
 
 
 def _line(number: int, rest: list[bytes], held: int, end: bytes) -> RunLine | None:

@@ -15,5 +15,8 @@ class Observer:
     def files_level(self, level: bool) -> None:
         """One look at the shared files has ended: they hold all that was acknowledged before it, or not."""
 
+    def pruned(self, rows: int) -> None:
+        """One step of pruning deleted so many rows of the ledger."""
+
 
 SILENT = Observer()

@@ -11,8 +11,9 @@ from typing import Any, TypeVar
 from avocet_grpc.core.errors import Overloaded
 from avocet_grpc.core.model import ServerVersion
 from avocet_grpc.core.ports.config import ConfigFile
-from avocet_grpc.core.ports.ledger import Ledger, Reader, Transaction
+from avocet_grpc.core.ports.ledger import Ledger
 from avocet_grpc.core.ports.runs import Runs
+from avocet_grpc.core.ports.team import TeamReader, TeamTransaction
 
 T = TypeVar("T")
 
@@ -37,18 +38,18 @@ class Backend:
         self._answers: deque[tuple[asyncio.Future[Any], Future[Any]]] = deque()
         self._woken = False
 
-    async def read(self, work: Callable[[Reader], T]) -> T:
+    async def read(self, work: Callable[[TeamReader], T]) -> T:
         """Run `work` on one consistent view of the ledger. Raises what it raises, Overloaded or StorageFailed."""
         return await self.run(lambda: self._store.read(work))
 
-    async def write(self, work: Callable[[Transaction], T]) -> T:
+    async def write(self, work: Callable[[TeamTransaction], T]) -> T:
         """Run `work` as one change, and return once it is durable. Raises what it raises and what the store does.
 
         A call that is cancelled may have made its change or not.
         """
         return await self._delivered(self._store.write(work))
 
-    async def write_all(self, works: Sequence[Callable[[Transaction], T]]) -> list[T | Exception]:
+    async def write_all(self, works: Sequence[Callable[[TeamTransaction], T]]) -> list[T | Exception]:
         """Run each work as a change of its own; what each gave or raised, once all are durable."""
         return await self._delivered(self._store.write_all(works))
 
@@ -62,13 +63,17 @@ class Backend:
         finally:
             self._waiting -= 1
 
-    async def read_for_stream(self, work: Callable[[Reader], T]) -> T:
+    async def read_for_stream(self, work: Callable[[TeamReader], T]) -> T:
         """As `read`, in threads apart: however many streams there are, no other call waits behind them."""
         return await asyncio.get_running_loop().run_in_executor(self._streams, lambda: self._store.read(work))
 
     async def run_long(self, work: Callable[[], T]) -> T:
         """Run work that reads large files apart from what is quick. Raises what it raises."""
         return await asyncio.get_running_loop().run_in_executor(self._long, work)
+
+    def on_commit(self, listener: Callable[[], None]) -> None:
+        """Call `listener` after each commit of this process, in the writer's thread; it must return at once."""
+        self._store.on_commit(listener)
 
     def _delivered(self, answer: Future[T]) -> asyncio.Future[T]:
         """The writer's answer for the event loop, which is woken once for all that one commit answers."""

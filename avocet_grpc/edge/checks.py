@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import TypeVar
 
 from avocet_grpc.core.errors import InvalidField
@@ -68,3 +68,16 @@ def not_negative(field: str, value: int) -> None:
     """Refuse a number below 0."""
     if value < 0:
         raise InvalidField(field, "must not be negative")
+
+
+def in_range(field: str, value: int, numbers: range) -> int:
+    """A number of the range, whose last one is included in what the message says."""
+    if value not in numbers:
+        raise InvalidField(field, f"must be from {numbers[0]:,} to {numbers[-1]:,}")
+    return value
+
+
+def at_least_one(field: str, values: Collection[object]) -> None:
+    """Refuse an empty list."""
+    if not values:
+        raise InvalidField(field, "must have at least one value")

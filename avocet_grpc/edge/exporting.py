@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 
 from avocet_client.v1 import corrections_pb2 as pb
 from avocet_grpc.core.export import ExportCursor, open_export, resume_token
-from avocet_grpc.core.ports.ledger import Reader
+from avocet_grpc.core.ports.team import TeamReader
 from avocet_grpc.edge.async_ledger import Backend
 from avocet_grpc.edge.parse import MAX_BATCH, ExportQuery
 
@@ -33,7 +33,7 @@ class Export:
         self._bytes = 0
         self._ids = hashlib.sha256()
 
-    def next_response(self, reader: Reader) -> bytes | None:
+    def next_response(self, reader: TeamReader) -> bytes | None:
         """The next response, serialized; None after the last one."""
         if self.ended:
             return None
@@ -42,7 +42,7 @@ class Export:
         self.ended = examples is None
         return self._response(examples or b"", first=first)
 
-    def _next_batch(self, reader: Reader) -> bytes | None:
+    def _next_batch(self, reader: TeamReader) -> bytes | None:
         """The examples of the next response, joined; None at the end."""
         mean = self._bytes // self._sent if self._sent else FIRST_GUESS_BYTES
         aim = MAX_BYTES if self._most else AIM_BYTES
@@ -82,6 +82,7 @@ async def stream_export(backend: Backend, query: ExportQuery) -> AsyncIterator[b
             since_revision=query.since_revision,
             resume_token=query.resume_token,
             unique_prompts=query.unique_prompts,
+            snapshot=query.snapshot,
         )
     )
     export = Export(cursor, query.batch_size)

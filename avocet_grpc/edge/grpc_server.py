@@ -9,6 +9,7 @@ from grpc_channelz.v1 import channelz, channelz_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from avocet_grpc.edge.async_ledger import Backend
+from avocet_grpc.edge.change_hub import ChangeHub
 from avocet_grpc.edge.health import Health
 from avocet_grpc.edge.interceptors import interceptor
 from avocet_grpc.edge.interceptors.auth import Credentials
@@ -39,7 +40,10 @@ def build_server(
         interceptors=(interceptor(credentials, limits, gate, meter),),
         options=server_options(limits, with_channelz, share_port),
     )
-    server.add_generic_rpc_handlers((method_handlers(CorrectionsServicer(backend)),))
+    hub = ChangeHub(backend.read)
+    backend.on_commit(hub.wake)
+    gate.on_shut(hub.stop)
+    server.add_generic_rpc_handlers((method_handlers(CorrectionsServicer(backend, hub)),))
     health_pb2_grpc.add_HealthServicer_to_server(health, server)
     reflected: Sequence[str] = (SERVICE, HEALTH)
     if with_channelz:

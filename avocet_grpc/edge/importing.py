@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 
 from avocet_grpc.core.imports import import_run, steps_of
@@ -16,14 +16,14 @@ async def import_in_steps(backend: Backend, run_id: str, lines: Iterator[RunLine
     """Import the lines of a run. Whoever breaks off leaves whole steps, and repeating the import completes them."""
     done, steps = Imported(), steps_of(lines)
     while step := await backend.run_long(lambda: next(steps, None)):
-        numbers, records = [line.number for line in step], [line.line for line in step]
-        work = partial(
-            import_run,
-            run_id=run_id,
-            lines=records,
-            actor=principal(),
-            on_conflict=on_conflict,
-            numbers=numbers,
-        )
-        done += await backend.write(work)
+        done += await import_step(backend, run_id, step, on_conflict)
     return done
+
+
+async def import_step(backend: Backend, run_id: str, step: Sequence[RunLine], on_conflict: OnConflict) -> Imported:
+    """Import some lines of a run as one change."""
+    numbers, records = [line.number for line in step], [line.line for line in step]
+    work = partial(
+        import_run, run_id=run_id, lines=records, actor=principal(), on_conflict=on_conflict, numbers=numbers
+    )
+    return await backend.write(work)

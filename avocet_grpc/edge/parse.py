@@ -22,7 +22,9 @@ from avocet_grpc.core.model import (
     Split,
     UndoRequest,
 )
+from avocet_grpc.core.ports.claims import ANY, ClaimState, HeldBy
 from avocet_grpc.core.record import MAX_ID_CHARACTERS, is_valid_id
+from avocet_grpc.core.snapshots import NAME
 from avocet_grpc.edge.checks import (
     MAX_STRING,
     MAX_TEXT,
@@ -35,13 +37,14 @@ from avocet_grpc.edge.checks import (
     short_list,
     strings,
 )
-from avocet_grpc.edge.enums import ACTIONS, CATEGORIES, ON_CONFLICTS, ORDERS, SPLIT_BYS
+from avocet_grpc.edge.enums import ACTIONS, CATEGORIES, CLAIM_STATES, ON_CONFLICTS, ORDERS, SPLIT_BYS
 from avocet_grpc.edge.parse_message import corrected_message
 
 QUEUE_PAGE = 20
 RUNS_PAGE = 50
 MAX_BATCH = 1_000
 MAX_ITEMS = 1_000
+MAX_LEASE = 64
 
 
 PROMPT_DIGEST = re.compile("[0-9a-f]{64}")
@@ -57,6 +60,7 @@ class QueueQuery:
     per_page: int
     page_token: str
     include_record: bool = False
+    held: HeldBy = ANY
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +76,7 @@ class ExportQuery:
     since_revision: int
     resume_token: str
     unique_prompts: bool
+    snapshot: str = ""
 
 
 def queue_query(request: pb.QueueRequest) -> QueueQuery:
@@ -87,6 +92,7 @@ def queue_query(request: pb.QueueRequest) -> QueueQuery:
         per_page=per_page,
         page_token=request.page_token,
         include_record=request.include_record,
+        held=_held_by(request),
     )
 
 
@@ -109,6 +115,7 @@ def export_query(request: pb.StreamExportRequest) -> ExportQuery:
         since_revision=request.since_revision,
         resume_token=request.resume_token,
         unique_prompts=request.unique_prompts,
+        snapshot=_snapshot(request),
     )
 
 
@@ -122,6 +129,7 @@ def decision(request: pb.SubmitRequest, principal: str = "") -> Decision:
     if action is Action.CORRECT and message is None:
         not_blank("corrected_response", request.corrected_response)
     at_most("reviewer", request.reviewer, MAX_STRING)
+    at_most("lease_id", request.lease_id, MAX_LEASE)
     category = request.failure_category
     return Decision(
         id=candidate_id(request.id),
@@ -133,6 +141,7 @@ def decision(request: pb.SubmitRequest, principal: str = "") -> Decision:
         request_id=request_id(request.request_id),
         expected_revision=request.expected_revision if request.HasField("expected_revision") else None,
         principal=principal,
+        lease_id=request.lease_id,
     )
 
 
@@ -237,6 +246,30 @@ def item_count(request: pb.StreamIngestRequest) -> None:
     """Refuse a message that has too many items."""
     if len(request.items) > MAX_ITEMS:
         raise InvalidField("items", f"must be at most {MAX_ITEMS:,} a message; send the rest in the next one")
+
+
+def snapshot_name(field: str, name: str) -> str:
+    """A snapshot's name."""
+    if not NAME.fullmatch(name):
+        problem = (
+            "must have 1 to 100 characters: lower-case letters, digits, '.', '_', '-', the first a letter or digit"
+        )
+        raise InvalidField(field, problem)
+    return name
+
+
+def _held_by(request: pb.QueueRequest) -> HeldBy:
+    state = known("claims", CLAIM_STATES, request.claims or pb.CLAIM_STATE_ANY, "must be a value of ClaimState")
+    at_most("reviewer", request.reviewer, MAX_STRING)
+    if state is ClaimState.MINE:
+        not_blank("reviewer", request.reviewer)
+    return HeldBy(state, request.reviewer if state is ClaimState.MINE else "")
+
+
+def _snapshot(request: pb.StreamExportRequest) -> str:
+    if request.snapshot and request.at_revision:
+        raise InvalidField("snapshot", "must be left out together with at_revision")
+    return snapshot_name("snapshot", request.snapshot) if request.snapshot else ""
 
 
 def _split(request: pb.Split) -> Split:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
 
 from avocet_grpc.core.errors import ShuttingDown
 
@@ -21,6 +22,11 @@ class Gate:
     def __init__(self) -> None:
         self._shut = False
         self._last = 0.0
+        self._listeners: list[Callable[[], None]] = []
+
+    def on_shut(self, listener: Callable[[], None]) -> None:
+        """Call `listener` when the gate shuts: calls that would last for hours end then."""
+        self._listeners.append(listener)
 
     def enter(self) -> None:
         """A call begins. Raises ShuttingDown once the gate is shut."""
@@ -31,6 +37,8 @@ class Gate:
     async def shut(self, at_most: float) -> None:
         """Let nobody in any more; return once nobody comes, or after `at_most` seconds."""
         self._shut = True
+        for listener in self._listeners:
+            listener()
         self._last = time.monotonic()
         deadline = self._last + at_most
         while (left := min(self._last + QUIET_S, deadline) - time.monotonic()) > 0:

@@ -17,11 +17,13 @@ from avocet_grpc.allocator import give_back_large_blocks
 from avocet_grpc.core.errors import CorrectionsError, StorageFailed, StorageFull
 from avocet_grpc.core.model import File, ServerVersion
 from avocet_grpc.core.ports.mirror import FileReport
+from avocet_grpc.core.retention import DAY, Keep
 from avocet_grpc.edge.address import Address, CannotListen, bind
 from avocet_grpc.edge.async_ledger import Backend
 from avocet_grpc.edge.auth.tls import server_credentials
 from avocet_grpc.edge.grpc_server import build_server
 from avocet_grpc.edge.health import Health
+from avocet_grpc.edge.pruner import Pruner
 from avocet_grpc.edge.shutdown_gate import Gate
 from avocet_grpc.exit_codes import ExitCode
 from avocet_grpc.foreign_files import Unreadable
@@ -30,6 +32,7 @@ from avocet_grpc.processes.access import Access, CannotServe
 from avocet_grpc.processes.ledger import open_ledger
 from avocet_grpc.processes.messages import Begin, Failed, Measure, Measured, Prepared, Reload, Running, Stop
 from avocet_grpc.processes.parent import Parent
+from avocet_grpc.settings import Settings
 from avocet_grpc.store.export_cache import ExportCache
 from avocet_grpc.store.sql import schema
 from avocet_grpc.store.sqlite.engine import SqliteLedger
@@ -122,6 +125,7 @@ async def _serve(parent: Parent, access: Access, parts: Parts) -> int:
     keepers = [
         asyncio.create_task(keep("tokens and certificates", lambda: _look_at_files(events, access))),
         asyncio.create_task(keep("writes", lambda: _look_at_writes(events, parts.ledger, health))),
+        asyncio.create_task(keep("pruning", _pruner(parts, settings).next_round)),
     ]
     await events.stop.wait()
     for keeper in keepers:
@@ -167,6 +171,11 @@ class Events:
                 self.reload.set()
             case Measure() as order:
                 self._loop.run_in_executor(None, lambda: self._parent.report(self._parts.measure(order)))
+
+
+def _pruner(parts: Parts, settings: Settings) -> Pruner:
+    kept = Keep(settings.keep_history_days * DAY, settings.keep_revisions_days * DAY)
+    return Pruner(parts.backend, kept, parts.ledger.observer)
 
 
 async def _look_at_files(events: Events, access: Access) -> None:

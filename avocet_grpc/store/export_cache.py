@@ -28,14 +28,17 @@ from avocet_grpc.core.model import (
     Stats,
 )
 from avocet_grpc.core.observer import Observer
+from avocet_grpc.core.ports.claims import ClaimReader
+from avocet_grpc.core.ports.history import HistoryLog
 from avocet_grpc.core.ports.ledger import (
     ExportExtent,
     HistoryCursor,
     HistoryEntry,
     Ledger,
-    Reader,
-    Transaction,
 )
+from avocet_grpc.core.ports.listing import Listing
+from avocet_grpc.core.ports.snapshots import SnapshotReader
+from avocet_grpc.core.ports.team import TeamReader, TeamTransaction
 
 T = TypeVar("T")
 
@@ -129,8 +132,28 @@ class Batches:
 class CachedReader:
     """A reader whose exports take kept batches if the caller does not mind their size."""
 
-    def __init__(self, reader: Reader, batches: Batches) -> None:
+    def __init__(self, reader: TeamReader, batches: Batches) -> None:
         self._reader, self._batches = reader, batches
+
+    @property
+    def claims(self) -> ClaimReader:
+        """See the port."""
+        return self._reader.claims
+
+    @property
+    def listing(self) -> Listing:
+        """See the port."""
+        return self._reader.listing
+
+    @property
+    def log(self) -> HistoryLog:
+        """See the port."""
+        return self._reader.log
+
+    @property
+    def snapshots(self) -> SnapshotReader:
+        """See the port."""
+        return self._reader.snapshots
 
     def export_batch(
         self,
@@ -245,15 +268,15 @@ class ExportCache:
     def observer(self, observer: Observer) -> None:
         self._ledger.observer = observer
 
-    def read(self, work: Callable[[Reader], T]) -> T:
+    def read(self, work: Callable[[TeamReader], T]) -> T:
         """See the port."""
         return self._ledger.read(lambda reader: work(CachedReader(reader, self.batches)))
 
-    def write(self, work: Callable[[Transaction], T]) -> Future[T]:
+    def write(self, work: Callable[[TeamTransaction], T]) -> Future[T]:
         """See the port."""
         return self._ledger.write(work)
 
-    def write_all(self, works: Sequence[Callable[[Transaction], T]]) -> Future[list[T | Exception]]:
+    def write_all(self, works: Sequence[Callable[[TeamTransaction], T]]) -> Future[list[T | Exception]]:
         """See the port."""
         return self._ledger.write_all(works)
 

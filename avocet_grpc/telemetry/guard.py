@@ -52,6 +52,7 @@ class GuardedObserver(Observer):
     def __init__(self, observer: Observer) -> None:
         self.committed = guarded("observer", observer.committed)  # type: ignore[method-assign]
         self.reconciled = guarded("observer", observer.reconciled)  # type: ignore[method-assign]
+        self.pruned = guarded("observer", observer.pruned)  # type: ignore[method-assign]
         self.files_level = guarded("observer", observer.files_level)  # type: ignore[method-assign]
 
 

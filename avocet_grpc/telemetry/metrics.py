@@ -62,6 +62,7 @@ class Metrics(Observer):
         self._syncs = Histogram(
             "avocet_commit_sync_seconds", "Writing one commit to the disk", buckets=SECONDS, registry=self.registry
         )
+        self._pruned = Counter("avocet_pruned_rows", "Old rows that were deleted", registry=self.registry)
         self._foreign = Counter(
             "avocet_foreign_edits", "Others' edits of the shared files", ["outcome"], registry=self.registry
         )
@@ -83,6 +84,9 @@ class Metrics(Observer):
     def refused_as_full(self) -> None:
         """Changes were refused because the disk is full."""
         self.writes_serve = False
+
+    def pruned(self, rows: int) -> None:
+        self._pruned.inc(rows)
 
     def committed(self, changes: int, sync_seconds: float) -> None:
         self.writes_serve = True

@@ -14,6 +14,8 @@ import pytest
 import avocet_client
 import avocet_client.api
 import avocet_client.calls
+from avocet_client import team_calls
+from avocet_client.base import ClientBase
 from tests.support import ROOT
 
 PACKAGE = ROOT / "clients/python"
@@ -23,9 +25,11 @@ NAMES = [
     "AlreadyInReview",
     "AsyncCorrectionsClient",
     "AsyncExport",
+    "AsyncWatch",
     "CallTooLong",
     "CandidateFilter",
     "CandidateNotFound",
+    "ChangeAction",
     "ClaimLost",
     "Claimed",
     "ConfigUnreadable",
@@ -34,6 +38,8 @@ NAMES = [
     "CorrectionsClient",
     "CorrectionsError",
     "DeadlineExceeded",
+    "Decision",
+    "DecisionResult",
     "Export",
     "ExportCorrupted",
     "ExportOptions",
@@ -44,6 +50,7 @@ NAMES = [
     "IngestionNotConfigured",
     "InternalError",
     "InvalidField",
+    "ListOrder",
     "NotFound",
     "NotInReview",
     "Order",
@@ -66,6 +73,8 @@ NAMES = [
     "TryLater",
     "Unauthorized",
     "UnknownReason",
+    "Watch",
+    "WatchStateDict",
     "category_word",
     "channel_options",
     "status_word",
@@ -78,20 +87,31 @@ NAMES = [
 
 CLIENT_METHODS = [
     "channel",
+    "claim",
     "close",
+    "create_snapshot",
+    "delete_snapshot",
     "export",
     "get_candidate",
     "get_config",
+    "get_snapshot",
     "get_version",
     "import_run",
     "ingest",
     "ingest_many",
+    "list_candidates",
+    "list_history",
     "list_runs",
+    "list_snapshots",
     "queue",
+    "release_claims",
+    "renew_claims",
     "set_config",
     "stats",
     "submit",
+    "submit_many",
     "undo",
+    "watch",
 ]
 
 
@@ -116,8 +136,13 @@ def test_the_clients_methods_are_these_and_no_others(kind: type) -> None:
 
 
 METHODS = [name for name in CLIENT_METHODS if name != "channel"]
-SYNC_ONLY = {"close": "None", "export": "Export", "ingest_many": "Iterator[IngestResult]"}
+SYNC_ONLY = {"close": "None", "export": "Export", "watch": "Watch", "ingest_many": "Iterator[IngestResult]"}
 """Methods that the async client has otherwise, with what the sync one returns."""
+
+
+def module_of(name: str) -> Any:
+    """Where the method's call is made."""
+    return avocet_client.calls if hasattr(avocet_client.calls, name) else team_calls
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -140,7 +165,7 @@ def test_a_method_has_the_same_signature_in_both_clients(name: str) -> None:
 @pytest.mark.parametrize("name", [name for name in METHODS if name not in SYNC_ONLY])
 def test_a_method_has_the_arguments_of_the_call_that_it_makes(name: str) -> None:
     method = inspect.signature(getattr(avocet_client.CorrectionsClient, name))
-    call = inspect.signature(getattr(avocet_client.calls, name))
+    call = inspect.signature(getattr(module_of(name), name))
     assert list(method.parameters.values())[1:] == list(call.parameters.values())
     assert call.return_annotation == f"Call[{method.return_annotation}]"
 
@@ -148,22 +173,24 @@ def test_a_method_has_the_arguments_of_the_call_that_it_makes(name: str) -> None
 @pytest.mark.parametrize("kind", [avocet_client.CorrectionsClient, avocet_client.AsyncCorrectionsClient])
 def test_each_method_is_written_out_in_its_class_with_documentation_of_its_own(kind: type) -> None:
     for name in METHODS:
-        method = vars(kind)[name]
-        assert inspect.isfunction(method) and method.__module__ == kind.__module__
+        owner = next(each for each in kind.__mro__ if name in vars(each))
+        method = vars(owner)[name]
+        assert owner is not ClientBase
+        assert inspect.isfunction(method) and method.__module__ == owner.__module__
         assert method.__doc__ and f"def {name}(" in inspect.getsource(method)
 
 
 @pytest.mark.parametrize("name", [name for name in METHODS if name not in SYNC_ONLY])
 @pytest.mark.parametrize("kind", [avocet_client.CorrectionsClient, avocet_client.AsyncCorrectionsClient])
 def test_a_method_passes_each_of_its_arguments_on(kind: Any, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    call = inspect.signature(getattr(avocet_client.calls, name))
+    call = inspect.signature(getattr(module_of(name), name))
     carried: list[Any] = []
 
     def carry_out(client: Any, call: Any) -> Any:
         carried.append(call)
         return asyncio.sleep(0) if kind is avocet_client.AsyncCorrectionsClient else None
 
-    monkeypatch.setattr(avocet_client.calls, name, lambda *args, **kwargs: call.bind(*args, **kwargs).arguments)
+    monkeypatch.setattr(module_of(name), name, lambda *args, **kwargs: call.bind(*args, **kwargs).arguments)
     monkeypatch.setattr(kind, "_carry_out", carry_out)
     given = {parameter: object() for parameter in call.parameters}
     result = getattr(kind("127.0.0.1:1"), name)(**given)

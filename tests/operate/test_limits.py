@@ -159,6 +159,26 @@ def test_one_call_too_many_is_told_when_to_try_again_and_health_still_answers(st
     eventually(lambda: answers(server), 5)
 
 
+def test_one_watch_too_many_is_refused_and_takes_no_other_call_s_place(stopped_server: Server) -> None:
+    server = limited(stopped_server, watches=2, calls=1)
+    held = [server.stub.Watch(pb.WatchRequest()) for _ in range(2)]
+    assert all(next(watch).revision for watch in held)
+    assert failure_of(lambda: next(server.stub.Watch(pb.WatchRequest()))).reason == "OVERLOADED"
+    assert server.stub.Stats(STATS).revision
+    held[0].cancel()
+
+    def watches() -> bool:
+        watch = server.stub.Watch(pb.WatchRequest())
+        try:
+            return bool(next(watch).revision)
+        except grpc.RpcError:
+            return False
+        finally:
+            watch.cancel()
+
+    eventually(watches, 5)
+
+
 def answers(server: Server) -> bool:
     try:
         return bool(server.stub.Stats(STATS).revision)
@@ -214,8 +234,8 @@ def test_a_low_soft_limit_of_descriptors_is_raised(stopped_server: Server) -> No
     server = stopped_server
     server.prefix = ["prlimit", "--nofile=300:5000"]
     server.start()
-    limits = Path(f"/proc/{server.process.pid}/limits").read_text()
-    assert re.search(r"^Max open files\s+1200 ", limits, re.MULTILINE)
+    limits = [Path(f"/proc/{pid}/limits").read_text() for pid in server.processes("worker")]
+    assert any(re.search(r"^Max open files\s+1200 ", text, re.MULTILINE) for text in limits)
     assert "fewer connections" not in server.log
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import Any, Generic, NamedTuple, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, Protocol, TypeVar
 
 from avocet_grpc.core.model import (
     Candidate,
@@ -26,6 +26,9 @@ from avocet_grpc.core.model import (
 )
 from avocet_grpc.core.observer import Observer
 from avocet_grpc.core.ports.claims import ClaimReader
+
+if TYPE_CHECKING:
+    from avocet_grpc.core.ports.team import TeamReader, TeamTransaction
 
 T = TypeVar("T")
 
@@ -205,10 +208,10 @@ class Ledger(Protocol):
     observer: Observer
     """Told of each commit; SILENT at first."""
 
-    def read(self, work: Callable[[Reader], T]) -> T:
+    def read(self, work: Callable[[TeamReader], T]) -> T:
         """Run `work` on one consistent view, in the calling thread. Raises what `work` raises, or StorageFailed."""
 
-    def write(self, work: Callable[[Transaction], T]) -> Future[T]:
+    def write(self, work: Callable[[TeamTransaction], T]) -> Future[T]:
         """Queue `work` for the writer; the future resolves once the change is durable.
 
         Works that wait are committed together; each is all or nothing for itself. The future raises what `work`
@@ -216,7 +219,7 @@ class Ledger(Protocol):
         StorageFailed (unknown; the ledger refuses everything from then on).
         """
 
-    def write_all(self, works: Sequence[Callable[[Transaction], T]]) -> Future[list[T | Exception]]:
+    def write_all(self, works: Sequence[Callable[[TeamTransaction], T]]) -> Future[list[T | Exception]]:
         """Queue many works at once, each a change of its own: what each gives or raises, once all are durable.
 
         The future itself raises StorageFull, Overloaded or StorageFailed.

@@ -9,7 +9,13 @@
 `core.forms` says what a record means; these modules only carry it onto the wire.
 """
 
-from avocet_grpc.edge.convert.answers import imported_message, run_message, stats_message, version_message
+from avocet_grpc.edge.convert.answers import (
+    imported_message,
+    run_message,
+    stats_message,
+    uploaded_message,
+    version_message,
+)
 from avocet_grpc.edge.convert.candidate import candidate_message
 from avocet_grpc.edge.convert.example import encode_example
 
@@ -19,5 +25,6 @@ __all__ = [
     "imported_message",
     "run_message",
     "stats_message",
+    "uploaded_message",
     "version_message",
 ]

@@ -42,6 +42,11 @@ def imported_message(imported: Imported) -> pb.ImportResponse:
     )
 
 
+def uploaded_message(imported: Imported) -> pb.UploadRunResponse:
+    """What an upload brought: the fields of an import's answer."""
+    return pb.UploadRunResponse.FromString(imported_message(imported).SerializeToString())
+
+
 def stats_message(stats: Stats) -> pb.StatsResponse:
     """The counts of the store."""
     return pb.StatsResponse(

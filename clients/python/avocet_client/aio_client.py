@@ -10,20 +10,20 @@ import grpc
 
 import avocet_client.calls as calls
 from avocet_client.backoff import RETRY_FOR_SECONDS
-from avocet_client.base import ClientBase
 from avocet_client.bulk import ingest_many_async
 from avocet_client.bulk_state import Correction, IngestResult
 from avocet_client.connection import Connection
 from avocet_client.errors import error_of_call
 from avocet_client.export_options import ExportOptions, export_request
 from avocet_client.exports import AsyncExport
+from avocet_client.team_aio_client import AsyncTeamClient
 from avocet_client.v1 import corrections_pb2 as pb
 from avocet_client.words import Action, CandidateFilter, FailureCategory, Order
 
 T = TypeVar("T")
 
 
-class AsyncCorrectionsClient(ClientBase[grpc.aio.Channel]):
+class AsyncCorrectionsClient(AsyncTeamClient):
     """`CorrectionsClient` for asyncio: the same methods, awaited, in one event loop. Use `async with`, or `close` it.
 
     `target` is an address or a `grpc.aio.Channel` of your own. Make the channel with `channel_options()`, or nothing is
@@ -84,6 +84,7 @@ class AsyncCorrectionsClient(ClientBase[grpc.aio.Channel]):
         corrected_message: Mapping[str, Any] | None = None,
         failure_category: FailureCategory | None = None,
         reviewer: str = "",
+        lease_id: str = "",
         expected_revision: int | None = None,
         request_id: str | None = None,
         timeout: float | None = None,
@@ -96,6 +97,7 @@ class AsyncCorrectionsClient(ClientBase[grpc.aio.Channel]):
             corrected_message=corrected_message,
             failure_category=failure_category,
             reviewer=reviewer,
+            lease_id=lease_id,
             expected_revision=expected_revision,
             request_id=request_id,
             timeout=timeout,

@@ -43,10 +43,15 @@ from avocet_client.export_options import ExportOptions
 from avocet_client.export_state import ExportStateDict
 from avocet_client.exports import AsyncExport, Export
 from avocet_client.render import to_dict, to_kto, to_openai, to_preference, to_sft
+from avocet_client.team_calls import Decision, DecisionResult
+from avocet_client.watch_state import WatchStateDict
+from avocet_client.watches import AsyncWatch, Watch
 from avocet_client.words import (
     Action,
     CandidateFilter,
+    ChangeAction,
     FailureCategory,
+    ListOrder,
     Order,
     SplitBy,
     SplitName,
@@ -60,9 +65,11 @@ __all__ = [
     "AlreadyInReview",
     "AsyncCorrectionsClient",
     "AsyncExport",
+    "AsyncWatch",
     "CallTooLong",
     "CandidateFilter",
     "CandidateNotFound",
+    "ChangeAction",
     "ClaimLost",
     "Claimed",
     "ConfigUnreadable",
@@ -71,6 +78,8 @@ __all__ = [
     "CorrectionsClient",
     "CorrectionsError",
     "DeadlineExceeded",
+    "Decision",
+    "DecisionResult",
     "Export",
     "ExportCorrupted",
     "ExportOptions",
@@ -81,6 +90,7 @@ __all__ = [
     "IngestionNotConfigured",
     "InternalError",
     "InvalidField",
+    "ListOrder",
     "NotFound",
     "NotInReview",
     "Order",
@@ -103,6 +113,8 @@ __all__ = [
     "TryLater",
     "Unauthorized",
     "UnknownReason",
+    "Watch",
+    "WatchStateDict",
     "category_word",
     "channel_options",
     "status_word",

@@ -92,6 +92,7 @@ def submit(
     corrected_message: Mapping[str, Any] | None = None,
     failure_category: FailureCategory | None = None,
     reviewer: str = "",
+    lease_id: str = "",
     expected_revision: int | None = None,
     request_id: str | None = None,
     timeout: float | None = None,
@@ -105,6 +106,7 @@ def submit(
         corrected_message=None if corrected_message is None else chat_message(corrected_message),
         failure_category=number("failure_category", failure_category, CATEGORIES) if failure_category else unspecified,
         reviewer=reviewer,
+        lease_id=lease_id,
         request_id=request_id or new_request_id(),
         expected_revision=expected_revision,
     )

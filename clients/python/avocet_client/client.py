@@ -10,20 +10,20 @@ import grpc
 
 import avocet_client.calls as calls
 from avocet_client.backoff import RETRY_FOR_SECONDS
-from avocet_client.base import ClientBase
 from avocet_client.bulk import ingest_many
 from avocet_client.bulk_state import Correction, IngestResult
 from avocet_client.connection import Connection
 from avocet_client.errors import error_of_call
 from avocet_client.export_options import ExportOptions, export_request
 from avocet_client.exports import Export
+from avocet_client.team_client import TeamClient
 from avocet_client.v1 import corrections_pb2 as pb
 from avocet_client.words import Action, CandidateFilter, FailureCategory, Order
 
 T = TypeVar("T")
 
 
-class CorrectionsClient(ClientBase[grpc.Channel]):
+class CorrectionsClient(TeamClient):
     """Calls the corrections service. Safe for threads. Use it as a context manager, or `close` it.
 
     `target` is an address or a channel of your own. Make the channel with `channel_options()`, or nothing is retried.
@@ -97,6 +97,7 @@ class CorrectionsClient(ClientBase[grpc.Channel]):
         corrected_message: Mapping[str, Any] | None = None,
         failure_category: FailureCategory | None = None,
         reviewer: str = "",
+        lease_id: str = "",
         expected_revision: int | None = None,
         request_id: str | None = None,
         timeout: float | None = None,
@@ -105,7 +106,7 @@ class CorrectionsClient(ClientBase[grpc.Channel]):
 
         `correct` needs a `corrected_response`, or a `corrected_message` if the answer is a tool call:
         `{"role": "assistant", "content": None, "tool_calls": [...]}`. A `request_id` is made if none is given. Raises
-        CandidateNotFound, NotInReview, RevisionMismatch, InvalidField.
+        CandidateNotFound, NotInReview, RevisionMismatch, Claimed, ClaimLost, InvalidField.
         """
         call = calls.submit(
             id,
@@ -114,6 +115,7 @@ class CorrectionsClient(ClientBase[grpc.Channel]):
             corrected_message=corrected_message,
             failure_category=failure_category,
             reviewer=reviewer,
+            lease_id=lease_id,
             expected_revision=expected_revision,
             request_id=request_id,
             timeout=timeout,

@@ -19,6 +19,7 @@ class ExportOptions(TypedDict, total=False):
     split_by: what stays on one side: "prompt" for examples that were asked the same, "task" for those of one `task_id`.
         Without it, "id": each example goes by itself, and the same question may stand on both sides.
     seed: another seed makes another split. Without it, 0.
+    snapshot: the examples of the snapshot with this name. Without it: those of `at_revision`.
     at_revision: the examples as they were at this revision of the store. Without it, or 0: as they are now.
     since_revision: only the examples that were approved after this revision. Without it, or 0: all.
     unique_prompts: of all examples with the same prompt, only the one that was approved last. Without it, all.
@@ -29,6 +30,7 @@ class ExportOptions(TypedDict, total=False):
     validation_fraction: float
     split_by: SplitBy
     seed: int
+    snapshot: str
     at_revision: int
     since_revision: int
     unique_prompts: bool
@@ -47,6 +49,7 @@ def export_request(
         shard_count=shard_count,
         split=_split(options),
         batch_size=batch_size,
+        snapshot=options.get("snapshot", ""),
         at_revision=options.get("at_revision", 0),
         since_revision=options.get("since_revision", 0),
         unique_prompts=options.get("unique_prompts", False),

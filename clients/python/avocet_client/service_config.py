@@ -7,7 +7,7 @@ import pkgutil
 from collections.abc import Mapping
 from typing import Any
 
-RETRIED_WRITES = ("Submit", "Undo", "Ingest")
+RETRIED_WRITES = ("Submit", "Undo", "Ingest", "Claim", "BatchSubmit", "CreateSnapshot")
 """Writes that carry a request id, which this client always sets: a retry stores once."""
 
 

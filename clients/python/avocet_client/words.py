@@ -19,6 +19,8 @@ FailureCategory = Literal[
 ]
 Order = Literal["file", "timestamp", "timestamp_desc", "quality", "quality_desc"]
 SplitBy = Literal["id", "prompt", "task"]
+ListOrder = Literal["file", "timestamp", "timestamp_desc", "quality", "quality_desc", "reviewed", "reviewed_desc"]
+ChangeAction = Literal["correct", "discard", "flag", "undo", "ingest", "import", "add", "edit", "remove", "overrule"]
 SplitName = Literal["train", "validation"]
 Status = Literal["needs_review", "approved", "discarded", "model_rejected"]
 
@@ -33,6 +35,8 @@ ACTIONS: dict[str, pb.Action.ValueType] = _numbers(pb.Action, "ACTION_")
 CATEGORIES: dict[str, pb.FailureCategory.ValueType] = _numbers(pb.FailureCategory, "FAILURE_CATEGORY_")
 ORDERS: dict[str, pb.Order.ValueType] = _numbers(pb.Order, "ORDER_")
 SPLIT_BYS: dict[str, pb.SplitBy.ValueType] = _numbers(pb.SplitBy, "SPLIT_BY_")
+STATUSES: dict[str, pb.CandidateStatus.ValueType] = _numbers(pb.CandidateStatus, "CANDIDATE_STATUS_")
+CHANGE_ACTIONS: dict[str, pb.ChangeAction.ValueType] = _numbers(pb.ChangeAction, "CHANGE_ACTION_")
 SPLITS: dict[str, pb.SplitName.ValueType] = _numbers(pb.SplitName, "SPLIT_NAME_")
 _CATEGORY_WORDS: dict[Any, Any] = {number: word for word, number in CATEGORIES.items()}
 _STATUS_WORDS: dict[Any, Any] = {

@@ -249,6 +249,146 @@ SPLIT_BY_TASK: SplitBy.ValueType  # 3
 """Examples with the same `task_id`. One without goes by its id."""
 Global___SplitBy: _TypeAlias = SplitBy  # noqa: Y015
 
+class _ChangeAction:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ChangeActionEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ChangeAction.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    CHANGE_ACTION_UNSPECIFIED: _ChangeAction.ValueType  # 0
+    """Never sent. In a request it is refused."""
+    CHANGE_ACTION_CORRECT: _ChangeAction.ValueType  # 1
+    """It was corrected and approved."""
+    CHANGE_ACTION_DISCARD: _ChangeAction.ValueType  # 2
+    """It was discarded."""
+    CHANGE_ACTION_FLAG: _ChangeAction.ValueType  # 3
+    """It was flagged."""
+    CHANGE_ACTION_UNDO: _ChangeAction.ValueType  # 4
+    """A decision on it was taken back."""
+    CHANGE_ACTION_INGEST: _ChangeAction.ValueType  # 5
+    """It was made by `Ingest` or `StreamIngest`."""
+    CHANGE_ACTION_IMPORT: _ChangeAction.ValueType  # 6
+    """It was made by `Import` or `UploadRun`."""
+    CHANGE_ACTION_ADD: _ChangeAction.ValueType  # 7
+    """Another program added it to a shared file."""
+    CHANGE_ACTION_EDIT: _ChangeAction.ValueType  # 8
+    """Another program edited it."""
+    CHANGE_ACTION_REMOVE: _ChangeAction.ValueType  # 9
+    """Another program removed it."""
+    CHANGE_ACTION_OVERRULE: _ChangeAction.ValueType  # 10
+    """Another program's edit came too late and was not taken: the record is as it
+    was, and `fields` has what the edit would have set.
+    """
+
+class ChangeAction(_ChangeAction, metaclass=_ChangeActionEnumTypeWrapper):
+    """What happened to a record."""
+
+CHANGE_ACTION_UNSPECIFIED: ChangeAction.ValueType  # 0
+"""Never sent. In a request it is refused."""
+CHANGE_ACTION_CORRECT: ChangeAction.ValueType  # 1
+"""It was corrected and approved."""
+CHANGE_ACTION_DISCARD: ChangeAction.ValueType  # 2
+"""It was discarded."""
+CHANGE_ACTION_FLAG: ChangeAction.ValueType  # 3
+"""It was flagged."""
+CHANGE_ACTION_UNDO: ChangeAction.ValueType  # 4
+"""A decision on it was taken back."""
+CHANGE_ACTION_INGEST: ChangeAction.ValueType  # 5
+"""It was made by `Ingest` or `StreamIngest`."""
+CHANGE_ACTION_IMPORT: ChangeAction.ValueType  # 6
+"""It was made by `Import` or `UploadRun`."""
+CHANGE_ACTION_ADD: ChangeAction.ValueType  # 7
+"""Another program added it to a shared file."""
+CHANGE_ACTION_EDIT: ChangeAction.ValueType  # 8
+"""Another program edited it."""
+CHANGE_ACTION_REMOVE: ChangeAction.ValueType  # 9
+"""Another program removed it."""
+CHANGE_ACTION_OVERRULE: ChangeAction.ValueType  # 10
+"""Another program's edit came too late and was not taken: the record is as it
+was, and `fields` has what the edit would have set.
+"""
+Global___ChangeAction: _TypeAlias = ChangeAction  # noqa: Y015
+
+class _ChangeSource:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ChangeSourceEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ChangeSource.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    CHANGE_SOURCE_UNSPECIFIED: _ChangeSource.ValueType  # 0
+    """Never sent."""
+    CHANGE_SOURCE_SERVICE: _ChangeSource.ValueType  # 1
+    """A caller of this service."""
+    CHANGE_SOURCE_EXTERNAL: _ChangeSource.ValueType  # 2
+    """Another program, in the shared files."""
+
+class ChangeSource(_ChangeSource, metaclass=_ChangeSourceEnumTypeWrapper):
+    """Who made a change."""
+
+CHANGE_SOURCE_UNSPECIFIED: ChangeSource.ValueType  # 0
+"""Never sent."""
+CHANGE_SOURCE_SERVICE: ChangeSource.ValueType  # 1
+"""A caller of this service."""
+CHANGE_SOURCE_EXTERNAL: ChangeSource.ValueType  # 2
+"""Another program, in the shared files."""
+Global___ChangeSource: _TypeAlias = ChangeSource  # noqa: Y015
+
+class _SharedFile:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _SharedFileEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_SharedFile.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    SHARED_FILE_UNSPECIFIED: _SharedFile.ValueType  # 0
+    """Never sent."""
+    SHARED_FILE_CANDIDATES: _SharedFile.ValueType  # 1
+    """The candidates file, and whatever the service itself changes."""
+    SHARED_FILE_APPROVED: _SharedFile.ValueType  # 2
+    """The approved file: another program changed the approved line alone."""
+
+class SharedFile(_SharedFile, metaclass=_SharedFileEnumTypeWrapper):
+    """One of the two shared files."""
+
+SHARED_FILE_UNSPECIFIED: SharedFile.ValueType  # 0
+"""Never sent."""
+SHARED_FILE_CANDIDATES: SharedFile.ValueType  # 1
+"""The candidates file, and whatever the service itself changes."""
+SHARED_FILE_APPROVED: SharedFile.ValueType  # 2
+"""The approved file: another program changed the approved line alone."""
+Global___SharedFile: _TypeAlias = SharedFile  # noqa: Y015
+
+class _ClaimState:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ClaimStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ClaimState.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    CLAIM_STATE_UNSPECIFIED: _ClaimState.ValueType  # 0
+    """The same as `CLAIM_STATE_ANY`."""
+    CLAIM_STATE_ANY: _ClaimState.ValueType  # 1
+    """All. The default."""
+    CLAIM_STATE_UNCLAIMED: _ClaimState.ValueType  # 2
+    """Those that nobody holds."""
+    CLAIM_STATE_CLAIMED: _ClaimState.ValueType  # 3
+    """Those that somebody holds."""
+    CLAIM_STATE_MINE: _ClaimState.ValueType  # 4
+    """Those that the reviewer of the request holds."""
+
+class ClaimState(_ClaimState, metaclass=_ClaimStateEnumTypeWrapper):
+    """Which candidates, by their claims."""
+
+CLAIM_STATE_UNSPECIFIED: ClaimState.ValueType  # 0
+"""The same as `CLAIM_STATE_ANY`."""
+CLAIM_STATE_ANY: ClaimState.ValueType  # 1
+"""All. The default."""
+CLAIM_STATE_UNCLAIMED: ClaimState.ValueType  # 2
+"""Those that nobody holds."""
+CLAIM_STATE_CLAIMED: ClaimState.ValueType  # 3
+"""Those that somebody holds."""
+CLAIM_STATE_MINE: ClaimState.ValueType  # 4
+"""Those that the reviewer of the request holds."""
+Global___ClaimState: _TypeAlias = ClaimState  # noqa: Y015
+
 @_typing.final
 class ChatMessage(_message.Message):
     """One message of a conversation."""
@@ -335,6 +475,7 @@ class Candidate(_message.Message):
     SAME_PROMPT_FIELD_NUMBER: _builtins.int
     PROMPT_DIGEST_FIELD_NUMBER: _builtins.int
     RECORD_JSON_FIELD_NUMBER: _builtins.int
+    CLAIM_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Output only. Unique in the store: 1 to 512 characters, valid Unicode, no NUL.
     A line of the shared files without such an id is malformed: it is counted,
@@ -440,6 +581,10 @@ class Candidate(_message.Message):
         Absent if another program has changed `corrected_response` since.
         """
 
+    @_builtins.property
+    def claim(self) -> Global___CandidateClaim:
+        """Output only. Who holds it now. Absent if nobody does."""
+
     def __init__(
         self,
         *,
@@ -474,10 +619,11 @@ class Candidate(_message.Message):
         same_prompt: _builtins.int = ...,
         prompt_digest: _builtins.str = ...,
         record_json: _builtins.str = ...,
+        claim: Global___CandidateClaim | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_corrected_response", b"_corrected_response", "_gpu_id", b"_gpu_id", "_label", b"_label", "_quality_score", b"_quality_score", "_tokens_per_sec", b"_tokens_per_sec", "corrected_message", b"corrected_message", "corrected_response", b"corrected_response", "gpu_id", b"gpu_id", "label", b"label", "quality_score", b"quality_score", "tokens_per_sec", b"tokens_per_sec"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_corrected_response", b"_corrected_response", "_gpu_id", b"_gpu_id", "_label", b"_label", "_quality_score", b"_quality_score", "_tokens_per_sec", b"_tokens_per_sec", "claim", b"claim", "corrected_message", b"corrected_message", "corrected_response", b"corrected_response", "gpu_id", b"gpu_id", "label", b"label", "quality_score", b"quality_score", "tokens_per_sec", b"tokens_per_sec"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_corrected_response", b"_corrected_response", "_gpu_id", b"_gpu_id", "_label", b"_label", "_quality_score", b"_quality_score", "_tokens_per_sec", b"_tokens_per_sec", "benchmark_run_id", b"benchmark_run_id", "corrected_message", b"corrected_message", "corrected_response", b"corrected_response", "extra_json", b"extra_json", "failure_category", b"failure_category", "failure_reason", b"failure_reason", "gpu_id", b"gpu_id", "id", b"id", "label", b"label", "model_id", b"model_id", "model_name", b"model_name", "model_response", b"model_response", "model_response_json", b"model_response_json", "node_id", b"node_id", "prompt_digest", b"prompt_digest", "prompt_json", b"prompt_json", "prompt_messages", b"prompt_messages", "quality_score", b"quality_score", "record_json", b"record_json", "reviewed_at", b"reviewed_at", "reviewed_by", b"reviewed_by", "revision", b"revision", "same_prompt", b"same_prompt", "source", b"source", "status", b"status", "task_id", b"task_id", "task_name", b"task_name", "task_type", b"task_type", "timestamp", b"timestamp", "tokens_per_sec", b"tokens_per_sec", "tools_json", b"tools_json"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_corrected_response", b"_corrected_response", "_gpu_id", b"_gpu_id", "_label", b"_label", "_quality_score", b"_quality_score", "_tokens_per_sec", b"_tokens_per_sec", "benchmark_run_id", b"benchmark_run_id", "claim", b"claim", "corrected_message", b"corrected_message", "corrected_response", b"corrected_response", "extra_json", b"extra_json", "failure_category", b"failure_category", "failure_reason", b"failure_reason", "gpu_id", b"gpu_id", "id", b"id", "label", b"label", "model_id", b"model_id", "model_name", b"model_name", "model_response", b"model_response", "model_response_json", b"model_response_json", "node_id", b"node_id", "prompt_digest", b"prompt_digest", "prompt_json", b"prompt_json", "prompt_messages", b"prompt_messages", "quality_score", b"quality_score", "record_json", b"record_json", "reviewed_at", b"reviewed_at", "reviewed_by", b"reviewed_by", "revision", b"revision", "same_prompt", b"same_prompt", "source", b"source", "status", b"status", "task_id", b"task_id", "task_name", b"task_name", "task_type", b"task_type", "timestamp", b"timestamp", "tokens_per_sec", b"tokens_per_sec", "tools_json", b"tools_json"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__corrected_response: _TypeAlias = _typing.Literal["corrected_response"]  # noqa: Y015
     _WhichOneofArgType__corrected_response: _TypeAlias = _typing.Literal["_corrected_response", b"_corrected_response"]  # noqa: Y015
@@ -830,6 +976,8 @@ class QueueRequest(_message.Message):
     FILTER_FIELD_NUMBER: _builtins.int
     ORDER_FIELD_NUMBER: _builtins.int
     INCLUDE_RECORD_FIELD_NUMBER: _builtins.int
+    CLAIMS_FIELD_NUMBER: _builtins.int
+    REVIEWER_FIELD_NUMBER: _builtins.int
     page: _builtins.int
     """Optional. Which page, counted from 1. 0 means 1. Refused together with
     `page_token`.
@@ -846,6 +994,12 @@ class QueueRequest(_message.Message):
     """Optional. Unspecified means `ORDER_FILE`."""
     include_record: _builtins.bool
     """Optional. Fill `record_json`."""
+    claims: Global___ClaimState.ValueType
+    """Optional. Only candidates in this state of claim. Unspecified means all."""
+    reviewer: _builtins.str
+    """Optional, but required with `CLAIM_STATE_MINE`. Who asks. With a token it is
+    the token's name. At most 1,000 characters.
+    """
     @_builtins.property
     def filter(self) -> Global___CandidateFilter:
         """Optional. Which candidates. Absent for all in review."""
@@ -859,10 +1013,12 @@ class QueueRequest(_message.Message):
         filter: Global___CandidateFilter | None = ...,
         order: Global___Order.ValueType = ...,
         include_record: _builtins.bool = ...,
+        claims: Global___ClaimState.ValueType = ...,
+        reviewer: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter", "include_record", b"include_record", "order", b"order", "page", b"page", "page_token", b"page_token", "per_page", b"per_page"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["claims", b"claims", "filter", b"filter", "include_record", b"include_record", "order", b"order", "page", b"page", "page_token", b"page_token", "per_page", b"per_page", "reviewer", b"reviewer"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
 
 Global___QueueRequest: _TypeAlias = QueueRequest  # noqa: Y015
@@ -964,6 +1120,7 @@ class SubmitRequest(_message.Message):
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     EXPECTED_REVISION_FIELD_NUMBER: _builtins.int
     CORRECTED_MESSAGE_FIELD_NUMBER: _builtins.int
+    LEASE_ID_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Required. The candidate's id: 1 to 512 characters, valid Unicode, no NUL."""
     action: Global___Action.ValueType
@@ -985,6 +1142,10 @@ class SubmitRequest(_message.Message):
     expected_revision: _builtins.int
     """Optional. Decide only if the candidate still has this revision. Absent for
     any.
+    """
+    lease_id: _builtins.str
+    """Optional. `Claim.lease_id` of the caller's claim. `reviewer` may then be left
+    out. At most 64 characters.
     """
     @_builtins.property
     def corrected_message(self) -> Global___ChatMessage:
@@ -1009,10 +1170,11 @@ class SubmitRequest(_message.Message):
         request_id: _builtins.str = ...,
         expected_revision: _builtins.int | None = ...,
         corrected_message: Global___ChatMessage | None = ...,
+        lease_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_expected_revision", b"_expected_revision", "corrected_message", b"corrected_message", "expected_revision", b"expected_revision"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_expected_revision", b"_expected_revision", "action", b"action", "corrected_message", b"corrected_message", "corrected_response", b"corrected_response", "expected_revision", b"expected_revision", "failure_category", b"failure_category", "id", b"id", "request_id", b"request_id", "reviewer", b"reviewer"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_expected_revision", b"_expected_revision", "action", b"action", "corrected_message", b"corrected_message", "corrected_response", b"corrected_response", "expected_revision", b"expected_revision", "failure_category", b"failure_category", "id", b"id", "lease_id", b"lease_id", "request_id", b"request_id", "reviewer", b"reviewer"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__expected_revision: _TypeAlias = _typing.Literal["expected_revision"]  # noqa: Y015
     _WhichOneofArgType__expected_revision: _TypeAlias = _typing.Literal["_expected_revision", b"_expected_revision"]  # noqa: Y015
@@ -1152,6 +1314,7 @@ class StreamExportRequest(_message.Message):
     SINCE_REVISION_FIELD_NUMBER: _builtins.int
     RESUME_TOKEN_FIELD_NUMBER: _builtins.int
     UNIQUE_PROMPTS_FIELD_NUMBER: _builtins.int
+    SNAPSHOT_FIELD_NUMBER: _builtins.int
     shard_index: _builtins.int
     """Optional. Which shard, from 0 to `shard_count` - 1."""
     shard_count: _builtins.int
@@ -1183,6 +1346,8 @@ class StreamExportRequest(_message.Message):
     the one approved last for each prompt. Shard, split and `since_revision` choose
     among those. An example without a prompt stands for itself.
     """
+    snapshot: _builtins.str
+    """Optional. Export this snapshot. Refused together with `at_revision`."""
     @_builtins.property
     def filter(self) -> Global___CandidateFilter:
         """Optional. Which examples. Absent for all."""
@@ -1205,10 +1370,11 @@ class StreamExportRequest(_message.Message):
         since_revision: _builtins.int = ...,
         resume_token: _builtins.str = ...,
         unique_prompts: _builtins.bool = ...,
+        snapshot: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter", "split", b"split"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["at_revision", b"at_revision", "batch_size", b"batch_size", "filter", b"filter", "resume_token", b"resume_token", "shard_count", b"shard_count", "shard_index", b"shard_index", "since_revision", b"since_revision", "split", b"split", "unique_prompts", b"unique_prompts"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["at_revision", b"at_revision", "batch_size", b"batch_size", "filter", b"filter", "resume_token", b"resume_token", "shard_count", b"shard_count", "shard_index", b"shard_index", "since_revision", b"since_revision", "snapshot", b"snapshot", "split", b"split", "unique_prompts", b"unique_prompts"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
 
 Global___StreamExportRequest: _TypeAlias = StreamExportRequest  # noqa: Y015
@@ -1532,6 +1698,7 @@ class StatsResponse(_message.Message):
     DUPLICATE_IDS_FIELD_NUMBER: _builtins.int
     REVISION_FIELD_NUMBER: _builtins.int
     UNEXPORTABLE_FIELD_NUMBER: _builtins.int
+    CLAIMED_FIELD_NUMBER: _builtins.int
     total: _builtins.int
     """Output only. How many candidates match the filter."""
     export_ready: _builtins.int
@@ -1546,6 +1713,8 @@ class StatsResponse(_message.Message):
     """
     revision: _builtins.int
     """Output only. The store's revision."""
+    claimed: _builtins.int
+    """Output only. How many candidates that match the filter are claimed now."""
     @_builtins.property
     def by_status(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]:
         """Output only. By the status word in the record, ours and others'. A record
@@ -1594,8 +1763,9 @@ class StatsResponse(_message.Message):
         duplicate_ids: _builtins.int = ...,
         revision: _builtins.int = ...,
         unexportable: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
+        claimed: _builtins.int = ...,
     ) -> None: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["by_failure_category", b"by_failure_category", "by_model", b"by_model", "by_source", b"by_source", "by_status", b"by_status", "by_task_type", b"by_task_type", "duplicate_ids", b"duplicate_ids", "export_ready", b"export_ready", "malformed", b"malformed", "revision", b"revision", "total", b"total", "unexportable", b"unexportable"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["by_failure_category", b"by_failure_category", "by_model", b"by_model", "by_source", b"by_source", "by_status", b"by_status", "by_task_type", b"by_task_type", "claimed", b"claimed", "duplicate_ids", b"duplicate_ids", "export_ready", b"export_ready", "malformed", b"malformed", "revision", b"revision", "total", b"total", "unexportable", b"unexportable"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
 
 Global___StatsResponse: _TypeAlias = StatsResponse  # noqa: Y015
@@ -1893,3 +2063,998 @@ class GetVersionResponse(_message.Message):
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
 
 Global___GetVersionResponse: _TypeAlias = GetVersionResponse  # noqa: Y015
+
+@_typing.final
+class Change(_message.Message):
+    """One change of one record. There is at most one for each file, id and revision."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REVISION_FIELD_NUMBER: _builtins.int
+    ID_FIELD_NUMBER: _builtins.int
+    ACTION_FIELD_NUMBER: _builtins.int
+    ACTOR_FIELD_NUMBER: _builtins.int
+    AT_FIELD_NUMBER: _builtins.int
+    STATUS_BEFORE_FIELD_NUMBER: _builtins.int
+    STATUS_AFTER_FIELD_NUMBER: _builtins.int
+    FIELDS_FIELD_NUMBER: _builtins.int
+    SOURCE_FIELD_NUMBER: _builtins.int
+    FILE_FIELD_NUMBER: _builtins.int
+    CANDIDATE_FIELD_NUMBER: _builtins.int
+    revision: _builtins.int
+    """Output only. The revision that the change made."""
+    id: _builtins.str
+    """Output only. The record's id."""
+    action: Global___ChangeAction.ValueType
+    """Output only. What happened."""
+    actor: _builtins.str
+    """Output only. Who did it: the token's name, or in its absence the reviewer that
+    the request named. Empty when not known, and for other programs.
+    """
+    status_before: _builtins.str
+    """Output only. The status word before. Empty when the record is new or had none."""
+    status_after: _builtins.str
+    """Output only. The status word after. Empty when the record was removed or has
+    none.
+    """
+    source: Global___ChangeSource.ValueType
+    """Output only. Whether it came through this service."""
+    file: Global___SharedFile.ValueType
+    """Output only. Which file's record. A decision is one change, of the candidate."""
+    @_builtins.property
+    def at(self) -> _timestamp_pb2.Timestamp:
+        """Output only. When it was committed, by the server's clock; not an order."""
+
+    @_builtins.property
+    def fields(self) -> _containers.RepeatedCompositeFieldContainer[Global___FieldChange]:
+        """Output only. The keys that the change set, added or took away; none for a
+        record that is new or was removed. With their values in `ListHistory` of one
+        id, else with their names alone.
+        """
+
+    @_builtins.property
+    def candidate(self) -> Global___Candidate:
+        """Output only. Filled by `Watch` where `include_candidates` is set: the
+        candidate as it was when the response was made, thus with a `revision` that
+        may be higher than the change's. Absent when there is none any more.
+        """
+
+    def __init__(
+        self,
+        *,
+        revision: _builtins.int = ...,
+        id: _builtins.str = ...,
+        action: Global___ChangeAction.ValueType = ...,
+        actor: _builtins.str = ...,
+        at: _timestamp_pb2.Timestamp | None = ...,
+        status_before: _builtins.str = ...,
+        status_after: _builtins.str = ...,
+        fields: _abc.Iterable[Global___FieldChange] | None = ...,
+        source: Global___ChangeSource.ValueType = ...,
+        file: Global___SharedFile.ValueType = ...,
+        candidate: Global___Candidate | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["at", b"at", "candidate", b"candidate"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "actor", b"actor", "at", b"at", "candidate", b"candidate", "fields", b"fields", "file", b"file", "id", b"id", "revision", b"revision", "source", b"source", "status_after", b"status_after", "status_before", b"status_before"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+
+Global___Change: _TypeAlias = Change  # noqa: Y015
+
+@_typing.final
+class FieldChange(_message.Message):
+    """One key of a record that a change touched."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    BEFORE_JSON_FIELD_NUMBER: _builtins.int
+    AFTER_JSON_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """Output only. The key."""
+    before_json: _builtins.str
+    """Output only. Its value before, as JSON text in the dialect of
+    `Candidate.extra_json`. Empty when the key was not there.
+    """
+    after_json: _builtins.str
+    """Output only. Its value after. Empty when the key was taken away."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        before_json: _builtins.str = ...,
+        after_json: _builtins.str = ...,
+    ) -> None: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["after_json", b"after_json", "before_json", b"before_json", "name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+
+Global___FieldChange: _TypeAlias = FieldChange  # noqa: Y015
+
+@_typing.final
+class ListHistoryRequest(_message.Message):
+    """Request of `CorrectionsService.ListHistory`."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    ACTORS_FIELD_NUMBER: _builtins.int
+    ACTIONS_FIELD_NUMBER: _builtins.int
+    SINCE_REVISION_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    OLDEST_FIRST_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    """Optional. Of this record only. Empty for the whole store."""
+    since_revision: _builtins.int
+    """Optional. Only what changed after this revision. 0 for all that is kept."""
+    page_size: _builtins.int
+    """Optional. How many at most. 0 means 50; more than 500 is taken as 500. A page
+    also ends at 3 MB.
+    """
+    page_token: _builtins.str
+    """Optional. `next_page_token` of the page before, with the same fields beside
+    it. Empty for the first page.
+    """
+    oldest_first: _builtins.bool
+    """Optional. Oldest first instead of newest first."""
+    @_builtins.property
+    def actors(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Optional. Any of these actors, exactly. At most 1,000."""
+
+    @_builtins.property
+    def actions(self) -> _containers.RepeatedScalarFieldContainer[Global___ChangeAction.ValueType]:
+        """Optional. Any of these actions."""
+
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+        actors: _abc.Iterable[_builtins.str] | None = ...,
+        actions: _abc.Iterable[Global___ChangeAction.ValueType] | None = ...,
+        since_revision: _builtins.int = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+        oldest_first: _builtins.bool = ...,
+    ) -> None: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actions", b"actions", "actors", b"actors", "id", b"id", "oldest_first", b"oldest_first", "page_size", b"page_size", "page_token", b"page_token", "since_revision", b"since_revision"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+
+Global___ListHistoryRequest: _TypeAlias = ListHistoryRequest  # noqa: Y015
+
+@_typing.final
+class ListHistoryResponse(_message.Message):
+    """Response of `CorrectionsService.ListHistory`."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CHANGES_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Output only. For the next page. Empty when this is the last."""
+    @_builtins.property
+    def changes(self) -> _containers.RepeatedCompositeFieldContainer[Global___Change]:
+        """Output only. By revision; inside one revision in order of first sight, and
+        newest first is the exact reverse.
+        """
+
+    def __init__(
+        self,
+        *,
+        changes: _abc.Iterable[Global___Change] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["changes", b"changes", "next_page_token", b"next_page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+
+Global___ListHistoryResponse: _TypeAlias = ListHistoryResponse  # noqa: Y015
+
+@_typing.final
+class ListCandidatesRequest(_message.Message):
+    """Request of `CorrectionsService.ListCandidates`."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STATUSES_FIELD_NUMBER: _builtins.int
+    FILTER_FIELD_NUMBER: _builtins.int
+    TEXT_FIELD_NUMBER: _builtins.int
+    ORDER_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    INCLUDE_RECORD_FIELD_NUMBER: _builtins.int
+    text: _builtins.str
+    """Optional. Only those with this text in a prompt's text, the response or the
+    correction. 3 to 1,000 characters. ASCII letters match in either case, all
+    other characters exactly. Goes with `ORDER_FILE` alone.
+    """
+    order: Global___Order.ValueType
+    """Optional. Unspecified means `ORDER_FILE`."""
+    page_size: _builtins.int
+    """Optional. How many at most. 0 means 20; more than 500 is taken as 500. A page
+    also ends at 3 MB.
+    """
+    page_token: _builtins.str
+    """Optional. `next_page_token` of the page before. Empty for the first page."""
+    include_record: _builtins.bool
+    """Optional. Fill `record_json`."""
+    @_builtins.property
+    def statuses(self) -> _containers.RepeatedScalarFieldContainer[Global___CandidateStatus.ValueType]:
+        """Optional. Any of these statuses; `CANDIDATE_STATUS_UNSPECIFIED` stands for the
+        words that are not ours. Empty for all.
+        """
+
+    @_builtins.property
+    def filter(self) -> Global___CandidateFilter:
+        """Optional. Which candidates. Absent for all."""
+
+    def __init__(
+        self,
+        *,
+        statuses: _abc.Iterable[Global___CandidateStatus.ValueType] | None = ...,
+        filter: Global___CandidateFilter | None = ...,
+        text: _builtins.str = ...,
+        order: Global___Order.ValueType = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+        include_record: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter", "include_record", b"include_record", "order", b"order", "page_size", b"page_size", "page_token", b"page_token", "statuses", b"statuses", "text", b"text"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+
+Global___ListCandidatesRequest: _TypeAlias = ListCandidatesRequest  # noqa: Y015
+
+@_typing.final
+class ListCandidatesResponse(_message.Message):
+    """Response of `CorrectionsService.ListCandidates`."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ITEMS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Output only. For the next page. Empty when this is the last."""
+    @_builtins.property
+    def items(self) -> _containers.RepeatedCompositeFieldContainer[Global___Candidate]:
+        """Output only. The candidates, as they are now."""
+
+    def __init__(
+        self,
+        *,
+        items: _abc.Iterable[Global___Candidate] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["items", b"items", "next_page_token", b"next_page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+
+Global___ListCandidatesResponse: _TypeAlias = ListCandidatesResponse  # noqa: Y015
+
+@_typing.final
+class BatchSubmitRequest(_message.Message):
+    """Request of `CorrectionsService.BatchSubmit`."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DECISIONS_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    """Optional, but required for a retry. At most 128 characters; see the service's
+    comment.
+    """
+    @_builtins.property
+    def decisions(self) -> _containers.RepeatedCompositeFieldContainer[Global___SubmitRequest]:
+        """Required. At most 500; their own `request_id` has to be empty."""
+
+    def __init__(
+        self,
+        *,
+        decisions: _abc.Iterable[Global___SubmitRequest] | None = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["decisions", b"decisions", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+
+Global___BatchSubmitRequest: _TypeAlias = BatchSubmitRequest  # noqa: Y015
+
+@_typing.final
+class BatchSubmitResponse(_message.Message):
+    """Response of `CorrectionsService.BatchSubmit`."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RESULTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def results(self) -> _containers.RepeatedCompositeFieldContainer[Global___BatchSubmitResult]:
+        """Output only. One result for each decision, in order."""
+
+    def __init__(
+        self,
+        *,
+        results: _abc.Iterable[Global___BatchSubmitResult] | None = ...,
+    ) -> None: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["results", b"results"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+
+Global___BatchSubmitResponse: _TypeAlias = BatchSubmitResponse  # noqa: Y015
+
+@_typing.final
+class BatchSubmitResult(_message.Message):
+    """What became of one decision of a `CorrectionsService.BatchSubmit` call."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CANDIDATE_FIELD_NUMBER: _builtins.int
+    ERROR_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def candidate(self) -> Global___Candidate:
+        """Output only. The candidate as the decision left it: `id`, `status` and
+        `revision` alone. Absent when `error` is set.
+        """
+
+    @_builtins.property
+    def error(self) -> _status_pb2.Status:
+        """Output only. Why the decision was refused. Its details are those of an error
+        of `Submit`.
+        """
+
+    def __init__(
+        self,
+        *,
+        candidate: Global___Candidate | None = ...,
+        error: _status_pb2.Status | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["candidate", b"candidate", "error", b"error"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["candidate", b"candidate", "error", b"error"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+
+Global___BatchSubmitResult: _TypeAlias = BatchSubmitResult  # noqa: Y015
+
+@_typing.final
+class CandidateClaim(_message.Message):
+    """Who holds a candidate."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REVIEWER_FIELD_NUMBER: _builtins.int
+    EXPIRES_AT_FIELD_NUMBER: _builtins.int
+    reviewer: _builtins.str
+    """Output only. The holder's name."""
+    @_builtins.property
+    def expires_at(self) -> _timestamp_pb2.Timestamp:
+        """Output only. When the claim ends by itself."""
+
+    def __init__(
+        self,
+        *,
+        reviewer: _builtins.str = ...,
+        expires_at: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["expires_at", b"expires_at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["expires_at", b"expires_at", "reviewer", b"reviewer"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+
+Global___CandidateClaim: _TypeAlias = CandidateClaim  # noqa: Y015
+
+@_typing.final
+class ClaimRequest(_message.Message):
+    """Request of `CorrectionsService.Claim`."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FILTER_FIELD_NUMBER: _builtins.int
+    ORDER_FIELD_NUMBER: _builtins.int
+    LIMIT_FIELD_NUMBER: _builtins.int
+    LEASE_SECONDS_FIELD_NUMBER: _builtins.int
+    REVIEWER_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    order: Global___Order.ValueType
+    """Optional. Which first. Unspecified means `ORDER_FILE`."""
+    limit: _builtins.int
+    """Optional. How many at most. 0 means 1; at most 50. Fewer come when the
+    response has 3 MB.
+    """
+    lease_seconds: _builtins.int
+    """Optional. How long. 0 means 600; 10 to 3,600."""
+    reviewer: _builtins.str
+    """Who claims. Required and not blank, unless a token names the caller: then it is
+    empty or the token's name. At most 1,000 characters.
+    """
+    request_id: _builtins.str
+    """Optional, but required for a retry. At most 128 characters; see the service's
+    comment.
+    """
+    @_builtins.property
+    def filter(self) -> Global___CandidateFilter:
+        """Optional. Which candidates. Absent for all in review."""
+
+    def __init__(
+        self,
+        *,
+        filter: Global___CandidateFilter | None = ...,
+        order: Global___Order.ValueType = ...,
+        limit: _builtins.int = ...,
+        lease_seconds: _builtins.int = ...,
+        reviewer: _builtins.str = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter", "lease_seconds", b"lease_seconds", "limit", b"limit", "order", b"order", "request_id", b"request_id", "reviewer", b"reviewer"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+
+Global___ClaimRequest: _TypeAlias = ClaimRequest  # noqa: Y015
+
+@_typing.final
+class ClaimResponse(_message.Message):
+    """Response of `CorrectionsService.Claim`."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CLAIMS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def claims(self) -> _containers.RepeatedCompositeFieldContainer[Global___Claim]:
+        """Output only. The claims, in the order that was asked for."""
+
+    def __init__(
+        self,
+        *,
+        claims: _abc.Iterable[Global___Claim] | None = ...,
+    ) -> None: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["claims", b"claims"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+
+Global___ClaimResponse: _TypeAlias = ClaimResponse  # noqa: Y015
+
+@_typing.final
+class RenewClaimsRequest(_message.Message):
+    """Request of `CorrectionsService.RenewClaims`."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LEASE_IDS_FIELD_NUMBER: _builtins.int
+    LEASE_SECONDS_FIELD_NUMBER: _builtins.int
+    lease_seconds: _builtins.int
+    """Optional. How long from now. 0 means 600; 10 to 3,600."""
+    @_builtins.property
+    def lease_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Required. 1 to 500 lease ids."""
+
+    def __init__(
+        self,
+        *,
+        lease_ids: _abc.Iterable[_builtins.str] | None = ...,
+        lease_seconds: _builtins.int = ...,
+    ) -> None: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["lease_ids", b"lease_ids", "lease_seconds", b"lease_seconds"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+
+Global___RenewClaimsRequest: _TypeAlias = RenewClaimsRequest  # noqa: Y015
+
+@_typing.final
+class RenewClaimsResponse(_message.Message):
+    """Response of `CorrectionsService.RenewClaims`."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CLAIMS_FIELD_NUMBER: _builtins.int
+    LOST_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def claims(self) -> _containers.RepeatedCompositeFieldContainer[Global___Claim]:
+        """Output only. The claims that live on, without their candidates."""
+
+    @_builtins.property
+    def lost(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Output only. The lease ids that are not, or no longer, a claim of the caller."""
+
+    def __init__(
+        self,
+        *,
+        claims: _abc.Iterable[Global___Claim] | None = ...,
+        lost: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["claims", b"claims", "lost", b"lost"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+
+Global___RenewClaimsResponse: _TypeAlias = RenewClaimsResponse  # noqa: Y015
+
+@_typing.final
+class ReleaseClaimsRequest(_message.Message):
+    """Request of `CorrectionsService.ReleaseClaims`."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LEASE_IDS_FIELD_NUMBER: _builtins.int
+    POSTPONE_SECONDS_FIELD_NUMBER: _builtins.int
+    postpone_seconds: _builtins.int
+    """Optional. For how long `Claim` does not hand these to the same reviewer again:
+    0 to 604,800. Others get them at once.
+    """
+    @_builtins.property
+    def lease_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Required. 1 to 500 lease ids."""
+
+    def __init__(
+        self,
+        *,
+        lease_ids: _abc.Iterable[_builtins.str] | None = ...,
+        postpone_seconds: _builtins.int = ...,
+    ) -> None: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["lease_ids", b"lease_ids", "postpone_seconds", b"postpone_seconds"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+
+Global___ReleaseClaimsRequest: _TypeAlias = ReleaseClaimsRequest  # noqa: Y015
+
+@_typing.final
+class ReleaseClaimsResponse(_message.Message):
+    """Response of `CorrectionsService.ReleaseClaims`."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RELEASED_FIELD_NUMBER: _builtins.int
+    LOST_FIELD_NUMBER: _builtins.int
+    released: _builtins.int
+    """Output only. How many claims were ended."""
+    @_builtins.property
+    def lost(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Output only. The lease ids that are not, or no longer, a claim of the caller."""
+
+    def __init__(
+        self,
+        *,
+        released: _builtins.int = ...,
+        lost: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["lost", b"lost", "released", b"released"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+
+Global___ReleaseClaimsResponse: _TypeAlias = ReleaseClaimsResponse  # noqa: Y015
+
+@_typing.final
+class WatchRequest(_message.Message):
+    """Request of `CorrectionsService.Watch`."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SINCE_REVISION_FIELD_NUMBER: _builtins.int
+    FILTER_FIELD_NUMBER: _builtins.int
+    ACTIONS_FIELD_NUMBER: _builtins.int
+    INCLUDE_CANDIDATES_FIELD_NUMBER: _builtins.int
+    HEARTBEAT_SECONDS_FIELD_NUMBER: _builtins.int
+    INCLUDE_RECORD_FIELD_NUMBER: _builtins.int
+    RESUME_TOKEN_FIELD_NUMBER: _builtins.int
+    since_revision: _builtins.int
+    """Optional. Only what changed after this revision. 0 means from now on. With a
+    `resume_token` it is 0.
+    """
+    include_candidates: _builtins.bool
+    """Optional. Fill `Change.candidate`."""
+    heartbeat_seconds: _builtins.int
+    """Optional. After how long without a response one comes without changes. 0 means
+    10; 1 to 300.
+    """
+    include_record: _builtins.bool
+    """Optional. Fill `record_json` of the candidates."""
+    resume_token: _builtins.str
+    """Optional. `resume_token` of a response that was processed, with the same
+    filter and actions. Good as long as the history after it is kept.
+    """
+    @_builtins.property
+    def filter(self) -> Global___CandidateFilter:
+        """Optional. Only changes of candidates that match when the response is made;
+        those of records that are gone come always. A copy of the store is kept
+        without a filter.
+        """
+
+    @_builtins.property
+    def actions(self) -> _containers.RepeatedScalarFieldContainer[Global___ChangeAction.ValueType]:
+        """Optional. Any of these actions. Empty for all."""
+
+    def __init__(
+        self,
+        *,
+        since_revision: _builtins.int = ...,
+        filter: Global___CandidateFilter | None = ...,
+        actions: _abc.Iterable[Global___ChangeAction.ValueType] | None = ...,
+        include_candidates: _builtins.bool = ...,
+        heartbeat_seconds: _builtins.int = ...,
+        include_record: _builtins.bool = ...,
+        resume_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actions", b"actions", "filter", b"filter", "heartbeat_seconds", b"heartbeat_seconds", "include_candidates", b"include_candidates", "include_record", b"include_record", "resume_token", b"resume_token", "since_revision", b"since_revision"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+
+Global___WatchRequest: _TypeAlias = WatchRequest  # noqa: Y015
+
+@_typing.final
+class WatchResponse(_message.Message):
+    """Response of `CorrectionsService.Watch`."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CHANGES_FIELD_NUMBER: _builtins.int
+    REVISION_FIELD_NUMBER: _builtins.int
+    RESUME_TOKEN_FIELD_NUMBER: _builtins.int
+    revision: _builtins.int
+    """Output only. Every change up to this revision has been sent. Where a revision
+    takes several responses, all but its last have the revision before it.
+    """
+    resume_token: _builtins.str
+    """Output only. Continues behind the last change of this response."""
+    @_builtins.property
+    def changes(self) -> _containers.RepeatedCompositeFieldContainer[Global___Change]:
+        """Output only. The next changes: at most 1,000, and 3 MB. None in a heartbeat."""
+
+    def __init__(
+        self,
+        *,
+        changes: _abc.Iterable[Global___Change] | None = ...,
+        revision: _builtins.int = ...,
+        resume_token: _builtins.str = ...,
+    ) -> None: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["changes", b"changes", "resume_token", b"resume_token", "revision", b"revision"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+
+Global___WatchResponse: _TypeAlias = WatchResponse  # noqa: Y015
+
+@_typing.final
+class Snapshot(_message.Message):
+    """A revision with a name, so that a training run can say what it was trained on."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    REVISION_FIELD_NUMBER: _builtins.int
+    NOTE_FIELD_NUMBER: _builtins.int
+    CREATED_BY_FIELD_NUMBER: _builtins.int
+    CREATED_AT_FIELD_NUMBER: _builtins.int
+    EXAMPLE_COUNT_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """Output only. 1 to 100 characters: `[a-z0-9][a-z0-9._-]{0,99}`."""
+    revision: _builtins.int
+    """Output only. The revision."""
+    note: _builtins.str
+    """Output only. The creator's words."""
+    created_by: _builtins.str
+    """Output only. The token's name that created it. Empty without tokens."""
+    example_count: _builtins.int
+    """Output only. How many examples an export of it without a filter sends."""
+    @_builtins.property
+    def created_at(self) -> _timestamp_pb2.Timestamp:
+        """Output only. When it was created."""
+
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        revision: _builtins.int = ...,
+        note: _builtins.str = ...,
+        created_by: _builtins.str = ...,
+        created_at: _timestamp_pb2.Timestamp | None = ...,
+        example_count: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "created_by", b"created_by", "example_count", b"example_count", "name", b"name", "note", b"note", "revision", b"revision"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+
+Global___Snapshot: _TypeAlias = Snapshot  # noqa: Y015
+
+@_typing.final
+class CreateSnapshotRequest(_message.Message):
+    """Request of `CorrectionsService.CreateSnapshot`."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    AT_REVISION_FIELD_NUMBER: _builtins.int
+    NOTE_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """Required. `[a-z0-9][a-z0-9._-]{0,99}`, not taken."""
+    at_revision: _builtins.int
+    """Optional. The revision. 0 means now."""
+    note: _builtins.str
+    """Optional. For people. At most 1,000 characters."""
+    request_id: _builtins.str
+    """Optional, but required for a retry. At most 128 characters; see the service's
+    comment.
+    """
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        at_revision: _builtins.int = ...,
+        note: _builtins.str = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["at_revision", b"at_revision", "name", b"name", "note", b"note", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+
+Global___CreateSnapshotRequest: _TypeAlias = CreateSnapshotRequest  # noqa: Y015
+
+@_typing.final
+class CreateSnapshotResponse(_message.Message):
+    """Response of `CorrectionsService.CreateSnapshot`."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SNAPSHOT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def snapshot(self) -> Global___Snapshot:
+        """Output only. The new snapshot."""
+
+    def __init__(
+        self,
+        *,
+        snapshot: Global___Snapshot | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["snapshot", b"snapshot"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["snapshot", b"snapshot"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+
+Global___CreateSnapshotResponse: _TypeAlias = CreateSnapshotResponse  # noqa: Y015
+
+@_typing.final
+class GetSnapshotRequest(_message.Message):
+    """Request of `CorrectionsService.GetSnapshot`."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """Required. The snapshot's name."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+    ) -> None: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+
+Global___GetSnapshotRequest: _TypeAlias = GetSnapshotRequest  # noqa: Y015
+
+@_typing.final
+class GetSnapshotResponse(_message.Message):
+    """Response of `CorrectionsService.GetSnapshot`."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SNAPSHOT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def snapshot(self) -> Global___Snapshot:
+        """Output only. The snapshot."""
+
+    def __init__(
+        self,
+        *,
+        snapshot: Global___Snapshot | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["snapshot", b"snapshot"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["snapshot", b"snapshot"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+
+Global___GetSnapshotResponse: _TypeAlias = GetSnapshotResponse  # noqa: Y015
+
+@_typing.final
+class ListSnapshotsRequest(_message.Message):
+    """Request of `CorrectionsService.ListSnapshots`."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    page_size: _builtins.int
+    """Optional. How many at most. 0 means 50; more than 500 is taken as 500."""
+    page_token: _builtins.str
+    """Optional. `next_page_token` of the page before. Empty for the first page."""
+    def __init__(
+        self,
+        *,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+
+Global___ListSnapshotsRequest: _TypeAlias = ListSnapshotsRequest  # noqa: Y015
+
+@_typing.final
+class ListSnapshotsResponse(_message.Message):
+    """Response of `CorrectionsService.ListSnapshots`."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SNAPSHOTS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Output only. For the next page. Empty when this is the last."""
+    @_builtins.property
+    def snapshots(self) -> _containers.RepeatedCompositeFieldContainer[Global___Snapshot]:
+        """Output only. Newest first."""
+
+    def __init__(
+        self,
+        *,
+        snapshots: _abc.Iterable[Global___Snapshot] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page_token", b"next_page_token", "snapshots", b"snapshots"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+
+Global___ListSnapshotsResponse: _TypeAlias = ListSnapshotsResponse  # noqa: Y015
+
+@_typing.final
+class DeleteSnapshotRequest(_message.Message):
+    """Request of `CorrectionsService.DeleteSnapshot`."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """Required. The snapshot's name."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+    ) -> None: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+
+Global___DeleteSnapshotRequest: _TypeAlias = DeleteSnapshotRequest  # noqa: Y015
+
+@_typing.final
+class DeleteSnapshotResponse(_message.Message):
+    """Response of `CorrectionsService.DeleteSnapshot`."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+
+Global___DeleteSnapshotResponse: _TypeAlias = DeleteSnapshotResponse  # noqa: Y015
+
+@_typing.final
+class Claim(_message.Message):
+    """A candidate that a reviewer holds."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LEASE_ID_FIELD_NUMBER: _builtins.int
+    CANDIDATE_FIELD_NUMBER: _builtins.int
+    REVIEWER_FIELD_NUMBER: _builtins.int
+    EXPIRES_AT_FIELD_NUMBER: _builtins.int
+    lease_id: _builtins.str
+    """Output only. Proves the claim: hand it to `Submit`, `RenewClaims` and
+    `ReleaseClaims`, and to nobody else. 22 characters that cannot be guessed. With
+    a tokens file it works for the token that took it alone.
+    """
+    reviewer: _builtins.str
+    """Output only. The holder's name."""
+    @_builtins.property
+    def candidate(self) -> Global___Candidate:
+        """Output only. The candidate. Absent in `RenewClaimsResponse`."""
+
+    @_builtins.property
+    def expires_at(self) -> _timestamp_pb2.Timestamp:
+        """Output only. When the claim ends by itself, by the store's clock."""
+
+    def __init__(
+        self,
+        *,
+        lease_id: _builtins.str = ...,
+        candidate: Global___Candidate | None = ...,
+        reviewer: _builtins.str = ...,
+        expires_at: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["candidate", b"candidate", "expires_at", b"expires_at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["candidate", b"candidate", "expires_at", b"expires_at", "lease_id", b"lease_id", "reviewer", b"reviewer"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+
+Global___Claim: _TypeAlias = Claim  # noqa: Y015
+
+@_typing.final
+class UploadRunRequest(_message.Message):
+    """Request of `CorrectionsService.UploadRun`: the first message has `run_id`, the
+    others only `lines`.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RUN_ID_FIELD_NUMBER: _builtins.int
+    ON_CONFLICT_FIELD_NUMBER: _builtins.int
+    LINES_FIELD_NUMBER: _builtins.int
+    run_id: _builtins.str
+    """Required in the first message. As in `ImportRequest.run_id`; it need not be a
+    run that the server has.
+    """
+    on_conflict: Global___OnConflict.ValueType
+    """Optional, in the first message. As in `ImportRequest.on_conflict`."""
+    lines: _builtins.bytes
+    """Optional. The next bytes of the run's JSONL file: at most 3 MB. They may end
+    inside a line. A line of more than 64 MB is malformed.
+    """
+    def __init__(
+        self,
+        *,
+        run_id: _builtins.str = ...,
+        on_conflict: Global___OnConflict.ValueType = ...,
+        lines: _builtins.bytes = ...,
+    ) -> None: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["lines", b"lines", "on_conflict", b"on_conflict", "run_id", b"run_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+
+Global___UploadRunRequest: _TypeAlias = UploadRunRequest  # noqa: Y015
+
+@_typing.final
+class UploadRunResponse(_message.Message):
+    """Response of `CorrectionsService.UploadRun`. Each line that is not blank is
+    counted once.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class ByStatusEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.int
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.int = ...,
+        ) -> None: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+
+    IMPORTED_FIELD_NUMBER: _builtins.int
+    SKIPPED_FIELD_NUMBER: _builtins.int
+    MALFORMED_FIELD_NUMBER: _builtins.int
+    CONFLICTS_FIELD_NUMBER: _builtins.int
+    QUALIFIED_FIELD_NUMBER: _builtins.int
+    BY_STATUS_FIELD_NUMBER: _builtins.int
+    PROBLEMS_FIELD_NUMBER: _builtins.int
+    imported: _builtins.int
+    """Output only. As in `ImportResponse.imported`."""
+    skipped: _builtins.int
+    """Output only. As in `ImportResponse.skipped`."""
+    malformed: _builtins.int
+    """Output only. As in `ImportResponse.malformed`."""
+    conflicts: _builtins.int
+    """Output only. As in `ImportResponse.conflicts`."""
+    qualified: _builtins.int
+    """Output only. As in `ImportResponse.qualified`."""
+    @_builtins.property
+    def by_status(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]:
+        """Output only. As in `ImportResponse.by_status`."""
+
+    @_builtins.property
+    def problems(self) -> _containers.RepeatedCompositeFieldContainer[Global___ImportProblem]:
+        """Output only. As in `ImportResponse.problems`."""
+
+    def __init__(
+        self,
+        *,
+        imported: _builtins.int = ...,
+        skipped: _builtins.int = ...,
+        malformed: _builtins.int = ...,
+        conflicts: _builtins.int = ...,
+        qualified: _builtins.int = ...,
+        by_status: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
+        problems: _abc.Iterable[Global___ImportProblem] | None = ...,
+    ) -> None: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["by_status", b"by_status", "conflicts", b"conflicts", "imported", b"imported", "malformed", b"malformed", "problems", b"problems", "qualified", b"qualified", "skipped", b"skipped"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+
+Global___UploadRunResponse: _TypeAlias = UploadRunResponse  # noqa: Y015

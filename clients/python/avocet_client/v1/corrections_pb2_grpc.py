@@ -87,12 +87,14 @@ class CorrectionsServiceStub(object):
     token whose role opens it:
 
     - `reader`: `ListRuns`, `Queue`, `GetCandidate`, `Stats`, `GetConfig`,
-    `GetVersion`.
-    - `reviewer`: what `reader` opens, `Import`, `Submit`, `Undo`.
+    `GetVersion`, `ListCandidates`, `ListHistory`, `Watch`.
+    - `reviewer`: what `reader` opens, `Import`, `UploadRun`, `Submit`,
+    `BatchSubmit`, `Undo`, `Claim`, `RenewClaims`, `ReleaseClaims`.
     - `ingest`: `Ingest`, `StreamIngest`; the ingestion secret opens these
     too.
-    - `export`: `StreamExport`.
-    - `admin`: everything, and alone `SetConfig`.
+    - `export`: `StreamExport`, `CreateSnapshot`, `GetSnapshot`,
+    `ListSnapshots`.
+    - `admin`: everything, and alone `SetConfig`, `DeleteSnapshot`.
 
     The token is checked when a call begins, and in a stream at each message: one
     that was revoked or has expired ends the stream with `TOKEN_REFUSED`. A
@@ -170,6 +172,66 @@ class CorrectionsServiceStub(object):
                 request_serializer=avocet_dot_corrections_dot_v1_dot_corrections__pb2.GetVersionRequest.SerializeToString,
                 response_deserializer=avocet_dot_corrections_dot_v1_dot_corrections__pb2.GetVersionResponse.FromString,
                 _registered_method=True)
+        self.ListHistory = channel.unary_unary(
+                '/avocet.corrections.v1.CorrectionsService/ListHistory',
+                request_serializer=avocet_dot_corrections_dot_v1_dot_corrections__pb2.ListHistoryRequest.SerializeToString,
+                response_deserializer=avocet_dot_corrections_dot_v1_dot_corrections__pb2.ListHistoryResponse.FromString,
+                _registered_method=True)
+        self.ListCandidates = channel.unary_unary(
+                '/avocet.corrections.v1.CorrectionsService/ListCandidates',
+                request_serializer=avocet_dot_corrections_dot_v1_dot_corrections__pb2.ListCandidatesRequest.SerializeToString,
+                response_deserializer=avocet_dot_corrections_dot_v1_dot_corrections__pb2.ListCandidatesResponse.FromString,
+                _registered_method=True)
+        self.BatchSubmit = channel.unary_unary(
+                '/avocet.corrections.v1.CorrectionsService/BatchSubmit',
+                request_serializer=avocet_dot_corrections_dot_v1_dot_corrections__pb2.BatchSubmitRequest.SerializeToString,
+                response_deserializer=avocet_dot_corrections_dot_v1_dot_corrections__pb2.BatchSubmitResponse.FromString,
+                _registered_method=True)
+        self.Claim = channel.unary_unary(
+                '/avocet.corrections.v1.CorrectionsService/Claim',
+                request_serializer=avocet_dot_corrections_dot_v1_dot_corrections__pb2.ClaimRequest.SerializeToString,
+                response_deserializer=avocet_dot_corrections_dot_v1_dot_corrections__pb2.ClaimResponse.FromString,
+                _registered_method=True)
+        self.RenewClaims = channel.unary_unary(
+                '/avocet.corrections.v1.CorrectionsService/RenewClaims',
+                request_serializer=avocet_dot_corrections_dot_v1_dot_corrections__pb2.RenewClaimsRequest.SerializeToString,
+                response_deserializer=avocet_dot_corrections_dot_v1_dot_corrections__pb2.RenewClaimsResponse.FromString,
+                _registered_method=True)
+        self.ReleaseClaims = channel.unary_unary(
+                '/avocet.corrections.v1.CorrectionsService/ReleaseClaims',
+                request_serializer=avocet_dot_corrections_dot_v1_dot_corrections__pb2.ReleaseClaimsRequest.SerializeToString,
+                response_deserializer=avocet_dot_corrections_dot_v1_dot_corrections__pb2.ReleaseClaimsResponse.FromString,
+                _registered_method=True)
+        self.Watch = channel.unary_stream(
+                '/avocet.corrections.v1.CorrectionsService/Watch',
+                request_serializer=avocet_dot_corrections_dot_v1_dot_corrections__pb2.WatchRequest.SerializeToString,
+                response_deserializer=avocet_dot_corrections_dot_v1_dot_corrections__pb2.WatchResponse.FromString,
+                _registered_method=True)
+        self.CreateSnapshot = channel.unary_unary(
+                '/avocet.corrections.v1.CorrectionsService/CreateSnapshot',
+                request_serializer=avocet_dot_corrections_dot_v1_dot_corrections__pb2.CreateSnapshotRequest.SerializeToString,
+                response_deserializer=avocet_dot_corrections_dot_v1_dot_corrections__pb2.CreateSnapshotResponse.FromString,
+                _registered_method=True)
+        self.GetSnapshot = channel.unary_unary(
+                '/avocet.corrections.v1.CorrectionsService/GetSnapshot',
+                request_serializer=avocet_dot_corrections_dot_v1_dot_corrections__pb2.GetSnapshotRequest.SerializeToString,
+                response_deserializer=avocet_dot_corrections_dot_v1_dot_corrections__pb2.GetSnapshotResponse.FromString,
+                _registered_method=True)
+        self.ListSnapshots = channel.unary_unary(
+                '/avocet.corrections.v1.CorrectionsService/ListSnapshots',
+                request_serializer=avocet_dot_corrections_dot_v1_dot_corrections__pb2.ListSnapshotsRequest.SerializeToString,
+                response_deserializer=avocet_dot_corrections_dot_v1_dot_corrections__pb2.ListSnapshotsResponse.FromString,
+                _registered_method=True)
+        self.DeleteSnapshot = channel.unary_unary(
+                '/avocet.corrections.v1.CorrectionsService/DeleteSnapshot',
+                request_serializer=avocet_dot_corrections_dot_v1_dot_corrections__pb2.DeleteSnapshotRequest.SerializeToString,
+                response_deserializer=avocet_dot_corrections_dot_v1_dot_corrections__pb2.DeleteSnapshotResponse.FromString,
+                _registered_method=True)
+        self.UploadRun = channel.stream_unary(
+                '/avocet.corrections.v1.CorrectionsService/UploadRun',
+                request_serializer=avocet_dot_corrections_dot_v1_dot_corrections__pb2.UploadRunRequest.SerializeToString,
+                response_deserializer=avocet_dot_corrections_dot_v1_dot_corrections__pb2.UploadRunResponse.FromString,
+                _registered_method=True)
 
 
 class CorrectionsServiceServicer(object):
@@ -234,12 +296,14 @@ class CorrectionsServiceServicer(object):
     token whose role opens it:
 
     - `reader`: `ListRuns`, `Queue`, `GetCandidate`, `Stats`, `GetConfig`,
-    `GetVersion`.
-    - `reviewer`: what `reader` opens, `Import`, `Submit`, `Undo`.
+    `GetVersion`, `ListCandidates`, `ListHistory`, `Watch`.
+    - `reviewer`: what `reader` opens, `Import`, `UploadRun`, `Submit`,
+    `BatchSubmit`, `Undo`, `Claim`, `RenewClaims`, `ReleaseClaims`.
     - `ingest`: `Ingest`, `StreamIngest`; the ingestion secret opens these
     too.
-    - `export`: `StreamExport`.
-    - `admin`: everything, and alone `SetConfig`.
+    - `export`: `StreamExport`, `CreateSnapshot`, `GetSnapshot`,
+    `ListSnapshots`.
+    - `admin`: everything, and alone `SetConfig`, `DeleteSnapshot`.
 
     The token is checked when a call begins, and in a stream at each message: one
     that was revoked or has expired ends the stream with `TOKEN_REFUSED`. A
@@ -299,7 +363,8 @@ class CorrectionsServiceServicer(object):
 
         Errors: `INVALID_FIELD` (also `ACTION_CORRECT` without a correction, a decision
         that would make the record's line longer than 64 MB, and a `request_id` used
-        before with other content), `CANDIDATE_NOT_FOUND`, `NOT_IN_REVIEW`, `REVISION_MISMATCH`.
+        before with other content), `CANDIDATE_NOT_FOUND`, `REVISION_MISMATCH`,
+        `NOT_IN_REVIEW`, `CLAIM_LOST`, `CLAIMED`: the first in this order that applies.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -309,7 +374,8 @@ class CorrectionsServiceServicer(object):
         """Takes the last decision on a candidate back: what it set returns to what it
         was before, and an approved example leaves the export. Where the decision is
         another program's and what was before is not known, the candidate is in
-        review again, without a corrected response and failure category.
+        review again, without a corrected response and failure category. Nobody holds
+        it then.
 
         Errors: `INVALID_FIELD`, `CANDIDATE_NOT_FOUND`, `ALREADY_IN_REVIEW`,
         `REVISION_MISMATCH`.
@@ -398,6 +464,164 @@ class CorrectionsServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListHistory(self, request, context):
+        """Lists what was changed, by whom and when: of one id, or of the whole store.
+
+        The list ends at the oldest change that is kept. An unknown id has no changes.
+        A page may be short, or empty, and yet have a token: it looks at 10,000 changes
+        at most.
+
+        Errors: `INVALID_FIELD`, `REVISION_EXPIRED` (changes after `since_revision`, or
+        after the page before of an `oldest_first` listing, were pruned).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListCandidates(self, request, context):
+        """Lists candidates of any status.
+
+        A page may be short, or empty, and yet have a token: it looks at 10,000
+        candidates at most, so that its cost does not grow with the store.
+
+        A candidate that matches throughout comes exactly once over the pages of one
+        listing; one that begins or ceases to match meanwhile comes at most once. In
+        the orders by review, one that is decided meanwhile comes at most once.
+
+        Errors: `INVALID_FIELD` (also a `text` of fewer than 3 characters, or with
+        another order than `ORDER_FILE`).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def BatchSubmit(self, request, context):
+        """Decides many candidates in one commit, each as `Submit` would, in order, and
+        each with a revision of its own. One that is refused does not stop the others;
+        a second decision on the same id is refused as it would be after the first.
+
+        A `request_id` used again, with the same decisions, gives the first answer,
+        with its refusals.
+
+        Errors of the call: `INVALID_FIELD` (more than 500 decisions). Errors of a
+        decision: those of `Submit`.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Claim(self, request, context):
+        """Hands out candidates in review that nobody holds, in the order asked for. Two
+        callers never get the same one. If none is left, the answer is empty.
+
+        A claim ends by a decision, by `ReleaseClaims`, at its `expires_at`, or when
+        the candidate leaves review in any other way. An edit that leaves the candidate
+        in review does not end it. A claim is not part of the record, has no revision,
+        and survives a restart. A reviewer holds at most 500 at a time; beyond that,
+        fewer are handed out.
+
+        A `request_id` used again gives those claims of the first answer that still
+        live.
+
+        Errors: `INVALID_FIELD` (also no `reviewer`, if no token names one).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RenewClaims(self, request, context):
+        """Makes the caller's claims end `lease_seconds` from now. One that has ended is
+        `lost`, even if nobody has claimed the candidate since. May be repeated freely.
+
+        Errors: `INVALID_FIELD`.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ReleaseClaims(self, request, context):
+        """Ends the caller's claims. May be repeated freely: what has ended is `lost`.
+
+        Errors: `INVALID_FIELD`.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Watch(self, request, context):
+        """Streams every change after a revision, in order of revision, and goes on as
+        changes commit.
+
+        The first response comes at once, without changes if there are none yet: its
+        `revision` and `resume_token` say where the stream stands. Call again with the
+        `resume_token` of the last response that was processed: nothing is missed and
+        nothing comes twice. `since_revision` with that response's `revision` does the
+        same, but for a revision with more changes than fit one response (an import):
+        its changes may then come again.
+
+        To keep a copy of the store: note `Stats.revision`, page through
+        `ListCandidates`, then watch from that revision with `include_candidates`, and
+        keep of each candidate the highest `revision`.
+
+        Errors: `INVALID_FIELD` (also a `since_revision` that is yet to come),
+        `REVISION_EXPIRED` (changes after it were pruned, or it is of a ledger that was
+        there before: read everything again), `TOKEN_REFUSED` (also in mid-stream).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CreateSnapshot(self, request, context):
+        """Gives a revision a name. What an export at that revision needs is kept until
+        the snapshot is deleted.
+
+        Errors: `INVALID_FIELD`, `SNAPSHOT_EXISTS`, `REVISION_EXPIRED`.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetSnapshot(self, request, context):
+        """Reads one snapshot.
+
+        Errors: `INVALID_FIELD`, `SNAPSHOT_NOT_FOUND`.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListSnapshots(self, request, context):
+        """Lists the snapshots, newest first.
+
+        Errors: `INVALID_FIELD`.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeleteSnapshot(self, request, context):
+        """Deletes a snapshot. Its name is free again at once; exports of it that have
+        begun may still be continued for 7 days.
+
+        Errors: `INVALID_FIELD`, `SNAPSHOT_NOT_FOUND`.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UploadRun(self, request_iterator, context):
+        """Imports a run that the caller sends, as `Import` does with one on the server's
+        disk. Records are stored in steps of at most 1,000 while they arrive. A call
+        that breaks off leaves whole steps behind, and sending the same run again skips
+        them.
+
+        Errors: `INVALID_FIELD` (also no `run_id` in the first message, or one in a
+        later message).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_CorrectionsServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -465,6 +689,66 @@ def add_CorrectionsServiceServicer_to_server(servicer, server):
                     servicer.GetVersion,
                     request_deserializer=avocet_dot_corrections_dot_v1_dot_corrections__pb2.GetVersionRequest.FromString,
                     response_serializer=avocet_dot_corrections_dot_v1_dot_corrections__pb2.GetVersionResponse.SerializeToString,
+            ),
+            'ListHistory': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListHistory,
+                    request_deserializer=avocet_dot_corrections_dot_v1_dot_corrections__pb2.ListHistoryRequest.FromString,
+                    response_serializer=avocet_dot_corrections_dot_v1_dot_corrections__pb2.ListHistoryResponse.SerializeToString,
+            ),
+            'ListCandidates': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListCandidates,
+                    request_deserializer=avocet_dot_corrections_dot_v1_dot_corrections__pb2.ListCandidatesRequest.FromString,
+                    response_serializer=avocet_dot_corrections_dot_v1_dot_corrections__pb2.ListCandidatesResponse.SerializeToString,
+            ),
+            'BatchSubmit': grpc.unary_unary_rpc_method_handler(
+                    servicer.BatchSubmit,
+                    request_deserializer=avocet_dot_corrections_dot_v1_dot_corrections__pb2.BatchSubmitRequest.FromString,
+                    response_serializer=avocet_dot_corrections_dot_v1_dot_corrections__pb2.BatchSubmitResponse.SerializeToString,
+            ),
+            'Claim': grpc.unary_unary_rpc_method_handler(
+                    servicer.Claim,
+                    request_deserializer=avocet_dot_corrections_dot_v1_dot_corrections__pb2.ClaimRequest.FromString,
+                    response_serializer=avocet_dot_corrections_dot_v1_dot_corrections__pb2.ClaimResponse.SerializeToString,
+            ),
+            'RenewClaims': grpc.unary_unary_rpc_method_handler(
+                    servicer.RenewClaims,
+                    request_deserializer=avocet_dot_corrections_dot_v1_dot_corrections__pb2.RenewClaimsRequest.FromString,
+                    response_serializer=avocet_dot_corrections_dot_v1_dot_corrections__pb2.RenewClaimsResponse.SerializeToString,
+            ),
+            'ReleaseClaims': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReleaseClaims,
+                    request_deserializer=avocet_dot_corrections_dot_v1_dot_corrections__pb2.ReleaseClaimsRequest.FromString,
+                    response_serializer=avocet_dot_corrections_dot_v1_dot_corrections__pb2.ReleaseClaimsResponse.SerializeToString,
+            ),
+            'Watch': grpc.unary_stream_rpc_method_handler(
+                    servicer.Watch,
+                    request_deserializer=avocet_dot_corrections_dot_v1_dot_corrections__pb2.WatchRequest.FromString,
+                    response_serializer=avocet_dot_corrections_dot_v1_dot_corrections__pb2.WatchResponse.SerializeToString,
+            ),
+            'CreateSnapshot': grpc.unary_unary_rpc_method_handler(
+                    servicer.CreateSnapshot,
+                    request_deserializer=avocet_dot_corrections_dot_v1_dot_corrections__pb2.CreateSnapshotRequest.FromString,
+                    response_serializer=avocet_dot_corrections_dot_v1_dot_corrections__pb2.CreateSnapshotResponse.SerializeToString,
+            ),
+            'GetSnapshot': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetSnapshot,
+                    request_deserializer=avocet_dot_corrections_dot_v1_dot_corrections__pb2.GetSnapshotRequest.FromString,
+                    response_serializer=avocet_dot_corrections_dot_v1_dot_corrections__pb2.GetSnapshotResponse.SerializeToString,
+            ),
+            'ListSnapshots': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListSnapshots,
+                    request_deserializer=avocet_dot_corrections_dot_v1_dot_corrections__pb2.ListSnapshotsRequest.FromString,
+                    response_serializer=avocet_dot_corrections_dot_v1_dot_corrections__pb2.ListSnapshotsResponse.SerializeToString,
+            ),
+            'DeleteSnapshot': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteSnapshot,
+                    request_deserializer=avocet_dot_corrections_dot_v1_dot_corrections__pb2.DeleteSnapshotRequest.FromString,
+                    response_serializer=avocet_dot_corrections_dot_v1_dot_corrections__pb2.DeleteSnapshotResponse.SerializeToString,
+            ),
+            'UploadRun': grpc.stream_unary_rpc_method_handler(
+                    servicer.UploadRun,
+                    request_deserializer=avocet_dot_corrections_dot_v1_dot_corrections__pb2.UploadRunRequest.FromString,
+                    response_serializer=avocet_dot_corrections_dot_v1_dot_corrections__pb2.UploadRunResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -536,12 +820,14 @@ class CorrectionsService(object):
     token whose role opens it:
 
     - `reader`: `ListRuns`, `Queue`, `GetCandidate`, `Stats`, `GetConfig`,
-    `GetVersion`.
-    - `reviewer`: what `reader` opens, `Import`, `Submit`, `Undo`.
+    `GetVersion`, `ListCandidates`, `ListHistory`, `Watch`.
+    - `reviewer`: what `reader` opens, `Import`, `UploadRun`, `Submit`,
+    `BatchSubmit`, `Undo`, `Claim`, `RenewClaims`, `ReleaseClaims`.
     - `ingest`: `Ingest`, `StreamIngest`; the ingestion secret opens these
     too.
-    - `export`: `StreamExport`.
-    - `admin`: everything, and alone `SetConfig`.
+    - `export`: `StreamExport`, `CreateSnapshot`, `GetSnapshot`,
+    `ListSnapshots`.
+    - `admin`: everything, and alone `SetConfig`, `DeleteSnapshot`.
 
     The token is checked when a call begins, and in a stream at each message: one
     that was revoked or has expired ends the stream with `TOKEN_REFUSED`. A
@@ -889,6 +1175,330 @@ class CorrectionsService(object):
             '/avocet.corrections.v1.CorrectionsService/GetVersion',
             avocet_dot_corrections_dot_v1_dot_corrections__pb2.GetVersionRequest.SerializeToString,
             avocet_dot_corrections_dot_v1_dot_corrections__pb2.GetVersionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListHistory(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/avocet.corrections.v1.CorrectionsService/ListHistory',
+            avocet_dot_corrections_dot_v1_dot_corrections__pb2.ListHistoryRequest.SerializeToString,
+            avocet_dot_corrections_dot_v1_dot_corrections__pb2.ListHistoryResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListCandidates(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/avocet.corrections.v1.CorrectionsService/ListCandidates',
+            avocet_dot_corrections_dot_v1_dot_corrections__pb2.ListCandidatesRequest.SerializeToString,
+            avocet_dot_corrections_dot_v1_dot_corrections__pb2.ListCandidatesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def BatchSubmit(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/avocet.corrections.v1.CorrectionsService/BatchSubmit',
+            avocet_dot_corrections_dot_v1_dot_corrections__pb2.BatchSubmitRequest.SerializeToString,
+            avocet_dot_corrections_dot_v1_dot_corrections__pb2.BatchSubmitResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Claim(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/avocet.corrections.v1.CorrectionsService/Claim',
+            avocet_dot_corrections_dot_v1_dot_corrections__pb2.ClaimRequest.SerializeToString,
+            avocet_dot_corrections_dot_v1_dot_corrections__pb2.ClaimResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RenewClaims(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/avocet.corrections.v1.CorrectionsService/RenewClaims',
+            avocet_dot_corrections_dot_v1_dot_corrections__pb2.RenewClaimsRequest.SerializeToString,
+            avocet_dot_corrections_dot_v1_dot_corrections__pb2.RenewClaimsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReleaseClaims(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/avocet.corrections.v1.CorrectionsService/ReleaseClaims',
+            avocet_dot_corrections_dot_v1_dot_corrections__pb2.ReleaseClaimsRequest.SerializeToString,
+            avocet_dot_corrections_dot_v1_dot_corrections__pb2.ReleaseClaimsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Watch(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/avocet.corrections.v1.CorrectionsService/Watch',
+            avocet_dot_corrections_dot_v1_dot_corrections__pb2.WatchRequest.SerializeToString,
+            avocet_dot_corrections_dot_v1_dot_corrections__pb2.WatchResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CreateSnapshot(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/avocet.corrections.v1.CorrectionsService/CreateSnapshot',
+            avocet_dot_corrections_dot_v1_dot_corrections__pb2.CreateSnapshotRequest.SerializeToString,
+            avocet_dot_corrections_dot_v1_dot_corrections__pb2.CreateSnapshotResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetSnapshot(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/avocet.corrections.v1.CorrectionsService/GetSnapshot',
+            avocet_dot_corrections_dot_v1_dot_corrections__pb2.GetSnapshotRequest.SerializeToString,
+            avocet_dot_corrections_dot_v1_dot_corrections__pb2.GetSnapshotResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListSnapshots(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/avocet.corrections.v1.CorrectionsService/ListSnapshots',
+            avocet_dot_corrections_dot_v1_dot_corrections__pb2.ListSnapshotsRequest.SerializeToString,
+            avocet_dot_corrections_dot_v1_dot_corrections__pb2.ListSnapshotsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteSnapshot(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/avocet.corrections.v1.CorrectionsService/DeleteSnapshot',
+            avocet_dot_corrections_dot_v1_dot_corrections__pb2.DeleteSnapshotRequest.SerializeToString,
+            avocet_dot_corrections_dot_v1_dot_corrections__pb2.DeleteSnapshotResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UploadRun(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_unary(
+            request_iterator,
+            target,
+            '/avocet.corrections.v1.CorrectionsService/UploadRun',
+            avocet_dot_corrections_dot_v1_dot_corrections__pb2.UploadRunRequest.SerializeToString,
+            avocet_dot_corrections_dot_v1_dot_corrections__pb2.UploadRunResponse.FromString,
             options,
             channel_credentials,
             insecure,

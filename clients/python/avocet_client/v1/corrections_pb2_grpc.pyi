@@ -88,12 +88,14 @@ class CorrectionsServiceStub:
     token whose role opens it:
 
     - `reader`: `ListRuns`, `Queue`, `GetCandidate`, `Stats`, `GetConfig`,
-      `GetVersion`.
-    - `reviewer`: what `reader` opens, `Import`, `Submit`, `Undo`.
+      `GetVersion`, `ListCandidates`, `ListHistory`, `Watch`.
+    - `reviewer`: what `reader` opens, `Import`, `UploadRun`, `Submit`,
+      `BatchSubmit`, `Undo`, `Claim`, `RenewClaims`, `ReleaseClaims`.
     - `ingest`: `Ingest`, `StreamIngest`; the ingestion secret opens these
       too.
-    - `export`: `StreamExport`.
-    - `admin`: everything, and alone `SetConfig`.
+    - `export`: `StreamExport`, `CreateSnapshot`, `GetSnapshot`,
+      `ListSnapshots`.
+    - `admin`: everything, and alone `SetConfig`, `DeleteSnapshot`.
 
     The token is checked when a call begins, and in a stream at each message: one
     that was revoked or has expired ends the stream with `TOKEN_REFUSED`. A
@@ -141,13 +143,15 @@ class CorrectionsServiceStub:
 
     Errors: `INVALID_FIELD` (also `ACTION_CORRECT` without a correction, a decision
     that would make the record's line longer than 64 MB, and a `request_id` used
-    before with other content), `CANDIDATE_NOT_FOUND`, `NOT_IN_REVIEW`, `REVISION_MISMATCH`.
+    before with other content), `CANDIDATE_NOT_FOUND`, `REVISION_MISMATCH`,
+    `NOT_IN_REVIEW`, `CLAIM_LOST`, `CLAIMED`: the first in this order that applies.
     """
     Undo: _grpc.UnaryUnaryMultiCallable[_corrections_pb2.UndoRequest, _corrections_pb2.UndoResponse]
     """Takes the last decision on a candidate back: what it set returns to what it
     was before, and an approved example leaves the export. Where the decision is
     another program's and what was before is not known, the candidate is in
-    review again, without a corrected response and failure category.
+    review again, without a corrected response and failure category. Nobody holds
+    it then.
 
     Errors: `INVALID_FIELD`, `CANDIDATE_NOT_FOUND`, `ALREADY_IN_REVIEW`,
     `REVISION_MISMATCH`.
@@ -203,6 +207,116 @@ class CorrectionsServiceStub:
     """Returns the version of the server that answers, and what its store runs on.
 
     Errors: none of its own.
+    """
+    ListHistory: _grpc.UnaryUnaryMultiCallable[_corrections_pb2.ListHistoryRequest, _corrections_pb2.ListHistoryResponse]
+    """Lists what was changed, by whom and when: of one id, or of the whole store.
+
+    The list ends at the oldest change that is kept. An unknown id has no changes.
+    A page may be short, or empty, and yet have a token: it looks at 10,000 changes
+    at most.
+
+    Errors: `INVALID_FIELD`, `REVISION_EXPIRED` (changes after `since_revision`, or
+    after the page before of an `oldest_first` listing, were pruned).
+    """
+    ListCandidates: _grpc.UnaryUnaryMultiCallable[_corrections_pb2.ListCandidatesRequest, _corrections_pb2.ListCandidatesResponse]
+    """Lists candidates of any status.
+
+    A page may be short, or empty, and yet have a token: it looks at 10,000
+    candidates at most, so that its cost does not grow with the store.
+
+    A candidate that matches throughout comes exactly once over the pages of one
+    listing; one that begins or ceases to match meanwhile comes at most once. In
+    the orders by review, one that is decided meanwhile comes at most once.
+
+    Errors: `INVALID_FIELD` (also a `text` of fewer than 3 characters, or with
+    another order than `ORDER_FILE`).
+    """
+    BatchSubmit: _grpc.UnaryUnaryMultiCallable[_corrections_pb2.BatchSubmitRequest, _corrections_pb2.BatchSubmitResponse]
+    """Decides many candidates in one commit, each as `Submit` would, in order, and
+    each with a revision of its own. One that is refused does not stop the others;
+    a second decision on the same id is refused as it would be after the first.
+
+    A `request_id` used again, with the same decisions, gives the first answer,
+    with its refusals.
+
+    Errors of the call: `INVALID_FIELD` (more than 500 decisions). Errors of a
+    decision: those of `Submit`.
+    """
+    Claim: _grpc.UnaryUnaryMultiCallable[_corrections_pb2.ClaimRequest, _corrections_pb2.ClaimResponse]
+    """Hands out candidates in review that nobody holds, in the order asked for. Two
+    callers never get the same one. If none is left, the answer is empty.
+
+    A claim ends by a decision, by `ReleaseClaims`, at its `expires_at`, or when
+    the candidate leaves review in any other way. An edit that leaves the candidate
+    in review does not end it. A claim is not part of the record, has no revision,
+    and survives a restart. A reviewer holds at most 500 at a time; beyond that,
+    fewer are handed out.
+
+    A `request_id` used again gives those claims of the first answer that still
+    live.
+
+    Errors: `INVALID_FIELD` (also no `reviewer`, if no token names one).
+    """
+    RenewClaims: _grpc.UnaryUnaryMultiCallable[_corrections_pb2.RenewClaimsRequest, _corrections_pb2.RenewClaimsResponse]
+    """Makes the caller's claims end `lease_seconds` from now. One that has ended is
+    `lost`, even if nobody has claimed the candidate since. May be repeated freely.
+
+    Errors: `INVALID_FIELD`.
+    """
+    ReleaseClaims: _grpc.UnaryUnaryMultiCallable[_corrections_pb2.ReleaseClaimsRequest, _corrections_pb2.ReleaseClaimsResponse]
+    """Ends the caller's claims. May be repeated freely: what has ended is `lost`.
+
+    Errors: `INVALID_FIELD`.
+    """
+    Watch: _grpc.UnaryStreamMultiCallable[_corrections_pb2.WatchRequest, _corrections_pb2.WatchResponse]
+    """Streams every change after a revision, in order of revision, and goes on as
+    changes commit.
+
+    The first response comes at once, without changes if there are none yet: its
+    `revision` and `resume_token` say where the stream stands. Call again with the
+    `resume_token` of the last response that was processed: nothing is missed and
+    nothing comes twice. `since_revision` with that response's `revision` does the
+    same, but for a revision with more changes than fit one response (an import):
+    its changes may then come again.
+
+    To keep a copy of the store: note `Stats.revision`, page through
+    `ListCandidates`, then watch from that revision with `include_candidates`, and
+    keep of each candidate the highest `revision`.
+
+    Errors: `INVALID_FIELD` (also a `since_revision` that is yet to come),
+    `REVISION_EXPIRED` (changes after it were pruned, or it is of a ledger that was
+    there before: read everything again), `TOKEN_REFUSED` (also in mid-stream).
+    """
+    CreateSnapshot: _grpc.UnaryUnaryMultiCallable[_corrections_pb2.CreateSnapshotRequest, _corrections_pb2.CreateSnapshotResponse]
+    """Gives a revision a name. What an export at that revision needs is kept until
+    the snapshot is deleted.
+
+    Errors: `INVALID_FIELD`, `SNAPSHOT_EXISTS`, `REVISION_EXPIRED`.
+    """
+    GetSnapshot: _grpc.UnaryUnaryMultiCallable[_corrections_pb2.GetSnapshotRequest, _corrections_pb2.GetSnapshotResponse]
+    """Reads one snapshot.
+
+    Errors: `INVALID_FIELD`, `SNAPSHOT_NOT_FOUND`.
+    """
+    ListSnapshots: _grpc.UnaryUnaryMultiCallable[_corrections_pb2.ListSnapshotsRequest, _corrections_pb2.ListSnapshotsResponse]
+    """Lists the snapshots, newest first.
+
+    Errors: `INVALID_FIELD`.
+    """
+    DeleteSnapshot: _grpc.UnaryUnaryMultiCallable[_corrections_pb2.DeleteSnapshotRequest, _corrections_pb2.DeleteSnapshotResponse]
+    """Deletes a snapshot. Its name is free again at once; exports of it that have
+    begun may still be continued for 7 days.
+
+    Errors: `INVALID_FIELD`, `SNAPSHOT_NOT_FOUND`.
+    """
+    UploadRun: _grpc.StreamUnaryMultiCallable[_corrections_pb2.UploadRunRequest, _corrections_pb2.UploadRunResponse]
+    """Imports a run that the caller sends, as `Import` does with one on the server's
+    disk. Records are stored in steps of at most 1,000 while they arrive. A call
+    that breaks off leaves whole steps behind, and sending the same run again skips
+    them.
+
+    Errors: `INVALID_FIELD` (also no `run_id` in the first message, or one in a
+    later message).
     """
 
 @_typing.type_check_only
@@ -268,12 +382,14 @@ class CorrectionsServiceAsyncStub(CorrectionsServiceStub):
     token whose role opens it:
 
     - `reader`: `ListRuns`, `Queue`, `GetCandidate`, `Stats`, `GetConfig`,
-      `GetVersion`.
-    - `reviewer`: what `reader` opens, `Import`, `Submit`, `Undo`.
+      `GetVersion`, `ListCandidates`, `ListHistory`, `Watch`.
+    - `reviewer`: what `reader` opens, `Import`, `UploadRun`, `Submit`,
+      `BatchSubmit`, `Undo`, `Claim`, `RenewClaims`, `ReleaseClaims`.
     - `ingest`: `Ingest`, `StreamIngest`; the ingestion secret opens these
       too.
-    - `export`: `StreamExport`.
-    - `admin`: everything, and alone `SetConfig`.
+    - `export`: `StreamExport`, `CreateSnapshot`, `GetSnapshot`,
+      `ListSnapshots`.
+    - `admin`: everything, and alone `SetConfig`, `DeleteSnapshot`.
 
     The token is checked when a call begins, and in a stream at each message: one
     that was revoked or has expired ends the stream with `TOKEN_REFUSED`. A
@@ -318,13 +434,15 @@ class CorrectionsServiceAsyncStub(CorrectionsServiceStub):
 
     Errors: `INVALID_FIELD` (also `ACTION_CORRECT` without a correction, a decision
     that would make the record's line longer than 64 MB, and a `request_id` used
-    before with other content), `CANDIDATE_NOT_FOUND`, `NOT_IN_REVIEW`, `REVISION_MISMATCH`.
+    before with other content), `CANDIDATE_NOT_FOUND`, `REVISION_MISMATCH`,
+    `NOT_IN_REVIEW`, `CLAIM_LOST`, `CLAIMED`: the first in this order that applies.
     """
     Undo: _aio.UnaryUnaryMultiCallable[_corrections_pb2.UndoRequest, _corrections_pb2.UndoResponse]  # type: ignore[assignment]
     """Takes the last decision on a candidate back: what it set returns to what it
     was before, and an approved example leaves the export. Where the decision is
     another program's and what was before is not known, the candidate is in
-    review again, without a corrected response and failure category.
+    review again, without a corrected response and failure category. Nobody holds
+    it then.
 
     Errors: `INVALID_FIELD`, `CANDIDATE_NOT_FOUND`, `ALREADY_IN_REVIEW`,
     `REVISION_MISMATCH`.
@@ -380,6 +498,116 @@ class CorrectionsServiceAsyncStub(CorrectionsServiceStub):
     """Returns the version of the server that answers, and what its store runs on.
 
     Errors: none of its own.
+    """
+    ListHistory: _aio.UnaryUnaryMultiCallable[_corrections_pb2.ListHistoryRequest, _corrections_pb2.ListHistoryResponse]  # type: ignore[assignment]
+    """Lists what was changed, by whom and when: of one id, or of the whole store.
+
+    The list ends at the oldest change that is kept. An unknown id has no changes.
+    A page may be short, or empty, and yet have a token: it looks at 10,000 changes
+    at most.
+
+    Errors: `INVALID_FIELD`, `REVISION_EXPIRED` (changes after `since_revision`, or
+    after the page before of an `oldest_first` listing, were pruned).
+    """
+    ListCandidates: _aio.UnaryUnaryMultiCallable[_corrections_pb2.ListCandidatesRequest, _corrections_pb2.ListCandidatesResponse]  # type: ignore[assignment]
+    """Lists candidates of any status.
+
+    A page may be short, or empty, and yet have a token: it looks at 10,000
+    candidates at most, so that its cost does not grow with the store.
+
+    A candidate that matches throughout comes exactly once over the pages of one
+    listing; one that begins or ceases to match meanwhile comes at most once. In
+    the orders by review, one that is decided meanwhile comes at most once.
+
+    Errors: `INVALID_FIELD` (also a `text` of fewer than 3 characters, or with
+    another order than `ORDER_FILE`).
+    """
+    BatchSubmit: _aio.UnaryUnaryMultiCallable[_corrections_pb2.BatchSubmitRequest, _corrections_pb2.BatchSubmitResponse]  # type: ignore[assignment]
+    """Decides many candidates in one commit, each as `Submit` would, in order, and
+    each with a revision of its own. One that is refused does not stop the others;
+    a second decision on the same id is refused as it would be after the first.
+
+    A `request_id` used again, with the same decisions, gives the first answer,
+    with its refusals.
+
+    Errors of the call: `INVALID_FIELD` (more than 500 decisions). Errors of a
+    decision: those of `Submit`.
+    """
+    Claim: _aio.UnaryUnaryMultiCallable[_corrections_pb2.ClaimRequest, _corrections_pb2.ClaimResponse]  # type: ignore[assignment]
+    """Hands out candidates in review that nobody holds, in the order asked for. Two
+    callers never get the same one. If none is left, the answer is empty.
+
+    A claim ends by a decision, by `ReleaseClaims`, at its `expires_at`, or when
+    the candidate leaves review in any other way. An edit that leaves the candidate
+    in review does not end it. A claim is not part of the record, has no revision,
+    and survives a restart. A reviewer holds at most 500 at a time; beyond that,
+    fewer are handed out.
+
+    A `request_id` used again gives those claims of the first answer that still
+    live.
+
+    Errors: `INVALID_FIELD` (also no `reviewer`, if no token names one).
+    """
+    RenewClaims: _aio.UnaryUnaryMultiCallable[_corrections_pb2.RenewClaimsRequest, _corrections_pb2.RenewClaimsResponse]  # type: ignore[assignment]
+    """Makes the caller's claims end `lease_seconds` from now. One that has ended is
+    `lost`, even if nobody has claimed the candidate since. May be repeated freely.
+
+    Errors: `INVALID_FIELD`.
+    """
+    ReleaseClaims: _aio.UnaryUnaryMultiCallable[_corrections_pb2.ReleaseClaimsRequest, _corrections_pb2.ReleaseClaimsResponse]  # type: ignore[assignment]
+    """Ends the caller's claims. May be repeated freely: what has ended is `lost`.
+
+    Errors: `INVALID_FIELD`.
+    """
+    Watch: _aio.UnaryStreamMultiCallable[_corrections_pb2.WatchRequest, _corrections_pb2.WatchResponse]  # type: ignore[assignment]
+    """Streams every change after a revision, in order of revision, and goes on as
+    changes commit.
+
+    The first response comes at once, without changes if there are none yet: its
+    `revision` and `resume_token` say where the stream stands. Call again with the
+    `resume_token` of the last response that was processed: nothing is missed and
+    nothing comes twice. `since_revision` with that response's `revision` does the
+    same, but for a revision with more changes than fit one response (an import):
+    its changes may then come again.
+
+    To keep a copy of the store: note `Stats.revision`, page through
+    `ListCandidates`, then watch from that revision with `include_candidates`, and
+    keep of each candidate the highest `revision`.
+
+    Errors: `INVALID_FIELD` (also a `since_revision` that is yet to come),
+    `REVISION_EXPIRED` (changes after it were pruned, or it is of a ledger that was
+    there before: read everything again), `TOKEN_REFUSED` (also in mid-stream).
+    """
+    CreateSnapshot: _aio.UnaryUnaryMultiCallable[_corrections_pb2.CreateSnapshotRequest, _corrections_pb2.CreateSnapshotResponse]  # type: ignore[assignment]
+    """Gives a revision a name. What an export at that revision needs is kept until
+    the snapshot is deleted.
+
+    Errors: `INVALID_FIELD`, `SNAPSHOT_EXISTS`, `REVISION_EXPIRED`.
+    """
+    GetSnapshot: _aio.UnaryUnaryMultiCallable[_corrections_pb2.GetSnapshotRequest, _corrections_pb2.GetSnapshotResponse]  # type: ignore[assignment]
+    """Reads one snapshot.
+
+    Errors: `INVALID_FIELD`, `SNAPSHOT_NOT_FOUND`.
+    """
+    ListSnapshots: _aio.UnaryUnaryMultiCallable[_corrections_pb2.ListSnapshotsRequest, _corrections_pb2.ListSnapshotsResponse]  # type: ignore[assignment]
+    """Lists the snapshots, newest first.
+
+    Errors: `INVALID_FIELD`.
+    """
+    DeleteSnapshot: _aio.UnaryUnaryMultiCallable[_corrections_pb2.DeleteSnapshotRequest, _corrections_pb2.DeleteSnapshotResponse]  # type: ignore[assignment]
+    """Deletes a snapshot. Its name is free again at once; exports of it that have
+    begun may still be continued for 7 days.
+
+    Errors: `INVALID_FIELD`, `SNAPSHOT_NOT_FOUND`.
+    """
+    UploadRun: _aio.StreamUnaryMultiCallable[_corrections_pb2.UploadRunRequest, _corrections_pb2.UploadRunResponse]  # type: ignore[assignment]
+    """Imports a run that the caller sends, as `Import` does with one on the server's
+    disk. Records are stored in steps of at most 1,000 while they arrive. A call
+    that breaks off leaves whole steps behind, and sending the same run again skips
+    them.
+
+    Errors: `INVALID_FIELD` (also no `run_id` in the first message, or one in a
+    later message).
     """
 
 class CorrectionsServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -444,12 +672,14 @@ class CorrectionsServiceServicer(metaclass=_abc_1.ABCMeta):
     token whose role opens it:
 
     - `reader`: `ListRuns`, `Queue`, `GetCandidate`, `Stats`, `GetConfig`,
-      `GetVersion`.
-    - `reviewer`: what `reader` opens, `Import`, `Submit`, `Undo`.
+      `GetVersion`, `ListCandidates`, `ListHistory`, `Watch`.
+    - `reviewer`: what `reader` opens, `Import`, `UploadRun`, `Submit`,
+      `BatchSubmit`, `Undo`, `Claim`, `RenewClaims`, `ReleaseClaims`.
     - `ingest`: `Ingest`, `StreamIngest`; the ingestion secret opens these
       too.
-    - `export`: `StreamExport`.
-    - `admin`: everything, and alone `SetConfig`.
+    - `export`: `StreamExport`, `CreateSnapshot`, `GetSnapshot`,
+      `ListSnapshots`.
+    - `admin`: everything, and alone `SetConfig`, `DeleteSnapshot`.
 
     The token is checked when a call begins, and in a stream at each message: one
     that was revoked or has expired ends the stream with `TOKEN_REFUSED`. A
@@ -522,7 +752,8 @@ class CorrectionsServiceServicer(metaclass=_abc_1.ABCMeta):
 
         Errors: `INVALID_FIELD` (also `ACTION_CORRECT` without a correction, a decision
         that would make the record's line longer than 64 MB, and a `request_id` used
-        before with other content), `CANDIDATE_NOT_FOUND`, `NOT_IN_REVIEW`, `REVISION_MISMATCH`.
+        before with other content), `CANDIDATE_NOT_FOUND`, `REVISION_MISMATCH`,
+        `NOT_IN_REVIEW`, `CLAIM_LOST`, `CLAIMED`: the first in this order that applies.
         """
 
     @_abc_1.abstractmethod
@@ -534,7 +765,8 @@ class CorrectionsServiceServicer(metaclass=_abc_1.ABCMeta):
         """Takes the last decision on a candidate back: what it set returns to what it
         was before, and an approved example leaves the export. Where the decision is
         another program's and what was before is not known, the candidate is in
-        review again, without a corrected response and failure category.
+        review again, without a corrected response and failure category. Nobody holds
+        it then.
 
         Errors: `INVALID_FIELD`, `CANDIDATE_NOT_FOUND`, `ALREADY_IN_REVIEW`,
         `REVISION_MISMATCH`.
@@ -632,6 +864,188 @@ class CorrectionsServiceServicer(metaclass=_abc_1.ABCMeta):
         """Returns the version of the server that answers, and what its store runs on.
 
         Errors: none of its own.
+        """
+
+    @_abc_1.abstractmethod
+    def ListHistory(
+        self,
+        request: _corrections_pb2.ListHistoryRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_corrections_pb2.ListHistoryResponse, _abc.Awaitable[_corrections_pb2.ListHistoryResponse]]:
+        """Lists what was changed, by whom and when: of one id, or of the whole store.
+
+        The list ends at the oldest change that is kept. An unknown id has no changes.
+        A page may be short, or empty, and yet have a token: it looks at 10,000 changes
+        at most.
+
+        Errors: `INVALID_FIELD`, `REVISION_EXPIRED` (changes after `since_revision`, or
+        after the page before of an `oldest_first` listing, were pruned).
+        """
+
+    @_abc_1.abstractmethod
+    def ListCandidates(
+        self,
+        request: _corrections_pb2.ListCandidatesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_corrections_pb2.ListCandidatesResponse, _abc.Awaitable[_corrections_pb2.ListCandidatesResponse]]:
+        """Lists candidates of any status.
+
+        A page may be short, or empty, and yet have a token: it looks at 10,000
+        candidates at most, so that its cost does not grow with the store.
+
+        A candidate that matches throughout comes exactly once over the pages of one
+        listing; one that begins or ceases to match meanwhile comes at most once. In
+        the orders by review, one that is decided meanwhile comes at most once.
+
+        Errors: `INVALID_FIELD` (also a `text` of fewer than 3 characters, or with
+        another order than `ORDER_FILE`).
+        """
+
+    @_abc_1.abstractmethod
+    def BatchSubmit(
+        self,
+        request: _corrections_pb2.BatchSubmitRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_corrections_pb2.BatchSubmitResponse, _abc.Awaitable[_corrections_pb2.BatchSubmitResponse]]:
+        """Decides many candidates in one commit, each as `Submit` would, in order, and
+        each with a revision of its own. One that is refused does not stop the others;
+        a second decision on the same id is refused as it would be after the first.
+
+        A `request_id` used again, with the same decisions, gives the first answer,
+        with its refusals.
+
+        Errors of the call: `INVALID_FIELD` (more than 500 decisions). Errors of a
+        decision: those of `Submit`.
+        """
+
+    @_abc_1.abstractmethod
+    def Claim(
+        self,
+        request: _corrections_pb2.ClaimRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_corrections_pb2.ClaimResponse, _abc.Awaitable[_corrections_pb2.ClaimResponse]]:
+        """Hands out candidates in review that nobody holds, in the order asked for. Two
+        callers never get the same one. If none is left, the answer is empty.
+
+        A claim ends by a decision, by `ReleaseClaims`, at its `expires_at`, or when
+        the candidate leaves review in any other way. An edit that leaves the candidate
+        in review does not end it. A claim is not part of the record, has no revision,
+        and survives a restart. A reviewer holds at most 500 at a time; beyond that,
+        fewer are handed out.
+
+        A `request_id` used again gives those claims of the first answer that still
+        live.
+
+        Errors: `INVALID_FIELD` (also no `reviewer`, if no token names one).
+        """
+
+    @_abc_1.abstractmethod
+    def RenewClaims(
+        self,
+        request: _corrections_pb2.RenewClaimsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_corrections_pb2.RenewClaimsResponse, _abc.Awaitable[_corrections_pb2.RenewClaimsResponse]]:
+        """Makes the caller's claims end `lease_seconds` from now. One that has ended is
+        `lost`, even if nobody has claimed the candidate since. May be repeated freely.
+
+        Errors: `INVALID_FIELD`.
+        """
+
+    @_abc_1.abstractmethod
+    def ReleaseClaims(
+        self,
+        request: _corrections_pb2.ReleaseClaimsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_corrections_pb2.ReleaseClaimsResponse, _abc.Awaitable[_corrections_pb2.ReleaseClaimsResponse]]:
+        """Ends the caller's claims. May be repeated freely: what has ended is `lost`.
+
+        Errors: `INVALID_FIELD`.
+        """
+
+    @_abc_1.abstractmethod
+    def Watch(
+        self,
+        request: _corrections_pb2.WatchRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_corrections_pb2.WatchResponse], _abc.AsyncIterator[_corrections_pb2.WatchResponse]]:
+        """Streams every change after a revision, in order of revision, and goes on as
+        changes commit.
+
+        The first response comes at once, without changes if there are none yet: its
+        `revision` and `resume_token` say where the stream stands. Call again with the
+        `resume_token` of the last response that was processed: nothing is missed and
+        nothing comes twice. `since_revision` with that response's `revision` does the
+        same, but for a revision with more changes than fit one response (an import):
+        its changes may then come again.
+
+        To keep a copy of the store: note `Stats.revision`, page through
+        `ListCandidates`, then watch from that revision with `include_candidates`, and
+        keep of each candidate the highest `revision`.
+
+        Errors: `INVALID_FIELD` (also a `since_revision` that is yet to come),
+        `REVISION_EXPIRED` (changes after it were pruned, or it is of a ledger that was
+        there before: read everything again), `TOKEN_REFUSED` (also in mid-stream).
+        """
+
+    @_abc_1.abstractmethod
+    def CreateSnapshot(
+        self,
+        request: _corrections_pb2.CreateSnapshotRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_corrections_pb2.CreateSnapshotResponse, _abc.Awaitable[_corrections_pb2.CreateSnapshotResponse]]:
+        """Gives a revision a name. What an export at that revision needs is kept until
+        the snapshot is deleted.
+
+        Errors: `INVALID_FIELD`, `SNAPSHOT_EXISTS`, `REVISION_EXPIRED`.
+        """
+
+    @_abc_1.abstractmethod
+    def GetSnapshot(
+        self,
+        request: _corrections_pb2.GetSnapshotRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_corrections_pb2.GetSnapshotResponse, _abc.Awaitable[_corrections_pb2.GetSnapshotResponse]]:
+        """Reads one snapshot.
+
+        Errors: `INVALID_FIELD`, `SNAPSHOT_NOT_FOUND`.
+        """
+
+    @_abc_1.abstractmethod
+    def ListSnapshots(
+        self,
+        request: _corrections_pb2.ListSnapshotsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_corrections_pb2.ListSnapshotsResponse, _abc.Awaitable[_corrections_pb2.ListSnapshotsResponse]]:
+        """Lists the snapshots, newest first.
+
+        Errors: `INVALID_FIELD`.
+        """
+
+    @_abc_1.abstractmethod
+    def DeleteSnapshot(
+        self,
+        request: _corrections_pb2.DeleteSnapshotRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_corrections_pb2.DeleteSnapshotResponse, _abc.Awaitable[_corrections_pb2.DeleteSnapshotResponse]]:
+        """Deletes a snapshot. Its name is free again at once; exports of it that have
+        begun may still be continued for 7 days.
+
+        Errors: `INVALID_FIELD`, `SNAPSHOT_NOT_FOUND`.
+        """
+
+    @_abc_1.abstractmethod
+    def UploadRun(
+        self,
+        request_iterator: _MaybeAsyncIterator[_corrections_pb2.UploadRunRequest],
+        context: _ServicerContext,
+    ) -> _typing.Union[_corrections_pb2.UploadRunResponse, _abc.Awaitable[_corrections_pb2.UploadRunResponse]]:
+        """Imports a run that the caller sends, as `Import` does with one on the server's
+        disk. Records are stored in steps of at most 1,000 while they arrive. A call
+        that breaks off leaves whole steps behind, and sending the same run again skips
+        them.
+
+        Errors: `INVALID_FIELD` (also no `run_id` in the first message, or one in a
+        later message).
         """
 
 def add_CorrectionsServiceServicer_to_server(servicer: CorrectionsServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

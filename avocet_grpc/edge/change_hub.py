@@ -1,0 +1,148 @@
+"""The newest changes of the store, read once for all who watch it.
+
+One task reads the history as commits come, and keeps its end in memory. A watch that is level takes its changes from
+there, so that a thousand of them cost one query a commit. One that is far behind reads the history for itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import bisect
+import contextlib
+from collections.abc import Awaitable, Callable, Coroutine
+from functools import partial
+from typing import Any
+
+import structlog
+
+from avocet_grpc.core.errors import CorrectionsError, RevisionExpired, ShuttingDown
+from avocet_grpc.core.ports.ledger import HistoryCursor, HistoryEntry
+from avocet_grpc.core.ports.team import TeamReader
+from avocet_grpc.core.watch import Stretch, complete, cursor_of, cut, level_at, stretch
+
+log = structlog.get_logger(__name__)
+
+Read = Callable[[Callable[[TeamReader], Any]], Awaitable[Any]]
+
+LIMIT = 1_000
+"""Changes of one response, and of one look at the history."""
+KEPT = 5_000
+"""Changes that stay in memory. Their values do not."""
+POLL_SECONDS = 0.05
+"""How often the history is looked at while anybody watches: other processes commit without a word to this one."""
+PAUSE_SECONDS = 0.01
+PAUSE_PER_WATCH = 0.000_06
+"""Changes that come closer together go out together: a thousand watches cost a busy server no more than ten do."""
+
+
+class ChangeHub:
+    """Gives each watch the changes after its cursor. It reads the store only while somebody watches."""
+
+    def __init__(self, read: Read, poll_seconds: float = POLL_SECONDS) -> None:
+        self._read = read
+        self._poll_seconds = poll_seconds
+        self._watches = 0
+        self._pump: asyncio.Task[None] | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._woken = asyncio.Event()
+        self._news = asyncio.Event()
+        self._stopped = False
+        self._entries: list[HistoryEntry] = []
+        self._begin = self._end = complete(0)
+        self._revision = 0
+
+    def wake(self) -> None:
+        """Something was committed. May be called from any thread."""
+        loop = self._loop
+        if loop is not None and not self._woken.is_set():
+            with contextlib.suppress(RuntimeError):
+                loop.call_soon_threadsafe(self._woken.set)
+
+    def stop(self) -> None:
+        """Every watch ends with ShuttingDown."""
+        self._stopped = True
+        self._tell()
+
+    def join(self) -> None:
+        """A watch begins."""
+        self._watches += 1
+        self._loop = asyncio.get_running_loop()
+        if self._pump is None:
+            self._pump = asyncio.create_task(self._run())
+
+    def leave(self) -> None:
+        """A watch ends; with the last one the reading ends, too."""
+        self._watches -= 1
+        if not self._watches and self._pump is not None:
+            self._pump.cancel()
+            self._pump = self._loop = None
+            self._entries, self._revision = [], 0
+            self._begin = self._end = complete(0)
+
+    def is_level(self, at: HistoryCursor) -> bool:
+        """True if nothing newer is known than what lies before the cursor."""
+        return at == self._end
+
+    async def after(self, at: HistoryCursor, seconds: float) -> Stretch:
+        """The changes after the cursor, at most LIMIT; without any after so many seconds, an empty stretch.
+
+        Raises RevisionExpired if some of them were pruned, ShuttingDown once the server stops.
+        """
+        deadline = asyncio.get_running_loop().time() + seconds
+        while True:
+            news = self._news
+            if self._stopped:
+                raise ShuttingDown("the server stops")
+            if self._begin <= at < self._end:
+                return self._kept(at)
+            if at < self._begin:
+                found: Stretch = await self._read(partial(stretch, begin=at, limit=LIMIT))
+                return found
+            if not await within(news.wait(), deadline):
+                return Stretch([], at, at, level_at(at))
+
+    def _kept(self, at: HistoryCursor) -> Stretch:
+        first = bisect.bisect_right(self._entries, at, key=cursor_of)
+        found = Stretch(self._entries[first : first + LIMIT + 1], at, self._end, self._revision)
+        return found if len(found.entries) <= LIMIT else cut(found, LIMIT)
+
+    async def _run(self) -> None:
+        """Read what is new, tell everybody, wait for more."""
+        while True:
+            self._woken.clear()
+            try:
+                await self._look()
+            except RevisionExpired:
+                self._revision = 0
+            except CorrectionsError as error:
+                # The ledger has told the reason itself; at the next look it may be well again.
+                log.warning("the history could not be read", error=type(error).__name__)
+            await asyncio.sleep(PAUSE_SECONDS + PAUSE_PER_WATCH * self._watches)
+            await within(self._woken.wait(), asyncio.get_running_loop().time() + self._poll_seconds)
+
+    async def _look(self) -> None:
+        if not self._revision:
+            self._revision = await self._read(lambda reader: reader.revision())
+            self._entries = []
+            self._begin = self._end = complete(self._revision)
+            self._tell()
+        while (found := await self._read(partial(stretch, begin=self._end, limit=LIMIT))).end != self._end:
+            self._entries += found.entries
+            self._end, self._revision = found.end, found.revision
+            if (surplus := len(self._entries) - KEPT) > 0:
+                self._begin = cursor_of(self._entries[surplus - 1])
+                del self._entries[:surplus]
+            self._tell()
+
+    def _tell(self) -> None:
+        self._news.set()
+        self._news = asyncio.Event()
+
+
+async def within(event: Coroutine[Any, Any, Any], deadline: float) -> bool:
+    """Wait for the event; False if it has not come by this time of the loop."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout_at(deadline):
+            await event
+            return True
+    return False

@@ -1,0 +1,95 @@
+"""Claims as wire messages, and the requests about them as core nouns."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from avocet_client.v1 import corrections_pb2 as pb
+from avocet_grpc.core.claims import ClaimRequest, Held, Leases
+from avocet_grpc.core.errors import InvalidField
+from avocet_grpc.core.model import Candidate
+from avocet_grpc.core.ports.claims import Claim
+from avocet_grpc.core.ports.team import TeamReader
+from avocet_grpc.edge import checks
+from avocet_grpc.edge.call_context import principal
+from avocet_grpc.edge.convert import candidate_message
+from avocet_grpc.edge.parse import candidate_filter, order
+
+LEASE_SECONDS = 600
+LIMITS = range(1, 51)
+LEASES = range(10, 3_601)
+POSTPONES = range(604_801)
+MAX_LEASES = 500
+
+
+def claim_request(request: pb.ClaimRequest) -> ClaimRequest:
+    """Who asks for how many candidates, and for how long."""
+    checks.at_most("reviewer", request.reviewer, checks.MAX_STRING)
+    if not request.reviewer.strip():
+        raise InvalidField("reviewer", "must not be blank: a claim needs somebody who holds it")
+    return ClaimRequest(
+        reviewer=request.reviewer,
+        limit=checks.in_range("limit", request.limit or 1, LIMITS),
+        lease_seconds=lease_seconds(request.lease_seconds),
+        filter=candidate_filter(request.filter),
+        order=order(request.order),
+        request_id=checks.request_id(request.request_id),
+        principal=principal(),
+    )
+
+
+def lease_seconds(seconds: int) -> int:
+    """How long a claim lasts; 0 is ten minutes."""
+    return checks.in_range("lease_seconds", seconds or LEASE_SECONDS, LEASES)
+
+
+def postpone_seconds(seconds: int) -> int:
+    """For how long a released candidate is kept from its reviewer."""
+    return checks.in_range("postpone_seconds", seconds, POSTPONES)
+
+
+def lease_ids(ids: Sequence[str]) -> tuple[str, ...]:
+    """The lease ids of a request, each of which may be any string."""
+    checks.at_least_one("lease_ids", ids)
+    return checks.strings("lease_ids", ids, MAX_LEASES)
+
+
+def claim_response(held: Sequence[Held]) -> pb.ClaimResponse:
+    """The claims with the candidates that they hold."""
+    response = pb.ClaimResponse()
+    for one in held:
+        message = candidate_message(one.candidate)
+        message.claim.CopyFrom(holder_message(one.claim))
+        response.claims.append(_claim(one.claim))
+        response.claims[-1].candidate.CopyFrom(message)
+    return response
+
+
+def renewed_response(leases: Leases) -> pb.RenewClaimsResponse:
+    """The claims that live on, without their candidates."""
+    return pb.RenewClaimsResponse(claims=[_claim(claim) for claim in leases.living], lost=leases.lost)
+
+
+def released_response(leases: Leases) -> pb.ReleaseClaimsResponse:
+    """How many claims were ended."""
+    return pb.ReleaseClaimsResponse(released=len(leases.living), lost=leases.lost)
+
+
+def holder_message(claim: Claim) -> pb.CandidateClaim:
+    """Who holds a candidate, without the lease id: that is for its taker alone."""
+    message = pb.CandidateClaim(reviewer=claim.reviewer)
+    message.expires_at.FromMilliseconds(int(claim.expires_at * 1_000))
+    return message
+
+
+def show_claims(reader: TeamReader, shown: Iterable[tuple[Candidate, pb.Candidate]]) -> None:
+    """Fill in who holds the candidates that are served."""
+    messages = {candidate.key: message for candidate, message in shown}
+    for key, claim in reader.claims.holders(messages).items():
+        messages[key].claim.CopyFrom(holder_message(claim))
+
+
+def _claim(claim: Claim) -> pb.Claim:
+    message = pb.Claim(lease_id=claim.lease_id, reviewer=claim.reviewer)
+    message.expires_at.FromMilliseconds(int(claim.expires_at * 1_000))
+    return message

@@ -1,0 +1,41 @@
+"""Pages that a client with gRPC's default limit of 4 MB can read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
+
+from google.protobuf.message import Message
+
+MAX_BYTES = 3_000_000
+
+At = TypeVar("At")
+M = TypeVar("M", bound=Message)
+
+
+@dataclass(slots=True)
+class Page(Generic[At, M]):
+    """The items of one page. `last` is where it ends, and None if nothing follows."""
+
+    items: list[M] = field(default_factory=list)
+    last: At | None = None
+
+
+def fill(looked_at: Iterable[tuple[At, M | None]], page_size: int, scan: int) -> Page[At, M]:
+    """The first messages of what is looked at, until the page is full or `scan` things were looked at.
+
+    A thing that the page passes over has no message. A page ends at 3 MB; a larger message comes alone.
+    """
+    page, size = Page[At, M](), 0
+    for seen, (at, message) in enumerate(looked_at, 1):
+        if message is not None:
+            size += message.ByteSize() + 8
+            if page.items and (size > MAX_BYTES or len(page.items) == page_size):
+                return page
+            page.items.append(message)
+        page.last = at
+        if seen == scan:
+            return page
+    page.last = None
+    return page

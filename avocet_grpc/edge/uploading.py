@@ -1,0 +1,44 @@
+"""UploadRun: a run that its caller sends is imported while it arrives."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterable
+from functools import partial
+
+from avocet_client.v1 import corrections_pb2 as pb
+from avocet_grpc.core.errors import InvalidField
+from avocet_grpc.core.imports import steps_of
+from avocet_grpc.core.lines import LineCutter, RunLine
+from avocet_grpc.core.model import Imported
+from avocet_grpc.edge import parse
+from avocet_grpc.edge.async_ledger import Backend
+from avocet_grpc.edge.importing import import_step
+
+MAX_PART = 3 << 20
+"""Bytes of the file that one message may bring."""
+
+
+async def upload_run(backend: Backend, requests: AsyncIterable[pb.UploadRunRequest]) -> Imported:
+    """Import the lines of all messages. What arrived before the call broke off stays, in whole steps."""
+    messages = aiter(requests)
+    first = await anext(messages, pb.UploadRunRequest())
+    run_id, on_conflict = parse.run_id(first.run_id), parse.on_conflict(first.on_conflict)
+    cutter, waiting, done = LineCutter(), list[RunLine](), Imported()
+    message: pb.UploadRunRequest | None = first
+    while message is not None:
+        waiting += await backend.run_long(partial(_lines, cutter, message))
+        *whole, waiting = [*steps_of(waiting)] or [[]]
+        for step in whole:
+            done += await import_step(backend, run_id, step, on_conflict)
+        message = await anext(messages, None)
+        if message is not None and (message.run_id or message.on_conflict):
+            raise InvalidField("run_id", "must stand in the first message alone, and so must on_conflict")
+    for step in steps_of([*waiting, *cutter.finish()]):
+        done += await import_step(backend, run_id, step, on_conflict)
+    return done
+
+
+def _lines(cutter: LineCutter, request: pb.UploadRunRequest) -> list[RunLine]:
+    if len(request.lines) > MAX_PART:
+        raise InvalidField("lines", f"must have at most {MAX_PART:,} bytes a message; send the rest in the next one")
+    return list(cutter.feed(request.lines))

@@ -1,0 +1,191 @@
+"""The part of the async client that a team of reviewers needs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TypeVar
+
+import grpc.aio
+
+import avocet_client.team_calls as team_calls
+from avocet_client.backoff import RETRY_FOR_SECONDS
+from avocet_client.base import ClientBase
+from avocet_client.calls import Call
+from avocet_client.team_calls import AnyStatus, Decision, DecisionResult
+from avocet_client.v1 import corrections_pb2 as pb
+from avocet_client.watches import AsyncWatch, watch_request
+from avocet_client.words import CandidateFilter, ChangeAction, ListOrder, Order
+
+T = TypeVar("T")
+
+
+class AsyncTeamClient(ClientBase[grpc.aio.Channel]):
+    """Claims, batches, lists, history and snapshots; see `AsyncCorrectionsClient`."""
+
+    async def list_candidates(
+        self,
+        *,
+        statuses: Sequence[AnyStatus] = (),
+        filter: CandidateFilter | None = None,
+        text: str = "",
+        order: ListOrder = "file",
+        page_size: int = 0,
+        page_token: str = "",
+        include_record: bool = False,
+        timeout: float | None = None,
+    ) -> pb.ListCandidatesResponse:
+        """Return one page of candidates of any status; `other` means the words of other programs.
+
+        See `CorrectionsClient.list_candidates`.
+        """
+        call = team_calls.list_candidates(
+            statuses=statuses,
+            filter=filter,
+            text=text,
+            order=order,
+            page_size=page_size,
+            page_token=page_token,
+            include_record=include_record,
+            timeout=timeout,
+        )
+        return await self._carry_out(call)
+
+    async def list_history(
+        self,
+        *,
+        id: str = "",
+        actors: Sequence[str] = (),
+        actions: Sequence[ChangeAction] = (),
+        since_revision: int = 0,
+        oldest_first: bool = False,
+        page_size: int = 0,
+        page_token: str = "",
+        timeout: float | None = None,
+    ) -> pb.ListHistoryResponse:
+        """Return one page of changes, newest first: of one id, or of the whole store.
+
+        See `CorrectionsClient.list_history`.
+        """
+        call = team_calls.list_history(
+            id=id,
+            actors=actors,
+            actions=actions,
+            since_revision=since_revision,
+            oldest_first=oldest_first,
+            page_size=page_size,
+            page_token=page_token,
+            timeout=timeout,
+        )
+        return await self._carry_out(call)
+
+    async def claim(
+        self,
+        *,
+        reviewer: str = "",
+        limit: int = 1,
+        lease_seconds: int = 0,
+        filter: CandidateFilter | None = None,
+        order: Order = "file",
+        request_id: str | None = None,
+        timeout: float | None = None,
+    ) -> list[pb.Claim]:
+        """Take at most `limit` candidates in review that nobody holds; an empty list if there are none.
+
+        See `CorrectionsClient.claim`.
+        """
+        call = team_calls.claim(
+            reviewer=reviewer,
+            limit=limit,
+            lease_seconds=lease_seconds,
+            filter=filter,
+            order=order,
+            request_id=request_id,
+            timeout=timeout,
+        )
+        return await self._carry_out(call)
+
+    async def renew_claims(
+        self, lease_ids: Iterable[str], *, lease_seconds: int = 0, timeout: float | None = None
+    ) -> pb.RenewClaimsResponse:
+        """Make claims end `lease_seconds` (0: 600) from now. `lost` has those that have ended already.
+
+        See `CorrectionsClient.renew_claims`.
+        """
+        return await self._carry_out(team_calls.renew_claims(lease_ids, lease_seconds=lease_seconds, timeout=timeout))
+
+    async def release_claims(
+        self, lease_ids: Iterable[str], *, postpone_seconds: int = 0, timeout: float | None = None
+    ) -> pb.ReleaseClaimsResponse:
+        """End claims, so that others get the candidates. For `postpone_seconds` their reviewer does not get them.
+
+        See `CorrectionsClient.release_claims`.
+        """
+        call = team_calls.release_claims(lease_ids, postpone_seconds=postpone_seconds, timeout=timeout)
+        return await self._carry_out(call)
+
+    async def submit_many(
+        self, decisions: Iterable[Decision], *, request_id: str | None = None, timeout: float | None = None
+    ) -> list[DecisionResult]:
+        """Decide at most 500 candidates in one commit, each for itself, and return what became of each, in order.
+
+        See `CorrectionsClient.submit_many`.
+        """
+        return await self._carry_out(team_calls.submit_many(decisions, request_id=request_id, timeout=timeout))
+
+    async def create_snapshot(
+        self,
+        name: str,
+        *,
+        at_revision: int = 0,
+        note: str = "",
+        request_id: str | None = None,
+        timeout: float | None = None,
+    ) -> pb.Snapshot:
+        """Give a revision (0: the newest) a name, which `export(snapshot=...)` takes. It is kept until it is deleted.
+
+        See `CorrectionsClient.create_snapshot`.
+        """
+        call = team_calls.create_snapshot(
+            name, at_revision=at_revision, note=note, request_id=request_id, timeout=timeout
+        )
+        return await self._carry_out(call)
+
+    async def get_snapshot(self, name: str, *, timeout: float | None = None) -> pb.Snapshot:
+        """Return one snapshot. Raises SnapshotNotFound. See `CorrectionsClient.get_snapshot`."""
+        return await self._carry_out(team_calls.get_snapshot(name, timeout=timeout))
+
+    async def list_snapshots(
+        self, *, page_size: int = 0, page_token: str = "", timeout: float | None = None
+    ) -> pb.ListSnapshotsResponse:
+        """Return one page of the snapshots, newest first. `page_size` 0 means 50, at most 500.
+
+        See `CorrectionsClient.list_snapshots`.
+        """
+        return await self._carry_out(
+            team_calls.list_snapshots(page_size=page_size, page_token=page_token, timeout=timeout)
+        )
+
+    async def delete_snapshot(self, name: str, *, timeout: float | None = None) -> None:
+        """Delete a snapshot. Exports of it that have begun may be continued for 7 days. Raises SnapshotNotFound.
+
+        See `CorrectionsClient.delete_snapshot`.
+        """
+        return await self._carry_out(team_calls.delete_snapshot(name, timeout=timeout))
+
+    def watch(
+        self,
+        *,
+        since_revision: int = 0,
+        filter: CandidateFilter | None = None,
+        actions: Sequence[ChangeAction] = (),
+        include_candidates: bool = False,
+        include_record: bool = False,
+        retry_for: float = RETRY_FOR_SECONDS,
+        timeout: float | None = None,
+    ) -> AsyncWatch:
+        """As `CorrectionsClient.watch`: iterate over the changes with `async for`."""
+        request = watch_request(since_revision, filter, actions, include_candidates, include_record)
+        return AsyncWatch(self._streams("Watch"), request, retry_for, timeout)
+
+    async def _carry_out(self, call: Call[T]) -> T:
+        raise NotImplementedError

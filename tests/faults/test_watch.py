@@ -1,0 +1,171 @@
+"""A follower that is killed and resumed many times, at a server that is killed, too, sees each change exactly once."""
+
+from __future__ import annotations
+
+import json
+import random
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from avocet_client.v1 import corrections_pb2 as pb
+from tests.faults.test_claims import history
+from tests.faults.watcher import changes_in, responses_in
+from tests.support import ROOT, Server, bearer, eventually, lines, make_run, record, write_records
+
+KILLS = 12
+SERVER_KILLS = 2
+CANDIDATES = 60
+
+
+class Actor:
+    """Changes the store in every way that there is, over and over; a call that fails is left alone."""
+
+    def __init__(self, server: Server, seed: int) -> None:
+        self.server, self.chance, self.number = server, random.Random(seed), 0
+        self.stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+
+    def __enter__(self) -> Actor:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop.set()
+        self._thread.join(timeout=60)
+
+    def _run(self) -> None:
+        ways: list[Callable[[], object]] = [
+            self.submit, self.submit, self.undo, self.undo, self.ingest, self.bring_run,
+            self.append, self.edit, self.delete,
+        ]  # fmt: skip
+        while not self.stop.is_set():
+            self.number += 1
+            try:
+                self.chance.choice(ways)()
+            except Exception:
+                time.sleep(0.05)
+            time.sleep(0.005)
+
+    def any_id(self) -> str:
+        return f"c{self.chance.randrange(CANDIDATES)}"
+
+    def submit(self) -> object:
+        return self.server.stub.Submit(pb.SubmitRequest(id=self.any_id(), action=pb.ACTION_FLAG), timeout=5)
+
+    def undo(self) -> object:
+        return self.server.stub.Undo(pb.UndoRequest(id=self.any_id()), timeout=5)
+
+    def ingest(self) -> object:
+        item = pb.IngestRequest(source="kiwi", task_type="qa", prompt="p", correction=f"c {self.number}")
+        return self.server.stub.Ingest(item, metadata=bearer(), timeout=5)
+
+    def bring_run(self) -> object:
+        name = f"run-{self.number}"
+        make_run(self.server.runs, name, self.chance.randint(1, 20))
+        return self.server.stub.Import(pb.ImportRequest(run_id=name), timeout=5)
+
+    def append(self) -> None:
+        with self.server.candidates.open("a") as file:
+            file.write(json.dumps(record(f"foreign-{self.number}")) + "\n")
+
+    def edit(self) -> None:
+        self.rewrite(lambda one: one | {"note": self.number}, self.any_id())
+
+    def delete(self) -> None:
+        self.rewrite(lambda one: None, f"foreign-{self.chance.randrange(self.number)}")
+
+    def rewrite(self, change: Callable[[dict[str, object]], dict[str, object] | None], id: str) -> None:
+        """Another program reads the whole candidates file, changes one record, and puts the file back."""
+        kept = []
+        for line in lines(self.server.candidates):
+            one = json.loads(line)
+            changed = change(one) if one["id"] == id else one
+            if changed is not None:
+                kept.append(json.dumps(changed) if one["id"] == id else line.decode())
+        new = self.server.candidates.with_name("rewritten")
+        new.write_text("".join(f"{line}\n" for line in kept))
+        new.replace(self.server.candidates)
+
+
+@pytest.mark.timeout(300)
+def test_a_watcher_that_is_killed_and_resumed_sees_each_change_once_and_its_copy_is_the_store(
+    stopped_server: Server, tmp_path: Path
+) -> None:
+    server, chance, log = stopped_server, random.Random(3), tmp_path / "watch.jsonl"
+    write_records(server.candidates, [record(f"c{n}") for n in range(CANDIDATES)])
+    server.start()
+    server.listen = server.address
+    server.set_runs_directory()
+    start = server.stats().revision
+    copy = {item.id: item for item in listed(server)}
+    killed_at = []
+    with Actor(server, 5):
+        for n in range(KILLS):
+            watcher = subprocess.Popen(
+                [sys.executable, "-m", "tests.faults.watcher", server.address, str(log), str(start)], cwd=ROOT
+            )
+            time.sleep(chance.uniform(1, 2))
+            watcher.kill()
+            watcher.wait()
+            killed_at.append(len(changes_in(log)))
+            if n in range(3, 3 + SERVER_KILLS):
+                server.kill()
+                server.start()
+    level(server)
+    watcher = subprocess.Popen(
+        [sys.executable, "-m", "tests.faults.watcher", server.address, str(log), str(start)], cwd=ROOT
+    )
+    try:
+        revision = server.stats().revision
+        eventually(lambda: responses_in(log) and responses_in(log)[-1]["revision"] >= revision, within=60)
+    finally:
+        watcher.kill()
+        watcher.wait()
+    assert len(set(killed_at)) > KILLS / 2
+    seen = changes_in(log)
+    expected = [change for change in reversed(history(server)) if change.revision > start]
+    assert [told(change) for change in seen] == [told(change) for change in expected]
+    assert {change.action for change in seen} >= set(range(pb.CHANGE_ACTION_FLAG, pb.CHANGE_ACTION_EDIT + 1))
+    for change in seen:
+        if not change.HasField("candidate"):
+            copy.pop(change.id, None)
+        elif change.candidate.revision >= copy.get(change.id, pb.Candidate()).revision:
+            copy[change.id] = change.candidate
+    now = {item.id: item for item in listed(server)}
+    assert copy.keys() == now.keys()
+    assert [id for id in now if differs(copy[id], now[id])] == []
+
+
+def told(change: pb.Change) -> tuple[int, str, int, int]:
+    return change.revision, change.id, change.action, change.file
+
+
+def differs(one: pb.Candidate, other: pb.Candidate) -> bool:
+    """Whether two candidates are not the same, apart from what no change brings."""
+    for each in (one, other):
+        each.ClearField("claim")
+    return one != other
+
+
+def level(server: Server) -> None:
+    """Wait until what other programs did has been taken in."""
+    last, since = server.stats().revision, time.monotonic()
+    while time.monotonic() - since < 3:
+        time.sleep(0.2)
+        if (now := server.stats().revision) != last:
+            last, since = now, time.monotonic()
+
+
+def listed(server: Server) -> list[pb.Candidate]:
+    items, token = list[pb.Candidate](), ""
+    while True:
+        page = server.stub.ListCandidates(pb.ListCandidatesRequest(page_size=500, page_token=token))
+        items += page.items
+        if not (token := page.next_page_token):
+            return items
