@@ -14,6 +14,7 @@ from avocet_grpc.edge import checks
 from avocet_grpc.edge.call_context import principal
 from avocet_grpc.edge.convert import candidate_message
 from avocet_grpc.edge.parse import candidate_filter, order
+from avocet_grpc.edge.same_prompt import fill_same_prompt
 
 LEASE_SECONDS = 600
 LIMITS = range(1, 51)
@@ -54,7 +55,7 @@ def lease_ids(ids: Sequence[str]) -> tuple[str, ...]:
     return checks.strings("lease_ids", ids, MAX_LEASES)
 
 
-def claim_response(held: Sequence[Held]) -> pb.ClaimResponse:
+def claim_response(reader: TeamReader, held: Sequence[Held]) -> pb.ClaimResponse:
     """The claims with the candidates that they hold."""
     response = pb.ClaimResponse()
     for one in held:
@@ -62,6 +63,7 @@ def claim_response(held: Sequence[Held]) -> pb.ClaimResponse:
         message.claim.CopyFrom(holder_message(one.claim))
         response.claims.append(_claim(one.claim))
         response.claims[-1].candidate.CopyFrom(message)
+    fill_same_prompt(reader, [claim.candidate for claim in response.claims])
     return response
 
 

@@ -15,6 +15,7 @@ from avocet_grpc.edge.convert import candidate_message
 from avocet_grpc.edge.enums import STATUSES
 from avocet_grpc.edge.paging import fill
 from avocet_grpc.edge.parse import any_order, candidate_filter
+from avocet_grpc.edge.same_prompt import fill_same_prompt
 
 LIST_PAGE = 20
 SHORTEST_TEXT = 3
@@ -57,6 +58,7 @@ def list_response(reader: TeamReader, query: ListQuery) -> pb.ListCandidatesResp
             yield at, message
 
     page = fill(looked_at(), query.page_size, SCANNED)
+    fill_same_prompt(reader, page.items)
     show_claims(reader, shown)
     token = "" if page.last is None else list_token(query, page.last)
     return pb.ListCandidatesResponse(items=page.items, next_page_token=token)

@@ -128,7 +128,7 @@ class CorrectionsServicer(corrections_pb2_grpc.CorrectionsServiceServicer):
 
     async def Claim(self, request: pb.ClaimRequest, context: Context) -> pb.ClaimResponse:
         take = partial(claims.claim, request=claim_request(_signed(request)))
-        return claim_response(await self._backend.write(take))
+        return await self._backend.read(partial(claim_response, held=await self._backend.write(take)))
 
     async def RenewClaims(self, request: pb.RenewClaimsRequest, context: Context) -> pb.RenewClaimsResponse:
         leases, seconds = lease_ids(request.lease_ids), lease_seconds(request.lease_seconds)

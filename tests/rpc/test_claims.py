@@ -224,3 +224,11 @@ def test_what_no_claim_can_mean_is_refused_by_its_field(
 ) -> None:
     failure = failure_of(lambda: getattr(quiet_server.stub, method)(request_))
     assert failure.reason == "INVALID_FIELD" and failure.fields == [field]
+
+
+def test_a_claim_and_a_list_tell_how_many_others_were_asked_the_same(stopped_server: Server) -> None:
+    prompt = [{"role": "user", "content": "Why?"}]
+    write_records(stopped_server.candidates, [record(f"c{n}", prompt_messages=prompt) for n in range(3)])
+    server = stopped_server.start()
+    assert [one.candidate.same_prompt for one in claim(server, limit=2)] == [2, 2]
+    assert [one.same_prompt for one in server.stub.ListCandidates(pb.ListCandidatesRequest()).items] == [2, 2, 2]

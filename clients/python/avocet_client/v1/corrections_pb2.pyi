@@ -559,8 +559,8 @@ class Candidate(_message.Message):
     """Output only. Who decided it."""
     same_prompt: _builtins.int
     """Output only. How many other candidates of any status have the same prompt; 100
-    means 100 or more. 0 without a prompt that can be read. Filled by `Queue` and
-    `GetCandidate`.
+    means 100 or more. 0 without a prompt that can be read. Filled by `Queue`,
+    `GetCandidate`, `ListCandidates` and `Claim`.
     """
     prompt_digest: _builtins.str
     """Output only. SHA-256 of the prompt, 64 lower-case hexadecimal digits: of
