@@ -150,6 +150,7 @@ def differs(one: pb.Candidate, other: pb.Candidate) -> bool:
     """Whether two candidates are not the same, apart from what no change brings."""
     for each in (one, other):
         each.ClearField("claim")
+        each.ClearField("same_prompt")
     return one != other
 
 
