@@ -79,7 +79,7 @@ def test_each_link_of_the_pages_leads_to_a_file() -> None:
         ROOT / "examples/README.md",
     ]
     for page in (*pages, ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))):
-        for target in re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text()):
+        for target in re.findall(r"\]\((?!https?:)([^)#]+)[^)]*\)", page.read_text()):
             assert (page.parent / target).exists(), f"{page.name}: {target}"
 
 

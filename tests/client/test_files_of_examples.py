@@ -127,13 +127,17 @@ def export(served: Server, *arguments: str, code: int) -> subprocess.CompletedPr
     return done
 
 
+def complaints(said: str) -> list[str]:
+    return [line for line in said.splitlines() if line.startswith("avocet: ")]
+
+
 def test_rows_that_openai_refuses_are_named_and_written(served: Server, tmp_path: Path) -> None:
     out = tmp_path / "rows.jsonl"
     said = export(served, "--out", str(out), code=0).stderr
     assert f"refuses 1 of {len(EXPORTED)} rows" in said
     assert f"row {EXPORTED.index('half') + 1}: messages[0].\ufffd: the format has no such key" in said
     assert len(read_strictly(out)) == len(EXPORTED)
-    assert said.splitlines()[:2] == export(served, code=0).stderr.splitlines()[:2]
+    assert complaints(said) == complaints(export(served, code=0).stderr)
 
 
 def test_a_strict_export_ends_with_an_error_and_the_file_does_not_appear(served: Server, tmp_path: Path) -> None:
