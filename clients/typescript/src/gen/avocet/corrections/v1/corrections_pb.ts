@@ -291,8 +291,8 @@ export type Candidate = Message<"avocet.corrections.v1.Candidate"> & {
 
   /**
    * Output only. How many other candidates of any status have the same prompt; 100
-   * means 100 or more. 0 without a prompt that can be read. Filled by `Queue` and
-   * `GetCandidate`.
+   * means 100 or more. 0 without a prompt that can be read. Filled by `Queue`,
+   * `GetCandidate`, `ListCandidates` and `Claim`.
    *
    * @generated from field: int32 same_prompt = 29;
    */
