@@ -13,7 +13,7 @@ from tests.faults.check import answers, check, files, listings
 from tests.faults.load import Load, candidates
 from tests.faults.support import WHOLE, ext4, mounted, need, run, whole_only
 from tests.operate.test_metrics import samples
-from tests.support import Server, write_records
+from tests.support import Server, eventually, write_records
 
 LAG = "shared file not brought up to date"
 
@@ -55,7 +55,7 @@ def test_acknowledgements_go_on_while_a_file_cannot_be_changed_and_it_is_caught_
             assert list(files(acks, victim.data)), "the file was not stuck"
             assert LAG in victim.log
             assert samples(victim)["avocet_files_pending_lines", "sft_candidates.jsonl"] > 0
-            assert samples(victim)["avocet_files_lag_seconds", ""] > 0
+            eventually(lambda: samples(victim)["avocet_files_lag_seconds", ""] > 0)
         check(acks, victim, asked=10_000)
         assert victim.stop() == 0
         check(acks, victim.start(), asked=10_000)

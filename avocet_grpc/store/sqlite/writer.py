@@ -172,7 +172,7 @@ class Checkpoint:
         if self.is_full and time.monotonic() - self._tried_at >= FULL_PAUSE_S:
             due, self.is_full, self._tried_at = True, False, time.monotonic()
         try:
-            if due or journal.stat().st_size > JOURNAL_BYTES:
+            if due or _size_of(journal) > JOURNAL_BYTES:
                 self._db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
                 self._copied = self._db.total_changes
         except sqlite3.Error as error:
@@ -193,3 +193,11 @@ def roll_back(connection: sqlite3.Connection) -> None:
 def _refuse(groups: list[Group], error: Exception) -> None:
     for group in groups:
         group.future.set_exception(error)
+
+
+def _size_of(journal: Path) -> int:
+    """0 without a journal: the last connection of another process took it away, or none has written yet."""
+    try:
+        return journal.stat().st_size
+    except FileNotFoundError:
+        return 0

@@ -105,6 +105,7 @@ EXPORT: Options = {
     ),
     "seed": (Annotated[int, _which("--seed", "Another seed makes another split.")], 0),
     "at_revision": (Annotated[int, _which("--at-revision", "As the store was at this revision; 0 is now.")], 0),
+    "snapshot": (Annotated[str, _which("--snapshot", "As the store was when this snapshot was made.")], ""),
     "since_revision": (Annotated[int, _which("--since-revision", "Only what was approved after this revision.")], 0),
     "unique_prompts": (
         Annotated[bool, _which("--unique-prompts", "Only the newest correction of each prompt.")],
