@@ -13,16 +13,7 @@ from tests.faults.support import mounted, need
 from tests.support import Server, write_records
 
 
-@pytest.mark.parametrize(
-    "end",
-    [
-        "stop",
-        pytest.param(
-            "kill",
-            marks=pytest.mark.xfail(run=False, reason="after a kill, what came meanwhile is not always served in time"),
-        ),
-    ],
-)
+@pytest.mark.parametrize("end", ["stop", "kill"])
 def test_a_start_on_a_full_disk_serves_reads_and_goes_on_when_there_is_room(
     victim: Server, acks: Acks, end: str
 ) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import sqlite3
 import threading
 from pathlib import Path
 
@@ -10,8 +12,10 @@ import pytest
 from avocet_grpc.core.model import CandidateFilter
 from avocet_grpc.core.ports.ledger import Ledger
 from avocet_grpc.layout import DataDirectory
+from avocet_grpc.store.sqlite.condition import Condition
 from avocet_grpc.store.sqlite.engine import SqliteLedger
 from avocet_grpc.store.sqlite.integrity import LedgerUnusable
+from avocet_grpc.store.sqlite.writer import Checkpoint
 from tests.ledger_suite import LedgerSuite, correct, encode, exported, import_candidates
 from tests.mirror_port_suite import MirrorPortSuite
 
@@ -66,3 +70,12 @@ class TestMirrorPortOnDisk(MirrorPortSuite):
 class TestMirrorPortInMemory(MirrorPortSuite):
     def open_ledger(self, tmp_path: Path) -> SqliteLedger:
         return SqliteLedger(None, encode)
+
+
+def test_a_journal_that_is_not_there_is_no_failure_of_the_storage(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.db"
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        connection.execute("CREATE TABLE t (n)")
+        condition = Condition(path)
+        Checkpoint(connection, path, condition).run_if_due()
+        assert not condition.failed and not path.with_name("ledger.db-wal").exists()

@@ -156,7 +156,8 @@ class Checkpoint:
         self._journal = None if path is None else path.with_name(f"{path.name}-wal")
         self._copied = 0
         self._tried_at = 0.0
-        self.is_full = False
+        # A start on a full disk could not empty the journal, which would fill the disk again.
+        self.is_full = self._journal is not None and _size_of(self._journal) > 0
         self.lock = threading.Lock()
         """Whoever holds it may keep another kind of journal meanwhile."""
 
