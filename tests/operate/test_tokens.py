@@ -96,17 +96,17 @@ def test_a_decision_is_recorded_under_the_tokens_name_and_nobody_decides_as_some
     stub = guarded.stub("reviewer")
 
     def reviewer(**fields: Any) -> Any:
-        return stub.Submit(pb.SubmitRequest(id="c1", action=pb.ACTION_FLAG, **fields)).candidate.reviewed_by
+        return stub.Submit(pb.SubmitRequest(id="c7", action=pb.ACTION_FLAG, **fields)).candidate.reviewed_by
 
     assert reviewer() == "the-reviewer"
-    stub.Undo(pb.UndoRequest(id="c1", reviewer="the-reviewer"))
+    stub.Undo(pb.UndoRequest(id="c7", reviewer="the-reviewer"))
     assert reviewer(reviewer="the-reviewer") == "the-reviewer"
     for refused in (
-        failure_of(lambda: stub.Undo(pb.UndoRequest(id="c1", reviewer="mallory"))),
-        failure_of(lambda: stub.Submit(pb.SubmitRequest(id="c2", action=pb.ACTION_FLAG, reviewer="mallory"))),
+        failure_of(lambda: stub.Undo(pb.UndoRequest(id="c7", reviewer="mallory"))),
+        failure_of(lambda: stub.Submit(pb.SubmitRequest(id="c8", action=pb.ACTION_FLAG, reviewer="mallory"))),
     ):
         assert (refused.code, refused.fields) == (grpc.StatusCode.INVALID_ARGUMENT, ["reviewer"])
-    assert stub.GetCandidate(pb.GetCandidateRequest(id="c2")).candidate.status == pb.CANDIDATE_STATUS_NEEDS_REVIEW
+    assert stub.GetCandidate(pb.GetCandidateRequest(id="c8")).candidate.status == pb.CANDIDATE_STATUS_NEEDS_REVIEW
 
 
 def test_health_reflection_and_channelz_keep_to_the_table(guarded: Guarded) -> None:
