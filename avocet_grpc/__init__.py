@@ -1,3 +1,16 @@
-"""The Avocet corrections service."""
+"""The Avocet corrections service.
+
+docs/architecture.md is the map of this package. Imports point down only: each room may import those after it.
+
+Reading order
+    `cli`, `processes`, `maintenance`    the command line, the processes, an operator's work
+    `edge`, `mirror`                     gRPC; the two shared files
+    `store`, `adapters`                  the ledger; other programs' files that the core reads
+    `telemetry`                          logs, metrics, crash points
+    `settings`, `layout`                 what can be set; every path below the data directory
+    `core`                               the product, and in `core/ports` what it asks of its surroundings
+
+To understand the service, begin with `core/model.py`, `core/ports/ledger.py` and `edge/servicer.py`.
+"""
 
 __version__ = "0.1.0"

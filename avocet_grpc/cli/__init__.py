@@ -1,1 +1,19 @@
-"""The command line `avocet-grpc`: flags in, exit codes out."""
+"""The command line `avocet-grpc`: flags in, exit codes out.
+
+Owns
+    The commands `serve`, `token`, `verify`, `rebuild` and `backup`, their flags and environment variables, and what
+    they print. The work is done elsewhere: `processes.supervisor`, `edge.auth.token_file`, `maintenance`.
+
+May import
+    Every room. typer and rich are imported here alone.
+
+Reading order
+    `app`           the root command and `serve`, which fills `settings.Settings`
+    `maintenance`   `verify`, `rebuild` and `backup`
+    `token`         `token new`, `list`, `rotate`, `revoke`
+
+Rules
+    - An exit code is a member of `exit_codes.ExitCode`.
+    - A command that fails prints one line that says why and what to do, and no traceback.
+    - Secrets have no flag, since other users can read a command line.
+"""

@@ -1,1 +1,21 @@
-"""What an operator does to a data directory: lock, back up, verify, rebuild."""
+"""What an operator does to a data directory: lock, back up, verify, rebuild.
+
+Owns
+    The lock that keeps a second service out, and the work behind `avocet-grpc backup`, `verify` and `rebuild`.
+
+May import
+    `store`, `mirror`, `layout`, `core`, `durable`, and `edge.convert` to encode examples. With `processes` it is the
+    only room that sees both the ledger and the files.
+
+Reading order
+    `lock`                one service for each data directory
+    `private_directory`   refuses a `.avocet` that another user prepared
+    `backup`              copies the ledger at one moment, then the files
+    `comparison`          one file compared with ledger and index as the mirror would, without doing anything
+    `verify`              the report of that comparison and of the ledger's soundness
+    `rebuild`             a new ledger from the files, with what the old one can still give
+
+Rules
+    - `verify` changes nothing and runs beside a service. `rebuild` needs the directory for itself.
+    - Whatever is replaced is kept under another name.
+"""

@@ -1,7 +1,10 @@
 """The processes of the service: a supervisor, one mirror, and one or more workers.
 
 `avocet-grpc serve` is the supervisor. It holds the data directory and the port, starts the others as fresh
-interpreters, and starts those again that die. It opens neither the ledger nor the shared files.
+interpreters, and restarts those that die. It opens neither the ledger nor the shared files.
+
+May import: every room but `cli`. `worker` and `mirror_process` put the parts together. Read `supervisor` first, then
+`child` and `parent` (the two ends of one socket), `worker`, `mirror_process`, `bells` (waking after a commit).
 
 The life of a service, with the messages of `messages.py`:
 

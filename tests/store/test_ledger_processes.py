@@ -38,9 +38,9 @@ class Writer:
         self.process = subprocess.Popen(
             command, cwd=ROOT, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=os.environ | environment
         )
+        self._ready = threading.Event()
         self._listener = threading.Thread(target=self._listen, daemon=True)
         self._listener.start()
-        self._ready = threading.Event()
 
     def _listen(self) -> None:
         assert self.process.stdout is not None
@@ -50,9 +50,12 @@ class Writer:
                 if "ready" in self.told[-1]:
                     self._ready.set()
 
+    def wait_until_ready(self) -> None:
+        assert self._ready.wait(60)
+
     def go(self) -> None:
         """Let it write, once it is ready."""
-        assert self._ready.wait(60)
+        self.wait_until_ready()
         assert self.process.stdin is not None
         with contextlib.suppress(BrokenPipeError):
             self.process.stdin.write("\n")
@@ -89,6 +92,8 @@ def test_two_processes_write_one_order_and_lose_nothing(ledger: SqliteLedger, tm
     start = newest(ledger)
     writers = [Writer(tmp_path, name) for name in ("ann", "bob")]
     pins: list[tuple[int, bytes]] = []
+    for writer in writers:
+        writer.wait_until_ready()
     for writer in writers:
         writer.go()
     while any(writer.process.poll() is None for writer in writers):

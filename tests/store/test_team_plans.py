@@ -18,7 +18,8 @@ from avocet_grpc.core.ports.claims import ClaimState, HeldBy
 from avocet_grpc.core.ports.ledger import HistoryCursor
 from avocet_grpc.layout import DataDirectory
 from avocet_grpc.store.sqlite.engine import SqliteLedger
-from tests.team_suite import claim, encode, fill
+from tests.ledger_suite import encode
+from tests.team_suite import claim, fill
 
 ALL = CandidateFilter()
 COUNT = 20_000

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from avocet_grpc.layout import DataDirectory
 from avocet_grpc.store.sqlite.engine import SqliteLedger
-from tests.team_suite import TeamSuite, encode
+from tests.ledger_suite import encode
+from tests.team_suite import TeamSuite
 
 
 class TestTeamOnDisk(TeamSuite):

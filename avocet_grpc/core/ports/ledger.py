@@ -1,7 +1,7 @@
 """What the core and the edge ask of the ledger.
 
 The ledger holds every acknowledged change. It knows records, not files: offsets, duplicates and malformed lines belong
-to the mirror (`core/ports/mirror.py`). Any engine MUST pass `tests/ledger_suite.py`, and is written against this page.
+to the mirror (`core/ports/mirror.py`). Any engine MUST pass `tests/ledger_suite/`, and is written against this page.
 """
 
 from __future__ import annotations

@@ -1,12 +1,22 @@
-"""What the core knows, as wire messages.
+"""Core nouns as wire messages.
 
-- `fields`: which values of a record fit a typed field, and what is left over.
-- `messages`: one message of a conversation.
-- `candidate`: a record for reviewers. Nothing of it is lost: what no typed field holds is in `extra_json`.
-- `example`: an approved record for trainers, in strict JSON.
-- `answers`: runs, counts, versions.
+Owns
+    How a record, a run, a count or a version looks on the wire. `core.forms` says what a record means; these modules
+    only carry it over.
 
-`core.forms` says what a record means; these modules only carry it onto the wire.
+May import
+    `avocet_client.v1` and `core`.
+
+Reading order
+    `fields`      which values of a record fit a typed field, and what is left over
+    `messages`    one message of a conversation
+    `candidate`   a record for reviewers; what no typed field holds is in `extra_json`, so nothing is lost
+    `example`     an approved record for trainers, in strict JSON
+    `answers`     runs, counts, versions
+
+Rules
+    - A lone surrogate is U+FFFD on the wire; the file keeps it.
+    - An example's bytes depend on its record alone: the ledger keeps them, and exports send them again.
 """
 
 from avocet_grpc.edge.convert.answers import (

@@ -1,4 +1,23 @@
-"""What every call passes through, from the outside in."""
+"""What every call passes through, from the outside in: errors, log, auth, limits.
+
+Owns
+    The one interceptor of the server and its four layers. gRPC's own chain would cost a hand-over for each of them at
+    each call, so `wrap` puts the layers round a method's handler once.
+
+May import
+    gRPC, `core.errors`, `settings`, `telemetry`, and the edge's `auth`, `status`, `call_context`, `arrivals`, `wire`.
+
+Reading order
+    `wrap`      one way round any of the four shapes of a method
+    `errors`    whatever is raised inside gets its code, reason and details; the outermost layer
+    `log`       one line a call, and its count
+    `auth`      the caller's token against the policy table
+    `limits`    how many calls at once, how long each; here the request is received
+
+Rules
+    - The order is the tuple in `interceptor` below, and nowhere else.
+    - Authentication comes before anything of the request is read, for unary and streaming methods alike.
+"""
 
 from __future__ import annotations
 

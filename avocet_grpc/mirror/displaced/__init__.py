@@ -1,1 +1,19 @@
-"""Files that a replacement displaced: other programs may still write to them."""
+"""Files that a replacement moved aside: other programs may still write to them.
+
+Owns
+    Each displaced file from the exchange of names until nobody has it open: reading what late writers append, and
+    deleting it once it was read to the end.
+
+May import
+    `core`, `layout`, `telemetry`, and the rest of the mirror.
+
+Reading order
+    `file`     one displaced file: its name, what was read of it, whether it is as it was noted
+    `late`     lines written there: each goes to the ledger, then into the file in its place
+    `drain`    all of them: watched each round, at a start found again, at a stop waited for
+
+Rules
+    - A displaced file is never deleted unread. A running service keeps it until it has been still for a minute.
+    - A file that is not as noted brings new and edited records, never deletions.
+    - A late line goes to the ledger first. Its row and how far the file was read are one commit of the index.
+"""

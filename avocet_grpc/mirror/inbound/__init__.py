@@ -1,1 +1,21 @@
-"""What other programs did to a shared file, on its way to the ledger."""
+"""What other programs did to a shared file, on its way to the ledger.
+
+Owns
+    Deciding what a look at a file means, reading what is new, comparing a rewritten file, and noting the verdicts. The
+    verdict itself is the ledger's: `core/external.py`.
+
+May import
+    `core`, `layout`, `telemetry`, and the rest of the mirror.
+
+Reading order
+    `look`, `rules`         nothing new, lines at the end, or another content; how far a look believes the file
+    `tail`                  imports appended lines, at most 8 MB in one command
+    `reconcile`, `line_diff`    compares a rewritten file with the index, and decides about lines that are gone
+    `first_start`, `without_index`, `resync`    a file that the index does not know
+    `verdicts`              what the ledger decided, as rows of the index
+    `remains`, `problems`   what a kill left of our own lines; saying once what is wrong with others'
+
+Rules
+    - A damaged file deletes nothing (`reconcile._Comparison._is_damage`).
+    - The index is changed in the transaction that read the file; if that fails, nothing is noted.
+"""

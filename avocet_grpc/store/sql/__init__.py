@@ -1,9 +1,23 @@
 """The ledger's SQL, shared by all engines.
 
-- `dialect`: the few words that differ between engines, and what a session can do
-- `schema`, `rows`: the tables, and their rows by name
-- `queries`, `exports`, `filters`: what a `core.ports.ledger.Reader` asks
-- `reader`: all of it, on one session
-- `pending`, `transaction`: what a work changes, held in memory until its group commits
-- `feed`, `commands`: the mirror's side, `core.ports.mirror`
+Owns
+    Tables, rows, queries, what a transaction does, and the mirror's commands.
+
+May import
+    `core` and this room. No engine's driver: a statement runs on a `dialect.Session`.
+
+Reading order
+    `dialect`                the few words that differ between engines, and what a session can do
+    `schema`, `rows`         the tables, and their rows by name
+    `queries`, `exports`, `filters`, `listing`, `history`    what a reader asks
+    `reader`                 all of it, on one session
+    `pending`, `transaction` what a work changes, held in memory until its group commits
+    `group`                  the works of one commit, one after the other
+    `claims`, `waiting_claims`, `snapshots`, `pruning`       what a transaction has beside records
+    `feed`, `mirror`         the mirror's side: `core.ports.mirror`
+    `loading`, `carry_over`  a whole file at the first start; what a rebuilt ledger takes from the old one
+
+Rules
+    - Parameters have names, and rows are NamedTuples whose fields are the columns selected.
+    - A partial index serves a query that repeats its WHERE; `tests/store/test_ledger_plans.py` checks the plans.
 """

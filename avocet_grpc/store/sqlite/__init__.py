@@ -1,8 +1,22 @@
-"""The ledger in one SQLite database.
+"""The ledger in one SQLite database, for any number of processes on one machine.
 
-- `engine`: SqliteLedger, which puts the parts together
-- `session`: a connection and its settings
-- `writer`: one thread that commits whatever waits
-- `turns`: which process may write, and whether others have the ledger open
-- `failure`: what an error of SQLite means
+Owns
+    Connections and their settings, the thread that commits, locks among processes, and what SQLite's errors mean.
+
+May import
+    `store.sql`, `core`, `layout`, `durable`, `telemetry.failpoints`, and sqlite3.
+
+Reading order
+    `engine`                 SqliteLedger, which puts the parts together
+    `session`                a connection as the shared statements use it
+    `writer`                 one thread that commits whatever waits
+    `turns`                  which process may write, and whether others have the ledger open
+    `failure`, `condition`   what an error means; whether the storage still works
+    `opening`, `floor`       what an opened database must be, and the revision that a new ledger begins with
+    `integrity`, `seal`, `inspect`    whether the ledger is what the service wrote
+    `backup`, `upgrade`, `version_3`  copies, and ledgers of the version before
+
+Rules
+    - `synchronous=FULL`: an answer comes after its sync. A sync that failed is never tried again.
+    - In this room only `failure` looks at SQLite's error codes to decide what is refused and what is unknown.
 """

@@ -1,4 +1,17 @@
-"""The command `avocet`. It needs the extra `cli` of `avocet-client`."""
+"""The command `avocet`. It needs the extra `cli` of `avocet-client`.
+
+Reading order
+    `app`                    the commands, one function each; `export`, `ingest`, `http` have the longer ones
+    `session`, `settings`    the client, how a result is written, exit codes; where flags and defaults come from
+    `review`, `items`, `keys`, `editor`, `drafts`, `message_draft`    `avocet review`, from key to decision
+    `screen`, `tables`, `candidate_view`, `plain`    results for people, and as JSON
+    `openai_check`           which rows of an export OpenAI's format refuses
+
+Rules
+    - Every text for the screen passes through `screen`, which makes control characters visible.
+    - What a reviewer has typed is kept in a file until the service has stored it.
+    - Exit code 2 means that nothing was changed.
+"""
 
 from __future__ import annotations
 

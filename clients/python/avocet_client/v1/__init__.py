@@ -1,4 +1,15 @@
-"""The generated messages and stubs of `avocet.corrections.v1`."""
+"""The generated messages and stubs of `avocet.corrections.v1`.
+
+`protos/generate.py` makes everything here but this file, and `make lint` checks that it is fresh. The server and the
+client use the same modules.
+
+    from avocet_client.v1 import corrections_pb2, corrections_pb2_grpc
+
+    stub = corrections_pb2_grpc.CorrectionsServiceStub(grpc.insecure_channel("127.0.0.1:50051"))
+    stub.Stats(corrections_pb2.StatsRequest())
+
+Importing this package loads nothing else of `avocet_client`.
+"""
 
 from avocet_client.v1 import corrections_pb2, corrections_pb2_grpc, error_reason_pb2
 

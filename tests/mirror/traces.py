@@ -1,0 +1,62 @@
+"""What the tests of single traces share: short decisions, other programs' writes, and waiting."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from avocet_grpc.core import review
+from avocet_grpc.core.model import Action, Decision, ExportSelection, File, UndoRequest
+from tests.mirror.in_process import InProcess, opened
+from tests.support import Json, record, write_records
+
+COUNT = 8
+
+
+@pytest.fixture
+def service(tmp_path: Path) -> Iterator[InProcess]:
+    """On candidates that have been in the file for long."""
+    write_records(tmp_path / "sft_candidates.jsonl", [record(f"c{n}") for n in range(COUNT)])
+    with opened(tmp_path) as made:
+        made.wait(3_600)
+        yield made
+
+
+def path_of(service: InProcess, file: File) -> Path:
+    return service.data / ("sft_candidates.jsonl" if file is File.CANDIDATES else "sft_approved.jsonl")
+
+
+def correct(service: InProcess, id: str, text: str = "better") -> None:
+    service.do(lambda tx: review.submit(tx, Decision(id, Action.CORRECT, text)))
+
+
+def undo(service: InProcess, id: str) -> None:
+    service.do(lambda tx: review.undo(tx, UndoRequest(id)))
+
+
+def rewrite(path: Path, contents: list[Json]) -> None:
+    write_records(path.with_name("draft"), contents)
+    os.replace(path.with_name("draft"), path)
+
+
+def append(path: Path, content: Json) -> None:
+    with path.open("a") as out:
+        out.write(json.dumps(content) + "\n")
+
+
+def rest(service: InProcess, seconds: float = 15) -> None:
+    """Long enough for a missing line to count as deleted."""
+    for _ in range(int(seconds)):
+        service.wait(1)
+        service.round()
+    service.come_to_rest()
+
+
+def exported(service: InProcess) -> dict[str, str]:
+    revision = service.ask(lambda reader: reader.revision())
+    batch = service.ask(lambda reader: reader.export_batch(ExportSelection(revision), 0, 100, 1 << 20))
+    return dict.fromkeys(batch.ids.decode().split(), "") if batch else {}

@@ -1,0 +1,161 @@
+"""What is pruned, what is kept, and for how long."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from avocet_grpc.core import snapshots
+from avocet_grpc.core.errors import NotInReview, RevisionExpired
+from avocet_grpc.core.record import load
+from avocet_grpc.core.retention import DAY, Keep
+from avocet_grpc.core.snapshots import SnapshotRequest
+from avocet_grpc.core.watch import WatchQuery, begin_watch, complete
+from tests.ledger_suite import correct, import_candidates, newest, undo
+from tests.team_suite.support import (
+    Clock,
+    Fresh,
+    changes,
+    claim,
+    count,
+    delete,
+    level,
+    pruned,
+    sent,
+)
+
+
+class RetentionRules(Fresh):
+    """What is pruned, what is kept, and for how long."""
+
+    def test_old_history_is_pruned_and_asking_for_it_says_so(self, ledger: Any, clock: Clock) -> None:
+        import_candidates(ledger, 10)
+        correct(ledger, "c0")
+        keep = Keep(history=10 * DAY, revisions=0)
+        pruned(ledger, keep)
+        old = newest(ledger)
+        clock.now += 5 * DAY
+        correct(ledger, "c1")
+        kept = newest(ledger)
+        pruned(ledger, keep)
+        clock.now += 6 * DAY
+        correct(ledger, "c2")
+        assert pruned(ledger, keep) == 11
+        assert changes(ledger, oldest_first=True) == [("c1", "correct"), ("c2", "correct")]
+        assert changes(ledger, since_revision=old, oldest_first=True) == [("c1", "correct"), ("c2", "correct")]
+        with pytest.raises(RevisionExpired):
+            changes(ledger, since_revision=old - 1)
+        with pytest.raises(RevisionExpired):
+            ledger.read(lambda r: begin_watch(r, WatchQuery(since_revision=old - 1)))
+        assert ledger.read(lambda r: begin_watch(r, WatchQuery(since_revision=kept))) == complete(kept)
+        undone = load(undo(ledger, "c0").raw)
+        assert undone["status"] == "needs_review" and undone["corrected_response"] is None
+
+    def test_removed_examples_are_pruned_once_no_export_may_need_them(self, ledger: Any, clock: Clock) -> None:
+        import_candidates(ledger, 6)
+        keep = Keep(history=0, revisions=10 * DAY)
+        for n in range(4):
+            correct(ledger, f"c{n}")
+        then = newest(ledger)
+        at_first = sent(ledger, then)
+        pruned(ledger, keep)
+        clock.now += DAY
+        for n in range(3):
+            undo(ledger, f"c{n}")
+        pruned(ledger, keep)
+        after_undo = newest(ledger)
+        clock.now += 12 * DAY
+        assert pruned(ledger, keep) == 0
+        assert ledger.read(lambda r: r.first_revision()) == after_undo
+        assert sent(ledger, then) == at_first
+        clock.now += 5.5 * DAY
+        pruned(ledger, keep)
+        assert count(ledger, "examples") == 1
+        assert ledger.read(lambda r: r.snapshots.oldest_resumable()) == after_undo
+
+    def test_a_snapshot_keeps_what_its_export_needs_until_7_days_after_its_end(self, ledger: Any, clock: Clock) -> None:
+        import_candidates(ledger, 9)
+        keep = Keep(history=0, revisions=1 * DAY)
+        for n in range(4):
+            correct(ledger, f"c{n}")
+        made = ledger.write(lambda tx: snapshots.create_snapshot(tx, SnapshotRequest("v1"))).result()
+        assert made.example_count == 4
+        before = sent(ledger, made.revision)
+        for n in range(4):
+            undo(ledger, f"c{n}")
+        correct(ledger, "c8")
+        undo(ledger, "c8")
+        for _ in range(40):
+            clock.now += DAY
+            pruned(ledger, keep)
+        assert count(ledger, "examples") == 4
+        assert sent(ledger, made.revision) == before
+        ledger.write(lambda tx: snapshots.delete_snapshot(tx, "v1")).result()
+        clock.now += 6 * DAY
+        pruned(ledger, keep)
+        assert sent(ledger, made.revision) == before
+        assert ledger.read(lambda r: r.snapshots.pins(made.revision))
+        clock.now += 2 * DAY
+        pruned(ledger, keep)
+        assert count(ledger, "examples") == count(ledger, "snapshots") == 0
+        assert not ledger.read(lambda r: r.snapshots.pins(made.revision))
+        with pytest.raises(RevisionExpired):
+            request = SnapshotRequest("v2", at_revision=made.revision)
+            ledger.write(lambda tx: snapshots.create_snapshot(tx, request)).result()
+
+    def test_tombstones_and_past_versions_go_once_the_files_have_them(self, ledger: Any, clock: Clock) -> None:
+        import_candidates(ledger, 6)
+        keep = Keep(history=0, revisions=1 * DAY)
+        correct(ledger, "c0")
+        undo(ledger, "c0")
+        delete(ledger, "c1")
+        pruned(ledger, keep)
+        clock.now += 30 * DAY
+        correct(ledger, "c2")
+        tombstones = "records WHERE digest IS NULL"
+        assert count(ledger, tombstones) == 2 and count(ledger, "past") > 2
+        pruned(ledger, keep)
+        assert count(ledger, tombstones) == 2
+        level(ledger)
+        pruned(ledger, keep)
+        assert count(ledger, tombstones) == 0 and count(ledger, "past") == 1
+        assert ledger.read(lambda r: r.candidate("c1")) is None
+
+    def test_request_ids_are_kept_for_7_days(self, ledger: Any, clock: Clock) -> None:
+        import_candidates(ledger, 2)
+        first = correct(ledger, "c0", request_id="r")
+        clock.now += 6.9 * DAY
+        pruned(ledger, Keep())
+        assert correct(ledger, "c0", request_id="r") == first
+        clock.now += 0.2 * DAY
+        pruned(ledger, Keep())
+        with pytest.raises(NotInReview):
+            correct(ledger, "c0", request_id="r")
+
+    def test_0_keeps_all(self, ledger: Any, clock: Clock) -> None:
+        import_candidates(ledger, 4)
+        correct(ledger, "c0")
+        undo(ledger, "c0")
+        level(ledger)
+        for _ in range(20):
+            clock.now += 100 * DAY
+            pruned(ledger, Keep(history=0, revisions=0))
+        assert len(changes(ledger)) == 6 and count(ledger, "examples") == 1
+
+    def test_a_ledger_stops_growing_when_the_store_does_not_grow(self, ledger: Any, clock: Clock) -> None:
+        import_candidates(ledger, 5)
+        keep = Keep(history=3 * DAY, revisions=2 * DAY)
+        tables = ("history", "examples", "past", "requests", "moments", "claims", "records")
+        sizes: list[list[int]] = []
+        for day in range(40):
+            clock.now += DAY
+            for n in range(5):
+                [held] = claim(ledger)
+                correct(ledger, f"c{n}", f"day {day}", request_id=f"{day}-{n}", lease_id=held.claim.lease_id)
+            for n in range(5):
+                undo(ledger, f"c{n}")
+            level(ledger)
+            pruned(ledger, keep)
+            sizes.append([count(ledger, table) for table in tables])
+        assert sizes[-1] == sizes[-10] == sizes[-20]
