@@ -7,57 +7,114 @@ import contextlib
 import inspect
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
-from avocet_client import AsyncCorrectionsClient
+from avocet_client import AsyncCorrectionsClient, AsyncHold, TransportError
+from tests.support import eventually
 
 READ = 65_536
 
 
 class Blocking:
-    """An `AsyncCorrectionsClient` that a test calls as it calls the sync one."""
+    """An `AsyncCorrectionsClient` that a test calls as it calls the sync one. Its event loop runs in a thread."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
+        self._thread.start()
         self._client = self._run(_made(*args, **kwargs))
 
     def __getattr__(self, name: str) -> Any:
         def call(*args: Any, **kwargs: Any) -> Any:
             made = getattr(self._client, name)(*args, **kwargs)
-            return self._run(made) if inspect.isawaitable(made) else BlockingIterator(made, self._loop)
+            if inspect.isawaitable(made):
+                return self._run(made)
+            return BlockingHold(made, self._run) if isinstance(made, AsyncHold) else BlockingIterator(made, self._run)
 
         return call
 
     def close(self) -> None:
         self._run(self._client.close())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
         self._loop.close()
 
     def _run(self, awaitable: Any) -> Any:
-        return self._loop.run_until_complete(awaitable)
+        value, error = asyncio.run_coroutine_threadsafe(_outcome(awaitable), self._loop).result()
+        if error is not None:
+            raise error
+        return value
+
+
+async def _outcome(awaitable: Any) -> tuple[Any, BaseException | None]:
+    """What it gave or raised. Some errors would end the event loop (KeyboardInterrupt), others no future can carry."""
+    try:
+        return await awaitable, None
+    except BaseException as error:
+        return None, error
+
+
+def wait_for(client: Any) -> None:
+    """Wait until the client has found its server again."""
+
+    def answers() -> bool:
+        try:
+            return bool(client.health() == "serving")
+        except TransportError:
+            return False
+
+    eventually(answers, within=20)
 
 
 class BlockingIterator:
     """An async iterator, with what else it has, as a plain one."""
 
-    def __init__(self, iterator: Any, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, iterator: Any, run: Callable[[Any], Any]) -> None:
         self._iterator = iterator
-        self._loop = loop
+        self._run = run
 
     def __iter__(self) -> Iterator[Any]:
         return self
 
     def __next__(self) -> Any:
         try:
-            return self._loop.run_until_complete(anext(self._iterator))
+            return self._run(anext(self._iterator))
         except StopAsyncIteration:
             raise StopIteration from None
 
     def __getattr__(self, name: str) -> Any:
         found = getattr(self._iterator, name)
+        if inspect.isasyncgenfunction(found):
+            return lambda: BlockingIterator(found(), self._run)
         if not inspect.iscoroutinefunction(found):
             return found
-        return lambda *args, **kwargs: self._loop.run_until_complete(found(*args, **kwargs))
+        return lambda *args, **kwargs: self._run(found(*args, **kwargs))
+
+
+class BlockingHold:
+    """An `AsyncHold` as a plain context manager; its claims' `submit` is called, not awaited."""
+
+    def __init__(self, hold: Any, run: Callable[[Any], Any]) -> None:
+        self._hold = hold
+        self._run = run
+
+    def __enter__(self) -> BlockingHold:
+        self._run(self._hold.__aenter__())
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self._run(self._hold.__aexit__(*error))
+
+    def __len__(self) -> int:
+        return len(self._hold)
+
+    def __getitem__(self, index: int) -> Any:
+        return BlockingIterator(self._hold[index], self._run)
+
+    @property
+    def lost(self) -> list[Any]:
+        return [BlockingIterator(claim, self._run) for claim in self._hold.lost]
 
 
 async def _made(*args: Any, **kwargs: Any) -> AsyncCorrectionsClient:

@@ -25,12 +25,16 @@ NAMES = [
     "AlreadyInReview",
     "AsyncCorrectionsClient",
     "AsyncExport",
+    "AsyncHeldClaim",
+    "AsyncHold",
+    "AsyncPager",
     "AsyncWatch",
     "CallTooLong",
     "CandidateFilter",
     "CandidateNotFound",
     "ChangeAction",
     "ClaimLost",
+    "ClaimWord",
     "Claimed",
     "ConfigUnreadable",
     "Conflict",
@@ -46,6 +50,9 @@ NAMES = [
     "ExportStateDict",
     "FailureCategory",
     "FieldViolation",
+    "Health",
+    "HeldClaim",
+    "Hold",
     "IngestResult",
     "IngestionNotConfigured",
     "InternalError",
@@ -55,6 +62,7 @@ NAMES = [
     "NotInReview",
     "Order",
     "Overloaded",
+    "Pager",
     "RevisionExpired",
     "RevisionMismatch",
     "RunNotFound",
@@ -86,6 +94,7 @@ NAMES = [
 ]
 
 CLIENT_METHODS = [
+    "candidates",
     "channel",
     "claim",
     "close",
@@ -96,7 +105,11 @@ CLIENT_METHODS = [
     "get_config",
     "get_snapshot",
     "get_version",
+    "health",
+    "history",
+    "hold",
     "import_run",
+    "in_review",
     "ingest",
     "ingest_many",
     "list_candidates",
@@ -106,11 +119,15 @@ CLIENT_METHODS = [
     "queue",
     "release_claims",
     "renew_claims",
+    "runs",
     "set_config",
+    "snapshots",
     "stats",
     "submit",
     "submit_many",
     "undo",
+    "upload_run",
+    "version",
     "watch",
 ]
 
@@ -136,8 +153,30 @@ def test_the_clients_methods_are_these_and_no_others(kind: type) -> None:
 
 
 METHODS = [name for name in CLIENT_METHODS if name != "channel"]
-SYNC_ONLY = {"close": "None", "export": "Export", "watch": "Watch", "ingest_many": "Iterator[IngestResult]"}
+SYNC_ONLY = {
+    "candidates": "Pager[pb.Candidate, pb.ListCandidatesResponse]",
+    "close": "None",
+    "export": "Export",
+    "history": "Pager[pb.Change, pb.ListHistoryResponse]",
+    "hold": "Hold",
+    "in_review": "Pager[pb.Candidate, pb.QueueResponse]",
+    "ingest_many": "Iterator[IngestResult]",
+    "runs": "Pager[pb.Run, pb.ListRunsResponse]",
+    "snapshots": "Pager[pb.Snapshot, pb.ListSnapshotsResponse]",
+    "watch": "Watch",
+}
 """Methods that the async client has otherwise, with what the sync one returns."""
+PAGED = {
+    "candidates": "list_candidates",
+    "history": "list_history",
+    "in_review": "queue",
+    "runs": "list_runs",
+    "snapshots": "list_snapshots",
+}
+"""The pagers, each with the method of one page."""
+SEVERAL_STEPS = {"health", "submit_many", "upload_run", "version"}
+"""Awaited methods that are more than one call of `calls`."""
+UNARY = [name for name in METHODS if name not in SYNC_ONLY and name not in SEVERAL_STEPS]
 
 
 def module_of(name: str) -> Any:
@@ -162,7 +201,7 @@ def test_a_method_has_the_same_signature_in_both_clients(name: str) -> None:
         assert other.return_annotation == sync.return_annotation
 
 
-@pytest.mark.parametrize("name", [name for name in METHODS if name not in SYNC_ONLY])
+@pytest.mark.parametrize("name", UNARY)
 def test_a_method_has_the_arguments_of_the_call_that_it_makes(name: str) -> None:
     method = inspect.signature(getattr(avocet_client.CorrectionsClient, name))
     call = inspect.signature(getattr(module_of(name), name))
@@ -180,7 +219,7 @@ def test_each_method_is_written_out_in_its_class_with_documentation_of_its_own(k
         assert method.__doc__ and f"def {name}(" in inspect.getsource(method)
 
 
-@pytest.mark.parametrize("name", [name for name in METHODS if name not in SYNC_ONLY])
+@pytest.mark.parametrize("name", UNARY)
 @pytest.mark.parametrize("kind", [avocet_client.CorrectionsClient, avocet_client.AsyncCorrectionsClient])
 def test_a_method_passes_each_of_its_arguments_on(kind: Any, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     call = inspect.signature(getattr(module_of(name), name))
@@ -197,6 +236,26 @@ def test_a_method_passes_each_of_its_arguments_on(kind: Any, name: str, monkeypa
     if inspect.iscoroutine(result):
         asyncio.run(result)
     assert carried == [given]
+
+
+@pytest.mark.parametrize("kind", [avocet_client.CorrectionsClient, avocet_client.AsyncCorrectionsClient])
+@pytest.mark.parametrize("name", PAGED)
+def test_a_pager_passes_each_argument_of_its_pages_on(kind: Any, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    module, method = module_of(PAGED[name]), PAGED[name]
+    call = inspect.signature(getattr(module, method))
+    called: list[Any] = []
+    monkeypatch.setattr(module, method, lambda **given: called.append(given))
+    given = {parameter: object() for parameter in inspect.signature(getattr(kind, name)).parameters}
+    getattr(kind, name)(kind("127.0.0.1:1"), **{key: value for key, value in given.items() if key != "self"})
+    renamed = {"per_page" if method == "queue" and key == "page_size" else key: value for key, value in given.items()}
+    assert called == [{key: value for key, value in renamed.items() if key != "self"}]
+    assert set(called[0]) == set(call.parameters) - {"page"}
+
+
+def test_every_method_takes_metadata_and_a_timeout() -> None:
+    for name in METHODS:
+        parameters = inspect.signature(getattr(avocet_client.CorrectionsClient, name)).parameters
+        assert name == "close" or {"metadata", "timeout"} <= set(parameters), name
 
 
 def test_an_export_refuses_an_option_that_does_not_exist() -> None:

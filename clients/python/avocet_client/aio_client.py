@@ -12,13 +12,15 @@ import avocet_client.calls as calls
 from avocet_client.backoff import RETRY_FOR_SECONDS
 from avocet_client.bulk import ingest_many_async
 from avocet_client.bulk_state import Correction, IngestResult
-from avocet_client.connection import Connection
+from avocet_client.calls import Call
+from avocet_client.connection import Connection, Metadata
 from avocet_client.errors import error_of_call
 from avocet_client.export_options import ExportOptions, export_request
 from avocet_client.exports import AsyncExport
+from avocet_client.health import SECONDS, SERVICE, Health, health_call, health_word
 from avocet_client.team_aio_client import AsyncTeamClient
 from avocet_client.v1 import corrections_pb2 as pb
-from avocet_client.words import Action, CandidateFilter, FailureCategory, Order
+from avocet_client.words import Action, CandidateFilter, ClaimWord, FailureCategory, Order
 
 T = TypeVar("T")
 
@@ -31,10 +33,12 @@ class AsyncCorrectionsClient(AsyncTeamClient):
     """
 
     async def list_runs(
-        self, *, page_size: int = 0, page_token: str = "", timeout: float | None = None
+        self, *, page_size: int = 0, page_token: str = "", timeout: float | None = None, metadata: Metadata = ()
     ) -> pb.ListRunsResponse:
         """Return one page of the benchmark runs, newest name first. See `CorrectionsClient.list_runs`."""
-        return await self._carry_out(calls.list_runs(page_size=page_size, page_token=page_token, timeout=timeout))
+        return await self._carry_out(
+            calls.list_runs(page_size=page_size, page_token=page_token, timeout=timeout, metadata=metadata)
+        )
 
     async def import_run(
         self,
@@ -42,9 +46,12 @@ class AsyncCorrectionsClient(AsyncTeamClient):
         *,
         on_conflict: pb.OnConflict.ValueType = pb.ON_CONFLICT_UNSPECIFIED,
         timeout: float | None = None,
+        metadata: Metadata = (),
     ) -> pb.ImportResponse:
         """Import a benchmark run's candidates. See `CorrectionsClient.import_run`."""
-        return await self._carry_out(calls.import_run(run_id, on_conflict=on_conflict, timeout=timeout))
+        return await self._carry_out(
+            calls.import_run(run_id, on_conflict=on_conflict, timeout=timeout, metadata=metadata)
+        )
 
     async def queue(
         self,
@@ -55,7 +62,10 @@ class AsyncCorrectionsClient(AsyncTeamClient):
         filter: CandidateFilter | None = None,
         order: Order = "file",
         include_record: bool = False,
+        claims: ClaimWord = "any",
+        reviewer: str = "",
         timeout: float | None = None,
+        metadata: Metadata = (),
     ) -> pb.QueueResponse:
         """Return one page of the candidates in review. See `CorrectionsClient.queue`."""
         call = calls.queue(
@@ -65,15 +75,20 @@ class AsyncCorrectionsClient(AsyncTeamClient):
             filter=filter,
             order=order,
             include_record=include_record,
+            claims=claims,
+            reviewer=reviewer,
             timeout=timeout,
+            metadata=metadata,
         )
         return await self._carry_out(call)
 
     async def get_candidate(
-        self, id: str, *, include_record: bool = False, timeout: float | None = None
+        self, id: str, *, include_record: bool = False, timeout: float | None = None, metadata: Metadata = ()
     ) -> pb.Candidate:
         """Return one candidate, in review or not. See `CorrectionsClient.get_candidate`."""
-        return await self._carry_out(calls.get_candidate(id, include_record=include_record, timeout=timeout))
+        return await self._carry_out(
+            calls.get_candidate(id, include_record=include_record, timeout=timeout, metadata=metadata)
+        )
 
     async def submit(
         self,
@@ -88,6 +103,7 @@ class AsyncCorrectionsClient(AsyncTeamClient):
         expected_revision: int | None = None,
         request_id: str | None = None,
         timeout: float | None = None,
+        metadata: Metadata = (),
     ) -> pb.Candidate:
         """Decide a candidate in review, and return it as the decision left it. See `CorrectionsClient.submit`."""
         call = calls.submit(
@@ -101,6 +117,7 @@ class AsyncCorrectionsClient(AsyncTeamClient):
             expected_revision=expected_revision,
             request_id=request_id,
             timeout=timeout,
+            metadata=metadata,
         )
         return await self._carry_out(call)
 
@@ -112,37 +129,64 @@ class AsyncCorrectionsClient(AsyncTeamClient):
         expected_revision: int | None = None,
         request_id: str | None = None,
         timeout: float | None = None,
+        metadata: Metadata = (),
     ) -> pb.Candidate:
         """Take back the last decision on a candidate, and return the candidate as it is then.
 
         See `CorrectionsClient.undo`.
         """
         call = calls.undo(
-            id, reviewer=reviewer, expected_revision=expected_revision, request_id=request_id, timeout=timeout
+            id,
+            reviewer=reviewer,
+            expected_revision=expected_revision,
+            request_id=request_id,
+            timeout=timeout,
+            metadata=metadata,
         )
         return await self._carry_out(call)
 
-    async def stats(self, *, filter: CandidateFilter | None = None, timeout: float | None = None) -> pb.StatsResponse:
+    async def stats(
+        self, *, filter: CandidateFilter | None = None, timeout: float | None = None, metadata: Metadata = ()
+    ) -> pb.StatsResponse:
         """Return counts of the candidates, and the store's revision. See `CorrectionsClient.stats`."""
-        return await self._carry_out(calls.stats(filter=filter, timeout=timeout))
+        return await self._carry_out(calls.stats(filter=filter, timeout=timeout, metadata=metadata))
 
-    async def get_version(self, *, timeout: float | None = None) -> pb.GetVersionResponse:
+    async def get_version(self, *, timeout: float | None = None, metadata: Metadata = ()) -> pb.GetVersionResponse:
         """Return the server's version, its engine, and its start. See `CorrectionsClient.get_version`."""
-        return await self._carry_out(calls.get_version(timeout=timeout))
+        return await self._carry_out(calls.get_version(timeout=timeout, metadata=metadata))
 
-    async def get_config(self, *, timeout: float | None = None) -> pb.Config:
+    async def version(self, *, timeout: float | None = None, metadata: Metadata = ()) -> pb.GetVersionResponse:
+        """The same as `get_version`."""
+        return await self.get_version(timeout=timeout, metadata=metadata)
+
+    async def health(self, *, service: str = SERVICE, timeout: float = SECONDS, metadata: Metadata = ()) -> Health:
+        """Return `serving`, or how the service is otherwise; "" for the server as a whole. It asks for no token.
+
+        Raises TransportError if nobody answers.
+        """
+        check, request = health_call(self.channel(), service)
+        try:
+            return health_word(await check(request, timeout=timeout, metadata=self._sent_with(metadata)))
+        except grpc.RpcError as error:
+            raise error_of_call(error) from None
+
+    async def get_config(self, *, timeout: float | None = None, metadata: Metadata = ()) -> pb.Config:
         """Return the configuration that the service shares with the legacy application.
 
         See `CorrectionsClient.get_config`.
         """
-        return await self._carry_out(calls.get_config(timeout=timeout))
+        return await self._carry_out(calls.get_config(timeout=timeout, metadata=metadata))
 
-    async def set_config(self, *, bench_results_dir: str, timeout: float | None = None) -> pb.Config:
+    async def set_config(
+        self, *, bench_results_dir: str, timeout: float | None = None, metadata: Metadata = ()
+    ) -> pb.Config:
         """Set the directory of benchmark runs on the server: an absolute path, or "" for none.
 
         See `CorrectionsClient.set_config`.
         """
-        return await self._carry_out(calls.set_config(bench_results_dir=bench_results_dir, timeout=timeout))
+        return await self._carry_out(
+            calls.set_config(bench_results_dir=bench_results_dir, timeout=timeout, metadata=metadata)
+        )
 
     async def ingest(
         self,
@@ -155,6 +199,7 @@ class AsyncCorrectionsClient(AsyncTeamClient):
         label: str | None = None,
         request_id: str | None = None,
         timeout: float | None = None,
+        metadata: Metadata = (),
     ) -> pb.IngestResponse:
         """Store a correction that a user of yours made, as an approved record. See `CorrectionsClient.ingest`."""
         call = calls.ingest(
@@ -166,6 +211,7 @@ class AsyncCorrectionsClient(AsyncTeamClient):
             label=label,
             request_id=request_id,
             timeout=timeout,
+            metadata=metadata,
         )
         return await self._carry_out(call)
 
@@ -177,11 +223,12 @@ class AsyncCorrectionsClient(AsyncTeamClient):
         batch_size: int = 0,
         retry_for: float = RETRY_FOR_SECONDS,
         timeout: float | None = None,
+        metadata: Metadata = (),
         **options: Unpack[ExportOptions],
     ) -> AsyncExport:
         """As `CorrectionsClient.export`: iterate over the approved examples, with `async for`."""
         request = export_request(options, shard_index=shard_index, shard_count=shard_count, batch_size=batch_size)
-        return AsyncExport(self._streams("StreamExport"), request, retry_for, timeout)
+        return AsyncExport(self._streams("StreamExport", metadata), request, retry_for, timeout)
 
     def ingest_many(
         self,
@@ -189,10 +236,11 @@ class AsyncCorrectionsClient(AsyncTeamClient):
         *,
         retry_for: float = RETRY_FOR_SECONDS,
         timeout: float | None = None,
+        metadata: Metadata = (),
     ) -> AsyncIterator[IngestResult]:
         """As `CorrectionsClient.ingest_many`: iterate over the results with `async for`. `corrections` may be async."""
         deadline = calls.timeout_of("StreamIngest", timeout)
-        return ingest_many_async(self._streams("StreamIngest"), corrections, retry_for, deadline)
+        return ingest_many_async(self._streams("StreamIngest", metadata), corrections, retry_for, deadline)
 
     async def close(self) -> None:
         """Close the channel, if the client made it. Calls under way end. A later call connects again."""
@@ -210,9 +258,11 @@ class AsyncCorrectionsClient(AsyncTeamClient):
     def _connect(self, connection: Connection) -> grpc.aio.Channel:
         return connection.aio_channel()
 
-    async def _carry_out(self, call: calls.Call[T]) -> T:
+    async def _carry_out(self, call: Call[T]) -> T:
         try:
-            response = await self._method(call.method)(call.request, timeout=call.timeout, metadata=self._metadata)
+            response = await self._method(call.method)(
+                call.request, timeout=call.timeout, metadata=self._sent_with(call.metadata)
+            )
         except grpc.aio.AioRpcError as error:
             raise error_of_call(error, call.request_id) from None
         return call.result(response)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from avocet_client.aio_client import AsyncCorrectionsClient
+from avocet_client.batch_state import Decision, DecisionResult
 from avocet_client.bulk_state import Correction, IngestResult
 from avocet_client.client import CorrectionsClient
 from avocet_client.connection import Tls, channel_options
@@ -42,14 +43,17 @@ from avocet_client.errors import (
 from avocet_client.export_options import ExportOptions
 from avocet_client.export_state import ExportStateDict
 from avocet_client.exports import AsyncExport, Export
+from avocet_client.health import Health
+from avocet_client.holds import AsyncHeldClaim, AsyncHold, HeldClaim, Hold
+from avocet_client.pager import AsyncPager, Pager
 from avocet_client.render import to_dict, to_kto, to_openai, to_preference, to_sft
-from avocet_client.team_calls import Decision, DecisionResult
 from avocet_client.watch_state import WatchStateDict
 from avocet_client.watches import AsyncWatch, Watch
 from avocet_client.words import (
     Action,
     CandidateFilter,
     ChangeAction,
+    ClaimWord,
     FailureCategory,
     ListOrder,
     Order,
@@ -65,12 +69,16 @@ __all__ = [
     "AlreadyInReview",
     "AsyncCorrectionsClient",
     "AsyncExport",
+    "AsyncHeldClaim",
+    "AsyncHold",
+    "AsyncPager",
     "AsyncWatch",
     "CallTooLong",
     "CandidateFilter",
     "CandidateNotFound",
     "ChangeAction",
     "ClaimLost",
+    "ClaimWord",
     "Claimed",
     "ConfigUnreadable",
     "Conflict",
@@ -86,6 +94,9 @@ __all__ = [
     "ExportStateDict",
     "FailureCategory",
     "FieldViolation",
+    "Health",
+    "HeldClaim",
+    "Hold",
     "IngestResult",
     "IngestionNotConfigured",
     "InternalError",
@@ -95,6 +106,7 @@ __all__ = [
     "NotInReview",
     "Order",
     "Overloaded",
+    "Pager",
     "RevisionExpired",
     "RevisionMismatch",
     "RunNotFound",

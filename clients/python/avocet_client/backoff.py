@@ -48,7 +48,7 @@ class Backoff:
         if not _passes(error) or now + pause > self._since + self._retry_for:
             raise error
         self._next = min(self._next * 2, LONGEST_SECONDS)
-        _log.warning("the stream broke, and is continued in %.1f s: %s", pause, error)
+        _log.warning("the call broke off, and is continued in %.1f s: %s", pause, error)
         return pause
 
 

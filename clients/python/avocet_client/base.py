@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable
 from typing import Any, Generic, TypeVar
 
-from avocet_client.connection import Connection, Options, Tls, call_metadata
+from avocet_client.connection import Connection, Metadata, Options, Tls, call_metadata
 from avocet_client.v1 import corrections_pb2_grpc
 
 C = TypeVar("C")
@@ -53,8 +53,15 @@ class ClientBase(Generic[C]):
             self._stub = corrections_pb2_grpc.CorrectionsServiceStub(channel)
         return getattr(self._stub, name)
 
-    def _streams(self, method: str) -> Callable[..., Any]:
+    def _sent_with(self, metadata: Metadata) -> Metadata:
+        """The metadata of one call: a key of its own wins over the client's."""
+        stated = {key for key, _ in metadata}
+        return (*metadata, *(pair for pair in self._metadata if pair[0] not in stated))
+
+    def _streams(self, method: str, metadata: Metadata) -> Callable[..., Any]:
+        sent = self._sent_with(metadata)
+
         def open(request: Any, timeout: float) -> Any:
-            return self._method(method)(request, timeout=timeout, metadata=self._metadata)
+            return self._method(method)(request, timeout=timeout, metadata=sent)
 
         return open

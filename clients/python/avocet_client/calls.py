@@ -10,22 +10,35 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
+from avocet_client.connection import Metadata
 from avocet_client.messages import chat_message
 from avocet_client.service_config import TIMEOUTS
 from avocet_client.v1 import corrections_pb2 as pb
-from avocet_client.words import ACTIONS, CATEGORIES, ORDERS, Action, CandidateFilter, FailureCategory, Order, number
+from avocet_client.words import (
+    ACTIONS,
+    CATEGORIES,
+    CLAIM_STATES,
+    ORDERS,
+    Action,
+    CandidateFilter,
+    ClaimWord,
+    FailureCategory,
+    Order,
+    number,
+)
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
 class Call(Generic[T]):
-    """One call to make: its request, its deadline in seconds, and how to read the answer."""
+    """One call to make: its request, its deadline in seconds, how to read the answer, and its own metadata."""
 
     method: str
     request: Any
     timeout: float
     result: Callable[[Any], T]
+    metadata: Metadata = ()
     request_id: str = ""
 
 
@@ -39,10 +52,12 @@ def timeout_of(method: str, timeout: float | None) -> float:
     return TIMEOUTS[method] if timeout is None else timeout
 
 
-def list_runs(*, page_size: int = 0, page_token: str = "", timeout: float | None = None) -> Call[pb.ListRunsResponse]:
+def list_runs(
+    *, page_size: int = 0, page_token: str = "", timeout: float | None = None, metadata: Metadata = ()
+) -> Call[pb.ListRunsResponse]:
     """The call of `CorrectionsClient.list_runs`."""
     request = pb.ListRunsRequest(page_size=page_size, page_token=page_token)
-    return Call("ListRuns", request, timeout_of("ListRuns", timeout), _whole)
+    return Call("ListRuns", request, timeout_of("ListRuns", timeout), whole, metadata)
 
 
 def import_run(
@@ -50,10 +65,11 @@ def import_run(
     *,
     on_conflict: pb.OnConflict.ValueType = pb.ON_CONFLICT_UNSPECIFIED,
     timeout: float | None = None,
+    metadata: Metadata = (),
 ) -> Call[pb.ImportResponse]:
     """The call of `CorrectionsClient.import_run`."""
     request = pb.ImportRequest(run_id=run_id, on_conflict=on_conflict)
-    return Call("Import", request, timeout_of("Import", timeout), _whole)
+    return Call("Import", request, timeout_of("Import", timeout), whole, metadata)
 
 
 def queue(
@@ -64,7 +80,10 @@ def queue(
     filter: CandidateFilter | None = None,
     order: Order = "file",
     include_record: bool = False,
+    claims: ClaimWord = "any",
+    reviewer: str = "",
     timeout: float | None = None,
+    metadata: Metadata = (),
 ) -> Call[pb.QueueResponse]:
     """The call of `CorrectionsClient.queue`."""
     request = pb.QueueRequest(
@@ -74,14 +93,18 @@ def queue(
         filter=filter.message() if filter else None,
         order=number("order", order, ORDERS),
         include_record=include_record,
+        claims=number("claims", claims, CLAIM_STATES),
+        reviewer=reviewer,
     )
-    return Call("Queue", request, timeout_of("Queue", timeout), _whole)
+    return Call("Queue", request, timeout_of("Queue", timeout), whole, metadata)
 
 
-def get_candidate(id: str, *, include_record: bool = False, timeout: float | None = None) -> Call[pb.Candidate]:
+def get_candidate(
+    id: str, *, include_record: bool = False, timeout: float | None = None, metadata: Metadata = ()
+) -> Call[pb.Candidate]:
     """The call of `CorrectionsClient.get_candidate`."""
     request = pb.GetCandidateRequest(id=id, include_record=include_record)
-    return Call("GetCandidate", request, timeout_of("GetCandidate", timeout), _candidate)
+    return Call("GetCandidate", request, timeout_of("GetCandidate", timeout), _candidate, metadata)
 
 
 def submit(
@@ -96,6 +119,7 @@ def submit(
     expected_revision: int | None = None,
     request_id: str | None = None,
     timeout: float | None = None,
+    metadata: Metadata = (),
 ) -> Call[pb.Candidate]:
     """The call of `CorrectionsClient.submit`."""
     unspecified = pb.FAILURE_CATEGORY_UNSPECIFIED
@@ -110,7 +134,7 @@ def submit(
         request_id=request_id or new_request_id(),
         expected_revision=expected_revision,
     )
-    return Call("Submit", request, timeout_of("Submit", timeout), _candidate, request.request_id)
+    return Call("Submit", request, timeout_of("Submit", timeout), _candidate, metadata, request.request_id)
 
 
 def undo(
@@ -120,34 +144,37 @@ def undo(
     expected_revision: int | None = None,
     request_id: str | None = None,
     timeout: float | None = None,
+    metadata: Metadata = (),
 ) -> Call[pb.Candidate]:
     """The call of `CorrectionsClient.undo`."""
     request = pb.UndoRequest(
         id=id, reviewer=reviewer, request_id=request_id or new_request_id(), expected_revision=expected_revision
     )
-    return Call("Undo", request, timeout_of("Undo", timeout), _candidate, request.request_id)
+    return Call("Undo", request, timeout_of("Undo", timeout), _candidate, metadata, request.request_id)
 
 
-def stats(*, filter: CandidateFilter | None = None, timeout: float | None = None) -> Call[pb.StatsResponse]:
+def stats(
+    *, filter: CandidateFilter | None = None, timeout: float | None = None, metadata: Metadata = ()
+) -> Call[pb.StatsResponse]:
     """The call of `CorrectionsClient.stats`."""
     request = pb.StatsRequest(filter=filter.message() if filter else None)
-    return Call("Stats", request, timeout_of("Stats", timeout), _whole)
+    return Call("Stats", request, timeout_of("Stats", timeout), whole, metadata)
 
 
-def get_version(*, timeout: float | None = None) -> Call[pb.GetVersionResponse]:
+def get_version(*, timeout: float | None = None, metadata: Metadata = ()) -> Call[pb.GetVersionResponse]:
     """The call of `CorrectionsClient.get_version`."""
-    return Call("GetVersion", pb.GetVersionRequest(), timeout_of("GetVersion", timeout), _whole)
+    return Call("GetVersion", pb.GetVersionRequest(), timeout_of("GetVersion", timeout), whole, metadata)
 
 
-def get_config(*, timeout: float | None = None) -> Call[pb.Config]:
+def get_config(*, timeout: float | None = None, metadata: Metadata = ()) -> Call[pb.Config]:
     """The call of `CorrectionsClient.get_config`."""
-    return Call("GetConfig", pb.GetConfigRequest(), timeout_of("GetConfig", timeout), _config)
+    return Call("GetConfig", pb.GetConfigRequest(), timeout_of("GetConfig", timeout), _config, metadata)
 
 
-def set_config(*, bench_results_dir: str, timeout: float | None = None) -> Call[pb.Config]:
+def set_config(*, bench_results_dir: str, timeout: float | None = None, metadata: Metadata = ()) -> Call[pb.Config]:
     """The call of `CorrectionsClient.set_config`."""
     request = pb.SetConfigRequest(config=pb.Config(bench_results_dir=bench_results_dir))
-    return Call("SetConfig", request, timeout_of("SetConfig", timeout), _config)
+    return Call("SetConfig", request, timeout_of("SetConfig", timeout), _config, metadata)
 
 
 def ingest(
@@ -160,6 +187,7 @@ def ingest(
     label: str | None = None,
     request_id: str | None = None,
     timeout: float | None = None,
+    metadata: Metadata = (),
 ) -> Call[pb.IngestResponse]:
     """The call of `CorrectionsClient.ingest`."""
     request = pb.IngestRequest(
@@ -171,10 +199,11 @@ def ingest(
         label=label,
         request_id=request_id or new_request_id(),
     )
-    return Call("Ingest", request, timeout_of("Ingest", timeout), _whole, request.request_id)
+    return Call("Ingest", request, timeout_of("Ingest", timeout), whole, metadata, request.request_id)
 
 
-def _whole(response: Any) -> Any:
+def whole(response: Any) -> Any:
+    """The answer as it came, for `Call.result`."""
     return response
 
 

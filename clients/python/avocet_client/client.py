@@ -12,13 +12,15 @@ import avocet_client.calls as calls
 from avocet_client.backoff import RETRY_FOR_SECONDS
 from avocet_client.bulk import ingest_many
 from avocet_client.bulk_state import Correction, IngestResult
-from avocet_client.connection import Connection
+from avocet_client.calls import Call
+from avocet_client.connection import Connection, Metadata
 from avocet_client.errors import error_of_call
 from avocet_client.export_options import ExportOptions, export_request
 from avocet_client.exports import Export
+from avocet_client.health import SECONDS, SERVICE, Health, health_call, health_word
 from avocet_client.team_client import TeamClient
 from avocet_client.v1 import corrections_pb2 as pb
-from avocet_client.words import Action, CandidateFilter, FailureCategory, Order
+from avocet_client.words import Action, CandidateFilter, ClaimWord, FailureCategory, Order
 
 T = TypeVar("T")
 
@@ -36,10 +38,12 @@ class CorrectionsClient(TeamClient):
     """
 
     def list_runs(
-        self, *, page_size: int = 0, page_token: str = "", timeout: float | None = None
+        self, *, page_size: int = 0, page_token: str = "", timeout: float | None = None, metadata: Metadata = ()
     ) -> pb.ListRunsResponse:
         """Return one page of the benchmark runs, newest name first. `page_size` 0 means 50, at most 500."""
-        return self._carry_out(calls.list_runs(page_size=page_size, page_token=page_token, timeout=timeout))
+        return self._carry_out(
+            calls.list_runs(page_size=page_size, page_token=page_token, timeout=timeout, metadata=metadata)
+        )
 
     def import_run(
         self,
@@ -47,6 +51,7 @@ class CorrectionsClient(TeamClient):
         *,
         on_conflict: pb.OnConflict.ValueType = pb.ON_CONFLICT_UNSPECIFIED,
         timeout: float | None = None,
+        metadata: Metadata = (),
     ) -> pb.ImportResponse:
         """Import a benchmark run's candidates, in steps. What the store knows already is skipped.
 
@@ -54,7 +59,7 @@ class CorrectionsClient(TeamClient):
         `ON_CONFLICT_QUALIFY`: then its id becomes `<run_id>/<id>`.
         Raises RunNotFound, InvalidField. It is not retried by itself; to call it again does no harm.
         """
-        return self._carry_out(calls.import_run(run_id, on_conflict=on_conflict, timeout=timeout))
+        return self._carry_out(calls.import_run(run_id, on_conflict=on_conflict, timeout=timeout, metadata=metadata))
 
     def queue(
         self,
@@ -65,13 +70,16 @@ class CorrectionsClient(TeamClient):
         filter: CandidateFilter | None = None,
         order: Order = "file",
         include_record: bool = False,
+        claims: ClaimWord = "any",
+        reviewer: str = "",
         timeout: float | None = None,
+        metadata: Metadata = (),
     ) -> pb.QueueResponse:
         """Return one page of the candidates in review.
 
         Follow `next_page_token` to see each candidate once. `page` (from 1) jumps to a page. `per_page` 0 means 20, at
-        most 500. `include_record` fills `record_json`. Raises InvalidField, also for a token that comes with another
-        filter or order.
+        most 500. `include_record` fills `record_json`. `claims` chooses by who holds a candidate; `mine` means
+        `reviewer`. Raises InvalidField, also for a token that comes with another filter or order.
         """
         call = calls.queue(
             page=page,
@@ -80,13 +88,20 @@ class CorrectionsClient(TeamClient):
             filter=filter,
             order=order,
             include_record=include_record,
+            claims=claims,
+            reviewer=reviewer,
             timeout=timeout,
+            metadata=metadata,
         )
         return self._carry_out(call)
 
-    def get_candidate(self, id: str, *, include_record: bool = False, timeout: float | None = None) -> pb.Candidate:
+    def get_candidate(
+        self, id: str, *, include_record: bool = False, timeout: float | None = None, metadata: Metadata = ()
+    ) -> pb.Candidate:
         """Return one candidate, in review or not, with its `record_json` if you ask. Raises CandidateNotFound."""
-        return self._carry_out(calls.get_candidate(id, include_record=include_record, timeout=timeout))
+        return self._carry_out(
+            calls.get_candidate(id, include_record=include_record, timeout=timeout, metadata=metadata)
+        )
 
     def submit(
         self,
@@ -101,6 +116,7 @@ class CorrectionsClient(TeamClient):
         expected_revision: int | None = None,
         request_id: str | None = None,
         timeout: float | None = None,
+        metadata: Metadata = (),
     ) -> pb.Candidate:
         """Decide a candidate in review, and return it as the decision left it. The decision is then durable.
 
@@ -119,6 +135,7 @@ class CorrectionsClient(TeamClient):
             expected_revision=expected_revision,
             request_id=request_id,
             timeout=timeout,
+            metadata=metadata,
         )
         return self._carry_out(call)
 
@@ -130,34 +147,59 @@ class CorrectionsClient(TeamClient):
         expected_revision: int | None = None,
         request_id: str | None = None,
         timeout: float | None = None,
+        metadata: Metadata = (),
     ) -> pb.Candidate:
         """Take back the last decision on a candidate, and return the candidate as it is then.
 
         Raises CandidateNotFound, AlreadyInReview, RevisionMismatch, InvalidField.
         """
         call = calls.undo(
-            id, reviewer=reviewer, expected_revision=expected_revision, request_id=request_id, timeout=timeout
+            id,
+            reviewer=reviewer,
+            expected_revision=expected_revision,
+            request_id=request_id,
+            timeout=timeout,
+            metadata=metadata,
         )
         return self._carry_out(call)
 
-    def stats(self, *, filter: CandidateFilter | None = None, timeout: float | None = None) -> pb.StatsResponse:
+    def stats(
+        self, *, filter: CandidateFilter | None = None, timeout: float | None = None, metadata: Metadata = ()
+    ) -> pb.StatsResponse:
         """Return counts of the candidates, and the store's revision."""
-        return self._carry_out(calls.stats(filter=filter, timeout=timeout))
+        return self._carry_out(calls.stats(filter=filter, timeout=timeout, metadata=metadata))
 
-    def get_version(self, *, timeout: float | None = None) -> pb.GetVersionResponse:
+    def get_version(self, *, timeout: float | None = None, metadata: Metadata = ()) -> pb.GetVersionResponse:
         """Return the server's version, its engine, and since when it has served."""
-        return self._carry_out(calls.get_version(timeout=timeout))
+        return self._carry_out(calls.get_version(timeout=timeout, metadata=metadata))
 
-    def get_config(self, *, timeout: float | None = None) -> pb.Config:
+    def version(self, *, timeout: float | None = None, metadata: Metadata = ()) -> pb.GetVersionResponse:
+        """The same as `get_version`."""
+        return self.get_version(timeout=timeout, metadata=metadata)
+
+    def health(self, *, service: str = SERVICE, timeout: float = SECONDS, metadata: Metadata = ()) -> Health:
+        """Return `serving`, or how the service is otherwise; "" for the server as a whole. It asks for no token.
+
+        Raises TransportError if nobody answers.
+        """
+        check, request = health_call(self.channel(), service)
+        try:
+            return health_word(check(request, timeout=timeout, metadata=self._sent_with(metadata)))
+        except grpc.RpcError as error:
+            raise error_of_call(error) from None
+
+    def get_config(self, *, timeout: float | None = None, metadata: Metadata = ()) -> pb.Config:
         """Return the configuration that the service shares with the legacy application."""
-        return self._carry_out(calls.get_config(timeout=timeout))
+        return self._carry_out(calls.get_config(timeout=timeout, metadata=metadata))
 
-    def set_config(self, *, bench_results_dir: str, timeout: float | None = None) -> pb.Config:
+    def set_config(self, *, bench_results_dir: str, timeout: float | None = None, metadata: Metadata = ()) -> pb.Config:
         """Set the directory of benchmark runs on the server: an absolute path, or "" for none.
 
         Raises InvalidField, ConfigUnreadable. It is not retried by itself; to call it again does no harm.
         """
-        return self._carry_out(calls.set_config(bench_results_dir=bench_results_dir, timeout=timeout))
+        return self._carry_out(
+            calls.set_config(bench_results_dir=bench_results_dir, timeout=timeout, metadata=metadata)
+        )
 
     def ingest(
         self,
@@ -170,6 +212,7 @@ class CorrectionsClient(TeamClient):
         label: str | None = None,
         request_id: str | None = None,
         timeout: float | None = None,
+        metadata: Metadata = (),
     ) -> pb.IngestResponse:
         """Store a correction that a user of yours made, as an approved record. It is durable when this returns.
 
@@ -185,6 +228,7 @@ class CorrectionsClient(TeamClient):
             label=label,
             request_id=request_id,
             timeout=timeout,
+            metadata=metadata,
         )
         return self._carry_out(call)
 
@@ -196,6 +240,7 @@ class CorrectionsClient(TeamClient):
         batch_size: int = 0,
         retry_for: float = RETRY_FOR_SECONDS,
         timeout: float | None = None,
+        metadata: Metadata = (),
         **options: Unpack[ExportOptions],
     ) -> Export:
         """Iterate over the approved examples, each once, in order of approval, as they are at one revision.
@@ -205,7 +250,7 @@ class CorrectionsClient(TeamClient):
         `retry_for` seconds. `timeout` bounds one stream; the next stream continues it.
         """
         request = export_request(options, shard_index=shard_index, shard_count=shard_count, batch_size=batch_size)
-        return Export(self._streams("StreamExport"), request, retry_for, timeout)
+        return Export(self._streams("StreamExport", metadata), request, retry_for, timeout)
 
     def ingest_many(
         self,
@@ -213,6 +258,7 @@ class CorrectionsClient(TeamClient):
         *,
         retry_for: float = RETRY_FOR_SECONDS,
         timeout: float | None = None,
+        metadata: Metadata = (),
     ) -> Iterator[IngestResult]:
         """Store many corrections over one stream. Iterate over the results; nothing is sent before you do.
 
@@ -223,7 +269,7 @@ class CorrectionsClient(TeamClient):
         error may be sent again. Raises what `ingest` raises, for the whole call, and what `corrections` raises.
         """
         deadline = calls.timeout_of("StreamIngest", timeout)
-        return ingest_many(self._streams("StreamIngest"), corrections, retry_for, deadline)
+        return ingest_many(self._streams("StreamIngest", metadata), corrections, retry_for, deadline)
 
     def close(self) -> None:
         """Close the channel, if the client made it. Calls under way end. A later call connects again."""
@@ -246,9 +292,11 @@ class CorrectionsClient(TeamClient):
     def _connect(self, connection: Connection) -> grpc.Channel:
         return connection.channel()
 
-    def _carry_out(self, call: calls.Call[T]) -> T:
+    def _carry_out(self, call: Call[T]) -> T:
         try:
-            response = self._method(call.method)(call.request, timeout=call.timeout, metadata=self._metadata)
+            response = self._method(call.method)(
+                call.request, timeout=call.timeout, metadata=self._sent_with(call.metadata)
+            )
         except grpc.RpcError as error:
             raise error_of_call(error, call.request_id) from None
         return call.result(response)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,8 @@ import grpc
 from avocet_client.service_config import channel_service_config
 
 Options = tuple[tuple[str, Any], ...]
+Metadata = Sequence[tuple[str, str | bytes]]
+"""What a call carries beside its request: keys in lower case; a key that ends in `-bin` has bytes."""
 
 KEEPALIVE_SECONDS = 60
 KEEPALIVE_TIMEOUT_SECONDS = 20

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import TypeVar
 
-import grpc.aio
-
 import avocet_client.team_calls as team_calls
-from avocet_client.backoff import RETRY_FOR_SECONDS
-from avocet_client.base import ClientBase
-from avocet_client.calls import Call
-from avocet_client.team_calls import AnyStatus, Decision, DecisionResult
+from avocet_client.backoff import RETRY_FOR_SECONDS, Backoff
+from avocet_client.batch_state import Decision, DecisionResult, batch_calls
+from avocet_client.calls import Call, timeout_of, whole
+from avocet_client.connection import Metadata
+from avocet_client.errors import CorrectionsError
+from avocet_client.holds import AsyncHold
+from avocet_client.listing_aio_client import AsyncListingClient
+from avocet_client.team_calls import AnyStatus
+from avocet_client.uploads import Sent, Upload
 from avocet_client.v1 import corrections_pb2 as pb
 from avocet_client.watches import AsyncWatch, watch_request
 from avocet_client.words import CandidateFilter, ChangeAction, ListOrder, Order
@@ -19,7 +25,7 @@ from avocet_client.words import CandidateFilter, ChangeAction, ListOrder, Order
 T = TypeVar("T")
 
 
-class AsyncTeamClient(ClientBase[grpc.aio.Channel]):
+class AsyncTeamClient(AsyncListingClient):
     """Claims, batches, lists, history and snapshots; see `AsyncCorrectionsClient`."""
 
     async def list_candidates(
@@ -33,6 +39,7 @@ class AsyncTeamClient(ClientBase[grpc.aio.Channel]):
         page_token: str = "",
         include_record: bool = False,
         timeout: float | None = None,
+        metadata: Metadata = (),
     ) -> pb.ListCandidatesResponse:
         """Return one page of candidates of any status; `other` means the words of other programs.
 
@@ -47,6 +54,7 @@ class AsyncTeamClient(ClientBase[grpc.aio.Channel]):
             page_token=page_token,
             include_record=include_record,
             timeout=timeout,
+            metadata=metadata,
         )
         return await self._carry_out(call)
 
@@ -61,6 +69,7 @@ class AsyncTeamClient(ClientBase[grpc.aio.Channel]):
         page_size: int = 0,
         page_token: str = "",
         timeout: float | None = None,
+        metadata: Metadata = (),
     ) -> pb.ListHistoryResponse:
         """Return one page of changes, newest first: of one id, or of the whole store.
 
@@ -75,6 +84,7 @@ class AsyncTeamClient(ClientBase[grpc.aio.Channel]):
             page_size=page_size,
             page_token=page_token,
             timeout=timeout,
+            metadata=metadata,
         )
         return await self._carry_out(call)
 
@@ -88,6 +98,7 @@ class AsyncTeamClient(ClientBase[grpc.aio.Channel]):
         order: Order = "file",
         request_id: str | None = None,
         timeout: float | None = None,
+        metadata: Metadata = (),
     ) -> list[pb.Claim]:
         """Take at most `limit` candidates in review that nobody holds; an empty list if there are none.
 
@@ -101,36 +112,80 @@ class AsyncTeamClient(ClientBase[grpc.aio.Channel]):
             order=order,
             request_id=request_id,
             timeout=timeout,
+            metadata=metadata,
         )
         return await self._carry_out(call)
 
+    def hold(
+        self,
+        *,
+        reviewer: str = "",
+        limit: int = 1,
+        lease_seconds: int = 0,
+        postpone_seconds: int = 0,
+        filter: CandidateFilter | None = None,
+        order: Order = "file",
+        timeout: float | None = None,
+        metadata: Metadata = (),
+    ) -> AsyncHold:
+        """Claim candidates for the length of an `async with` block. See `CorrectionsClient.hold`."""
+        call = team_calls.claim(
+            reviewer=reviewer,
+            limit=limit,
+            lease_seconds=lease_seconds,
+            filter=filter,
+            order=order,
+            timeout=timeout,
+            metadata=metadata,
+        )
+        return AsyncHold(call, self._carry_out, postpone_seconds)
+
     async def renew_claims(
-        self, lease_ids: Iterable[str], *, lease_seconds: int = 0, timeout: float | None = None
+        self, lease_ids: Iterable[str], *, lease_seconds: int = 0, timeout: float | None = None, metadata: Metadata = ()
     ) -> pb.RenewClaimsResponse:
         """Make claims end `lease_seconds` (0: 600) from now. `lost` has those that have ended already.
 
         See `CorrectionsClient.renew_claims`.
         """
-        return await self._carry_out(team_calls.renew_claims(lease_ids, lease_seconds=lease_seconds, timeout=timeout))
+        return await self._carry_out(
+            team_calls.renew_claims(lease_ids, lease_seconds=lease_seconds, timeout=timeout, metadata=metadata)
+        )
 
     async def release_claims(
-        self, lease_ids: Iterable[str], *, postpone_seconds: int = 0, timeout: float | None = None
+        self,
+        lease_ids: Iterable[str],
+        *,
+        postpone_seconds: int = 0,
+        timeout: float | None = None,
+        metadata: Metadata = (),
     ) -> pb.ReleaseClaimsResponse:
         """End claims, so that others get the candidates. For `postpone_seconds` their reviewer does not get them.
 
         See `CorrectionsClient.release_claims`.
         """
-        call = team_calls.release_claims(lease_ids, postpone_seconds=postpone_seconds, timeout=timeout)
+        call = team_calls.release_claims(
+            lease_ids, postpone_seconds=postpone_seconds, timeout=timeout, metadata=metadata
+        )
         return await self._carry_out(call)
 
     async def submit_many(
-        self, decisions: Iterable[Decision], *, request_id: str | None = None, timeout: float | None = None
+        self,
+        decisions: Iterable[Decision],
+        *,
+        request_id: str | None = None,
+        retry_for: float = RETRY_FOR_SECONDS,
+        timeout: float | None = None,
+        metadata: Metadata = (),
     ) -> list[DecisionResult]:
-        """Decide at most 500 candidates in one commit, each for itself, and return what became of each, in order.
+        """Decide many candidates, each for itself, and return what became of each, in order.
 
         See `CorrectionsClient.submit_many`.
         """
-        return await self._carry_out(team_calls.submit_many(decisions, request_id=request_id, timeout=timeout))
+        results: list[DecisionResult] = []
+        for call in batch_calls(decisions, request_id, timeout, metadata):
+            piece = await self._carry_out_again(call, Backoff(retry_for))
+            results += piece
+        return results
 
     async def create_snapshot(
         self,
@@ -140,37 +195,61 @@ class AsyncTeamClient(ClientBase[grpc.aio.Channel]):
         note: str = "",
         request_id: str | None = None,
         timeout: float | None = None,
+        metadata: Metadata = (),
     ) -> pb.Snapshot:
         """Give a revision (0: the newest) a name, which `export(snapshot=...)` takes. It is kept until it is deleted.
 
         See `CorrectionsClient.create_snapshot`.
         """
         call = team_calls.create_snapshot(
-            name, at_revision=at_revision, note=note, request_id=request_id, timeout=timeout
+            name, at_revision=at_revision, note=note, request_id=request_id, timeout=timeout, metadata=metadata
         )
         return await self._carry_out(call)
 
-    async def get_snapshot(self, name: str, *, timeout: float | None = None) -> pb.Snapshot:
+    async def get_snapshot(self, name: str, *, timeout: float | None = None, metadata: Metadata = ()) -> pb.Snapshot:
         """Return one snapshot. Raises SnapshotNotFound. See `CorrectionsClient.get_snapshot`."""
-        return await self._carry_out(team_calls.get_snapshot(name, timeout=timeout))
+        return await self._carry_out(team_calls.get_snapshot(name, timeout=timeout, metadata=metadata))
 
     async def list_snapshots(
-        self, *, page_size: int = 0, page_token: str = "", timeout: float | None = None
+        self, *, page_size: int = 0, page_token: str = "", timeout: float | None = None, metadata: Metadata = ()
     ) -> pb.ListSnapshotsResponse:
         """Return one page of the snapshots, newest first. `page_size` 0 means 50, at most 500.
 
         See `CorrectionsClient.list_snapshots`.
         """
         return await self._carry_out(
-            team_calls.list_snapshots(page_size=page_size, page_token=page_token, timeout=timeout)
+            team_calls.list_snapshots(page_size=page_size, page_token=page_token, timeout=timeout, metadata=metadata)
         )
 
-    async def delete_snapshot(self, name: str, *, timeout: float | None = None) -> None:
+    async def delete_snapshot(self, name: str, *, timeout: float | None = None, metadata: Metadata = ()) -> None:
         """Delete a snapshot. Exports of it that have begun may be continued for 7 days. Raises SnapshotNotFound.
 
         See `CorrectionsClient.delete_snapshot`.
         """
-        return await self._carry_out(team_calls.delete_snapshot(name, timeout=timeout))
+        return await self._carry_out(team_calls.delete_snapshot(name, timeout=timeout, metadata=metadata))
+
+    async def upload_run(
+        self,
+        path: str | Path,
+        *,
+        run_id: str = "",
+        on_conflict: pb.OnConflict.ValueType = pb.ON_CONFLICT_UNSPECIFIED,
+        on_progress: Sent | None = None,
+        timeout: float | None = None,
+        metadata: Metadata = (),
+    ) -> pb.UploadRunResponse:
+        """Send a benchmark run's file and import it. See `CorrectionsClient.upload_run`."""
+        upload = Upload(path, run_id, on_conflict, on_progress)
+        call = Call("UploadRun", upload.messages(), timeout_of("UploadRun", timeout), whole, metadata)
+        try:
+            response: pb.UploadRunResponse = await self._carry_out(call)
+        except BaseException:
+            if upload.error is not None:
+                raise upload.error from None
+            raise
+        finally:
+            upload.close()
+        return response
 
     def watch(
         self,
@@ -182,10 +261,19 @@ class AsyncTeamClient(ClientBase[grpc.aio.Channel]):
         include_record: bool = False,
         retry_for: float = RETRY_FOR_SECONDS,
         timeout: float | None = None,
+        metadata: Metadata = (),
     ) -> AsyncWatch:
         """As `CorrectionsClient.watch`: iterate over the changes with `async for`."""
         request = watch_request(since_revision, filter, actions, include_candidates, include_record)
-        return AsyncWatch(self._streams("Watch"), request, retry_for, timeout)
+        return AsyncWatch(self._streams("Watch", metadata), request, retry_for, timeout)
+
+    async def _carry_out_again(self, call: Call[T], backoff: Backoff) -> T:
+        """Make a call that may be repeated, until it is answered or refused, or `backoff` gives up."""
+        while True:
+            try:
+                return await self._carry_out(call)
+            except CorrectionsError as error:
+                await asyncio.sleep(backoff.pause(error, time.monotonic()))
 
     async def _carry_out(self, call: Call[T]) -> T:
         raise NotImplementedError

@@ -22,6 +22,8 @@ SplitBy = Literal["id", "prompt", "task"]
 ListOrder = Literal["file", "timestamp", "timestamp_desc", "quality", "quality_desc", "reviewed", "reviewed_desc"]
 ChangeAction = Literal["correct", "discard", "flag", "undo", "ingest", "import", "add", "edit", "remove", "overrule"]
 SplitName = Literal["train", "validation"]
+ClaimWord = Literal["any", "unclaimed", "claimed", "mine"]
+"""Which candidates of the queue, by who holds them."""
 Status = Literal["needs_review", "approved", "discarded", "model_rejected"]
 
 T = TypeVar("T")
@@ -36,6 +38,7 @@ CATEGORIES: dict[str, pb.FailureCategory.ValueType] = _numbers(pb.FailureCategor
 ORDERS: dict[str, pb.Order.ValueType] = _numbers(pb.Order, "ORDER_")
 SPLIT_BYS: dict[str, pb.SplitBy.ValueType] = _numbers(pb.SplitBy, "SPLIT_BY_")
 STATUSES: dict[str, pb.CandidateStatus.ValueType] = _numbers(pb.CandidateStatus, "CANDIDATE_STATUS_")
+CLAIM_STATES: dict[str, pb.ClaimState.ValueType] = _numbers(pb.ClaimState, "CLAIM_STATE_")
 CHANGE_ACTIONS: dict[str, pb.ChangeAction.ValueType] = _numbers(pb.ChangeAction, "CHANGE_ACTION_")
 SPLITS: dict[str, pb.SplitName.ValueType] = _numbers(pb.SplitName, "SPLIT_NAME_")
 _CATEGORY_WORDS: dict[Any, Any] = {number: word for word, number in CATEGORIES.items()}

@@ -1,0 +1,102 @@
+"""Many decisions without any I/O: the pieces that they are sent in, and what became of each decision."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from avocet_client.calls import Call, new_request_id, submit, timeout_of
+from avocet_client.connection import Metadata
+from avocet_client.errors import CorrectionsError, TransportError, error_of_status
+from avocet_client.v1 import corrections_pb2 as pb
+from avocet_client.words import Action, FailureCategory, Status, status_word
+
+PIECE_DECISIONS = 500
+PIECE_BYTES = 4_000_000
+REQUEST_ID_LENGTH = 100
+"""How long a request id may be here: each piece beyond the first adds its number."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decision:
+    """One decision for `submit_many`. The fields are those of `CorrectionsClient.submit`."""
+
+    id: str
+    action: Action
+    corrected_response: str = ""
+    corrected_message: Mapping[str, Any] | None = None
+    failure_category: FailureCategory | None = None
+    reviewer: str = ""
+    expected_revision: int | None = None
+    lease_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class DecisionResult:
+    """What became of one decision: the candidate's new `revision` and `status`, or the `error` that refused it."""
+
+    id: str
+    revision: int = 0
+    error: CorrectionsError | None = None
+    status: Status | None = None
+
+
+def batch_calls(
+    decisions: Iterable[Decision], request_id: str | None, timeout: float | None, metadata: Metadata
+) -> Iterator[Call[list[DecisionResult]]]:
+    """The calls that send the decisions, in order, each of at most 500 decisions and some 4 MB.
+
+    The same decisions with the same `request_id` make the same calls, so a repeated batch is decided once.
+    Raises ValueError for a word that does not exist, or a request id that is too long.
+    """
+    first = request_id or new_request_id()
+    if len(first) > REQUEST_ID_LENGTH:
+        raise ValueError(f"request_id has {len(first)} characters; submit_many takes at most {REQUEST_ID_LENGTH}")
+    for number, piece in enumerate(_pieces([_wire(decision) for decision in decisions])):
+        request = pb.BatchSubmitRequest(decisions=piece, request_id=f"{first}/{number}" if number else first)
+        yield Call("BatchSubmit", request, timeout_of("BatchSubmit", timeout), _reader(request), metadata, first)
+
+
+def _pieces(decisions: list[pb.SubmitRequest]) -> Iterator[list[pb.SubmitRequest]]:
+    piece: list[pb.SubmitRequest] = []
+    size = 0
+    for decision in decisions:
+        if piece and (len(piece) == PIECE_DECISIONS or size + decision.ByteSize() > PIECE_BYTES):
+            yield piece
+            piece, size = [], 0
+        piece.append(decision)
+        size += decision.ByteSize()
+    if piece:
+        yield piece
+
+
+def _wire(decision: Decision) -> pb.SubmitRequest:
+    request: pb.SubmitRequest = submit(
+        decision.id,
+        action=decision.action,
+        corrected_response=decision.corrected_response,
+        corrected_message=decision.corrected_message,
+        failure_category=decision.failure_category,
+        reviewer=decision.reviewer,
+        lease_id=decision.lease_id,
+        expected_revision=decision.expected_revision,
+    ).request
+    request.request_id = ""
+    return request
+
+
+def _reader(request: pb.BatchSubmitRequest) -> Any:
+    def results(response: pb.BatchSubmitResponse) -> list[DecisionResult]:
+        if len(response.results) != len(request.decisions):
+            wrong = f"The server gave {len(response.results)} results for {len(request.decisions)} decisions."
+            raise TransportError(wrong)
+        return [_result(one.id, result) for one, result in zip(request.decisions, response.results, strict=True)]
+
+    return results
+
+
+def _result(id: str, result: pb.BatchSubmitResult) -> DecisionResult:
+    if result.HasField("error"):
+        return DecisionResult(id, error=error_of_status(result.error))
+    return DecisionResult(id, result.candidate.revision, status=status_word(result.candidate))
