@@ -27,6 +27,7 @@ class WatchState:
         self._token = request.resume_token
         self._next_token = ""
         self._pending: deque[pb.Change] = deque()
+        self._received: set[Key] = set()
         self._taken: list[Key] = []
         self.revision = request.since_revision
         """Every change up to this revision was handed out."""
@@ -44,6 +45,7 @@ class WatchState:
     def receive(self, response: pb.WatchResponse) -> None:
         """The next response of the stream; only once all changes before it were taken."""
         known = set(self._taken)
+        self._received = {_key(change) for change in response.changes}
         self._pending.extend(change for change in response.changes if _key(change) not in known)
         self._next_token, self._next_revision = response.resume_token, response.revision
         self._step()
@@ -69,7 +71,9 @@ class WatchState:
 
     def _step(self) -> None:
         if not self._pending and self._next_token:
-            self._token, self.revision, self._taken = self._next_token, self._next_revision, []
+            self._token, self.revision = self._next_token, self._next_revision
+            # After a break responses may be cut elsewhere, or be empty: what lies further on stays taken.
+            self._taken = [key for key in self._taken if key not in self._received]
 
 
 def _key(change: pb.Change) -> Key:
