@@ -199,7 +199,7 @@ def serve(
 
 
 def _limits(given: list[str]) -> Limits:
-    """The defaults with what `--limit` changes."""
+    """Return the defaults with what `--limit` changes."""
     changed: dict[str, Any] = {}
     for text in given:
         name, _, value = text.partition("=")

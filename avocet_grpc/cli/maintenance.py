@@ -31,7 +31,7 @@ def verify(data_dir: DataDir = Path("data")) -> None:
 
     All of the ledger is read: its structure, every line's bytes, the counters, the exported examples. Then both files
     are compared with it, line by line. Printed is what differs, and what the service will do about it: at once where
-    it runs, else at its next start. Differences that the service settles by itself are no damage.
+    it runs, else at its next start. Differences that the service settles by itself are not damage.
 
         avocet-grpc verify --data-dir ./data
 
@@ -59,7 +59,7 @@ def rebuild(
     data_dir: DataDir = Path("data"),
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask; say what cannot come back, and do it.")] = False,
 ) -> None:
-    """Make the ledger anew from the two shared files; the service must be stopped.
+    """Rebuild the ledger from the two shared files; the service must be stopped.
 
     For a ledger that is damaged, or that a newer or older program made. It first says what cannot come back, since only
     the ledger has it: the history, request ids, exports at older revisions. Acknowledged changes that had not reached
@@ -126,7 +126,7 @@ def _rebuild(data_dir: Path, yes: bool) -> None:
         print(f"  - {line}")
     if carried := work.carried_over():
         print(f"{carried} acknowledged changes that the files lack are carried over.")
-    if not yes and not (sys.stdin.isatty() and typer.confirm("Make the ledger anew?")):
+    if not yes and not (sys.stdin.isatty() and typer.confirm("Rebuild the ledger?")):
         print("nothing was changed; --yes does it", file=sys.stderr)
         raise typer.Exit(ExitCode.FAILED)
     try:

@@ -76,7 +76,7 @@ class Backend:
         self._store.on_commit(listener)
 
     def _delivered(self, answer: Future[T]) -> asyncio.Future[T]:
-        """The writer's answer for the event loop, which is woken once for all that one commit answers."""
+        """Return the writer's answer for the event loop, which is woken once for all that one commit answers."""
         loop = asyncio.get_running_loop()
         waiting: asyncio.Future[T] = loop.create_future()
 

@@ -22,7 +22,7 @@ SETTLE_S = 1.0
 
 
 class CannotBackUp(Exception):
-    """The backup was not made; the text is one line for whoever asked for it."""
+    """The backup was not made; the text is one line for the operator."""
 
 
 def back_up(data_dir: Path, target: Path, progress: Callable[[str, int, int], None]) -> int:

@@ -37,7 +37,7 @@ GATHER_S = 0.03
 """Commits that come within this time go out together."""
 GATHER_BUSY_S = 0.2
 BUSY_LINES = range(16, 2_000)
-"""After a round of so many lines, wait longer: each round has a fixed cost that callers feel."""
+"""After a round of this many lines, wait longer: each round has a fixed cost that callers feel."""
 FULL_PAUSE_S = 1.0
 TELL_EVERY_S = 5.0
 PRIMARY = 0xFF
@@ -151,7 +151,7 @@ class Follower:
                 level = self._round()
 
     def _round(self) -> bool:
-        """One round. If the disk takes no writes, the next one tries again."""
+        """Run one round. If the disk takes no writes, the next one tries again."""
         try:
             level = self._mirror.round()
         except StorageRefused as error:
@@ -183,7 +183,7 @@ class Progress:
 
 
 def _is_full(error: Exception) -> bool:
-    """Whether the disk has no room for what the mirror or the ledger writes."""
+    """Return whether the disk has no room for what the mirror or the ledger writes."""
     if isinstance(error, sqlite3.Error):
         return getattr(error, "sqlite_errorcode", 0) & PRIMARY in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR)
     return isinstance(error, StorageFull) or (isinstance(error, OSError) and error.errno in NO_ROOM)

@@ -69,4 +69,4 @@ POLICIES: Mapping[str, Role | None] = MappingProxyType(
         f"{_CHANNELZ}/GetSocket": Role.ADMIN,
     }
 )
-"""None: whoever reaches the server may call it. Without a tokens file only the methods of `ingest` ask for a token."""
+"""None: every caller may call it. Without a tokens file only the methods of `ingest` ask for a token."""

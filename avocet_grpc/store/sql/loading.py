@@ -96,7 +96,7 @@ class Load:
         now = tx.standing(file, id)
         if now is None or file is File.CANDIDATES or not counts_more(line, now):
             return Outcome(Verdict.DUPLICATE, now)
-        tx.put(file, line, Source.EXTERNAL, anew=True)
+        tx.put(file, line, Source.EXTERNAL, new_key=True)
         standing = tx.standing(file, id)
         tx.written()
         self._head = tx.keep()._replace(revision=self._head.revision)

@@ -217,14 +217,14 @@ class SqlTransaction:
             self._own.stored[int(file), line.columns.id] = None
         return self.put(file, line)
 
-    def put(self, file: File, line: ParsedLine, source: Source = Source.SERVICE, *, anew: bool = False) -> int:
-        """See the port. `source` says who wrote the line; `anew` gives an existing record a new key."""
+    def put(self, file: File, line: ParsedLine, source: Source = Source.SERVICE, *, new_key: bool = False) -> int:
+        """See the port. `source` says who wrote the line; `new_key` moves an existing record behind all others."""
         if line.columns is None:
             raise ValueError("a malformed line is not a record")
         record, was = record_in(line), self._read(file, line.columns.id)
         replaces = was is not None and bool(was.row.lives)
         row = record_row(
-            was.row.key if was is not None and replaces and not anew else self._take_key(),
+            was.row.key if was is not None and replaces and not new_key else self._take_key(),
             file,
             line.columns,
             prompt_digest=self._prompt_digest(record, was),

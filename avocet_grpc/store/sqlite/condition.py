@@ -34,7 +34,7 @@ class Condition:
         self._on_full.append(listener)
 
     def meaning(self, error: Exception) -> CorrectionsError | None:
-        """What callers get for an error of SQLite; None if the storage is not at fault."""
+        """Return what callers get for an error of SQLite; None if the storage is not at fault."""
         return meaning(error, self._path) if isinstance(error, sqlite3.Error) else None
 
     def judge(self, error: Exception) -> CorrectionsError | None:

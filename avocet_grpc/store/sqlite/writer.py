@@ -98,7 +98,7 @@ class Writer:
                 self._checkpoint.run_if_due()
 
     def _gather(self, first: Group) -> tuple[list[Group], bool]:
-        """What waits by now, and whether it is the last."""
+        """Return what waits by now, and whether it is the last."""
         groups = [first]
         while len(groups) < BATCH and not self._groups.empty():
             group = self._groups.get()
@@ -121,7 +121,10 @@ class Writer:
         self.committed()
 
     def _run(self, groups: list[Group]) -> tuple[list[list[Any]], float]:
-        """What each work gave or raised, and how long the commit took. Raises if nothing is stored, or unknown."""
+        """Return what each work gave or raised, and how long the commit took.
+
+        Raises if nothing is stored, or unknown.
+        """
         try:
             self._db.execute("BEGIN IMMEDIATE")
             head = Queries(self._session).head()
@@ -159,7 +162,7 @@ class Checkpoint:
         # A start on a full disk could not empty the journal, which would fill the disk again.
         self.is_full = self._journal is not None and _size_of(self._journal) > 0
         self.lock = threading.Lock()
-        """Whoever holds it may keep another kind of journal meanwhile."""
+        """The thread that holds it may use another kind of journal meanwhile."""
 
     def run_if_due(self) -> None:
         """Also if the disk is full: a journal without room to grow then begins again in its own place."""

@@ -51,7 +51,7 @@ class _Export:
         return self._state.consumed
 
     def state_dict(self) -> ExportStateDict:
-        """Where the export stands, at the very example; save it with the model's checkpoint."""
+        """Return where the export stands, at the very example; save it with the model's checkpoint."""
         return self._state.state_dict()
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -97,7 +97,7 @@ class _Export:
         return self._open(self._state.next_request(), timeout=self._timeout)
 
     def _broke(self, error: CorrectionsError) -> float:
-        """Seconds to wait before the next call; raises the error where there shall be none."""
+        """Return the seconds to wait before the next call. Raises the error if there must be none."""
         self.close()
         return self._backoff.pause(error, time.monotonic())
 

@@ -129,7 +129,7 @@ class JsonlDownload:
 
 
 def _claimed(part: Path) -> IO[bytes]:
-    """The file, opened for reading and writing by this process alone, for as long as it is open."""
+    """Return the file, opened for reading and writing by this process alone, for as long as it is open."""
     file = os.fdopen(os.open(part, os.O_RDWR | os.O_CREAT, 0o666), "r+b")
     try:
         if fcntl is not None:
@@ -151,7 +151,7 @@ def _sync_directory(directory: Path) -> None:
 
 
 def _terminal_progress() -> Progress:
-    """A line on stderr where that is a terminal, else nothing."""
+    """Show a line on stderr if that is a terminal, else nothing."""
 
     def show(done: int, total: int) -> None:
         if sys.stderr.isatty():

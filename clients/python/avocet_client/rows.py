@@ -33,7 +33,7 @@ class Rows(Iterator[Row]):
         return self._waiting.pop(0)
 
     def state_dict(self) -> RowsState:
-        """Where the rows stand, in plain values."""
+        """Return where the rows stand, in plain values."""
         return RowsState(export=self._export.state_dict(), rows=list(self._waiting))
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:

@@ -61,7 +61,7 @@ def list_candidates(
     include_record: bool = False,
     timeout: float | None = None,
 ) -> Call[pb.ListCandidatesResponse]:
-    """The call of `CorrectionsClient.list_candidates`."""
+    """Return the call of `CorrectionsClient.list_candidates`."""
     words = STATUSES | {OTHER: pb.CANDIDATE_STATUS_UNSPECIFIED}
     request = pb.ListCandidatesRequest(
         statuses=[number("statuses", word, words) for word in statuses],
@@ -86,7 +86,7 @@ def list_history(
     page_token: str = "",
     timeout: float | None = None,
 ) -> Call[pb.ListHistoryResponse]:
-    """The call of `CorrectionsClient.list_history`."""
+    """Return the call of `CorrectionsClient.list_history`."""
     request = pb.ListHistoryRequest(
         id=id,
         actors=actors,
@@ -109,7 +109,7 @@ def claim(
     request_id: str | None = None,
     timeout: float | None = None,
 ) -> Call[list[pb.Claim]]:
-    """The call of `CorrectionsClient.claim`."""
+    """Return the call of `CorrectionsClient.claim`."""
     request = pb.ClaimRequest(
         reviewer=reviewer,
         limit=limit,
@@ -124,7 +124,7 @@ def claim(
 def renew_claims(
     lease_ids: Iterable[str], *, lease_seconds: int = 0, timeout: float | None = None
 ) -> Call[pb.RenewClaimsResponse]:
-    """The call of `CorrectionsClient.renew_claims`."""
+    """Return the call of `CorrectionsClient.renew_claims`."""
     request = pb.RenewClaimsRequest(lease_ids=lease_ids, lease_seconds=lease_seconds)
     return Call("RenewClaims", request, timeout_of("RenewClaims", timeout), _whole)
 
@@ -132,7 +132,7 @@ def renew_claims(
 def release_claims(
     lease_ids: Iterable[str], *, postpone_seconds: int = 0, timeout: float | None = None
 ) -> Call[pb.ReleaseClaimsResponse]:
-    """The call of `CorrectionsClient.release_claims`."""
+    """Return the call of `CorrectionsClient.release_claims`."""
     request = pb.ReleaseClaimsRequest(lease_ids=lease_ids, postpone_seconds=postpone_seconds)
     return Call("ReleaseClaims", request, timeout_of("ReleaseClaims", timeout), _whole)
 
@@ -140,7 +140,7 @@ def release_claims(
 def submit_many(
     decisions: Iterable[Decision], *, request_id: str | None = None, timeout: float | None = None
 ) -> Call[list[DecisionResult]]:
-    """The call of `CorrectionsClient.submit_many`."""
+    """Return the call of `CorrectionsClient.submit_many`."""
     made = list(decisions)
     request = pb.BatchSubmitRequest(request_id=request_id or new_request_id())
     for one in made:
@@ -164,7 +164,7 @@ def submit_many(
 def create_snapshot(
     name: str, *, at_revision: int = 0, note: str = "", request_id: str | None = None, timeout: float | None = None
 ) -> Call[pb.Snapshot]:
-    """The call of `CorrectionsClient.create_snapshot`."""
+    """Return the call of `CorrectionsClient.create_snapshot`."""
     request = pb.CreateSnapshotRequest(
         name=name, at_revision=at_revision, note=note, request_id=request_id or new_request_id()
     )
@@ -172,20 +172,20 @@ def create_snapshot(
 
 
 def get_snapshot(name: str, *, timeout: float | None = None) -> Call[pb.Snapshot]:
-    """The call of `CorrectionsClient.get_snapshot`."""
+    """Return the call of `CorrectionsClient.get_snapshot`."""
     return Call("GetSnapshot", pb.GetSnapshotRequest(name=name), timeout_of("GetSnapshot", timeout), _snapshot)
 
 
 def list_snapshots(
     *, page_size: int = 0, page_token: str = "", timeout: float | None = None
 ) -> Call[pb.ListSnapshotsResponse]:
-    """The call of `CorrectionsClient.list_snapshots`."""
+    """Return the call of `CorrectionsClient.list_snapshots`."""
     request = pb.ListSnapshotsRequest(page_size=page_size, page_token=page_token)
     return Call("ListSnapshots", request, timeout_of("ListSnapshots", timeout), _whole)
 
 
 def delete_snapshot(name: str, *, timeout: float | None = None) -> Call[None]:
-    """The call of `CorrectionsClient.delete_snapshot`."""
+    """Return the call of `CorrectionsClient.delete_snapshot`."""
     request = pb.DeleteSnapshotRequest(name=name)
     return Call("DeleteSnapshot", request, timeout_of("DeleteSnapshot", timeout), _nothing)
 

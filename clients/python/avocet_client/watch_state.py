@@ -34,7 +34,7 @@ class WatchState:
         self._next_revision = self.revision
 
     def next_request(self) -> pb.WatchRequest:
-        """The request that goes on behind what was handed out."""
+        """Return the request that goes on behind what was handed out."""
         self._pending.clear()
         request = pb.WatchRequest()
         request.CopyFrom(self._request)
@@ -51,7 +51,7 @@ class WatchState:
         self._step()
 
     def take(self) -> pb.Change | None:
-        """The next change; None if the next response is needed."""
+        """Return the next change; None if the next response is needed."""
         if not self._pending:
             return None
         change = self._pending.popleft()
@@ -60,7 +60,7 @@ class WatchState:
         return change
 
     def state_dict(self) -> WatchStateDict:
-        """Where the watch stands: behind the last change that was taken."""
+        """Return where the watch stands: behind the last change that was taken."""
         return {"resume_token": self._token, "taken": list(self._taken)}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
