@@ -140,7 +140,7 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     Metadata: none.
     """
     ERROR_REASON_CONFIG_UNREADABLE: _ErrorReason.ValueType  # 14
-    """The server's config file is no valid YAML mapping. It was left as it is;
+    """The server's config file is not a valid YAML mapping. It was left as it is;
     repair it by hand.
 
     Code: `FAILED_PRECONDITION`.
@@ -340,7 +340,7 @@ Code: `UNAVAILABLE`.
 Metadata: none.
 """
 ERROR_REASON_CONFIG_UNREADABLE: ErrorReason.ValueType  # 14
-"""The server's config file is no valid YAML mapping. It was left as it is;
+"""The server's config file is not a valid YAML mapping. It was left as it is;
 repair it by hand.
 
 Code: `FAILED_PRECONDITION`.
