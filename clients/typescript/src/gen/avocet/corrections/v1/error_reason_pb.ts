@@ -199,7 +199,7 @@ export enum ErrorReason {
   STORAGE_FAILED = 13,
 
   /**
-   * The server's config file is no valid YAML mapping. It was left as it is;
+   * The server's config file is not a valid YAML mapping. It was left as it is;
    * repair it by hand.
    *
    * Code: `FAILED_PRECONDITION`.
