@@ -14,6 +14,11 @@ def among(column: str, wanted: Collection[Any], name: str = "wanted") -> tuple[s
     return f"{column} IN ({', '.join(f':{each}' for each in values)})", values
 
 
+def is_by_values(filter: CandidateFilter) -> bool:
+    """Whether the filter asks for listed values alone, which the facets know, and not for prompts or a quality."""
+    return not filter.prompt_digests and filter.min_quality_score is None and filter.max_quality_score is None
+
+
 def where_of(filter: CandidateFilter, prefix: str = "") -> tuple[str, dict[str, Any]]:
     """The filter as SQL that continues a WHERE, and its values. `prefix` is the table's alias with its dot."""
     lists = {

@@ -192,11 +192,9 @@ class SqlTransaction:
         """The database with all that waits to be written."""
         if not self._saved:
             self._earlier.flush(self._session)
-            self._earlier.write_counts(self._session)
             self._session.execute("SAVEPOINT work")
             self._saved = True
         self._own.flush(self._session)
-        self._own.write_counts(self._session)
         return self._reader
 
     def stored(self, file: File, id: str) -> Stored | None:
@@ -236,7 +234,7 @@ class SqlTransaction:
         )
         if was is not None and replaces:
             self._retire(was, row.digest)
-        self._own.count(row, +1)
+        self._own.counts.count(row, +1)
         if row.exported:
             encoded = self._encode(record, row.revision)
             self._own.open_example(example_row(row, shard_hash(row.id), encoded))
@@ -354,7 +352,7 @@ class SqlTransaction:
     def _retire(self, was: Stored, digest: bytes | None) -> None:
         """The record as it was is past from this revision on; `digest` is of what takes its place."""
         row = was.row
-        self._own.count(row, -1)
+        self._own.counts.count(row, -1)
         if row.exported:
             self._own.close_example(row, self.new_revision())
         if row.digest is not None and row.digest != digest:
