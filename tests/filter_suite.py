@@ -14,6 +14,7 @@ import pytest
 
 from avocet_grpc.core.model import CandidateFilter, FailureCategory, File, Order, Position, QueueItem
 from avocet_grpc.core.ports.ledger import Ledger
+from avocet_grpc.store.sql import counts
 from avocet_grpc.store.sql import queue as pages
 from tests.ledger_suite import candidate_line, correct, encode, run_each_work_twice, undo
 
@@ -28,10 +29,18 @@ FILTERS = {
     "a run": CandidateFilter(benchmark_run_ids=("run2",)),
     "a label": CandidateFilter(labels=("a\0b", "two")),
     "a category": CandidateFilter(failure_categories=("wrong_answer",)),
+    "no quality above 0.4": CandidateFilter(max_quality_score=0.4),
+    "a range of nothing": CandidateFilter(task_types=("none",), min_quality_score=0.1),
     "a range": CandidateFilter(task_types=("t1",), min_quality_score=0.3, max_quality_score=0.8),
 }
-WAYS = {"few are sorted": (10_000, 1_000), "facets are merged": (0, 1_000), "an order's index": (0, 0)}
-"""How many candidates count as few, and how far a merged page may reach."""
+WAYS = {
+    "few are sorted": (10_000, 1_000, 32),
+    "facets are merged": (0, 1_000, 32),
+    "an order's index": (0, 0, 32),
+    "too many facets": (0, 0, 0),
+    "few in a range": (40, 0, 0),
+}
+"""How many candidates count as few, how far a merged page may reach, and how many facets are looked at."""
 
 
 def records(count: int) -> Iterator[dict[str, Any]]:
@@ -70,7 +79,7 @@ class FilterSuite:
     def open_ledger(self, tmp_path: Any) -> Ledger:
         raise NotImplementedError
 
-    @pytest.mark.parametrize("few, near", WAYS.values(), ids=WAYS)
+    @pytest.mark.parametrize("few, near, most", WAYS.values(), ids=WAYS)
     @pytest.mark.parametrize("order", ORDERS)
     @pytest.mark.parametrize("filter", FILTERS.values(), ids=FILTERS)
     def test_each_page_holds_what_passes_in_order(
@@ -81,9 +90,11 @@ class FilterSuite:
         order: Order,
         few: int,
         near: int,
+        most: int,
     ) -> None:
         monkeypatch.setattr(pages, "FEW", few)
         monkeypatch.setattr(pages, "NEAR", near)
+        monkeypatch.setattr(counts, "MOST_FACETS", most)
         expected = [key for key, _ in in_order(ledger, filter, order)]
         assert followed(ledger, filter, order) == expected
         for offset in range(0, len(expected) + 8, 7):

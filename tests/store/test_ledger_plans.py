@@ -200,10 +200,14 @@ def test_a_filtered_page_and_its_total_read_what_passes_alone(
     assert by_facet == (bool(few) or order is Order.FILE)
 
 
-def test_a_filtered_count_reads_the_table_once_and_no_index(traced: Traced) -> None:
-    filter = CandidateFilter(task_types=("qa",), max_quality_score=0.5)
+def test_a_count_with_a_range_of_quality_reads_an_index_alone_or_the_table_once(traced: Traced) -> None:
+    filter = CandidateFilter(task_types=("qa",), min_quality_score=0.1, max_quality_score=0.5)
     traced.run(lambda tx: (tx.queue_total(filter), tx.stats(filter)))
     counts = [one for one in traced.statements if "count(" in one and "FROM records" in one]
-    assert len(counts) == 2
-    for counted in counts:
-        assert traced.db.execute(f"EXPLAIN QUERY PLAN {counted}").fetchone()[3] == "SCAN r"
+    plans = [traced.db.execute(f"EXPLAIN QUERY PLAN {counted}").fetchall() for counted in counts]
+    assert [step[3] for step in plans[0]][:2] == [
+        "CO-ROUTINE found",
+        "SEARCH r USING COVERING INDEX queue_by_quality (quality_score>? AND quality_score<?)",
+    ]
+    assert plans[1][0][3] == "SCAN r"
+    assert len(plans) == 2

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -18,7 +18,7 @@ from xxhash import xxh3_128_digest
 
 from avocet_grpc.core.model import CandidateFilter, File, Stats
 from avocet_grpc.store.sql.dialect import Session
-from avocet_grpc.store.sql.filters import among, is_by_values, where_of
+from avocet_grpc.store.sql.filters import among, by_values, is_by_values, quality_range, where_of
 from avocet_grpc.store.sql.rows import CounterRow, FacetRow, RecordRow
 
 COUNTED = {
@@ -38,6 +38,8 @@ approved records that it does not send, by the reason."""
 ADD_COUNT = "ON CONFLICT (name, value) DO UPDATE SET n = counters.n + excluded.n"
 ADD_FACET = "ON CONFLICT (combination) DO UPDATE SET n = facets.n + excluded.n"
 
+ANY_NUMBER = 2**62
+BY_QUALITY = "queue_by_quality"
 MOST_FACETS = 32
 """Facets that a page of the queue is merged from."""
 
@@ -173,14 +175,34 @@ class Counts:
             where, values = where_of(filter)
             query = f"SELECT coalesce(sum(n), 0) FROM facets WHERE queued = 1{where}"
             return int(self._session.number(query, values))
-        where, values = where_of(filter, "r.")
-        return self._session.number(f"SELECT count(*) FROM {self._records()} WHERE r.queued = 1{where}", values)
+        facets = self.queue_facets(filter)
+        if filter.prompt_digests or (facets is None and by_values(filter)):
+            where, values = where_of(filter, "r.")
+            return self._session.number(f"SELECT count(*) FROM {self._records()} WHERE r.queued = 1{where}", values)
+        return self._in_range(filter, facets)
+
+    def few_in_range(self, filter: CandidateFilter, facets: Sequence[Matching] | None, most: int) -> bool:
+        """Whether at most `most` candidates in review have one of the facets, if given, and a quality in the range."""
+        return self._in_range(filter, facets, most + 1) <= most
+
+    def _in_range(self, filter: CandidateFilter, facets: Sequence[Matching] | None, most: int = ANY_NUMBER) -> int:
+        """Counts from an index alone, which has no values but their facet."""
+        if facets is not None and not facets:
+            return 0
+        where, values = quality_range(filter, "r.")
+        if facets is not None:
+            wanted, numbers = among("r.facet", [facet.facet for facet in facets], "facet")
+            where, values = f"{where} AND {wanted}", values | numbers
+        hint = self._session.dialect.by_index.format(BY_QUALITY)
+        query = f"SELECT 1 FROM records r{hint} WHERE r.queued = 1{where} LIMIT :most"
+        return self._session.number(f"SELECT count(*) FROM ({query}) found", values | {"most": most})
 
     def queue_facets(self, filter: CandidateFilter) -> list[Matching] | None:
-        """The facets of candidates in review that pass the filter; None if they are not known, or too many to merge."""
-        if not is_by_values(filter):
+        """The facets of candidates in review with the filter's listed values; None if there are too many, or it lists
+        none."""
+        if not (listed := by_values(filter)):
             return None
-        where, values = where_of(filter)
+        where, values = where_of(listed)
         query = f"SELECT facet, n FROM facets WHERE queued = 1{where} LIMIT {MOST_FACETS + 1}"
         found = self._session.all(Matching, query, values)
         return found if len(found) <= MOST_FACETS else None

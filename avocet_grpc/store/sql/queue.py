@@ -6,9 +6,9 @@ from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 from avocet_grpc.core.model import Candidate, CandidateFilter, Order, Position, QueueItem, is_full, until_full
-from avocet_grpc.store.sql.counts import Counts, Matching
+from avocet_grpc.store.sql.counts import BY_QUALITY, Counts
 from avocet_grpc.store.sql.dialect import Session
-from avocet_grpc.store.sql.filters import among, where_of
+from avocet_grpc.store.sql.filters import among, has_range, where_of
 
 SORTED_BY = {
     Order.TIMESTAMP: "recorded_at",
@@ -18,9 +18,12 @@ SORTED_BY = {
 }
 DESCENDING = frozenset({Order.TIMESTAMP_DESC, Order.QUALITY_DESC})
 
+INDEX_OF = {"recorded_at": "queue_by_time", "quality_score": BY_QUALITY}
 BY_FACET = "queue_by_facet"
 FEW = 10_000
 """Candidates that are sorted for a page. Of more, a page in order is read by the order's index, passing over others."""
+FEW_KEYS = 200_000
+"""The same if the sorting looks at an index alone."""
 NEAR = 1_000
 """Candidates of each facet that are read for a page in file order."""
 BODIES_AT_ONCE = 16
@@ -86,22 +89,30 @@ class QueuePages:
         """At most `limit` candidates in review after `after`; records without the order's key come last."""
         where, values = where_of(filter, "r.")
         where, values = where + also.where, values | also.values
-        facets = self._counts.queue_facets(filter) if filter and not also.driven_by else None
+        if also.driven_by:
+            driven = f"{also.driven_by}records r{self._session.dialect.scan}"
+            return self._ordered(_Records(driven, where, values), order, after, offset, limit)
+        facets = self._counts.queue_facets(filter)
+        passing = where
         if facets is not None:
             if not facets:
                 return []
-            if sum(facet.n for facet in facets) <= FEW:
-                return self._ordered(self._of_facets(facets, where, values), order, after, offset, limit)
-            if order is Order.FILE and offset + limit <= NEAR:
-                key = after.key if after else 0
-                return self._merged(facets, where, values | {"key": key}, offset, limit)
-        scan = self._session.dialect.scan if also.driven_by else ""
-        return self._ordered(_Records(f"{also.driven_by}records r{scan}", where, values), order, after, offset, limit)
+            values |= {f"facet_{number}": facet.facet for number, facet in enumerate(facets)}
+            passing = f" AND r.facet IN ({', '.join(f':facet_{number}' for number in range(len(facets)))}){where}"
+        if facets is not None and sum(facet.n for facet in facets) <= FEW:
+            records = self._by(BY_FACET, passing, values)
+        elif has_range(filter) and self._counts.few_in_range(filter, facets, FEW_KEYS if order is Order.FILE else FEW):
+            records = self._by(BY_QUALITY, passing, values)
+        elif facets is not None and order is Order.FILE and offset + limit <= NEAR:
+            return self._merged(len(facets), where, values | {"key": after.key if after else 0}, offset, limit)
+        elif facets is not None and order is not Order.FILE:
+            records = self._by(INDEX_OF[SORTED_BY[order]], passing, values)._replace(keys_first=False)
+        else:
+            records = _Records("records r", where, values)
+        return self._ordered(records, order, after, offset, limit)
 
-    def _of_facets(self, facets: Sequence[Matching], where: str, values: dict[str, Any]) -> _Records:
-        wanted, numbers = among("r.facet", [facet.facet for facet in facets], "facet")
-        hint = self._session.dialect.by_index.format(BY_FACET)
-        return _Records(f"records r{hint}", f" AND {wanted}{where}", values | numbers, keys_first=True)
+    def _by(self, index: str, where: str, values: dict[str, Any]) -> _Records:
+        return _Records(f"records r{self._session.dialect.by_index.format(index)}", where, values, keys_first=True)
 
     def _ordered(
         self, records: _Records, order: Order, after: Position | None, offset: int, limit: int
@@ -143,20 +154,17 @@ class QueuePages:
         )
         return until_full(_item(row, row, order) for row in self._session.each(_Queued, query, values))
 
-    def _merged(
-        self, facets: Sequence[Matching], where: str, values: dict[str, Any], offset: int, limit: int
-    ) -> list[QueueItem]:
+    def _merged(self, facets: int, where: str, values: dict[str, Any], offset: int, limit: int) -> list[QueueItem]:
         """A page in file order from the first keys of each facet, however far apart they lie."""
         hint = self._session.dialect.by_index.format(BY_FACET)
         parts = " UNION ALL ".join(
             f"SELECT key FROM (SELECT r.key FROM records r{hint} WHERE r.queued = 1 AND r.facet = :facet_{number}"
             f" AND r.key > :key{where} ORDER BY r.key LIMIT :near) part_{number}"
-            for number in range(len(facets))
+            for number in range(facets)
         )
         query = f"SELECT key, NULL AS recorded_at, NULL AS quality_score FROM ({parts}) parts ORDER BY key"
-        numbers = {f"facet_{number}": facet.facet for number, facet in enumerate(facets)}
         bounds = {"near": offset + limit, "limit": limit, "offset": offset}
-        found = self._session.all(_Place, f"{query} LIMIT :limit OFFSET :offset", values | numbers | bounds)
+        found = self._session.all(_Place, f"{query} LIMIT :limit OFFSET :offset", values | bounds)
         return self._items(found, Order.FILE)
 
     def _items(self, places: Sequence[_Place], order: Order) -> list[QueueItem]:

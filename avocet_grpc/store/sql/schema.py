@@ -1,7 +1,8 @@
 """The tables of the ledger, version 4: records, and nothing of files.
 
-Lines and encoded examples stay out of what queries scan. Partial indexes are used only by queries that repeat their
-WHERE, which `tests/store/test_query_plans.py` checks.
+Lines and encoded examples stay out of what queries scan. Indexes of the queue end with what a filter asks for, so that
+what it leaves out is passed over without a look at its row. Partial indexes are used only by queries that repeat their
+WHERE, which `tests/store/test_ledger_plans.py` checks.
 """
 
 from __future__ import annotations
@@ -88,8 +89,10 @@ LATE_INDEXES = {
         "CREATE INDEX examples_removed ON examples (removed_revision) WHERE removed_revision < 9223372036854775807"
     ),
     "queue_by_key": "CREATE INDEX queue_by_key ON records (key) WHERE queued = 1",
-    "queue_by_time": "CREATE INDEX queue_by_time ON records (recorded_at, key) WHERE queued = 1",
-    "queue_by_quality": "CREATE INDEX queue_by_quality ON records (quality_score, key) WHERE queued = 1",
+    "queue_by_time": "CREATE INDEX queue_by_time ON records (recorded_at, key, facet, queued) WHERE queued = 1",
+    "queue_by_quality": (
+        "CREATE INDEX queue_by_quality ON records (quality_score, key, facet, queued) WHERE queued = 1"
+    ),
     "queue_by_facet": "CREATE INDEX queue_by_facet ON records (facet, key) WHERE queued = 1",
     "examples_by_key": (
         "CREATE INDEX examples_by_key ON examples (key, approved_revision, removed_revision, shard_hash)"
