@@ -31,7 +31,7 @@ class YamlConfigFile:
         self._path = config_dir / NAME
 
     def bench_results_dir(self) -> str:
-        """Return the value; empty where the key, or a readable file, is absent."""
+        """Return the value; empty if the key, or a readable file, is absent."""
         try:
             content = parse_yaml(read_text(self._path).removeprefix(BYTE_ORDER_MARK))
         except Unreadable:
@@ -87,7 +87,7 @@ def _changed(text: str, value: str) -> str:
 
 
 def _spliced(text: str, value: str) -> str:
-    """Return the value put where the parser saw the old one; the caller checks what came of it."""
+    """Return the text with the value at the place of the old one; the caller checks the outcome."""
     quoted = "'" + value.replace("'", "''") + "'"
     root = yaml.compose(text, Loader=yaml.SafeLoader)
     section = _value_of(root, SECTION) if root is not None else None

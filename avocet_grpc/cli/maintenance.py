@@ -35,7 +35,7 @@ def verify(data_dir: DataDir = Path("data")) -> None:
 
         avocet-grpc verify --data-dir ./data
 
-    Exit codes: 0 where nothing is damaged; 1 if it cannot be told; 6 if the ledger or a file is damaged.
+    Exit codes: 0 if nothing is damaged; 1 if it cannot be told; 6 if the ledger or a file is damaged.
     """
     from avocet_grpc.maintenance.verify import verify as compare
     from avocet_grpc.store.sqlite.integrity import LedgerUnusable
@@ -63,7 +63,7 @@ def rebuild(
 
     For a ledger that is damaged, or that a newer or older program made. It first says what cannot come back, since only
     the ledger has it: the history, request ids, exports at older revisions. Acknowledged changes that had not reached
-    the files are carried over where they can still be read. The old ledger is kept beside the new one, under a name
+    the files are carried over if they can still be read. The old ledger is kept beside the new one, under a name
     with the time. Revisions go on growing.
 
         avocet-grpc rebuild --data-dir ./data

@@ -21,7 +21,7 @@ _TOO_MANY_DIGITS = re.compile(rb"[0-9]{4301}")
 
 
 class _Typical(msgspec.Struct):
-    """The queried keys where each has the usual type; `json` reads whatever is refused here."""
+    """The queried keys if each has the usual type; `json` reads what is refused here."""
 
     id: str
     status: str | None = None

@@ -24,7 +24,7 @@ class CannotListen(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """HOST:PORT, or the path of a Unix socket. Raises CannotListen where `text` is neither."""
+    """HOST:PORT, or the path of a Unix socket. Raises CannotListen if `text` is neither."""
 
     text: str
     host: str = ""

@@ -54,7 +54,7 @@ class Backend:
         return await self._delivered(self._store.write_all(works))
 
     async def run(self, work: Callable[[], T]) -> T:
-        """Run blocking work in the pool. Raises Overloaded where too much waits."""
+        """Run blocking work in the pool. Raises Overloaded if too much waits."""
         if self._waiting >= WAITING:
             raise Overloaded("too many calls wait")
         self._waiting += 1

@@ -1,4 +1,4 @@
-"""An import as many changes, one after another, beside those of others."""
+"""An import as many changes, one after another, beside other callers' changes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Requests as core nouns. Whatever a request can be refused for without the store is refused here, as InvalidField."""
+"""Requests as core nouns. What can be refused without the store is refused here, as InvalidField."""
 
 from __future__ import annotations
 

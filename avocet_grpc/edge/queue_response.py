@@ -1,4 +1,4 @@
-"""Pages that a client with gRPC's default limit of 4 MB can read."""
+"""Queue and ListRuns: a page as its response."""
 
 from __future__ import annotations
 

@@ -55,7 +55,7 @@ class DataDirectoryLock:
         return self._fd
 
     def name(self, address: str) -> None:
-        """Note the process that holds the directory, for the message of a second one. Skipped on a full disk."""
+        """Note the process that holds the directory; not if the disk is full. Raises OSError."""
         self._owner.parent.mkdir(mode=0o700, exist_ok=True)
         try:
             self._owner.write_text(f"process {os.getpid()} at {address}\n", encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Making the ledger again from the two shared files, if it is damaged or must not be believed."""
+"""Making the ledger again from the two shared files, if it is damaged or cannot be trusted."""
 
 from __future__ import annotations
 

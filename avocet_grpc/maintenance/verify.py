@@ -27,7 +27,7 @@ Progress = Callable[[str, int, int], None]
 
 @dataclass(slots=True)
 class Report:
-    """What was found, as lines for a terminal; `damage` are those that ask for somebody to act."""
+    """What was found, as lines for a terminal; `damage` are those on which an operator must act."""
 
     state: str = ""
     notes: list[str] = field(default_factory=list)

@@ -1,4 +1,4 @@
-"""Starts the processes of the service in order, starts again those that die, and ends them in order."""
+"""Starts the processes of the service in order, restarts those that die, and ends them in order."""
 
 from __future__ import annotations
 

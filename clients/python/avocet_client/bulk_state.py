@@ -22,7 +22,7 @@ WINDOW = 8
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Correction:
-    """A correction to ingest; the fields of `CorrectionsClient.ingest`. `request_id` is made where none is given."""
+    """A correction to ingest; the fields of `CorrectionsClient.ingest`. `request_id` is made if none is given."""
 
     source: str
     task_type: str
@@ -37,7 +37,7 @@ class Correction:
 class IngestResult:
     """What became of one correction, the `index`-th from 0: stored under `id`, or refused with `error`.
 
-    `created` is False where its `request_id` was stored before.
+    `created` is False if its `request_id` was stored before.
     """
 
     index: int

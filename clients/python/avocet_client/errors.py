@@ -44,7 +44,7 @@ class CorrectionsError(Exception):
 
     Attributes:
         code: the gRPC status code.
-        reason: the name in `ErrorReason` without its prefix, or "" where the service did not answer.
+        reason: the name in `ErrorReason` without its prefix, or "" if the service did not answer.
         message: what to do about it, for people.
         metadata: what `error_reason.proto` documents for the reason.
         field_violations: the fields of the request at fault.

@@ -88,7 +88,7 @@ class ExportState:
         return self._batch[position]
 
     def receive(self, response: pb.StreamExportResponse) -> None:
-        """Take a response in, once `take` has given None. Raises ExportCorrupted where it contradicts what was said."""
+        """Take a response in, once `take` has given None. Raises ExportCorrupted if it contradicts what was said."""
         try:
             self._take_in(response)
         except ExportCorrupted as error:
@@ -131,7 +131,7 @@ class ExportState:
         )
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go to where `state` stands. Raises ValueError where it is of another request, or of another version."""
+        """Go to where `state` stands. Raises ValueError if it is of another request, or of another version."""
         if state.get("version") != VERSION:
             raise ValueError(f"the state is of version {state.get('version')}; this client reads version {VERSION}")
         if state["request"] != self._digest:

@@ -57,7 +57,7 @@ class _Export:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continue where `state` stands, in this process or another, for as long as the server keeps the revision.
 
-        Raises ValueError where the state is of another filter, shard, split or revision.
+        Raises ValueError if the state is of another filter, shard, split or revision.
         """
         self.close()
         self._state.load_state_dict(state)
@@ -109,7 +109,7 @@ class _Export:
 class Export(_Export, Iterator[pb.TrainingExample]):
     """Iterates over the examples of one export, each once, in order of approval, across breaks of the stream.
 
-    Raises ExportCorrupted where the server's summary contradicts what arrived, RevisionExpired where the revision is no
+    Raises ExportCorrupted if the server's summary contradicts what arrived, RevisionExpired if the revision is no
     longer kept, and the last error of an outage that outlasted `retry_for`. Not for two threads at once.
     """
 

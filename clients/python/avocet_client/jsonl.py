@@ -46,9 +46,9 @@ class JsonlDownload:
         """How many rows the file has."""
 
     def open(self, load: Callable[[Mapping[str, Any]], None]) -> None:
-        """Begin the file, or continue it where `load` takes the state that lies beside it.
+        """Begin the file, or continue it if `load` takes the state that lies beside it.
 
-        Raises FileExistsError where another process is writing it.
+        Raises FileExistsError if another process is writing it.
         """
         self._path.parent.mkdir(parents=True, exist_ok=True)
         self._file = _claimed(self._part)
@@ -61,7 +61,7 @@ class JsonlDownload:
                     load(saved["export"])
                     size, self.rows, self.resumed = saved["bytes"], before, True
             except (ValueError, KeyError, TypeError):
-                pass  # of another export or another version: this one begins anew
+                pass  # of another export or another version: this one starts over
         self._file.truncate(size)
         self._file.seek(size)
         self._written: int = self._export.consumed

@@ -37,7 +37,7 @@ class Rows(Iterator[Row]):
         return RowsState(export=self._export.state_dict(), rows=list(self._waiting))
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Continue where `state` stands. Raises ValueError where it is of another filter, shard, split or revision."""
+        """Continue where `state` stands. Raises ValueError if it is of another filter, shard, split or revision."""
         self._export.load_state_dict(state["export"])
         self._waiting = list(state["rows"])
 

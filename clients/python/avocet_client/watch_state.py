@@ -64,7 +64,7 @@ class WatchState:
         return {"resume_token": self._token, "taken": list(self._taken)}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on where another watch with the same filter and actions stood."""
+        """Continue where another watch with the same filter and actions stood."""
         self._pending.clear()
         self._token = state["resume_token"]
         self._taken = [(revision, id, file) for revision, id, file in state["taken"]]
