@@ -118,7 +118,7 @@ class CallTooLong(CorrectionsError):
 
 
 class ShuttingDown(CorrectionsError):
-    """The server stops, and has not begun the call."""
+    """The server stops: it has not begun the call, or it ends a watch."""
 
 
 class StorageFailed(CorrectionsError):

@@ -116,12 +116,12 @@ TABLE: Mapping[type[errors.CorrectionsError], Entry] = MappingProxyType(
         errors.CallTooLong: _entry(
             StatusCode.DEADLINE_EXCEEDED,
             "CALL_TOO_LONG",
-            "The call took longer than the server allows; ask for less, or continue an export with its resume_token.",
+            "The call took longer than the server allows; ask for less, or continue a stream with its resume_token.",
         ),
         errors.ShuttingDown: _entry(
             StatusCode.UNAVAILABLE,
             "SHUTTING_DOWN",
-            "The server is stopping and has not begun the call; send it again, to another server or after a pause.",
+            "The server is stopping; send the call again, to another server or after a pause.",
         ),
         errors.StorageFailed: _entry(
             StatusCode.UNAVAILABLE,

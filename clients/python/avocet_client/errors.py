@@ -191,7 +191,7 @@ class Overloaded(TryLater):
 
 
 class ShuttingDown(TryLater):
-    """The server is stopping and has not begun the call; nothing was stored."""
+    """The server is stopping: it has not begun the call, and nothing was stored; or it ends a watch."""
 
     reason = "SHUTTING_DOWN"
 
