@@ -21,6 +21,7 @@ from avocet_grpc.store.sqlite.condition import Condition
 from avocet_grpc.store.sqlite.failure import may_go_on
 from avocet_grpc.store.sqlite.session import JOURNAL_BYTES, SqliteSession
 from avocet_grpc.telemetry import failpoints
+from avocet_grpc.telemetry.guard import guarded
 
 BATCH = 256
 CHECKPOINT_CHANGES = 60_000
@@ -63,7 +64,7 @@ class Writer:
 
     def on_commit(self, listener: Callable[[], None]) -> None:
         """See `core.ports.ledger.Ledger`."""
-        self._listeners.append(listener)
+        self._listeners.append(guarded("listener", listener))
 
     def queue(self, group: Group) -> Any:
         """Let the group wait for the next commit. Returns its future."""
