@@ -7,7 +7,7 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any
 
 Record = dict[str, Any]
 """One JSON object of a shared file, as Python's `json` reads it."""
@@ -121,23 +121,6 @@ class Columns:
     quality_score: float | None
     task_id: str | None = None
     reviewed_at: str | None = None
-
-
-class LineKind(enum.IntEnum):
-    """What a line counts as. Only a RECORD is served."""
-
-    RECORD = 0
-    DUPLICATE = 1
-    MALFORMED = 2
-
-
-class Sync(enum.IntEnum):
-    """What the shared file still lacks of a line."""
-
-    CLEAN = 0
-    APPEND = 1
-    CHANGE = 2
-    REMOVE = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -387,12 +370,4 @@ class ExportBatch:
     last_key: int
     count: int
     ids: bytes
-    encoded: bytes
-
-
-class ExportRow(NamedTuple):
-    """One exportable example: its place in the order of approval and its encoded TrainingExample."""
-
-    key: int
-    id: str
     encoded: bytes

@@ -71,12 +71,12 @@ class Child:
 
     def start(self, begin: Begin, inherited: tuple[int, ...]) -> None:
         """Start a process that has these descriptors. Raises OSError."""
-        ours, theirs = Pipe()
-        with theirs:
+        ours, childs = Pipe()
+        with childs:
             self._process = subprocess.Popen(
-                [*COMMAND, self.role, str(theirs.fileno())],
+                [*COMMAND, self.role, str(childs.fileno())],
                 stdin=subprocess.DEVNULL,
-                pass_fds=(theirs.fileno(), *inherited),
+                pass_fds=(childs.fileno(), *inherited),
             )
         self.control, self.phase, self.due = ours, Phase.STARTING, None
         self.was_told_to_stop = False

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import signal
 import sqlite3
 import threading
 import time
@@ -21,6 +20,7 @@ from avocet_grpc.core.ports.mirror import Fenced
 from avocet_grpc.exit_codes import ExitCode
 from avocet_grpc.mirror.fs.clock import Clock
 from avocet_grpc.mirror.fs.disk import Disk
+from avocet_grpc.mirror.fs.lease import ignore_sigio
 from avocet_grpc.mirror.mirror import Mirror
 from avocet_grpc.processes.bells import Bell
 from avocet_grpc.processes.ledger import open_ledger
@@ -51,8 +51,7 @@ def run(parent: Parent) -> int:
     """Follow the ledger until the supervisor says Stop. Gives the exit code."""
     logs.configure(parent.begin.settings.log_level, process=parent.begin.name)
     give_back_large_blocks()
-    # A lease that somebody breaks raises it; its default action would end the process.
-    signal.signal(signal.SIGIO, signal.SIG_IGN)
+    ignore_sigio()
     if not parent.may_go(Prepared()):
         return ExitCode.OK
     try:

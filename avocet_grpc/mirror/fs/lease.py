@@ -20,7 +20,7 @@ def ignore_sigio() -> None:
 
 
 def take_lease(disk: Disk, clock: Clock, descriptor: int, patience_s: float) -> Lease:
-    """Try for `seconds` to take the write lease. It ends with the descriptor. Raises OSError."""
+    """Try for `patience_s` seconds to take the write lease. It ends with the descriptor. Raises OSError."""
     deadline = clock.monotonic() + patience_s
     while True:
         answer = disk.write_lease(descriptor)
