@@ -27,7 +27,7 @@ def claim_request(request: pb.ClaimRequest) -> ClaimRequest:
     """Return who asks for how many candidates, and for how long."""
     checks.at_most("reviewer", request.reviewer, checks.MAX_STRING)
     if not request.reviewer.strip():
-        raise InvalidField("reviewer", "must not be blank: a claim needs somebody who holds it")
+        raise InvalidField("reviewer", "must not be blank: a claim needs a reviewer")
     return ClaimRequest(
         reviewer=request.reviewer,
         limit=checks.in_range("limit", request.limit or 1, LIMITS),
