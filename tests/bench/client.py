@@ -56,7 +56,7 @@ def client_export(stage: Stage) -> Found:
 
 
 def _service_of_examples(directory: Path, count: int, source: Path) -> Side:
-    """The service on a store of `size` examples, running; what an earlier run prepared is used again."""
+    """The service on a store of `count` examples, running; what an earlier run prepared is used again."""
     complete = directory / "complete"
     if not complete.exists():
         shutil.rmtree(directory, ignore_errors=True)

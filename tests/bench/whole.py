@@ -62,7 +62,7 @@ def shared_file(stage: Stage) -> Found:
 
 
 def decide(stage: Stage, ids: list[str], a_second: int) -> dict[str, float]:
-    """Correct some a second; gives the moments of the answers (`time.perf_counter`)."""
+    """Correct `a_second` of them a second; gives the moments of the answers (`time.perf_counter`)."""
     answered: dict[str, float] = {}
     call: Any = stage.service.stub().Submit
     began = time.perf_counter()
