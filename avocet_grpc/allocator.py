@@ -15,7 +15,7 @@ def give_back_large_blocks() -> None:
     """Keep large blocks apart from small ones, so that each is given back to the system when it is freed.
 
     By default glibc begins to mix them once a large block has been freed, and keeps what one burst of large requests
-    took for as long as any small block lies above it. Where there is no such allocator nothing happens.
+    took for as long as any small block lies above it. Without such an allocator nothing happens.
     """
     with contextlib.suppress(OSError, AttributeError):
         mallopt = ctypes.CDLL(None).mallopt

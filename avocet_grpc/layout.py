@@ -54,5 +54,5 @@ class DataDirectory:
         return self.private / "reserve"
 
     def shared_file(self, file: File) -> Path:
-        """One of the two shared files."""
+        """Return one of the two shared files."""
         return self.root / SHARED_FILES[file]

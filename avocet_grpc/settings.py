@@ -29,7 +29,7 @@ class Limits:
     """Calls at once on one connection; the client keeps the next one until another has ended."""
 
     message_bytes: int = 16 * 1024 * 1024
-    """One message from a caller where it brings texts; a larger one gets RESOURCE_EXHAUSTED. Elsewhere 2 MB."""
+    """One message of a method that brings texts; a larger one gets RESOURCE_EXHAUSTED. Other methods: 2 MB."""
 
     bytes_under_way: int = 64 * 1024 * 1024
     """Of all requests that are arriving or being worked on; beyond it the greediest connection's get OVERLOADED."""
@@ -44,7 +44,7 @@ class Limits:
     """From a connection's first byte to the end of its HTTP/2 settings, TLS included; then it is closed."""
 
     idle_seconds: int = 600
-    """A connection without a call for so long is asked to close; clients open another one when they need it."""
+    """A connection without a call for this long is asked to close; clients open another one when they need it."""
 
     connection_seconds: int = 7_200
     """A connection this old is asked to close, and its calls have `stream_seconds` more to end."""
@@ -53,7 +53,7 @@ class Limits:
     """How often the server asks a silent connection whether its peer is still there."""
 
     ping_timeout_seconds: int = 20
-    """A peer that does not answer such a ping for so long is gone, and what its calls held is freed."""
+    """A peer that does not answer such a ping for this long is gone, and what its calls held is freed."""
 
     client_ping_seconds: int = 10
     """Pings of a client closer together than this are too many; the connection is closed at the third."""
@@ -104,7 +104,7 @@ class Settings:
     """The CAs (PEM) of which every client must show a certificate; None: clients need none."""
 
     insecure: bool = False
-    """Serve beyond this machine without TLS or without tokens."""
+    """Serve other machines without TLS or without tokens."""
 
     metrics_listen: str = ""
     """HOST:PORT for Prometheus; empty: no metrics."""

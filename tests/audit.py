@@ -1,6 +1,6 @@
 """`make audit`: known holes in what is installed, or a plain word that nobody could look.
 
-pip-audit ends well where its database knows nothing of any package, as behind a mirror; that is no clean bill.
+pip-audit ends well where its database knows nothing of any package, as behind a mirror; that does not prove anything.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 
 
 def main(pip_audit: str) -> int:
-    """0 where no hole is known, or nothing could be looked up; 1 where one is."""
+    """0 if no hole is known or nothing could be looked up; 1 if one is known."""
     command = [pip_audit, "--path", sysconfig.get_paths()["purelib"], "--format", "json", "--progress-spinner", "off"]
     done = subprocess.run(command, capture_output=True, text=True)
     try:

@@ -119,7 +119,7 @@ def _signature(file: BinaryIO) -> Signature:
 
 
 def _is_plain(name: str) -> bool:
-    """True for one path component that is valid Unicode and that Import takes."""
+    """Return True for one path component that is valid Unicode and that Import takes."""
     if name in ("", ".") or ".." in name or any(c in name for c in "/\\\0"):
         return False
     with contextlib.suppress(UnicodeEncodeError):

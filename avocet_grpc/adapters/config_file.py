@@ -31,7 +31,7 @@ class YamlConfigFile:
         self._path = config_dir / NAME
 
     def bench_results_dir(self) -> str:
-        """The value; empty where the key, or a readable file, is absent."""
+        """Return the value; empty if the key, or a readable file, is absent."""
         try:
             content = parse_yaml(read_text(self._path).removeprefix(BYTE_ORDER_MARK))
         except Unreadable:
@@ -65,7 +65,7 @@ class YamlConfigFile:
 
 
 def _changed(text: str, value: str) -> str:
-    """The text with the key set: by the few characters that differ, where that does it, else by writing it anew."""
+    """Return the text with the key set, by changing a few characters if that works, else by writing all of it."""
     editor = YAML(typ="rt")
     editor.preserve_quotes = True
     editor.width = 2**20
@@ -87,7 +87,7 @@ def _changed(text: str, value: str) -> str:
 
 
 def _spliced(text: str, value: str) -> str:
-    """The value put where the parser saw the old one; the caller checks what came of it."""
+    """Return the text with the value at the place of the old one; the caller checks the outcome."""
     quoted = "'" + value.replace("'", "''") + "'"
     root = yaml.compose(text, Loader=yaml.SafeLoader)
     section = _value_of(root, SECTION) if root is not None else None
@@ -114,7 +114,7 @@ def _value_of(node: Any, key: str) -> Any:
 
 
 def _load(editor: YAML, text: str) -> tuple[Any, Any]:
-    """The content for the editor, and as PyYAML reads it: both must take the file."""
+    """Return the content for the editor, and as PyYAML reads it: both must take the file."""
     try:
         plain = parse_yaml(text)
         content = editor.load(text)

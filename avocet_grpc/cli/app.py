@@ -66,19 +66,21 @@ def serve(
         typer.Option(
             envvar="AVOCET_DATA_DIR",
             metavar="DIR",
-            help="Where sft_candidates.jsonl and sft_approved.jsonl lie. Made if missing; one server at a time.",
+            help="The directory of sft_candidates.jsonl and sft_approved.jsonl. Made if missing; one server at a time.",
         ),
     ] = Path("data"),
     config_dir: Annotated[
         Path,
-        typer.Option(envvar="AVOCET_CONFIG_DIR", metavar="DIR", help="Where label_tool.yaml lies. Made if missing."),
+        typer.Option(
+            envvar="AVOCET_CONFIG_DIR", metavar="DIR", help="The directory of label_tool.yaml. Made if missing."
+        ),
     ] = Path("config"),
     tokens_file: Annotated[
         Path | None,
         typer.Option(
             envvar="AVOCET_TOKENS_FILE",
             metavar="FILE",
-            help="Who may call what (YAML; 'avocet-grpc token new' makes entries). Read again when it changes.",
+            help="Who may call what (YAML). 'avocet-grpc token new' makes entries. Read again when it changes.",
         ),
     ] = None,
     ingestion_secret_file: Annotated[
@@ -111,7 +113,7 @@ def serve(
     insecure: Annotated[
         bool,
         typer.Option(
-            "--insecure", envvar="AVOCET_INSECURE", help="Serve beyond this machine without TLS or without tokens."
+            "--insecure", envvar="AVOCET_INSECURE", help="Serve other machines without TLS or without tokens."
         ),
     ] = False,
     metrics_listen: Annotated[
@@ -132,7 +134,7 @@ def serve(
             envvar="AVOCET_KEEP_HISTORY",
             metavar="DAYS",
             min=0,
-            help="For how long changes are listed and can be followed; 0 keeps all.",
+            help="How long changes are kept for ListHistory and Watch; 0 keeps all.",
         ),
     ] = 365,
     keep_revisions: Annotated[
@@ -141,7 +143,7 @@ def serve(
             envvar="AVOCET_KEEP_REVISIONS",
             metavar="DAYS",
             min=0,
-            help="For how long the store can be exported as it was; 0 keeps all. Snapshots are kept until deleted.",
+            help="How long exports at older revisions work; 0 keeps all. Snapshots are kept until they are deleted.",
         ),
     ] = 30,
     log_level: Annotated[
@@ -161,12 +163,13 @@ def serve(
 ) -> None:
     """Serve until SIGTERM or SIGINT.
 
-    A flag wins over its environment variable. AVOCET_INGESTION_SECRET is the token that Ingest and StreamIngest ask
-    for (metadata 'authorization: Bearer SECRET'); without it both answer UNAVAILABLE. No other method asks for a
-    token unless --tokens-file is given. Beyond this machine the server needs --tls-cert, --tls-key and --tokens-file.
+    A flag wins over its environment variable. AVOCET_INGESTION_SECRET is the token that Ingest and StreamIngest
+    require (metadata 'authorization: Bearer SECRET'); without it both answer UNAVAILABLE. No other method requires a
+    token unless --tokens-file is given. To serve other machines, the server needs --tls-cert, --tls-key and
+    --tokens-file.
 
-    The line 'listening on HOST:PORT' goes to stderr when the server serves; the log goes there too, as one JSON object
-    a line, or readable if it is a terminal. Try then:
+    When the server serves, it writes the line 'listening on HOST:PORT' to stderr. The log goes there too: one JSON
+    object a line, or readable text if stderr is a terminal. Then try:
 
         grpcurl -plaintext 127.0.0.1:50051 avocet.corrections.v1.CorrectionsService/Stats
 
@@ -199,7 +202,7 @@ def serve(
 
 
 def _limits(given: list[str]) -> Limits:
-    """The defaults with what `--limit` changes."""
+    """Return the defaults with what `--limit` changes."""
     changed: dict[str, Any] = {}
     for text in given:
         name, _, value = text.partition("=")

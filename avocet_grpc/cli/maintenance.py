@@ -21,7 +21,7 @@ DataDir = Annotated[
         metavar="DIR",
         exists=True,
         file_okay=False,
-        help="Where sft_candidates.jsonl and sft_approved.jsonl lie.",
+        help="The directory of sft_candidates.jsonl and sft_approved.jsonl.",
     ),
 ]
 
@@ -29,13 +29,13 @@ DataDir = Annotated[
 def verify(data_dir: DataDir = Path("data")) -> None:
     """Compare the ledger with the two shared files, beside a running server or after it; change nothing.
 
-    All of the ledger is read: its structure, every line's bytes, the counters, the exported examples. Then both files
-    are compared with it, line by line. Printed is what differs, and what the service will do about it: at once where
-    it runs, else at its next start. Differences that the service settles by itself are no damage.
+    It reads all of the ledger: its structure, every line's bytes, the counters, the exported examples. Then it compares
+    both files with the ledger, line by line. It prints what differs, and what the service will do about it: at once if
+    it runs, else at its next start. Differences that the service settles by itself are not damage.
 
         avocet-grpc verify --data-dir ./data
 
-    Exit codes: 0 where nothing is damaged; 1 if it cannot be told; 6 if the ledger or a file is damaged.
+    Exit codes: 0 if nothing is damaged; 1 if that cannot be found out; 6 if the ledger or a file is damaged.
     """
     from avocet_grpc.maintenance.verify import verify as compare
     from avocet_grpc.store.sqlite.integrity import LedgerUnusable
@@ -59,16 +59,16 @@ def rebuild(
     data_dir: DataDir = Path("data"),
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask; say what cannot come back, and do it.")] = False,
 ) -> None:
-    """Make the ledger anew from the two shared files; the service must be stopped.
+    """Rebuild the ledger from the two shared files; the service must be stopped.
 
-    For a ledger that is damaged, or that a newer or older program made. It first says what cannot come back, since only
-    the ledger has it: the history, request ids, exports at older revisions. Acknowledged changes that had not reached
-    the files are carried over where they can still be read. The old ledger is kept beside the new one, under a name
-    with the time. Revisions go on growing.
+    Use it if the ledger is damaged, or if a newer or older program made it. It first says what cannot come back because
+    only the ledger has it: the history, request ids, exports at older revisions. Acknowledged changes that had not
+    reached the files are carried over if they can still be read. The old ledger is kept beside the new one, under a
+    name with the time. Revisions go on growing.
 
         avocet-grpc rebuild --data-dir ./data
 
-    Exit codes: 0 when it is done; 1 if it cannot be, or was not wanted; 3 if a server has the data directory.
+    Exit codes: 0 when it is done; 1 if it failed or was declined; 3 if a server has the data directory.
     """
     from avocet_grpc.maintenance.lock import DataDirectoryTaken
     from avocet_grpc.maintenance.rebuild import lock
@@ -126,7 +126,7 @@ def _rebuild(data_dir: Path, yes: bool) -> None:
         print(f"  - {line}")
     if carried := work.carried_over():
         print(f"{carried} acknowledged changes that the files lack are carried over.")
-    if not yes and not (sys.stdin.isatty() and typer.confirm("Make the ledger anew?")):
+    if not yes and not (sys.stdin.isatty() and typer.confirm("Rebuild the ledger?")):
         print("nothing was changed; --yes does it", file=sys.stderr)
         raise typer.Exit(ExitCode.FAILED)
     try:

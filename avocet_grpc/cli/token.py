@@ -18,21 +18,21 @@ from avocet_grpc.edge.auth.tokens import Token, entry_text, new_token, read_toke
 from avocet_grpc.exit_codes import ExitCode
 from avocet_grpc.foreign_files import Unreadable
 
-app = typer.Typer(no_args_is_help=True, help="Manage the tokens that callers of the service bear.")
+app = typer.Typer(no_args_is_help=True, help="Manage the tokens of the service's callers.")
 
-Name = Annotated[str, typer.Argument(help="Whose token it is; decisions are recorded under this name.")]
+Name = Annotated[str, typer.Argument(help="The name of the token; decisions are recorded under it.")]
 TokensFile = Annotated[
     Path, typer.Option(envvar="AVOCET_TOKENS_FILE", metavar="FILE", show_default=False, help="The tokens file.")
 ]
 Expires = Annotated[
     datetime | None,
-    typer.Option(formats=["%Y-%m-%d"], metavar="YYYY-MM-DD", help="The day (UTC) from which on it is refused."),
+    typer.Option(formats=["%Y-%m-%d"], metavar="YYYY-MM-DD", help="The day (UTC) from which it is refused."),
 ]
 
 
 @app.callback()
 def root() -> None:
-    """Manage the tokens that callers of the service bear."""
+    """Manage the tokens of the service's callers."""
 
 
 @app.command()
@@ -40,7 +40,7 @@ def new(
     name: Name,
     role: Annotated[
         list[Role],
-        typer.Option(help="What it opens; may be repeated. A reviewer is a reader too, an admin everything."),
+        typer.Option(help="A role of the token; may be repeated. A reviewer is a reader too, an admin is everything."),
     ],
     expires: Expires = None,
     tokens_file: Annotated[
@@ -52,7 +52,7 @@ def new(
 ) -> None:
     """Make a token and its entry for the tokens file.
 
-    The token goes to stdout, this once: the file holds its SHA-256 alone. A name may have several tokens. A running
+    The token is printed to stdout once: the file holds only its SHA-256. A name may have several tokens. A running
     server reads the file again.
 
         avocet-grpc token new alice --role reviewer --tokens-file tokens.yaml
@@ -70,7 +70,7 @@ def new(
 
 @app.command("list")
 def list_tokens(tokens_file: TokensFile) -> None:
-    """List the tokens of the file: name, id, roles, and from when on each is refused.
+    """List the tokens of the file: name, id, roles, and when each expires.
 
     The id is the beginning of the token's SHA-256; 'revoke' takes it.
     """
@@ -89,7 +89,7 @@ def list_tokens(tokens_file: TokensFile) -> None:
 def revoke(
     name: Name,
     tokens_file: TokensFile,
-    id: Annotated[str, typer.Option("--id", help="This one of the name's tokens alone: the beginning of its id.")] = "",
+    id: Annotated[str, typer.Option("--id", help="Only this token of the name: the beginning of its id.")] = "",
 ) -> None:
     """Remove the tokens of a name, or one of them, from the file.
 
@@ -105,13 +105,13 @@ def rotate(
     name: Name,
     tokens_file: TokensFile,
     grace_hours: Annotated[
-        float, typer.Option(min=0, max=24 * 365, help="How long the name's other tokens stay good.")
+        float, typer.Option(min=0, max=24 * 365, help="How long the name's other tokens stay valid.")
     ] = 24,
     expires: Expires = None,
 ) -> None:
-    """Make a token with the roles of a name's newest one, and let its other tokens end.
+    """Make a token with the roles of a name's newest one, and end its other tokens after the grace time.
 
-    The new token goes to stdout, this once. Hand it to its bearer within the grace time; the old tokens are refused
+    The new token is printed to stdout once. Give it to its user within the grace time; the old tokens are refused
     after that.
 
         avocet-grpc token rotate kiwi --grace-hours 48 --tokens-file tokens.yaml

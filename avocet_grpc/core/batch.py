@@ -67,7 +67,7 @@ def _outcome(tx: TeamTransaction, decision: Decision | Refused) -> Outcome:
 
 
 def _kept(outcomes: Sequence[Outcome]) -> list[list[Any]]:
-    """The outcomes as JSON values: a refusal as its class and what the class was made of."""
+    """Return the outcomes as JSON values: a refusal as its class and what the class was made of."""
     return [
         [outcome.id, outcome.status, outcome.revision]
         if isinstance(outcome, Decided)

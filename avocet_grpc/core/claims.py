@@ -17,14 +17,14 @@ MAX_HELD = 500
 MAX_POSTPONED = 10_000
 """Postponements that the store keeps for one reviewer."""
 ANSWER_BYTES = 1_500_000
-"""Records of so many bytes stay below 3 MB on the wire, where a character outside ASCII may take twice as many."""
+"""Records of at most this size stay below 3 MB on the wire, although non-ASCII text may double there."""
 SWEPT = 100
 """Claims that have ended by their time and are dropped at each call: as many as one call makes, and more."""
 
 
 @dataclass(frozen=True, slots=True)
 class ClaimRequest:
-    """The wish to hold at most `limit` candidates in review for so many seconds."""
+    """A request to hold at most `limit` candidates in review for `lease_seconds`."""
 
     reviewer: str
     limit: int = 1
@@ -52,7 +52,7 @@ class Leases:
 
 
 def claim(tx: TeamTransaction, request: ClaimRequest) -> list[Held]:
-    """Hand out candidates in review that nobody holds; none is left: an empty list.
+    """Hand out candidates in review that nobody holds; return an empty list if none is left.
 
     A request_id used again gives those claims of the first answer that still live. Raises InvalidField for a
     request_id of other content.
@@ -74,7 +74,7 @@ def claim(tx: TeamTransaction, request: ClaimRequest) -> list[Held]:
 
 
 def renew(tx: TeamTransaction, lease_ids: Sequence[str], lease_seconds: int, principal: str) -> Leases:
-    """Make the caller's claims end so many seconds from now; one that has ended stays ended."""
+    """Make the caller's claims end `lease_seconds` from now; one that has ended stays ended."""
     leases = _own(tx, lease_ids, principal)
     expires_at = tx.claims.now() + lease_seconds
     renewed = [replace(claim, expires_at=expires_at) for claim in leases.living]
@@ -84,7 +84,7 @@ def renew(tx: TeamTransaction, lease_ids: Sequence[str], lease_seconds: int, pri
 
 
 def release(tx: TeamTransaction, lease_ids: Sequence[str], postpone_seconds: int, principal: str) -> Leases:
-    """End the caller's claims; with `postpone_seconds` their reviewers do not get the candidates for so long."""
+    """End the caller's claims; their reviewers do not get the candidates again for `postpone_seconds`."""
     leases = _own(tx, lease_ids, principal)
     tx.claims.end([claim.key for claim in leases.living])
     if postpone_seconds:
@@ -96,7 +96,7 @@ def release(tx: TeamTransaction, lease_ids: Sequence[str], postpone_seconds: int
 
 
 def decider(claims: ClaimReader, decision: Decision, key: int) -> str:
-    """Who decides the candidate: the decision's reviewer, or the holder whose lease it names.
+    """Return who decides the candidate: the decision's reviewer, or the holder whose lease it names.
 
     Raises ClaimLost if the lease is not the candidate's current claim, Claimed if somebody else holds it.
     """
@@ -116,7 +116,7 @@ def _proves(decision: Decision, held: Claim) -> bool:
 
 
 def _own(tx: TeamTransaction, lease_ids: Sequence[str], principal: str) -> Leases:
-    """The caller's claims among these; each lease id counts once."""
+    """Return the caller's claims among these; each lease id counts once."""
     asked = list(dict.fromkeys(lease_ids))
     found = tx.claims.find(asked)
     own = {id: claim for id, claim in found.items() if claim.principal == principal}

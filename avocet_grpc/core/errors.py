@@ -68,7 +68,7 @@ class TokenMissing(CorrectionsError):
 
 
 class TokenRefused(CorrectionsError):
-    """A wrong token, or one without the `role` that the method asks for; `role` is empty for the former."""
+    """A wrong token (`role` is empty), or one without the `role` that the method requires."""
 
     def __init__(self, role: str = "") -> None:
         super().__init__("token refused")
@@ -118,7 +118,7 @@ class CallTooLong(CorrectionsError):
 
 
 class ShuttingDown(CorrectionsError):
-    """The server stops, and has not begun the call."""
+    """The server stops: it has not begun the call, or it ends a watch."""
 
 
 class StorageFailed(CorrectionsError):
@@ -126,4 +126,4 @@ class StorageFailed(CorrectionsError):
 
 
 class ConfigUnreadable(CorrectionsError):
-    """The config file is no valid YAML mapping."""
+    """The config file is not a valid YAML mapping."""

@@ -26,17 +26,17 @@ class ExportCursor:
 
 
 def is_exportable(record: Record) -> bool:
-    """True for an approved record whose prompt can be read and whose correction is text that is not blank."""
+    """Return True for an approved record whose prompt can be read and whose correction is text that is not blank."""
     return record.get("status") == Status.APPROVED.value and unexportable_reason(record) is None
 
 
 def shard_hash(id: str) -> int:
-    """A stable number of 63 bits; an example's shard is this modulo the count."""
+    """Return a stable number of 63 bits; an example's shard is this modulo the count."""
     return _hash(f"shard\0{id}")
 
 
 def in_split(split: Split, id: str, prompt_digest: bytes | None, task_id: str | None) -> bool:
-    """True if the example belongs to the split's part, by another stable hash than the shards'.
+    """Return True if the example belongs to the split's part, by another stable hash than the shards'.
 
     An example without a prompt, or without a task, goes by its id.
     """
@@ -88,12 +88,12 @@ def open_export(
 
 
 def resume_token(selection: ExportSelection, after_key: int) -> str:
-    """The token that continues after the example with this key."""
+    """Return the token that continues after the example with this key."""
     return encode_token("export", _binding(selection), [selection.revision, after_key])
 
 
 def _binding(selection: ExportSelection) -> str:
-    """What binds a resume token: all of the selection but its revision, which the token has itself."""
+    """Return what binds a resume token: all of the selection but its revision, which the token has itself."""
     return _binding_of_any(replace(selection, revision=0), selection.snapshot)
 
 

@@ -22,26 +22,26 @@ class ExternalTransaction(Transaction, Protocol):
     """A transaction that also takes what other programs did."""
 
     def standing(self, file: File, id: str) -> Changed | None:
-        """The record of the id as it is now, or its tombstone; None if the ledger never had one."""
+        """Return the record of the id as it is now, or its tombstone; None if the ledger never had one."""
 
     def knows(self, file: File, line: ParsedLine) -> bool:
-        """Whether the line's content is a past version of its record, was overruled, or was removed."""
+        """Return whether the line's content is a past version of its record, was overruled, or was removed."""
 
-    def put(self, file: File, line: ParsedLine, source: Source = Source.SERVICE, *, anew: bool = False) -> int:
-        """As in the port. `source` says who wrote the line; `anew` gives an existing record a new key."""
+    def put(self, file: File, line: ParsedLine, source: Source = Source.SERVICE, *, new_key: bool = False) -> int:
+        """As in the port. `source` says who wrote the line; `new_key` moves an existing record behind all others."""
 
     def remove(self, file: File, id: str, source: Source = Source.SERVICE) -> None:
         """As in the port. `source` says who removed it."""
 
     def respell(self, file: File, line: ParsedLine) -> None:
-        """Other bytes for the content that the record has; no new revision."""
+        """Keep other bytes for the content that the record has; no new revision."""
 
     def know(self, file: File, line: ParsedLine) -> None:
-        """The line's content counts as a past version of its record from now on."""
+        """Count the line's content as a past version of its record from now on."""
 
 
 def take_in(tx: ExternalTransaction, file: File, found: Found, how: How, *, trusted: bool) -> Outcome:
-    """A line that the mirror's index does not know."""
+    """Judge a line that the mirror's index does not know."""
     line, id = found.line, _id_of(found.line)
     now = tx.standing(file, id)
     if now is None or now.digest is None:
@@ -52,13 +52,13 @@ def take_in(tx: ExternalTransaction, file: File, found: Found, how: How, *, trus
         return Outcome(Verdict.STALE, now)
     if file is File.CANDIDATES or not counts_more(line, now) or not _holds(found.expected, now):
         return Outcome(Verdict.DUPLICATE, now)
-    tx.put(file, line, Source.EXTERNAL, anew=True)
+    tx.put(file, line, Source.EXTERNAL, new_key=True)
     _note(tx, file, ChangeAction.EDIT, load(now.raw or b""), record_in(line))
     return Outcome(Verdict.REPLACED, tx.standing(file, id))
 
 
 def accept_edit(tx: ExternalTransaction, file: File, edit: Edit, *, trusted: bool) -> Outcome:
-    """A record that another program changed."""
+    """Judge a record that another program changed."""
     line, now = edit.line, tx.standing(file, edit.id)
     if now is not None and now.digest == content_of(line):
         return Outcome(Verdict.SAME, now)
@@ -75,7 +75,7 @@ def accept_edit(tx: ExternalTransaction, file: File, edit: Edit, *, trusted: boo
 
 
 def accept_deletion(tx: ExternalTransaction, file: File, id: str, expected: Expected) -> Outcome:
-    """A record that disappeared from the file."""
+    """Judge a record that disappeared from the file."""
     now = tx.standing(file, id)
     if now is None or now.raw is None:
         return Outcome(Verdict.DELETED, now)
@@ -87,7 +87,7 @@ def accept_deletion(tx: ExternalTransaction, file: File, id: str, expected: Expe
 
 
 def respell(tx: ExternalTransaction, file: File, id: str, expected: Expected, line: ParsedLine) -> Outcome:
-    """The same content in other bytes."""
+    """Judge a line that has the same content in other bytes."""
     now = tx.standing(file, id)
     if now is None or now.digest is None or now.digest != content_of(line) or not _holds(expected, now):
         return Outcome(Verdict.OVERRULED, now)
@@ -114,34 +114,34 @@ def _take_in_new(
 
 
 def _holds(expected: Expected, now: Changed) -> bool:
-    """Whether the record is what the mirror believed: without an index (no revision), its content alone tells."""
+    """Return whether the record is what the mirror believed; without an index (no revision), by content alone."""
     if expected.digest != now.digest:
         return False
     return expected.revision is None or now.revision <= expected.revision
 
 
 def _is_blind(tx: ExternalTransaction, edit: Edit, now: Changed) -> bool:
-    """Whether the edit may come from a reading before the service's last change: it lacks what that change set."""
+    """Return whether the edit may rest on a reading from before our last change: it lacks what that change set."""
     if now.source is not Source.SERVICE or not (edit.fresh or edit.expected.revision is None):
         return False
     made = next((entry for entry in tx.history(now.id) if entry.revision == now.revision), None)
     if made is None or made.source is not Source.SERVICE:
         return True
     if made.change is None:
-        # The service made the record: whoever edits it has read it, unless an older record had its id.
+        # The service made the record. An editor has read it, unless an older record had its id.
         return now.removed_revision != 0
-    ours, theirs = load(now.raw or b""), record_in(edit.line)
+    ours, edited = load(now.raw or b""), record_in(edit.line)
     missing = object()
-    return any(ours.get(key, missing) != theirs.get(key, missing) for key in json.loads(made.change)["set"])
+    return any(ours.get(key, missing) != edited.get(key, missing) for key in json.loads(made.change)["set"])
 
 
 def counts_more(line: ParsedLine, now: Changed) -> bool:
-    """Of several approved lines of an id the last exportable one counts, or the last if none is exportable."""
+    """Return whether the line counts more than the record: the last exportable one of an id does, else the last."""
     return is_exportable(record_in(line)) or not is_exportable(load(now.raw or b""))
 
 
 def _overrule(tx: ExternalTransaction, file: File, line: ParsedLine, now: Changed | None) -> None:
-    """Keep in the history what did not count, once: it is known from then on."""
+    """Note in the history what did not count. It is known from then on, so it is noted once."""
     tx.know(file, line)
     was = load(now.raw) if now is not None and now.raw is not None else None
     _note(tx, file, ChangeAction.OVERRULE, was, record_in(line))

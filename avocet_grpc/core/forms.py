@@ -72,7 +72,7 @@ def messages_digest(messages: list[Record]) -> bytes | None:
 
 
 def response_of(record: Record) -> str:
-    """Return the model's response as text: parts of text are joined; empty if there is no text."""
+    """Return the model's response as text: parts of text are joined; empty if it has no text."""
     value = record.get("model_response")
     if isinstance(value, dict):
         value = value.get("content")
@@ -136,7 +136,7 @@ def unexportable_reason(record: Record) -> Unexportable | None:
 
 
 def is_object_list(value: object) -> bool:
-    """True for a list of JSON objects that is not empty."""
+    """Return True for a list of JSON objects that is not empty."""
     return isinstance(value, list) and bool(value) and all(isinstance(each, dict) for each in value)
 
 

@@ -43,7 +43,7 @@ class Scanned:
 
 
 def scan(reader: TeamReader, query: HistoryQuery) -> Iterator[Scanned]:
-    """The entries after the page's beginning, each with the cursor behind it; at most SCANNED of them.
+    """Yield the entries after the page's beginning, each with the cursor behind it; at most SCANNED of them.
 
     Raises InvalidField for a revision to come or a token of another request, RevisionExpired if entries that belong to
     the answer were pruned.
@@ -65,17 +65,17 @@ def scan(reader: TeamReader, query: HistoryQuery) -> Iterator[Scanned]:
 
 
 def matches(query: HistoryQuery, entry: HistoryEntry) -> bool:
-    """True if the query's actors and actions ask for the entry."""
+    """Return True if the query's actors and actions ask for the entry."""
     return (not query.actors or entry.actor in query.actors) and (not query.actions or entry.action in query.actions)
 
 
 def history_token(query: HistoryQuery, at: HistoryCursor) -> str:
-    """The token of the page after this cursor."""
+    """Return the token of the page after this cursor."""
     return encode_token("history", _binding(query), list(at))
 
 
 def names_of(change: str | None) -> list[str]:
-    """The keys that a change touched, of `core.record.difference` or of its beginning; none if there was none before.
+    """Return the keys that a change touched, none if there was no record before.
 
     Raises ValueError if the text ends inside the names.
     """

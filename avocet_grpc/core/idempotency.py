@@ -23,7 +23,7 @@ class Identified(Protocol):
     def principal(self) -> str: ...
 
 
-# An answer is found for at least 7 days, also by a later version: a field that is added is left out while it is unset.
+# A later version must find answers of an earlier one, so a new field is left out while it is unset.
 SECRET_NAME = "ingestion-secret"
 """The principal of a caller who bears the ingestion secret instead of a token."""
 
@@ -36,7 +36,7 @@ FIRST_FIELDS = frozenset(
 
 
 def digest(method: str, request: Identified) -> bytes:
-    """16 bytes of the method and all that its caller sent; none for a call without a request_id."""
+    """Return 16 bytes of the method and all that its caller sent; none for a call without a request_id."""
     if not request.request_id:
         return b""
     sent = {name: value for name, value in asdict(request).items() if name in FIRST_FIELDS or value}
@@ -46,7 +46,7 @@ def digest(method: str, request: Identified) -> bytes:
 
 
 def recall(tx: Transaction, request: Identified, content: bytes) -> dict[str, Any] | None:
-    """The first answer to the request's id, None if the id is new. Raises InvalidField for other content."""
+    """Return the first answer to the request's id, None if the id is new. Raises InvalidField for other content."""
     if not request.request_id:
         return None
     remembered = tx.remembered(_space(request), request.request_id)
@@ -65,5 +65,5 @@ def keep(tx: Transaction, request: Identified, content: bytes, answer: dict[str,
 
 
 def _space(request: Identified) -> str:
-    """Whose request_ids these are: each token has its own; whoever comes without one shares those of the secret."""
+    """Return whose request_ids these are: each token has its own; callers without one share those of the secret."""
     return "" if request.principal == SECRET_NAME else request.principal

@@ -37,7 +37,7 @@ def ingest(tx: Transaction, correction: Correction) -> Ingested:
 
 
 def new_record(correction: Correction) -> Record:
-    """The record as the contract lays it out; its id is a new UUID4."""
+    """Return the record as the contract lays it out; its id is a new UUID4."""
     return {
         "id": str(uuid.uuid4()),
         "source": correction.source,

@@ -36,9 +36,9 @@ class ListQuery:
 
 
 def scan(reader: TeamReader, query: ListQuery) -> Iterator[tuple[Position, Candidate | None]]:
-    """What the page looks at, in order: each place, and the candidate there if it matches.
+    """Yield what the page looks at, in order: each place, and the candidate there if it matches.
 
-    It ends at the last candidate; whoever reads it ends it after SCANNED places. Raises InvalidField for a token of
+    It ends at the last candidate; the reader must stop after SCANNED places. Raises InvalidField for a token of
     another request.
     """
     after = None
@@ -59,24 +59,24 @@ def scan(reader: TeamReader, query: ListQuery) -> Iterator[tuple[Position, Candi
 
 
 def list_token(query: ListQuery, at: Position) -> str:
-    """The token of the page after this place."""
+    """Return the token of the page after this place."""
     return encode_token("list", _binding(query), [at.value, at.key])
 
 
 def has_text(candidate: Candidate, needle: bytes) -> bool:
-    """True if a text of the candidate contains the needle, which is `folded`; an empty one is in each."""
+    """Return True if a text of the candidate contains the needle, which is `folded`; an empty one is in each."""
     if not needle or _cannot_have(candidate.raw, needle):
         return not needle
     return any(needle in folded(text) for text in searched_texts(record_of(candidate)))
 
 
 def folded(text: str) -> bytes:
-    """The text as it is compared: ASCII letters in lower case, everything else as it is."""
+    """Return the text as it is compared: ASCII letters in lower case, everything else as it is."""
     return text.encode("utf-8", "surrogatepass").lower()
 
 
 def _cannot_have(raw: bytes, needle: bytes) -> bool:
-    """True if the line's bytes already show that it has no such text, which spares reading the record."""
+    """Return True if the line's bytes already show that it has no such text, which spares reading the record."""
     if not _PLAIN.fullmatch(needle) or _NUMBER.fullmatch(needle):
         return False
     return b"\\u00" not in raw and needle not in raw.lower()

@@ -7,7 +7,7 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any
 
 Record = dict[str, Any]
 """One JSON object of a shared file, as Python's `json` reads it."""
@@ -107,7 +107,7 @@ class CandidateFilter:
 
 @dataclass(frozen=True, slots=True)
 class Columns:
-    """What is queried of a record: None where the key is absent or its value is not of the type."""
+    """What is queried of a record: None if the key is absent or its value is not of the type."""
 
     id: str
     status: str | None
@@ -123,29 +123,12 @@ class Columns:
     reviewed_at: str | None = None
 
 
-class LineKind(enum.IntEnum):
-    """What a line counts as. Only a RECORD is served."""
-
-    RECORD = 0
-    DUPLICATE = 1
-    MALFORMED = 2
-
-
-class Sync(enum.IntEnum):
-    """What the shared file still lacks of a line."""
-
-    CLEAN = 0
-    APPEND = 1
-    CHANGE = 2
-    REMOVE = 3
-
-
 @dataclass(frozen=True, slots=True)
 class ParsedLine:
-    """A line of a shared file, read: `raw` without its newline, `columns` None where it is malformed.
+    """A line of a shared file, read: `raw` without its newline, `columns` None if it is malformed.
 
-    `digest` is `core.record.digest_of(raw)`. `loaded` and `content` are the record and its content digest if somebody
-    has worked them out already: `core.record.record_in` and `content_of` keep them here.
+    `digest` is `core.record.digest_of(raw)`. `loaded` and `content` are the record and its content digest once
+    they are known: `core.record.record_in` and `content_of` keep them here.
     """
 
     raw: bytes
@@ -156,7 +139,7 @@ class ParsedLine:
 
     @property
     def record(self) -> Record | None:
-        """The record, read now where it was not at hand; None where the line is malformed."""
+        """The record, read now if it was not yet; None if the line is malformed."""
         if self.columns is None or self.loaded is not None:
             return self.loaded
         record: Record = json.loads(self.raw)
@@ -167,7 +150,7 @@ class ParsedLine:
 class Candidate:
     """The first line of an id in the candidates file, with the revision that last changed it.
 
-    `loaded` is the record where somebody has it at hand already.
+    `loaded` is the record if it was read already.
     """
 
     key: int
@@ -197,12 +180,12 @@ PAGE_BYTES = 4_000_000
 
 
 def is_full(items: Sequence[QueueItem]) -> bool:
-    """True if the items before the last one, or all of them, have more than PAGE_BYTES together."""
+    """Return True if the items before the last one, or all of them, have more than PAGE_BYTES together."""
     return len(items) > 1 and sum(len(item.candidate.raw) for item in items) > PAGE_BYTES
 
 
 def until_full(items: Iterable[QueueItem]) -> list[QueueItem]:
-    """The items up to the one with which they are full; what follows is not read."""
+    """Return the items up to the one with which they are full; what follows is not read."""
     taken, size = list[QueueItem](), 0
     for item in items:
         taken.append(item)
@@ -253,7 +236,7 @@ class Decision:
 
 @dataclass(frozen=True, slots=True)
 class UndoRequest:
-    """The wish to put one candidate back in review. `principal` is the name of the caller's token, if any."""
+    """A request to put one candidate back in review. `principal` is the name of the caller's token, if any."""
 
     id: str
     reviewer: str = ""
@@ -278,7 +261,7 @@ class Correction:
 
 @dataclass(frozen=True, slots=True)
 class Ingested:
-    """The stored correction's id; `created` is False where its request_id was stored before."""
+    """The stored correction's id; `created` is False if its request_id was stored before."""
 
     id: str
     created: bool
@@ -387,12 +370,4 @@ class ExportBatch:
     last_key: int
     count: int
     ids: bytes
-    encoded: bytes
-
-
-class ExportRow(NamedTuple):
-    """One exportable example: its place in the order of approval and its encoded TrainingExample."""
-
-    key: int
-    id: str
     encoded: bytes

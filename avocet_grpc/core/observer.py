@@ -1,4 +1,4 @@
-"""What the parts report of themselves, for whoever measures; they know nothing of how."""
+"""What the parts report of themselves. They do not know who measures, or how."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ class Observer:
         """One commit made `changes` durable; writing it to the disk took `sync_seconds`."""
 
     def reconciled(self, accepted: int, undone: int) -> None:
-        """Others' edits of the shared files: so many became ours, so many were undone."""
+        """Other programs' edits of the shared files: how many were accepted, and how many undone."""
 
     def files_level(self, level: bool) -> None:
         """One look at the shared files has ended: they hold all that was acknowledged before it, or not."""
 
     def pruned(self, rows: int) -> None:
-        """One step of pruning deleted so many rows of the ledger."""
+        """One step of pruning deleted `rows` rows of the ledger."""
 
 
 SILENT = Observer()

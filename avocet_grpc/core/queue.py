@@ -39,7 +39,7 @@ def queue_page(
     page_token: str,
     held: HeldBy = ANY,
 ) -> QueuePage:
-    """A page of candidates in review, by token or by number. Raises InvalidField for a bad token."""
+    """Return a page of candidates in review, by token or by number. Raises InvalidField for a bad token."""
     after, offset = None, (page - 1) * per_page
     if page_token:
         shape = (place_value(order), is_count, is_page)
@@ -57,7 +57,7 @@ def queue_page(
 def queue_token(
     filter: CandidateFilter, order: Order, position: Position, next_page: int = 1, held: HeldBy = ANY
 ) -> str:
-    """The token that continues after `position`."""
+    """Return the token that continues after `position`."""
     return encode_token("queue", _binding(filter, order, held), [position.value, position.key, next_page])
 
 

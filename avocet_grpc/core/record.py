@@ -21,7 +21,7 @@ _TOO_MANY_DIGITS = re.compile(rb"[0-9]{4301}")
 
 
 class _Typical(msgspec.Struct):
-    """The queried keys where each has the usual type; `json` reads whatever is refused here."""
+    """The queried keys if each has the usual type; `json` reads what is refused here."""
 
     id: str
     status: str | None = None
@@ -43,7 +43,7 @@ _typical = msgspec.json.Decoder(_Typical)
 
 
 def is_valid_id(value: object) -> bool:
-    """True for a string of 1 to 512 characters of valid Unicode without NUL (the contract's rule for an id)."""
+    """Return True for a string of 1 to 512 characters of valid Unicode without NUL (the contract's rule for an id)."""
     return (
         isinstance(value, str)
         and 1 <= len(value) <= MAX_ID_CHARACTERS
@@ -53,7 +53,7 @@ def is_valid_id(value: object) -> bool:
 
 
 def has_surrogate(text: str) -> bool:
-    """True where the text holds a lone surrogate, which UTF-8 cannot carry."""
+    """Return True if the text holds a lone surrogate, which UTF-8 cannot carry."""
     if text.isascii():
         return False
     try:
@@ -64,7 +64,7 @@ def has_surrogate(text: str) -> bool:
 
 
 def parse(raw: bytes) -> ParsedLine:
-    """Read one line (no newline in it). What is no JSON object with a valid id comes back without columns."""
+    """Read one line (no newline in it). Without a JSON object with a valid id, the result has no columns."""
     digest = digest_of(raw)
     if len(raw) > MAX_LINE_BYTES:
         return ParsedLine(raw, digest, None)
@@ -95,54 +95,54 @@ def malformed_reason(raw: bytes) -> str:
 
 
 def render(record: Record) -> ParsedLine:
-    """A record of ours as the line that we write: ASCII-only JSON, keys in the record's own order."""
+    """Return a record of ours as the line that we write: ASCII-only JSON, keys in the record's own order."""
     raw = json.dumps(record).encode("ascii")
     return ParsedLine(raw, digest_of(raw), columns_of(record), record)
 
 
 def digest_of(raw: bytes) -> bytes:
-    """16 bytes that tell lines apart by their bytes; of each line of each file, so it is the fastest there is."""
+    """Return 16 bytes that tell lines apart by their bytes; every line of each file needs it, so it is fast."""
     return xxhash.xxh3_128_digest(raw)
 
 
 def content_digest(record: Record) -> bytes:
-    """16 bytes that are equal for equal content, whatever the order of keys or the spelling of the line."""
+    """Return 16 bytes that are equal for equal content, whatever the order of keys or the spelling of the line."""
     try:
         canonical = msgspec.json.encode(record, order="sorted")
     except (UnicodeEncodeError, OverflowError, msgspec.MsgspecError, RecursionError, TypeError, ValueError):
         return content_digest_before_4(record)
     if b"null" in canonical and _has_non_finite(record):
-        # NaN would be a null, too.
+        # NaN would become null.
         return content_digest_before_4(record)
     return xxhash.xxh3_128_digest(canonical)
 
 
 def content_digest_before_4(record: Record) -> bytes:
-    """The content digest in ledgers before version 4, and still that of records that strict JSON cannot hold."""
+    """Return the content digest in ledgers before version 4, and still that of records that strict JSON cannot hold."""
     return hashlib.blake2b(_canonical.encode(record).encode("ascii"), digest_size=16).digest()
 
 
 def record_in(line: ParsedLine) -> Record:
-    """The record of a line that holds one; read once. Whoever changes it copies it first."""
+    """Return the record of a line that holds one; read once. Copy it before you change it."""
     if line.loaded is None:
         object.__setattr__(line, "loaded", load(line.raw))
     return line.loaded or {}
 
 
 def content_of(line: ParsedLine) -> bytes:
-    """The `content_digest` of a line that holds a record; worked out once."""
+    """Return the `content_digest` of a line that holds a record; worked out once."""
     if line.content is None:
         object.__setattr__(line, "content", content_digest(record_in(line)))
     return line.content or b""
 
 
 def record_of(candidate: Candidate) -> Record:
-    """The candidate's record; whoever changes it copies it first."""
+    """Return the candidate's record. Copy it before you change it."""
     return load(candidate.raw) if candidate.loaded is None else candidate.loaded
 
 
 def load(raw: bytes) -> Record:
-    """The record of a line that is known to hold one."""
+    """Return the record of a line that is known to hold one."""
     record = _load(raw)
     if record is None:
         raise ValueError("the line holds no JSON object")
@@ -150,7 +150,7 @@ def load(raw: bytes) -> Record:
 
 
 def line_text(raw: bytes) -> str:
-    """The JSON text of a line that is known to hold a record, without what stands around it."""
+    """Return the JSON text of a line that is known to hold a record, without what stands around it."""
     return raw.decode("utf-8").strip()
 
 
@@ -165,7 +165,7 @@ def difference(old: Record, new: Record) -> str:
 
 
 def columns_of(record: Record) -> Columns:
-    """What is queried of a record; a value of another type than the column's counts as absent."""
+    """Return what is queried of a record; a value of another type than the column's counts as absent."""
     quality = record.get("quality_score")
     return Columns(
         id=record["id"],
@@ -184,14 +184,14 @@ def columns_of(record: Record) -> Columns:
 
 
 def replace_surrogates(text: str) -> str:
-    """The text with each lone surrogate as U+FFFD, so that UTF-8 can carry it."""
+    """Return the text with each lone surrogate as U+FFFD, so that UTF-8 can carry it."""
     if not has_surrogate(text):
         return text
     return "".join("\ufffd" if "\ud800" <= c <= "\udfff" else c for c in text)
 
 
 def _typical_columns(raw: bytes) -> Columns | None:
-    """The columns of a usual line, at a quarter of what `json` costs; None where `json` has to look."""
+    """Return the columns of a usual line, at a quarter of what `json` costs; None if `json` has to look."""
     if not _is_quick(raw) or is_deeper(raw, MAX_NESTING):
         return None
     try:
@@ -202,12 +202,12 @@ def _typical_columns(raw: bytes) -> Columns | None:
 
 
 def _is_quick(raw: bytes) -> bool:
-    """True where msgspec reads the line as `json` does, or refuses it."""
+    """Return True if msgspec reads the line as `json` does, or refuses it."""
     return raw.isascii() and (len(raw) <= 4300 or not _TOO_MANY_DIGITS.search(raw))
 
 
 def is_deeper(raw: bytes, most: int) -> bool:
-    """True if brackets of the JSON text nest deeper than `most`."""
+    """Return True if brackets of the JSON text nest deeper than `most`."""
     return raw.count(b"[") + raw.count(b"{") > most and _nesting(raw) > most
 
 
@@ -219,7 +219,7 @@ def _load(raw: bytes) -> Record | None:
 
 
 def _loaded(raw: bytes) -> Any:
-    """The JSON value as Python's `json` reads it, None where it refuses."""
+    """Return the JSON value as Python's `json` reads it, None if it refuses."""
     if _is_quick(raw):
         with contextlib.suppress(msgspec.MsgspecError, RecursionError):
             return _quick.decode(raw)
@@ -230,7 +230,7 @@ def _loaded(raw: bytes) -> Any:
 
 
 def _nesting(raw: bytes) -> int:
-    """The deepest nesting of brackets outside of strings."""
+    """Return the deepest nesting of brackets outside of strings."""
     depth = deepest = 0
     in_string = escaped = False
     for byte in raw:
@@ -252,7 +252,7 @@ def _nesting(raw: bytes) -> int:
 
 
 def _has_non_finite(value: Any) -> bool:
-    """Whether NaN or an Infinity is anywhere in a JSON object or list. A plain loop: it runs for each record."""
+    """Return whether NaN or an Infinity is anywhere in a JSON object or list. A plain loop: it runs for each record."""
     for each in value.values() if type(value) is dict else value:
         kind = type(each)
         if kind is str:

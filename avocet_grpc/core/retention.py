@@ -9,10 +9,10 @@ from avocet_grpc.core.ports.team import TeamTransaction
 
 DAY = 86_400.0
 RESUMABLE_SECONDS = 7 * DAY
-"""A resume token is good for so long after its export began, and a request_id for so long after its answer."""
+"""How long a resume token is valid after its export began, and a request_id after its answer."""
 MOST_BETWEEN_MARKS = 3_600.0
 MARKS = 50
-"""What is kept for a month goes to within a fiftieth of it, or an hour if that is less."""
+"""How exactly the age of a revision is known: a fiftieth of what is kept, or an hour if that is less."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -83,7 +83,7 @@ def undo(tx: Transaction, request: UndoRequest) -> Candidate:
 
 
 def status_word(record: Record) -> str:
-    """The record's status word; `unknown` where it has none."""
+    """Return the record's status word; `unknown` if it has none."""
     status = record.get("status")
     return status if isinstance(status, str) else "unknown"
 
@@ -98,7 +98,7 @@ def _find(tx: Transaction, id: str, expected_revision: int | None) -> Candidate:
 
 
 def _decided(record: Record, decision: Decision) -> Record:
-    """The record with what the decision writes. A correction by text takes an older corrected message out."""
+    """Return the record with what the decision writes. A correction by text takes an older corrected message out."""
     after = record | _changes(decision)
     if decision.action is Action.CORRECT and decision.corrected_message is None:
         after.pop("corrected_message", None)
@@ -131,7 +131,7 @@ def _changes(decision: Decision) -> Record:
 
 
 def _before_decision(tx: Transaction, record: Record) -> Record:
-    """The record without what its decision set, as the history knows it, else by the contract's defaults."""
+    """Return the record without what its decision set, as the history knows it, else by the contract's defaults."""
     entry = next((e for e in tx.history(record["id"]) if e.file is File.CANDIDATES and e.action not in OF_OTHERS), None)
     before = dict(record)
     if entry and entry.action in DECISIONS and entry.change and entry.status_after == record.get("status"):

@@ -7,7 +7,7 @@ from avocet_grpc.core.tokens import decode_token, encode_token, is_text
 
 
 def runs_page(runs: Runs, page_size: int, page_token: str) -> tuple[list[str], str]:
-    """Names of one page of runs, newest name first, and the next token (empty at the end)."""
+    """Return names of one page of runs, newest name first, and the next token (empty at the end)."""
     names = runs.names()
     if page_token:
         last = decode_token("runs", "", page_token, "page_token", is_text)

@@ -18,7 +18,7 @@ NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,99}", re.ASCII)
 
 @dataclass(frozen=True, slots=True)
 class SnapshotRequest:
-    """The wish to name a revision; `at_revision` 0 is the newest. `principal` is the name of the caller's token."""
+    """A request to name a revision; `at_revision` 0 is the newest. `principal` is the name of the caller's token."""
 
     name: str
     at_revision: int = 0
@@ -51,7 +51,7 @@ def create_snapshot(tx: TeamTransaction, request: SnapshotRequest) -> Snapshot:
 
 
 def get_snapshot(reader: TeamReader, name: str) -> Snapshot:
-    """The snapshot of this name. Raises SnapshotNotFound."""
+    """Return the snapshot of this name. Raises SnapshotNotFound."""
     snapshot = reader.snapshots.find(name)
     if snapshot is None:
         raise SnapshotNotFound(name)
@@ -65,7 +65,7 @@ def delete_snapshot(tx: TeamTransaction, name: str) -> None:
 
 
 def snapshots_page(reader: TeamReader, page_size: int, page_token: str) -> tuple[list[Snapshot], str]:
-    """One page of snapshots, newest first, and the token of the next (empty at the end)."""
+    """Return one page of snapshots, newest first, and the token of the next (empty at the end)."""
     before = decode_token("snapshots", "", page_token, "page_token", is_count) if page_token else None
     found = reader.snapshots.page(before, page_size + 1)
     page = found[:page_size]

@@ -24,7 +24,7 @@ Shape = Check | tuple[Check, ...]
 
 
 def filter_binding(filter: CandidateFilter) -> dict[str, Any]:
-    """The filter for `binding_of`: tokens of versions without `prompt_digests` stay good."""
+    """Return the filter for `binding_of`: tokens of versions without `prompt_digests` stay good."""
     stated = asdict(filter)
     if not filter.prompt_digests:
         del stated["prompt_digests"]
@@ -32,22 +32,24 @@ def filter_binding(filter: CandidateFilter) -> dict[str, Any]:
 
 
 def binding_of(request: Any) -> str:
-    """What binds a token to a request of these JSON values."""
+    """Return what binds a token to a request of these JSON values."""
     text = json.dumps(request, sort_keys=True)
     return hashlib.blake2b(text.encode("ascii"), digest_size=8).hexdigest()
 
 
 def encode_token(kind: str, binding: str, state: Any) -> str:
-    """A token of `state` (JSON values) that `decode_token` accepts with the same kind and binding only."""
+    """Return a token of `state` (JSON values) that `decode_token` accepts with the same kind and binding only."""
     payload = json.dumps([VERSION, kind + binding, state], separators=(",", ":")).encode("ascii")
     return base64.urlsafe_b64encode(hashlib.sha256(payload).digest()[:CHECK_BYTES] + payload).decode("ascii")
 
 
 def decode_token(kind: str, binding: str, token: str, field: str, shape: Shape) -> Any:
-    """The token's state, which is of the given shape. Raises InvalidField for any token that is not of our making.
+    """Return the token's state, which is of the given shape.
 
-    It may be damaged, of another version or of another request. The check sum is no secret, so what a caller made up
-    may pass it: then the state must be such as we write.
+    Raises InvalidField for any token that is not of our making.
+
+    It may be damaged, of another version or of another request. The check sum is not a secret, so a forged token
+    may pass it. Then its state must still have the shape that we write.
     """
     version, bound, state = _payload(token, field)
     if version != VERSION:
@@ -60,37 +62,37 @@ def decode_token(kind: str, binding: str, token: str, field: str, shape: Shape) 
 
 
 def is_count(value: Any) -> bool:
-    """True for a key, a revision, a number of a page: what a ledger's integer holds, not negative."""
+    """Return True for a key, a revision, a number of a page: what a ledger's integer holds, not negative."""
     return type(value) is int and 0 <= value < 1 << 63
 
 
 def is_page(value: Any) -> bool:
-    """True for the number of a page, from 1, as the wire holds it."""
+    """Return True for the number of a page, from 1, as the wire holds it."""
     return type(value) is int and 0 < value < 1 << 31
 
 
 def is_text(value: Any) -> bool:
-    """True for text that UTF-8 can carry."""
+    """Return True for text that UTF-8 can carry."""
     return type(value) is str and not any("\ud800" <= c <= "\udfff" for c in value)
 
 
 def is_number(value: Any) -> bool:
-    """True for a finite floating-point number."""
+    """Return True for a finite floating-point number."""
     return type(value) is float and math.isfinite(value)
 
 
 def is_text_or_none(value: Any) -> bool:
-    """True for what an order by text has as the value of a place."""
+    """Return True for what an order by text has as the value of a place."""
     return value is None or is_text(value)
 
 
 def is_number_or_none(value: Any) -> bool:
-    """True for what an order by a number has as the value of a place."""
+    """Return True for what an order by a number has as the value of a place."""
     return value is None or is_number(value)
 
 
 def is_none(value: Any) -> bool:
-    """True for what the order of first sight has as the value of a place."""
+    """Return True for what the order of first sight has as the value of a place."""
     return value is None
 
 
@@ -103,7 +105,7 @@ PLACE_VALUE: Mapping[Order, Check] = {
 
 
 def place_value(order: Order) -> Check:
-    """What a token of this order may have as the value of its place."""
+    """Return what a token of this order may have as the value of its place."""
     return PLACE_VALUE.get(order, is_text_or_none)
 
 

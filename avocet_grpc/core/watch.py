@@ -40,7 +40,7 @@ class Stretch:
 
 
 def begin_watch(reader: TeamReader, query: WatchQuery) -> HistoryCursor:
-    """The cursor after which the watch sends everything.
+    """Return the cursor after which the watch sends everything.
 
     Raises InvalidField for a revision to come or a token of another watch, RevisionExpired if changes after it were
     pruned, or it is of a ledger that was there before.
@@ -58,27 +58,27 @@ def begin_watch(reader: TeamReader, query: WatchQuery) -> HistoryCursor:
 
 
 def complete(revision: int) -> HistoryCursor:
-    """The cursor behind everything that the revision brought."""
+    """Return the cursor behind everything that the revision brought."""
     return HistoryCursor(revision, END)
 
 
 def cursor_of(entry: HistoryEntry) -> HistoryCursor:
-    """The cursor behind this entry."""
+    """Return the cursor behind this entry."""
     return HistoryCursor(entry.revision, entry.number)
 
 
 def level_at(at: HistoryCursor) -> int:
-    """The revision up to which everything lies before the cursor."""
+    """Return the revision up to which everything lies before the cursor."""
     return at.revision if at.number == END else at.revision - 1
 
 
 def watch_token(query: WatchQuery, at: HistoryCursor) -> str:
-    """The token that goes on behind this cursor."""
+    """Return the token that goes on behind this cursor."""
     return encode_token("watch", _binding(query), list(at))
 
 
 def stretch(reader: TeamReader, begin: HistoryCursor, limit: int) -> Stretch:
-    """At most `limit` entries after `begin`. Raises RevisionExpired if some after it were pruned meanwhile."""
+    """Return at most `limit` entries after `begin`. Raises RevisionExpired if some after it were pruned meanwhile."""
     if begin.revision < reader.log.floor():
         raise RevisionExpired("changes after this revision are no longer kept")
     newest = reader.revision()
@@ -89,7 +89,7 @@ def stretch(reader: TeamReader, begin: HistoryCursor, limit: int) -> Stretch:
 
 
 def cut(whole: Stretch, count: int) -> Stretch:
-    """The first `count` entries of a stretch that has more."""
+    """Return the first `count` entries of a stretch that has more."""
     last, following = whole.entries[count - 1], whole.entries[count]
     end = cursor_of(last) if following.revision == last.revision else complete(last.revision)
     return Stretch(whole.entries[:count], whole.begin, end, level_at(end))

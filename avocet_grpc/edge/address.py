@@ -24,7 +24,7 @@ class CannotListen(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """HOST:PORT, or the path of a Unix socket. Raises CannotListen where `text` is neither."""
+    """HOST:PORT, or the path of a Unix socket. Raises CannotListen if `text` is neither."""
 
     text: str
     host: str = ""
@@ -33,7 +33,7 @@ class Address:
 
     @classmethod
     def parse(cls, text: str, flag: str) -> Address:
-        """The address that `flag` names. Raises CannotListen."""
+        """Return the address that `flag` names. Raises CannotListen."""
         if text.startswith(UNIX) and text != UNIX:
             return cls(text, socket=Path("/" + text.removeprefix("unix:///") if "://" in text else text[len(UNIX) :]))
         host, _, port = text.rpartition(":")
@@ -42,7 +42,7 @@ class Address:
         return cls(text, host.strip("[]"), int(port))
 
     def is_local(self) -> bool:
-        """True where only this machine reaches it."""
+        """Return True if only this machine reaches it."""
         if self.socket is not None:
             return True
         try:
@@ -69,7 +69,7 @@ def bind(server: grpc.aio.Server, address: Address, credentials: grpc.ServerCred
             reason = "its directory is missing or may not be written, or the path is too long"
         raise CannotListen(f"cannot listen on {address.text}: {reason}")
     if address.socket is not None:
-        # Whoever may write the socket may connect.
+        # Every user who may write the socket may connect.
         address.socket.chmod(0o660)
         return address.text
     return f"{address.text.rpartition(':')[0]}:{bound}"

@@ -67,7 +67,7 @@ class Arrivals:
         self.evicted = 0
 
     def call(self, most: int, parse: Parse, context: Any) -> Incoming:
-        """The requests of a call, each of at most `most` bytes; to be entered as an asynchronous context."""
+        """Return the requests of a call, each of at most `most` bytes; to be entered as an asynchronous context."""
         peer = context.peer()
         connection = self._connections.get(peer)
         if connection is None:
@@ -166,7 +166,7 @@ class Incoming:
             yield message
 
     async def _opened(self, raw: bytes) -> tuple[Any, CorrectionsError | None]:
-        """The message, or what is wrong with it."""
+        """Return the message, or what is wrong with it."""
         size = len(raw)
         self._connection.delivered += size + (size >> 10) + CALL_OVERHEAD
         compressed = wire.is_compressed(raw)
@@ -190,7 +190,7 @@ class Incoming:
 
 
 def _open(parse: Parse, raw: bytes, size: int) -> tuple[Any, CorrectionsError | None]:
-    """The message of what takes long to open, or what is wrong with it."""
+    """Return the message of what takes long to open, or what is wrong with it."""
     try:
         if wire.is_compressed(raw):
             raw = wire.decompressed(raw, size)

@@ -54,7 +54,7 @@ class Backend:
         return await self._delivered(self._store.write_all(works))
 
     async def run(self, work: Callable[[], T]) -> T:
-        """Run blocking work in the pool. Raises Overloaded where too much waits."""
+        """Run blocking work in the pool. Raises Overloaded if too much waits."""
         if self._waiting >= WAITING:
             raise Overloaded("too many calls wait")
         self._waiting += 1
@@ -76,7 +76,7 @@ class Backend:
         self._store.on_commit(listener)
 
     def _delivered(self, answer: Future[T]) -> asyncio.Future[T]:
-        """The writer's answer for the event loop, which is woken once for all that one commit answers."""
+        """Return the writer's answer for the event loop, which is woken once for all that one commit answers."""
         loop = asyncio.get_running_loop()
         waiting: asyncio.Future[T] = loop.create_future()
 

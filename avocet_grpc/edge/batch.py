@@ -17,7 +17,7 @@ MAX_DECISIONS = 500
 
 
 def batch_request(request: pb.BatchSubmitRequest, sign: Callable[[pb.SubmitRequest], pb.SubmitRequest]) -> BatchRequest:
-    """The decisions; one whose fields are refused is refused for itself. `sign` fills in who decides."""
+    """Return the decisions; one whose fields are refused is refused for itself. `sign` fills in who decides."""
     checks.at_least_one("decisions", request.decisions)
     checks.short_list("decisions", request.decisions, MAX_DECISIONS)
     for i, each in enumerate(request.decisions):
@@ -35,7 +35,7 @@ def batch_request(request: pb.BatchSubmitRequest, sign: Callable[[pb.SubmitReque
 
 
 def batch_response(outcomes: Sequence[Outcome]) -> pb.BatchSubmitResponse:
-    """One result for each decision, in order."""
+    """Return one result for each decision, in order."""
     return pb.BatchSubmitResponse(results=[_result(outcome) for outcome in outcomes])
 
 

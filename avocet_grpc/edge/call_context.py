@@ -37,7 +37,7 @@ def begin(method: str, metadata: Any) -> None:
 
 
 def correlation_id(metadata: Any) -> str:
-    """What ties the call to its line in the log: the caller's own id, else its trace's, else a random one."""
+    """Return what ties the call to its line in the log: the caller's own id, else its trace's, else a random one."""
     trace = ""
     for key, value in metadata:
         if key == CORRELATION and isinstance(value, str) and CORRELATION_ID.fullmatch(value):
@@ -48,7 +48,7 @@ def correlation_id(metadata: Any) -> str:
 
 
 def principal() -> str:
-    """The name of the caller's token; empty where no token was asked for."""
+    """Return the name of the caller's token; empty if no token was required."""
     info = current.get(None)
     return info.principal if info else ""
 

@@ -80,11 +80,11 @@ class ChangeHub:
             self._begin = self._end = complete(0)
 
     def is_level(self, at: HistoryCursor) -> bool:
-        """True if nothing newer is known than what lies before the cursor."""
+        """Return True if nothing newer is known than what lies before the cursor."""
         return at == self._end
 
     async def after(self, at: HistoryCursor, seconds: float) -> Stretch:
-        """The changes after the cursor, at most LIMIT; without any after so many seconds, an empty stretch.
+        """Return the changes after the cursor, at most LIMIT. If none comes for `seconds`, return an empty stretch.
 
         Raises RevisionExpired if some of them were pruned, ShuttingDown once the server stops.
         """

@@ -23,7 +23,7 @@ SOURCES = {Source.SERVICE: pb.CHANGE_SOURCE_SERVICE, Source.EXTERNAL: pb.CHANGE_
 
 
 def history_response(reader: TeamReader, query: HistoryQuery) -> pb.ListHistoryResponse:
-    """One page of the history."""
+    """Return one page of the history."""
 
     def looked_at() -> Iterator[tuple[HistoryCursor, pb.Change | None]]:
         for scanned in scan(reader, query):
@@ -36,7 +36,7 @@ def history_response(reader: TeamReader, query: HistoryQuery) -> pb.ListHistoryR
 
 
 def change_message(entry: HistoryEntry, *, values: bool = False) -> pb.Change:
-    """A change of one record; the keys that it touched come with their values if `values` says so."""
+    """Return a change of one record; the keys that it touched come with their values if `values` says so."""
     change = pb.Change(
         revision=entry.revision,
         id=entry.id,

@@ -17,20 +17,20 @@ W = TypeVar("W")
 
 
 def page_size(field: str, size: int, default: int) -> int:
-    """How many items a page has; 0 is the default, and what is too many is the most."""
+    """Return how many items a page has; 0 is the default, and what is too many is the most."""
     not_negative(field, size)
     return min(size, MAX_PAGE) or default
 
 
 def known(field: str, words: Mapping[int, W], number: int, problem: str) -> W:
-    """The word of an enum's number."""
+    """Return the word of an enum's number."""
     if number not in words:
         raise InvalidField(field, problem)
     return words[number]
 
 
 def short_list(field: str, values: Iterable[W], most: int = MAX_LIST) -> tuple[W, ...]:
-    """The values of a list that is not too long."""
+    """Return the values of a list that is not too long."""
     # Each value becomes a parameter of a statement, and engines bound their number.
     items = tuple(values)
     if len(items) > most:
@@ -39,7 +39,7 @@ def short_list(field: str, values: Iterable[W], most: int = MAX_LIST) -> tuple[W
 
 
 def strings(field: str, values: Iterable[str], most: int = MAX_LIST, longest: int = MAX_STRING) -> tuple[str, ...]:
-    """The strings of a list that is not too long, none of them too long."""
+    """Return the strings of a list that is not too long, none of them too long."""
     items = short_list(field, values, most)
     for i, value in enumerate(items):
         at_most(f"{field}[{i}]", value, longest)
@@ -47,7 +47,7 @@ def strings(field: str, values: Iterable[str], most: int = MAX_LIST, longest: in
 
 
 def request_id(value: str) -> str:
-    """An idempotency key."""
+    """Return an idempotency key."""
     at_most("request_id", value, MAX_REQUEST_ID)
     return value
 
@@ -71,7 +71,7 @@ def not_negative(field: str, value: int) -> None:
 
 
 def in_range(field: str, value: int, numbers: range) -> int:
-    """A number of the range, whose last one is included in what the message says."""
+    """Return the number if it is in the range; the error names both ends, inclusive."""
     if value not in numbers:
         raise InvalidField(field, f"must be from {numbers[0]:,} to {numbers[-1]:,}")
     return value

@@ -24,10 +24,10 @@ MAX_LEASES = 500
 
 
 def claim_request(request: pb.ClaimRequest) -> ClaimRequest:
-    """Who asks for how many candidates, and for how long."""
+    """Return who asks for how many candidates, and for how long."""
     checks.at_most("reviewer", request.reviewer, checks.MAX_STRING)
     if not request.reviewer.strip():
-        raise InvalidField("reviewer", "must not be blank: a claim needs somebody who holds it")
+        raise InvalidField("reviewer", "must not be blank: a claim needs a reviewer")
     return ClaimRequest(
         reviewer=request.reviewer,
         limit=checks.in_range("limit", request.limit or 1, LIMITS),
@@ -40,7 +40,7 @@ def claim_request(request: pb.ClaimRequest) -> ClaimRequest:
 
 
 def lease_seconds(seconds: int) -> int:
-    """How long a claim lasts; 0 is ten minutes."""
+    """Return how long a claim lasts; 0 is ten minutes."""
     return checks.in_range("lease_seconds", seconds or LEASE_SECONDS, LEASES)
 
 
@@ -50,13 +50,13 @@ def postpone_seconds(seconds: int) -> int:
 
 
 def lease_ids(ids: Sequence[str]) -> tuple[str, ...]:
-    """The lease ids of a request, each of which may be any string."""
+    """Return the lease ids of a request, each of which may be any string."""
     checks.at_least_one("lease_ids", ids)
     return checks.strings("lease_ids", ids, MAX_LEASES)
 
 
 def claim_response(reader: TeamReader, held: Sequence[Held]) -> pb.ClaimResponse:
-    """The claims with the candidates that they hold."""
+    """Return the claims with the candidates that they hold."""
     response = pb.ClaimResponse()
     for one in held:
         message = candidate_message(one.candidate)
@@ -68,24 +68,24 @@ def claim_response(reader: TeamReader, held: Sequence[Held]) -> pb.ClaimResponse
 
 
 def renewed_response(leases: Leases) -> pb.RenewClaimsResponse:
-    """The claims that live on, without their candidates."""
+    """Return the claims that live on, without their candidates."""
     return pb.RenewClaimsResponse(claims=[_claim(claim) for claim in leases.living], lost=leases.lost)
 
 
 def released_response(leases: Leases) -> pb.ReleaseClaimsResponse:
-    """How many claims were ended."""
+    """Return how many claims were ended."""
     return pb.ReleaseClaimsResponse(released=len(leases.living), lost=leases.lost)
 
 
 def holder_message(claim: Claim) -> pb.CandidateClaim:
-    """Who holds a candidate, without the lease id: that is for its taker alone."""
+    """Return the holder of a candidate, without the lease id: only its taker may see that."""
     message = pb.CandidateClaim(reviewer=claim.reviewer)
     message.expires_at.FromMilliseconds(int(claim.expires_at * 1_000))
     return message
 
 
 def show_claims(reader: TeamReader, shown: Iterable[tuple[Candidate, pb.Candidate]]) -> None:
-    """Fill in who holds the candidates that are served."""
+    """Fill in the holder of each candidate that is served."""
     messages = {candidate.key: message for candidate, message in shown}
     for key, claim in reader.claims.holders(messages).items():
         messages[key].claim.CopyFrom(holder_message(claim))

@@ -13,7 +13,7 @@ KEPT_BACK = 200
 
 
 def connections_within(wanted: int) -> int:
-    """Return how many connections may be open at once: `wanted`, or fewer if the process may not open so many files.
+    """Return how many connections may be open at once: `wanted`, or as many as the process may open files for.
 
     The soft limit is raised as far as the hard one lets it. Beyond it, accepting would fail, and so would the ledger.
     """

@@ -13,7 +13,7 @@ E = TypeVar("E", bound=enum.StrEnum)
 
 
 def by_number(wire: Any, prefix: str, words: type[E]) -> dict[int, E]:
-    """The words of a wire enum by number; both carry the same words."""
+    """Return the words of a wire enum by number; both carry the same words."""
     return {wire.Value(f"{prefix}_{word.name}"): word for word in words}
 
 

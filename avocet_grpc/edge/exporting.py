@@ -34,7 +34,7 @@ class Export:
         self._ids = hashlib.sha256()
 
     def next_response(self, reader: TeamReader) -> bytes | None:
-        """The next response, serialized; None after the last one."""
+        """Return the next response, serialized; None after the last one."""
         if self.ended:
             return None
         first = self._sent == 0
@@ -43,7 +43,7 @@ class Export:
         return self._response(examples or b"", first=first)
 
     def _next_batch(self, reader: TeamReader) -> bytes | None:
-        """The examples of the next response, joined; None at the end."""
+        """Return the examples of the next response, joined; None at the end."""
         mean = self._bytes // self._sent if self._sent else FIRST_GUESS_BYTES
         aim = MAX_BYTES if self._most else AIM_BYTES
         most = min(self._most or MAX_BATCH, aim // max(1, mean) + 1)
@@ -57,7 +57,7 @@ class Export:
         return batch.encoded
 
     def _response(self, examples: bytes, *, first: bool) -> bytes:
-        """The joined examples and the fields beside them; at the end the summary."""
+        """Return the joined examples and the fields beside them; at the end the summary."""
         response = pb.StreamExportResponse(
             resume_token=resume_token(self._selection, self._after_key),
             revision=self._selection.revision,
@@ -70,7 +70,7 @@ class Export:
 
 
 async def stream_export(backend: Backend, query: ExportQuery) -> AsyncIterator[bytes]:
-    """The responses of one export, serialized; the last one has the summary."""
+    """Yield the responses of one export, serialized; the last one has the summary."""
     cursor = await backend.read(
         lambda reader: open_export(
             reader,

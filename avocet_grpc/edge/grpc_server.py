@@ -34,7 +34,10 @@ def build_server(
     *,
     share_port: bool = False,
 ) -> grpc.aio.Server:
-    """A server that listens nowhere yet. Channelz, which shows every caller's address, needs somebody to ask for it."""
+    """Return a server that listens nowhere yet.
+
+    Channelz, which shows every caller's address, needs somebody to ask for it.
+    """
     with_channelz = not credentials().open
     server = grpc.aio.server(
         interceptors=(interceptor(credentials, limits, gate, meter),),

@@ -1,7 +1,7 @@
 """The standard health service, which tells reads and writes apart.
 
-grpcio-health-checking's own for asyncio forgets its other watchers when one of them leaves, waits at a change for a
-watcher that does not read, and keeps its watchers, and with them the server, until the end of the grace time.
+The servicer of grpcio-health-checking for asyncio is not used. It forgets its other watchers when one of them leaves.
+At a change it waits for a watcher that does not read. At a stop it keeps the server until the grace time ends.
 """
 
 from __future__ import annotations

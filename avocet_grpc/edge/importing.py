@@ -1,4 +1,4 @@
-"""An import as many changes, one after another, beside those of others."""
+"""An import as many changes, one after another, beside other callers' changes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from avocet_grpc.edge.call_context import principal
 
 
 async def import_in_steps(backend: Backend, run_id: str, lines: Iterator[RunLine], on_conflict: OnConflict) -> Imported:
-    """Import the lines of a run. Whoever breaks off leaves whole steps, and repeating the import completes them."""
+    """Import the lines of a run. A call that breaks off leaves whole steps, and repeating the import completes them."""
     done, steps = Imported(), steps_of(lines)
     while step := await backend.run_long(lambda: next(steps, None)):
         done += await import_step(backend, run_id, step, on_conflict)

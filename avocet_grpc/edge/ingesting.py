@@ -25,7 +25,7 @@ Outcomes = list[Ingested | Exception]
 async def stream_ingest(
     backend: Backend, requests: AsyncIterable[pb.StreamIngestRequest]
 ) -> AsyncIterator[pb.StreamIngestResponse]:
-    """One response a message, sent once all its items are durable or refused."""
+    """Yield one response a message, sent once all its items are durable or refused."""
     queued: asyncio.Queue[asyncio.Task[Outcomes] | None] = asyncio.Queue(AHEAD)
     reading = asyncio.create_task(_read_all(backend, requests, queued))
     index = 0
@@ -44,7 +44,7 @@ async def _read_all(
     requests: AsyncIterable[pb.StreamIngestRequest],
     queued: asyncio.Queue[asyncio.Task[Outcomes] | None],
 ) -> None:
-    """Queue each message's items for the ledger as it comes. Raises what the call shall end with."""
+    """Queue each message's items for the ledger as it comes. Raises what the call must end with."""
     try:
         async for request in requests:
             parse.item_count(request)
@@ -57,7 +57,7 @@ async def _read_all(
 
 
 async def _stored(backend: Backend, items: list[Correction | CorrectionsError]) -> Outcomes:
-    """What became of each item, once all are durable. Raises StorageFailed."""
+    """Return what became of each item, once all are durable. Raises StorageFailed."""
     works = [partial(ingest, correction=item) for item in items if isinstance(item, Correction)]
     try:
         stored = iter(await backend.write_all(works))
@@ -76,7 +76,7 @@ def _read(item: pb.IngestRequest) -> Correction | CorrectionsError:
 
 
 def _result(index: int, outcome: Ingested | Exception) -> pb.StreamIngestResult:
-    """The item's result. Raises what is no refusal of the one item."""
+    """Return the item's result. Raises every error that is not a refusal of this item."""
     if isinstance(outcome, Ingested):
         return pb.StreamIngestResult(index=index, id=outcome.id, created=outcome.created)
     if isinstance(outcome, CorrectionsError) and not isinstance(outcome, StorageFailed):

@@ -22,7 +22,7 @@ SHORTEST_TEXT = 3
 
 
 def list_query(request: pb.ListCandidatesRequest) -> ListQuery:
-    """The candidates that are asked for."""
+    """Return the candidates that are asked for."""
     by = any_order(request.order)
     if request.text:
         checks.at_most("text", request.text, checks.MAX_STRING)
@@ -45,7 +45,7 @@ def list_query(request: pb.ListCandidatesRequest) -> ListQuery:
 
 
 def list_response(reader: TeamReader, query: ListQuery) -> pb.ListCandidatesResponse:
-    """One page of candidates of any status."""
+    """Return one page of candidates of any status."""
     shown: list[tuple[Candidate, pb.Candidate]] = []
 
     def looked_at() -> Iterator[tuple[Position, pb.Candidate | None]]:

@@ -23,7 +23,7 @@ class Page(Generic[At, M]):
 
 
 def fill(looked_at: Iterable[tuple[At, M | None]], page_size: int, scan: int) -> Page[At, M]:
-    """The first messages of what is looked at, until the page is full or `scan` things were looked at.
+    """Return the first messages of what is looked at, until the page is full or `scan` things were looked at.
 
     A thing that the page passes over has no message. A page ends at 3 MB; a larger message comes alone.
     """

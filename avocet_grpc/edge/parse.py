@@ -1,4 +1,4 @@
-"""Requests as core nouns. Whatever a request can be refused for without the store is refused here, as InvalidField."""
+"""Requests as core nouns. What can be refused without the store is refused here, as InvalidField."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ class ExportQuery:
 
 
 def queue_query(request: pb.QueueRequest) -> QueueQuery:
-    """The page that is asked for; `page` 0 is 1."""
+    """Return the page that is asked for; `page` 0 is 1."""
     not_negative("page", request.page)
     if request.page and request.page_token:
         raise InvalidField("page", "must be left out together with page_token")
@@ -97,7 +97,7 @@ def queue_query(request: pb.QueueRequest) -> QueueQuery:
 
 
 def export_query(request: pb.StreamExportRequest) -> ExportQuery:
-    """The export that is asked for; `shard_count` 0 is 1."""
+    """Return the export that is asked for; `shard_count` 0 is 1."""
     if not 0 <= request.batch_size <= MAX_BATCH:
         raise InvalidField("batch_size", f"must be from 0 to {MAX_BATCH:,}")
     for field in ("shard_count", "at_revision", "since_revision"):
@@ -120,7 +120,7 @@ def export_query(request: pb.StreamExportRequest) -> ExportQuery:
 
 
 def decision(request: pb.SubmitRequest, principal: str = "") -> Decision:
-    """A reviewer's decision; `principal` is the name of the caller's token."""
+    """Return a reviewer's decision; `principal` is the name of the caller's token."""
     action = ACTIONS.get(request.action)
     if action is None:
         raise InvalidField("action", "must be ACTION_CORRECT, ACTION_DISCARD or ACTION_FLAG")
@@ -146,7 +146,7 @@ def decision(request: pb.SubmitRequest, principal: str = "") -> Decision:
 
 
 def undo_request(request: pb.UndoRequest, principal: str = "") -> UndoRequest:
-    """The wish to take a decision back; `principal` is the name of the caller's token."""
+    """Return a request to take a decision back; `principal` is the name of the caller's token."""
     at_most("reviewer", request.reviewer, MAX_STRING)
     return UndoRequest(
         id=candidate_id(request.id),
@@ -158,7 +158,7 @@ def undo_request(request: pb.UndoRequest, principal: str = "") -> UndoRequest:
 
 
 def correction(request: pb.IngestRequest, principal: str = "") -> Correction:
-    """A sibling's correction; `principal` is the name of the caller's token."""
+    """Return a sibling's correction; `principal` is the name of the caller's token."""
     limits = {"source": MAX_STRING, "task_type": MAX_STRING, "prompt": MAX_TEXT, "correction": MAX_TEXT}
     for field, limit in limits.items():
         at_most(field, getattr(request, field), limit)
@@ -178,7 +178,7 @@ def correction(request: pb.IngestRequest, principal: str = "") -> Correction:
 
 
 def order(number: int) -> Order:
-    """The order of candidates in review; unspecified is that of the file."""
+    """Return the order of candidates in review; unspecified is that of the file."""
     by = any_order(number)
     if by in REVIEW_ORDERS:
         raise InvalidField("order", "must not be by review: nothing in review has been reviewed")
@@ -186,12 +186,12 @@ def order(number: int) -> Order:
 
 
 def any_order(number: int) -> Order:
-    """The order of candidates of any status; unspecified is that of the file."""
+    """Return the order of candidates of any status; unspecified is that of the file."""
     return known("order", ORDERS, number or pb.ORDER_FILE, "must be a value of Order")
 
 
 def candidate_filter(request: pb.CandidateFilter) -> CandidateFilter:
-    """The filter, wherever it stands; its field is always called `filter`."""
+    """Return the filter, wherever it stands; its field is always called `filter`."""
     for bound in ("min_quality_score", "max_quality_score"):
         if math.isnan(getattr(request, bound)):
             raise InvalidField(f"filter.{bound}", "must be a number")
@@ -212,14 +212,14 @@ def candidate_filter(request: pb.CandidateFilter) -> CandidateFilter:
 
 
 def candidate_id(id: str) -> str:
-    """An id as every record has it."""
+    """Return an id as every record has it."""
     if not is_valid_id(id):
         raise InvalidField("id", f"must have 1 to {MAX_ID_CHARACTERS} characters, none of them NUL")
     return id
 
 
 def run_id(run_id: str) -> str:
-    """A run's directory name, which cannot lead out of the results directory."""
+    """Return a run's directory name, which cannot lead out of the results directory."""
     at_most("run_id", run_id, MAX_STRING)
     if not run_id or run_id == "." or ".." in run_id or any(c in run_id for c in "/\\\0"):
         raise InvalidField("run_id", "must be the name of a run, without path separators, '..' or NUL")
@@ -227,12 +227,12 @@ def run_id(run_id: str) -> str:
 
 
 def on_conflict(number: int) -> OnConflict:
-    """What an import does at a conflict; unspecified means to skip."""
+    """Return what an import does at a conflict; unspecified means to skip."""
     return known("on_conflict", {0: OnConflict.SKIP, **ON_CONFLICTS}, number, "must be a value of OnConflict")
 
 
 def bench_results_dir(request: pb.SetConfigRequest) -> str:
-    """The configured directory of runs: absolute, or empty for none."""
+    """Return the configured directory of runs: absolute, or empty for none."""
     if not request.HasField("config"):
         raise InvalidField("config", "is required")
     field, directory = "config.bench_results_dir", request.config.bench_results_dir
@@ -249,7 +249,7 @@ def item_count(request: pb.StreamIngestRequest) -> None:
 
 
 def snapshot_name(field: str, name: str) -> str:
-    """A snapshot's name."""
+    """Return a snapshot's name."""
     if not NAME.fullmatch(name):
         problem = (
             "must have 1 to 100 characters: lower-case letters, digits, '.', '_', '-', the first a letter or digit"

@@ -18,7 +18,7 @@ HEARTBEATS = range(1, 301)
 
 
 def history_query(request: pb.ListHistoryRequest) -> HistoryQuery:
-    """The page of the history that is asked for."""
+    """Return the page of the history that is asked for."""
     checks.not_negative("since_revision", request.since_revision)
     return HistoryQuery(
         id=candidate_id(request.id) if request.id else "",
@@ -32,7 +32,7 @@ def history_query(request: pb.ListHistoryRequest) -> HistoryQuery:
 
 
 def watch_query(request: pb.WatchRequest) -> WatchQuery:
-    """The watch that is asked for."""
+    """Return the watch that is asked for."""
     checks.not_negative("since_revision", request.since_revision)
     if request.since_revision and request.resume_token:
         raise InvalidField("since_revision", "must be left out together with resume_token")

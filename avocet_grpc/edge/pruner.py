@@ -18,7 +18,7 @@ log = structlog.get_logger(__name__)
 STEP_ROWS = 100
 """Rows that one step deletes."""
 SHARE = 20
-"""A step waits so many times as long as the one before it took, so that pruning takes 5 % of the writer at most."""
+"""How many times as long as the last step took the next one waits: pruning takes at most 5 % of the writer."""
 LEAST_PAUSE_SECONDS = 0.05
 MOST_BETWEEN_ROUNDS = 60.0
 

@@ -1,4 +1,4 @@
-"""Pages that a client with gRPC's default limit of 4 MB can read."""
+"""Queue and ListRuns: a page as its response."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ MAX_BYTES = 3_000_000
 
 
 def queue_response(reader: TeamReader, query: QueueQuery) -> pb.QueueResponse:
-    """One page of the queue, which ends at 3 MB; a larger record comes alone."""
+    """Return one page of the queue, which ends at 3 MB; a larger record comes alone."""
     page = queue_page(reader, query.filter, query.order, query.page, query.per_page, query.page_token, query.held)
     messages, last = _fitting(page.items, query.include_record)
     fill_same_prompt(reader, messages)
@@ -52,7 +52,7 @@ def _next_token(query: QueueQuery, page: QueuePage, last: QueueItem | None, sent
 
 
 def described_runs(runs: Runs, page_size: int, page_token: str) -> tuple[list[Run], str]:
-    """One page of runs with their counts; one that vanishes meanwhile is left out."""
+    """Return one page of runs with their counts; one that vanishes meanwhile is left out."""
     names, token = runs_page(runs, page_size, page_token)
     described: list[Run] = []
     for name in names:

@@ -1,4 +1,4 @@
-"""How many others were asked the same."""
+"""How many other candidates have the same prompt."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ IDENTITY, GZIP = 1, 4
 
 
 def server_options(limits: Limits, channelz: bool, share_port: bool) -> list[tuple[str, Any]]:
-    """The options of the server. Each name is one of gRPC's `grpc/impl/channel_arg_names.h`."""
+    """Return the options of the server. Each name is one of gRPC's `grpc/impl/channel_arg_names.h`."""
     return [
         # Two services on one port would share its calls without a word; workers of one service are meant to.
         ("grpc.so_reuseport", int(share_port)),

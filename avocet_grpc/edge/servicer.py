@@ -167,7 +167,7 @@ class CorrectionsServicer(corrections_pb2_grpc.CorrectionsServiceServicer):
 
 
 def method_handlers(servicer: CorrectionsServicer) -> grpc.GenericRpcHandler:
-    """The service as gRPC takes it; the responses of StreamExport and Watch are bytes already."""
+    """Return the service as gRPC takes it; the responses of StreamExport and Watch are bytes already."""
     catcher = _Catcher()
     corrections_pb2_grpc.add_CorrectionsServiceServicer_to_server(servicer, catcher)  # type: ignore[arg-type]
     handlers = dict(catcher.handlers)
@@ -192,7 +192,7 @@ class _Catcher:
 
 
 def _signed(request: Request) -> Request:
-    """The request with the token's name as its reviewer. Raises InvalidField where it names somebody else."""
+    """Return the request with the token's name as its reviewer. Raises InvalidField if it names somebody else."""
     name = principal()
     if name:
         if request.reviewer not in ("", name):

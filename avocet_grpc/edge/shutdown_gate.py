@@ -13,7 +13,7 @@ from collections.abc import Callable
 from avocet_grpc.core.errors import ShuttingDown
 
 QUIET_S = 0.1
-"""For so long nothing may come before gRPC is stopped."""
+"""How long nothing may come before gRPC is stopped."""
 
 
 class Gate:

@@ -15,7 +15,7 @@ SNAPSHOTS_PAGE = 50
 
 
 def snapshot_request(request: pb.CreateSnapshotRequest) -> SnapshotRequest:
-    """The revision to name."""
+    """Return the revision to name."""
     checks.not_negative("at_revision", request.at_revision)
     checks.at_most("note", request.note, checks.MAX_STRING)
     return SnapshotRequest(
@@ -28,7 +28,7 @@ def snapshot_request(request: pb.CreateSnapshotRequest) -> SnapshotRequest:
 
 
 def snapshot_message(snapshot: Snapshot) -> pb.Snapshot:
-    """A revision with its name."""
+    """Return a revision with its name."""
     message = pb.Snapshot(
         name=snapshot.name,
         revision=snapshot.revision,

@@ -28,7 +28,7 @@ RETRY_DELAY = duration_pb2.Duration(seconds=1)
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """How one error looks outside."""
+    """What a caller sees of one error."""
 
     code: StatusCode
     reason: ErrorReason.ValueType
@@ -53,7 +53,7 @@ TABLE: Mapping[type[errors.CorrectionsError], Entry] = MappingProxyType(
         errors.NotInReview: _entry(
             StatusCode.FAILED_PRECONDITION,
             "NOT_IN_REVIEW",
-            "The candidate is not in review; read it again, and undo its decision before you decide anew.",
+            "The candidate is not in review; read it again, and undo its decision before you decide again.",
         ),
         errors.AlreadyInReview: _entry(
             StatusCode.FAILED_PRECONDITION,
@@ -68,7 +68,7 @@ TABLE: Mapping[type[errors.CorrectionsError], Entry] = MappingProxyType(
         errors.RevisionExpired: _entry(
             StatusCode.OUT_OF_RANGE,
             "REVISION_EXPIRED",
-            "What is asked for is no longer kept; start again without the token and the revision.",
+            "The server no longer keeps that revision; start again without the token and the revision.",
         ),
         errors.IngestionNotConfigured: _entry(
             StatusCode.UNAVAILABLE,
@@ -81,7 +81,9 @@ TABLE: Mapping[type[errors.CorrectionsError], Entry] = MappingProxyType(
             "The call has no token; send the metadata 'authorization: Bearer <token>'.",
         ),
         errors.TokenRefused: _entry(
-            StatusCode.PERMISSION_DENIED, "TOKEN_REFUSED", "The token was refused; ask the server's operator for it."
+            StatusCode.PERMISSION_DENIED,
+            "TOKEN_REFUSED",
+            "The token is not valid; ask the server's operator for a valid one.",
         ),
         errors.ClaimLost: _entry(
             StatusCode.ABORTED,
@@ -109,43 +111,43 @@ TABLE: Mapping[type[errors.CorrectionsError], Entry] = MappingProxyType(
         errors.Overloaded: _entry(
             StatusCode.RESOURCE_EXHAUSTED,
             "OVERLOADED",
-            "Too many calls wait and nothing was stored; try again after a pause.",
+            "Too many calls are waiting, and nothing was stored; try again after a pause.",
         ),
         errors.CallTooLong: _entry(
             StatusCode.DEADLINE_EXCEEDED,
             "CALL_TOO_LONG",
-            "The call took longer than the server allows; ask for less, or continue an export with its resume_token.",
+            "The call took longer than the server allows; ask for less, or continue a stream with its resume_token.",
         ),
         errors.ShuttingDown: _entry(
             StatusCode.UNAVAILABLE,
             "SHUTTING_DOWN",
-            "The server is stopping and has not begun the call; send it again, to another server or after a pause.",
+            "The server is stopping; send the call again, to another server or after a pause.",
         ),
         errors.StorageFailed: _entry(
             StatusCode.UNAVAILABLE,
             "STORAGE_FAILED",
-            "The server's storage failed, and whether the change was stored is unknown; try again later, a write with"
-            " the request_id that it had.",
+            "The server's storage failed, and it is unknown whether the change was stored; try again later, and send a"
+            " write with the request_id that it had.",
         ),
         errors.ConfigUnreadable: _entry(
             StatusCode.FAILED_PRECONDITION,
             "CONFIG_UNREADABLE",
-            "The server's config file is no valid YAML mapping and was left as it is; repair it by hand.",
+            "The server's config file is not a valid YAML mapping and was left as it is; repair it by hand.",
         ),
     }
 )
 INTERNAL = _entry(
-    StatusCode.INTERNAL, "INTERNAL", "Something unforeseen happened; tell the server's operator the correlation id "
+    StatusCode.INTERNAL, "INTERNAL", "An unexpected error happened; tell the server's operator the correlation id "
 )
 
 
 def entry_of(error: errors.CorrectionsError) -> Entry:
-    """The table's entry for this error, or for the nearest class that it is derived from."""
+    """Return the table's entry for this error, or for the nearest class that it is derived from."""
     return next((TABLE[kind] for kind in type(error).__mro__ if kind in TABLE), INTERNAL)
 
 
 def status_of(error: errors.CorrectionsError) -> status_pb2.Status:
-    """The error as a `google.rpc.Status` with its details."""
+    """Return the error as a `google.rpc.Status` with its details."""
     entry = entry_of(error)
     sentence, metadata, details = entry.sentence, {}, list[Message]()
     match error:
@@ -171,7 +173,7 @@ def status_of(error: errors.CorrectionsError) -> status_pb2.Status:
             details.append(_resource(f"{DOMAIN}.Snapshot", error.name, sentence))
         case errors.TokenRefused() if error.role:
             sentence, metadata = (
-                f"The token has not the role '{error.role}', which this method asks for.",
+                f"The token lacks the role '{error.role}' that this method requires.",
                 {"role": error.role},
             )
         case errors.Overloaded():
@@ -182,7 +184,7 @@ def status_of(error: errors.CorrectionsError) -> status_pb2.Status:
 
 
 def internal_status(correlation_id: str) -> status_pb2.Status:
-    """What a caller sees of an unforeseen error."""
+    """Return what a caller sees of an unforeseen error."""
     return _status(INTERNAL, f"{INTERNAL.sentence}{correlation_id}.", {"correlation_id": correlation_id}, [])
 
 

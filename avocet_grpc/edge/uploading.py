@@ -32,7 +32,7 @@ async def upload_run(backend: Backend, requests: AsyncIterable[pb.UploadRunReque
             done += await import_step(backend, run_id, step, on_conflict)
         message = await anext(messages, None)
         if message is not None and (message.run_id or message.on_conflict):
-            raise InvalidField("run_id", "must stand in the first message alone, and so must on_conflict")
+            raise InvalidField("run_id", "must be in the first message only, and so must on_conflict")
     for step in steps_of([*waiting, *cutter.finish()]):
         done += await import_step(backend, run_id, step, on_conflict)
     return done

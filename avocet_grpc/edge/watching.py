@@ -42,7 +42,7 @@ class Watching:
         self._shared_end = complete(0)
 
     async def watch(self, query: WatchQuery) -> AsyncIterator[bytes]:
-        """The responses of one watch, serialized."""
+        """Yield the responses of one watch, serialized."""
         at = await self._backend.read(partial(begin_watch, query=query))
         loop = asyncio.get_running_loop()
         self._hub.join()
@@ -78,7 +78,7 @@ class Watching:
 
 
 def _with_candidates(reader: TeamReader, query: WatchQuery, found: Stretch) -> Made:
-    """The response of a watch that asks about the candidates, as they are now."""
+    """Return the response of a watch that asks about the candidates, as they are now."""
     changes: list[pb.Change] = []
     size = 0
     for count, entry in enumerate(found.entries):
@@ -94,7 +94,7 @@ def _with_candidates(reader: TeamReader, query: WatchQuery, found: Stretch) -> M
 
 
 def _change(reader: TeamReader, query: WatchQuery, entry: HistoryEntry) -> pb.Change | None:
-    """The change with its candidate; None if the watch does not ask for it."""
+    """Return the change with its candidate; None if the watch does not ask for it."""
     if query.actions and entry.action not in query.actions:
         return None
     candidate: Candidate | None = reader.candidate(entry.id)

@@ -20,7 +20,7 @@ SIZES = {1: 8, 5: 4}
 
 
 def is_compressed(raw: bytes) -> bool:
-    """True if gRPC has handed over a compressed message."""
+    """Return True if gRPC has handed over a compressed message."""
     return raw.startswith(GZIP)
 
 
@@ -48,7 +48,7 @@ def refuse_if_longer(size: int, most: int) -> None:
 
 
 def may_have_many_fields(raw: bytes) -> bool:
-    """False for what is so short that it cannot have more than MOST_FIELDS."""
+    """Return False for what is so short that it cannot have more than MOST_FIELDS."""
     return len(raw) > MOST_FIELDS * SMALLEST_FIELD
 
 

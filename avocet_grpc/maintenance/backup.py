@@ -1,8 +1,8 @@
 """Copies a data directory that may be in use, so that it can be started from.
 
-The ledger is copied first and the files after it: the copied ledger has whatever was acknowledged before, and the first
-start takes in whatever the files have beyond it. The index of the mirror is not copied, since it would be of another
-moment. The first start knows the ledger for a restored one: nothing that a file lacks counts as deleted.
+The ledger is copied first, with all that was acknowledged before. The files follow, and the first start imports what
+they have beyond the ledger. The mirror's index is not copied, since it would be of another moment. The first start
+recognises a restored ledger: nothing that a file lacks counts as deleted.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ SETTLE_S = 1.0
 
 
 class CannotBackUp(Exception):
-    """The backup was not made; the text is one line for whoever asked for it."""
+    """The backup was not made; the text is one line for the operator."""
 
 
 def back_up(data_dir: Path, target: Path, progress: Callable[[str, int, int], None]) -> int:

@@ -110,7 +110,7 @@ class Comparison:
             yield f"{displaced.name} is left of a rewrite and may hold others' lines: will be read, then removed", False
 
     def _read(self, descriptor: int, size: int) -> tuple[list[Place], list[Unknown]]:
-        """The rows that do not stand where they did nor elsewhere, and the lines that the index does not have."""
+        """Return the rows that are no longer in the file, and the lines that the index does not have."""
         rows = self._index.places(self._file) if self._index is not None else iter(())
         diff, scanner = LineDiff(rows, lambda key, offset: None), LineScanner(self._disk, descriptor, 0, size)
         name = SHARED_FILES[self._file]
@@ -156,7 +156,7 @@ class Comparison:
                 self._found[what].append(id)
 
     def _about(self, state: Changed | None, content: bytes, is_known: bool, noted: int | None) -> What | None:
-        """What becomes of a line of a record that is so now; `noted` is the revision that the index has of its id."""
+        """Return what becomes of a line, given its record now; `noted` is the revision that the index has of the id."""
         if state is not None and state.digest == content:
             return None
         if is_known:
@@ -170,7 +170,7 @@ class Comparison:
         return What.EDITED if state.revision <= noted else What.OVERRULED
 
     def _hold_against_the_ledger(self) -> int:
-        """Each record of the ledger stands in the file, or waits. Gives how many there are."""
+        """Check that each record of the ledger is in the file or waits. Return how many there are."""
         count, after, lost = 0, 0, {row.id for row in self._lost}
         while page := self._reader.records(self._file, after, PAGE):
             rows = self._index.lines(self._file, [one.id for one in page]) if self._index is not None else None

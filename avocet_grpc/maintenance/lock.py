@@ -51,11 +51,11 @@ class DataDirectoryLock:
         return True
 
     def fileno(self) -> int:
-        """The descriptor that holds the lock, for processes to inherit."""
+        """Return the descriptor that holds the lock, for processes to inherit."""
         return self._fd
 
     def name(self, address: str) -> None:
-        """Write down who holds the directory, for a second server to say; not if the disk is full. Raises OSError."""
+        """Note the process that holds the directory; not if the disk is full. Raises OSError."""
         self._owner.parent.mkdir(mode=0o700, exist_ok=True)
         try:
             self._owner.write_text(f"process {os.getpid()} at {address}\n", encoding="utf-8")
@@ -71,7 +71,7 @@ class DataDirectoryLock:
 
 
 def _is_dead(owner: Path) -> bool:
-    """Whether the process that `owner` names has ended; nobody may have waited for it yet."""
+    """Return whether the process that `owner` names has ended; nobody may have waited for it yet."""
     found = re.match(r"process (\d+) ", _named(owner))
     if found is None:
         return False

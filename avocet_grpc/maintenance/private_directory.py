@@ -1,6 +1,6 @@
 """Looks whether the private directory is the service's own.
 
-Whoever can plant files or links in it could make the service write elsewhere.
+A user who can put files or links into it could make the service write elsewhere.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Making the ledger again from the two shared files, if it is damaged or must not be believed."""
+"""Making the ledger again from the two shared files, if it is damaged or cannot be trusted."""
 
 from __future__ import annotations
 
@@ -36,11 +36,11 @@ class Rebuild:
         self._old: Contents = version_3.contents(ledger) or inspect.contents(ledger)
 
     def has_ledger(self) -> bool:
-        """Whether there is anything to make again."""
+        """Return whether there is anything to make again."""
         return any(path.exists() for path in _database(self._directory.ledger))
 
     def losses(self) -> Iterator[str]:
-        """What cannot come back, line by line."""
+        """Yield what cannot come back, line by line."""
         old = self._old
         yield f"{_count(old.history)} entries of the history: an undo then puts a record back in review by default"
         yield f"{_count(old.request_ids)} request ids: a write that is tried again under one of them is made twice"
@@ -51,7 +51,7 @@ class Rebuild:
             yield f"{old.unreadable} acknowledged changes that had not reached the files and cannot be read"
 
     def carried_over(self) -> int:
-        """How many acknowledged changes the files may lack and the new ledger takes from the old one."""
+        """Return how many acknowledged changes the files may lack and the new ledger takes from the old one."""
         return sum(map(len, self._old.pending.values()))
 
     def run(self) -> tuple[int, Path]:
@@ -112,7 +112,7 @@ def lock(data_dir: Path) -> DataDirectoryLock:
 
 
 def _records(disk: Disk, descriptor: int) -> Iterator[ParsedLine]:
-    """The records of an open file, in order; malformed lines are the mirror's alone."""
+    """Yield the records of an open file, in order; malformed lines are the mirror's alone."""
     if descriptor < 0:
         return
     scanner = LineScanner(disk, descriptor, 0, disk.fstat(descriptor).size)

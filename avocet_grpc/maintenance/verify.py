@@ -27,7 +27,7 @@ Progress = Callable[[str, int, int], None]
 
 @dataclass(slots=True)
 class Report:
-    """What was found, as lines for a terminal; `damage` are those that ask for somebody to act."""
+    """What was found, as lines for a terminal; `damage` are those on which an operator must act."""
 
     state: str = ""
     notes: list[str] = field(default_factory=list)
@@ -58,7 +58,7 @@ def verify(data_dir: Path, progress: Progress) -> Report:
 
 
 def is_served(data_dir: Path) -> bool:
-    """Whether a service holds the data directory. Raises OSError."""
+    """Return whether a service holds the data directory. Raises OSError."""
     descriptor = os.open(data_dir, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
@@ -76,7 +76,7 @@ def _state(directory: DataDirectory) -> State:
 
 
 def _compared(directory: DataDirectory, file: File, state: State, progress: Progress) -> Iterator[tuple[str, bool]]:
-    """What differs, and whether it is damage. Beside a running service it is looked at until two looks agree."""
+    """Yield what differs, and whether it is damage. Beside a running service it is looked at until two looks agree."""
     path = Disk().resolve(directory.shared_file(file))
     lines: list[tuple[str, bool]] = []
     for _ in range(TRIES if state is State.RUNNING else 1):

@@ -60,7 +60,7 @@ class FileImage:
         return bool(self.end) and not self.end.endswith(b"\n")
 
     def imported(self, found: Signature, data: bytes, blank: int, last_key: int, has_lines: bool) -> FileImage:
-        """Other programs appended `data`, of which `blank` bytes hold no line, and it was taken in."""
+        """Other programs appended `data`, of which `blank` bytes hold no line, and it was imported."""
         return replace(
             self,
             signature=found,
@@ -99,7 +99,7 @@ class FileImage:
         last_key: int,
         level: Cursor,
     ) -> FileImage:
-        """We wrote so many lines to the end and blanked others, so many bytes."""
+        """We wrote lines to the end and blanked others."""
         return replace(
             self,
             signature=found,
@@ -124,7 +124,7 @@ class FileImage:
         level: Cursor,
         grew: bool,
     ) -> FileImage:
-        """Another file of ours stands in its place."""
+        """Another file of ours took its place."""
         return replace(
             self,
             signature=found,
@@ -170,11 +170,11 @@ class FileImage:
         )
 
     def unchanged(self, end: bytes) -> FileImage:
-        """At a start the file is as it was noted; these are the last bytes that were read."""
+        """At a start the file is as it was noted; `end` are the last bytes that were read."""
         return replace(self, end=end)
 
     def touched(self, found: Signature) -> FileImage:
-        """The disk refused a write of ours, and the file is as it was, but for its times."""
+        """The disk refused a write of ours. The file is as it was, except for its times."""
         return replace(self, signature=found)
 
     def levelled(self, level: Cursor, *, nothing_owed: bool = False) -> FileImage:
@@ -182,7 +182,7 @@ class FileImage:
         return replace(self, level=level, put_back=self.put_back and not nothing_owed)
 
     def of_ledger(self, incarnation: str) -> FileImage:
-        """The file is level with this ledger from now on."""
+        """The file follows this ledger from now on."""
         return replace(self, incarnation=incarnation)
 
     def learned(self, data: bytes) -> FileImage:
@@ -190,13 +190,13 @@ class FileImage:
         return replace(self, blocks=self._added(data))
 
     def verified(self, checked: int) -> FileImage:
-        """What grew hides nothing up to there."""
+        """The blocks up to `checked` hide no edit behind the growth."""
         is_all = checked >= self.read_to
         exact = is_all and self.trust is Trust.GREW
         return replace(self, checked=0 if is_all else checked, trust=Trust.EXACT if exact else self.trust)
 
     def distrust(self, why: str) -> FileImage:
-        """The file is not as the index has it, or may not be: the next look compares the whole of it."""
+        """The file is not as the index has it, or may not be: the next look compares all of it."""
         return replace(self, trust=Trust.MISMATCH, why=why)
 
     def restored(self, why: str) -> FileImage:

@@ -91,7 +91,7 @@ class Mirror:
             self.round()
 
     def round(self) -> bool:
-        """One look at both files and one writing of them. True if nothing is left to do.
+        """Look at both files once and write them once. True if nothing is left to do.
 
         An error of the disk or a refusal by the ledger is logged and counted; the next round tries again. Raises
         Fenced, after which this mirror must not be used; StorageFailed, after which the service ends; and IndexDamaged,
@@ -142,7 +142,7 @@ class Mirror:
         self._disk.sync_directory(marker.parent)
 
     def _finish(self, deadline: float) -> bool:
-        """Both files in turn, since each waits for its displaced ones."""
+        """Finish both files in turn, since each waits for its displaced ones."""
         with self._ledger.view() as view:
             revision = view.head().revision
         left = set(self._files)
@@ -153,7 +153,7 @@ class Mirror:
         return not left
 
     def _try(self, file: File, step: Callable[[SharedFile], bool], *, failed: bool = True) -> bool:
-        """One step of one file. What fails is left for the next regular look, hence `failed`."""
+        """Run one step of one file; return `failed` if it fails, since the next regular look tries again."""
         try:
             level = step(self._files[file])
         except (Fenced, StorageFailed):

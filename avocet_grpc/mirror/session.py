@@ -13,7 +13,7 @@ from avocet_grpc.mirror.fs.disk import Disk
 from avocet_grpc.mirror.index import Index
 
 FRESH_S = 60.0
-"""A version of ours that stood in the file for less may be unknown to whoever rewrote the file."""
+"""A program that rewrote the file may not know a version of ours that was in it for less than this."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -114,7 +114,7 @@ class SharedFile:
         self._session.disk.close(self._session.disk.open_to_append(self._path))
 
     def round(self) -> bool:
-        """Foreign changes in, then ours out. True if nothing is left to do."""
+        """Take in foreign changes, then write ours. True if nothing is left to do."""
         self.written = 0
         if (path := self._session.disk.resolve(self._name)) != self._path:
             self._follow(path)
@@ -139,7 +139,10 @@ class SharedFile:
         return self._note_level(level)
 
     def finish(self, revision: int) -> bool:
-        """At a stop: one more step to a file that has all up to `revision`, compact and durable. True once it is."""
+        """Take one more step at a stop to a file that has all up to `revision`, compact and durable.
+
+        True once it is.
+        """
         self._stopping = True
         if not self.round() or len(self._drain) or self._left or self._image.level.revision < revision:
             return False

@@ -20,6 +20,6 @@ The life of a service, with the messages of `messages.py`:
     SIGTERM: Stop ---------------------------------------->   answer what is under way, end
     Stop -------------------------> brings the files level, compacts, ends
 
-Every process dies with the supervisor. A process that finds the ledger's storage failed says Failed; the supervisor
+Every process dies with the supervisor. A process that finds the ledger's storage failed says Failed. The supervisor
 kills the others before they write again, and all end with exit code 5.
 """

@@ -36,5 +36,5 @@ class Access:
             watched.refresh(force)
 
     def reload_failures(self) -> int:
-        """How often a changed file could not be taken up."""
+        """Return how often a changed file could not be taken up."""
         return sum(watched.failures for watched in self._watched)

@@ -28,7 +28,7 @@ class Bell:
         return self.take()
 
     def take(self) -> bool:
-        """Whether somebody rang since the last time."""
+        """Return whether somebody rang since the last time."""
         try:
             return os.eventfd_read(self.descriptor) > 0
         except BlockingIOError:
@@ -36,7 +36,7 @@ class Bell:
 
 
 def new_bell() -> Bell:
-    """A bell that children may inherit. Raises OSError."""
+    """Return a bell that children may inherit. Raises OSError."""
     return Bell(os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC))
 
 

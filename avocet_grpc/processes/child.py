@@ -19,7 +19,7 @@ COMMAND = [sys.executable, "-P", "-m", "avocet_grpc.processes"]
 FIRST_PAUSE_S = 0.1
 LONGEST_PAUSE_S = 5.0
 STEADY_S = 10.0
-"""A process that lived so long is started again without a pause."""
+"""A process that lived this long is restarted without a pause."""
 
 REAP_S = 5.0
 
@@ -43,7 +43,7 @@ class Phase(enum.IntEnum):
 
 
 class Child:
-    """One process, and those that take its place. `due` is when it shall start again, by the monotonic clock."""
+    """One process, and those that take its place. `due` is when to start it again, by the monotonic clock."""
 
     def __init__(self, role: Role, number: int, bell: Bell) -> None:
         self.role, self.number, self.bell = role, number, bell
@@ -71,12 +71,12 @@ class Child:
 
     def start(self, begin: Begin, inherited: tuple[int, ...]) -> None:
         """Start a process that has these descriptors. Raises OSError."""
-        ours, theirs = Pipe()
-        with theirs:
+        ours, childs = Pipe()
+        with childs:
             self._process = subprocess.Popen(
-                [*COMMAND, self.role, str(theirs.fileno())],
+                [*COMMAND, self.role, str(childs.fileno())],
                 stdin=subprocess.DEVNULL,
-                pass_fds=(theirs.fileno(), *inherited),
+                pass_fds=(childs.fileno(), *inherited),
             )
         self.control, self.phase, self.due = ours, Phase.STARTING, None
         self.was_told_to_stop = False
@@ -100,7 +100,7 @@ class Child:
         self.tell(Stop())
 
     def report(self) -> Report | None:
-        """The report that has come; None if the process has ended."""
+        """Return the report that has come; None if the process has ended."""
         assert self.control is not None
         try:
             report: Report = self.control.recv()
@@ -109,7 +109,7 @@ class Child:
         return report
 
     def reap(self) -> int:
-        """The exit code of a process that has ended, or that ends now; below 0 after a signal."""
+        """Return the exit code of a process that has ended, or that ends now; below 0 after a signal."""
         assert self._process is not None
         try:
             code = self._process.wait(REAP_S)

@@ -25,7 +25,7 @@ def serve(
 
 
 def families_of(*collectors: Collector) -> list[Family]:
-    """What these know now, to be sent to the supervisor."""
+    """Return what these know now, to be sent to the supervisor."""
     return [
         (
             metric.name,

@@ -1,4 +1,4 @@
-"""Whether the service may listen where it is told to, looked at before anything is touched."""
+"""Whether the service may listen at its address, checked before anything is touched."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ class Exposed(Exception):
 
 
 def refuse_if_exposed(settings: Settings) -> Address:
-    """The address to serve on. Raises Exposed, or CannotListen if it is not an address."""
+    """Return the address to serve on. Raises Exposed, or CannotListen if it is not an address."""
     address = Address.parse(settings.listen, "--listen")
     protected = settings.tls_cert is not None and settings.tls_key is not None and settings.tokens_file is not None
     if not (protected or settings.insecure or address.is_local()):

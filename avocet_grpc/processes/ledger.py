@@ -12,7 +12,10 @@ from avocet_grpc.store.sqlite.engine import SqliteLedger
 
 
 def open_ledger(begin: Begin, on_failure: Callable[[], None]) -> SqliteLedger:
-    """The ledger, which wakes the other processes after each commit. Raises LedgerUnusable, StorageFull, OSError."""
+    """Return the ledger, which wakes the other processes after each commit.
+
+    Raises LedgerUnusable, StorageFull, OSError.
+    """
     settings = begin.settings
     ledger = SqliteLedger(
         DataDirectory(settings.data_dir), encode=encode_example, waiting=settings.limits.waiting_writes

@@ -22,7 +22,7 @@ class Begin:
     """How the process is called in the log."""
 
     supervisor: int
-    """The supervisor's process id: whoever has another parent is an orphan."""
+    """The supervisor's process id: a process with another parent is an orphan."""
 
     address: str
     """The address to serve on; its port is never 0."""

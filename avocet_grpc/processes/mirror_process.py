@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import signal
 import sqlite3
 import threading
 import time
@@ -21,6 +20,7 @@ from avocet_grpc.core.ports.mirror import Fenced
 from avocet_grpc.exit_codes import ExitCode
 from avocet_grpc.mirror.fs.clock import Clock
 from avocet_grpc.mirror.fs.disk import Disk
+from avocet_grpc.mirror.fs.lease import ignore_sigio
 from avocet_grpc.mirror.mirror import Mirror
 from avocet_grpc.processes.bells import Bell
 from avocet_grpc.processes.ledger import open_ledger
@@ -37,7 +37,7 @@ GATHER_S = 0.03
 """Commits that come within this time go out together."""
 GATHER_BUSY_S = 0.2
 BUSY_LINES = range(16, 2_000)
-"""After a round of so many lines, wait longer: each round has a fixed cost that callers feel."""
+"""After a round of this many lines, wait longer: each round has a fixed cost that callers feel."""
 FULL_PAUSE_S = 1.0
 TELL_EVERY_S = 5.0
 PRIMARY = 0xFF
@@ -51,8 +51,7 @@ def run(parent: Parent) -> int:
     """Follow the ledger until the supervisor says Stop. Gives the exit code."""
     logs.configure(parent.begin.settings.log_level, process=parent.begin.name)
     give_back_large_blocks()
-    # A lease that somebody breaks raises it; its default action would end the process.
-    signal.signal(signal.SIGIO, signal.SIG_IGN)
+    ignore_sigio()
     if not parent.may_go(Prepared()):
         return ExitCode.OK
     try:
@@ -151,7 +150,7 @@ class Follower:
                 level = self._round()
 
     def _round(self) -> bool:
-        """One round. If the disk takes no writes, the next one tries again."""
+        """Run one round. If the disk takes no writes, the next one tries again."""
         try:
             level = self._mirror.round()
         except StorageRefused as error:
@@ -183,7 +182,7 @@ class Progress:
 
 
 def _is_full(error: Exception) -> bool:
-    """Whether the disk has no room for what the mirror or the ledger writes."""
+    """Return whether the disk has no room for what the mirror or the ledger writes."""
     if isinstance(error, sqlite3.Error):
         return getattr(error, "sqlite_errorcode", 0) & PRIMARY in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR)
     return isinstance(error, StorageFull) or (isinstance(error, OSError) and error.errno in NO_ROOM)

@@ -18,7 +18,7 @@ IGNORED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
 class Parent:
-    """The socket to the supervisor. `begin` is what it said first. Ends the process if there is no supervisor."""
+    """The socket to the supervisor. `begin` is what it said first. Ends the process if its supervisor is gone."""
 
     def __init__(self, descriptor: int) -> None:
         for name in IGNORED:
@@ -33,11 +33,11 @@ class Parent:
         failpoints.belong_to(order.supervisor, order.again)
 
     def fileno(self) -> int:
-        """Readable when an order has come."""
+        """Return a descriptor that is readable when an order has come."""
         return self._control.fileno()
 
     def has_order(self) -> bool:
-        """Whether an order has come."""
+        """Return whether an order has come."""
         return self._control.poll()
 
     def next_order(self) -> Order:
@@ -54,7 +54,7 @@ class Parent:
             self._control.send(report)
 
     def may_go(self, prepared: Report) -> bool:
-        """Say that this process is prepared, and wait for its Go. False if it shall end instead."""
+        """Say that this process is prepared, and wait for its Go. False if it must end instead."""
         self.report(prepared)
         while not isinstance(order := self.next_order(), Go):
             if isinstance(order, Stop):

@@ -36,7 +36,7 @@ class Port:
         self.address = f"{address.text.rpartition(':')[0]}:{held[0].getsockname()[1]}"
 
     def _bind(self, address: Address) -> list[socket.socket]:
-        """A socket for each address of the host. Raises OSError, UnicodeError."""
+        """Return a socket for each address of the host. Raises OSError, UnicodeError."""
         port, held = address.port, list[socket.socket]()
         found = socket.getaddrinfo(address.host, None, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
         for family, kind, protocol, _, place in dict.fromkeys(found):

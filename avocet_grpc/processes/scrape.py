@@ -13,7 +13,7 @@ from avocet_grpc.processes.messages import Family, Measure, Sample
 from avocet_grpc.telemetry import logs
 
 PATIENCE_S = 2.0
-"""For so long a scrape waits for processes that do not answer; then it goes without them."""
+"""How long a scrape waits for processes that do not answer; then it goes without them."""
 
 LAG = "avocet_files_lag_seconds"
 """The mirror's; if it is dead, nobody else knows more than since when."""
@@ -112,7 +112,7 @@ class Scrape:
 
 
 def added_up(processes: Iterable[list[Family]]) -> list[Family]:
-    """The metrics of several processes as those of one."""
+    """Return the metrics of several processes as those of one."""
     about: dict[str, tuple[str, str]] = {}
     values: dict[str, dict[tuple[str, tuple[tuple[str, str], ...]], float]] = {}
     for families in processes:

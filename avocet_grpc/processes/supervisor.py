@@ -1,4 +1,4 @@
-"""Starts the processes of the service in order, starts again those that die, and ends them in order."""
+"""Starts the processes of the service in order, restarts those that die, and ends them in order."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ from avocet_grpc.settings import Settings
 from avocet_grpc.telemetry import logs
 
 MARGIN_S = 5.0
-"""For so long a process may overrun the time that it has for its end."""
+"""How long a process may overrun the time that it has for its end."""
 
 FAREWELL_S = 3.0
-"""For so long a process whose storage failed may tell its callers."""
+"""How long a process whose storage failed may tell its callers."""
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 

@@ -96,7 +96,7 @@ class Parts:
             return {file: view.report(file) for file in File}
 
     def measure(self, order: Measure) -> Measured:
-        """The metrics of this process, and with it those of the ledger if they are asked for. Blocks."""
+        """Return the metrics of this process, and with it those of the ledger if they are asked for. Blocks."""
         if self.metrics is None:
             return Measured([])
         from avocet_grpc.processes.exposition import families_of

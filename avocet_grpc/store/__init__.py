@@ -20,7 +20,7 @@ An example
 
 Rules
     - A commit takes its turn among the processes, locks the `head` row and holds it to the end. So commits, revisions
-      and keys have one order, whoever writes.
+      and keys have one order, whichever process writes.
     - What a work changes is held in memory (`sql/pending.py`) until its group commits; a refused work leaves nothing.
     - A full disk refuses a change, and nothing of it is stored. After any other failed write or sync the outcome is
       unknown: the ledger is not touched again, and the process ends (`sqlite/condition.py`).

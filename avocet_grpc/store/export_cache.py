@@ -61,7 +61,7 @@ class KeptBatch:
     file: IO[bytes]
 
     def read(self) -> ExportBatch | None:
-        """The batch from the file; None if it cannot be read."""
+        """Return the batch from the file; None if it cannot be read."""
         try:
             ids = os.pread(self.file.fileno(), self.ids_size, self.offset)
             encoded = os.pread(self.file.fileno(), self.size - self.ids_size, self.offset + self.ids_size)
@@ -88,17 +88,17 @@ class Batches:
             self._starts: list[int] = []
 
     def find(self, after_key: int) -> KeptBatch | None:
-        """The batch that begins after this key."""
+        """Return the batch that begins after this key."""
         return self._kept.get(after_key)
 
     def next_start(self, after_key: int) -> int | None:
-        """Where the next batch that is kept begins: a new one that ends there makes no other one useless."""
+        """Return where the next batch that is kept begins: a new one that ends there makes no other one useless."""
         with self._lock:
             at = bisect.bisect_right(self._starts, after_key)
             return self._starts[at] if at < len(self._starts) else None
 
     def forget(self, after_key: int) -> None:
-        """This batch is no longer what the ledger would give."""
+        """Drop a batch that is not what the ledger would give now."""
         with self._lock:
             kept = self._kept.pop(after_key, None)
             if kept is not None:
@@ -190,7 +190,7 @@ class CachedReader:
         return None
 
     def _is_unchanged(self, kept: KeptBatch, after_key: int, revision: int) -> bool:
-        """Whether an export at this revision would send the very same examples.
+        """Return whether an export at this revision would send the very same examples.
 
         At the same revision it would. At another one it would, if as many are visible, and each of them was visible
         then, too.

@@ -1,7 +1,7 @@
 """Named places at which a test may end the service or one process, to see that nothing acknowledged is lost there.
 
-`AVOCET_FAILPOINT=NAME:kill[:N]`, several separated by commas: SIGKILL to the whole service at the N-th time (default:
-the first) that a process comes by NAME; with `die` in place of `kill`, to that process alone, and not to the one that
+`AVOCET_FAILPOINT=NAME:kill[:N]`, several separated by commas: SIGKILL ends the whole service the N-th time
+(default: the first) that a process reaches NAME. `die` in place of `kill` ends that process alone, and not the one that
 takes its place. Unset, as in any service that is used, a place costs one look at an empty table.
 """
 

@@ -1,4 +1,4 @@
-"""Where observers, listeners and background tasks are run: what fails in them is logged and counted, and work goes on.
+"""Runs observers, listeners and background tasks: what fails in them is logged and counted, and work goes on.
 
 None of them may change an answer, end a thread that serves, or end a background task in silence.
 """

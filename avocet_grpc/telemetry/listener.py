@@ -13,7 +13,7 @@ from prometheus_client.exposition import ThreadingWSGIServer
 
 METRICS, HEALTH = "/metrics", "/healthz"
 QUIET_SECONDS = 10
-"""A connection that sends nothing for so long is closed."""
+"""A connection that sends nothing for this long is closed."""
 
 Headers = list[tuple[str, str]]
 Respond = Callable[[str, Headers], Any]

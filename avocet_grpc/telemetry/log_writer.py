@@ -1,6 +1,6 @@
 """The way of every log line to stderr: a bounded queue and one thread that writes.
 
-Who logs never waits and never fails, whatever stderr is: a full disk, a closed pipe, a pipe that nobody reads. Lines
+Logging never waits and never fails, whatever stderr is: a full disk, a closed pipe, a pipe that nobody reads. Lines
 that cannot be queued or written are dropped and counted, and a line says so as soon as one can be written again.
 """
 

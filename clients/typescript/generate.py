@@ -1,7 +1,8 @@
 """Generate `src/gen/` from the protos: messages, the service, and each method's deadline.
 
 protoc comes from the project's `dev` extra, its TypeScript plugin from this directory's `node_modules`; both are
-pinned. google/rpc's messages are generated, too, since no package of the public registry has them.
+pinned. google/rpc's messages and the health service are generated, too, since no package of the public registry has
+them. Only the descriptor of the health service is installed, so its proto is generated from that.
 """
 
 from __future__ import annotations
@@ -9,9 +10,12 @@ from __future__ import annotations
 import json
 import shutil
 import sysconfig
+import tempfile
 from importlib.resources import files
 from pathlib import Path
 
+from google.protobuf.descriptor_pb2 import FileDescriptorSet
+from grpc_health.v1 import health_pb2
 from grpc_tools import protoc
 
 HERE = Path(__file__).resolve().parent
@@ -22,21 +26,32 @@ TARGET = HERE / "src" / "gen"
 
 
 def generate_messages() -> None:
-    """Run protoc with its TypeScript plugin. Raises SystemExit if it fails."""
-    status = protoc.main(
-        [
-            "protoc",
-            f"--plugin=protoc-gen-es={HERE / 'node_modules/.bin/protoc-gen-es'}",
-            f"--proto_path={PROTOS}",
-            f"--proto_path={GOOGLE}",
-            f"--proto_path={files('grpc_tools') / '_proto'}",
-            f"--es_out={TARGET}",
-            "--es_opt=target=ts,import_extension=js",
-            *(str(path) for path in sorted(WIRE.glob("*.proto"))),
-            "google/rpc/error_details.proto",
-            "google/rpc/status.proto",
-        ]
+    """Generate the service, its messages, and google/rpc's. Raises SystemExit if protoc fails."""
+    run_protoc(
+        f"--proto_path={PROTOS}",
+        f"--proto_path={GOOGLE}",
+        f"--proto_path={files('grpc_tools') / '_proto'}",
+        *(str(path) for path in sorted(WIRE.glob("*.proto"))),
+        "google/rpc/error_details.proto",
+        "google/rpc/status.proto",
     )
+
+
+def generate_health() -> None:
+    """Generate the health service. Raises SystemExit if protoc fails."""
+    health = FileDescriptorSet()
+    health_pb2.DESCRIPTOR.CopyToProto(health.file.add())
+    with tempfile.NamedTemporaryFile() as file:
+        file.write(health.SerializeToString())
+        file.flush()
+        run_protoc(f"--descriptor_set_in={file.name}", health_pb2.DESCRIPTOR.name)
+
+
+def run_protoc(*arguments: str) -> None:
+    """Run protoc with its TypeScript plugin. Raises SystemExit if it fails."""
+    plugin = f"--plugin=protoc-gen-es={HERE / 'node_modules/.bin/protoc-gen-es'}"
+    options = [f"--es_out={TARGET}", "--es_opt=target=ts,import_extension=js"]
+    status = protoc.main(["protoc", plugin, *options, *arguments])
     if status:
         raise SystemExit(status)
 
@@ -65,6 +80,7 @@ def main() -> None:
     shutil.rmtree(TARGET, ignore_errors=True)
     TARGET.mkdir(parents=True)
     generate_messages()
+    generate_health()
     (TARGET / "deadlines.ts").write_text(deadlines_module(), "utf-8")
 
 

@@ -26,7 +26,7 @@ from avocet_client.v1 import corrections_pb2_grpc
 from tests.support import ROOT, Server, record, temporary_directory
 
 AT_MOST = 5.0
-"""The reviewer's p99 beside the export may be so many times what it is alone."""
+"""How many times the reviewer's p99 alone it may be beside the export."""
 EXPORTER = """
 import sys
 import grpc

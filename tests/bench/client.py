@@ -26,7 +26,7 @@ from tests.bench.stage import Stage
 from tests.bench.writes import Found, run_module
 
 LEAST_EXAMPLES = 20_000
-"""A small store is exported several times in a round, so that a round has at least so many examples."""
+"""A small store is exported several times in a round, so that a round has at least this many examples."""
 GROWTH_MB = 16
 
 Reading = tuple[int, float, float]
@@ -38,7 +38,7 @@ def client_export(stage: Stage) -> Found:
     service = _service_of_examples(stage.directory / "examples", stage.size, stage.source)
     try:
         readers = {name: lambda name=name: _in_a_process(name, service, stage.size) for name in READERS}
-        # The first export after a start is slower, whoever reads it.
+        # The first export after a start is slower for every reader.
         count, seconds, _ = _in_a_process("stub", service, stage.size)
         found = stage.in_turn(**readers)
     finally:
@@ -56,7 +56,7 @@ def client_export(stage: Stage) -> Found:
 
 
 def _service_of_examples(directory: Path, count: int, source: Path) -> Side:
-    """The service on a store of so many examples, running; what an earlier run prepared is used again."""
+    """The service on a store of `count` examples, running; what an earlier run prepared is used again."""
     complete = directory / "complete"
     if not complete.exists():
         shutil.rmtree(directory, ignore_errors=True)

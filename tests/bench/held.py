@@ -16,7 +16,7 @@ from tests.bench.writes import Found
 READERS = 2
 A_SECOND = 10
 ROUNDS = 4
-"""It is watched for so many of the rounds' times."""
+"""For how many rounds' times it is watched."""
 READER = """
 import json, sys
 while True:

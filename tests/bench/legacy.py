@@ -1,4 +1,4 @@
-"""What users have today, plainly: HTTP, and each call reads the whole file and, to change it, writes it anew.
+"""What users have today, plainly: HTTP, and each call reads the whole file and, to change it, writes it again.
 
 `python -m tests.bench.legacy DATA_DIR` serves the four calls that the table compares.
 """

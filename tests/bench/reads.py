@@ -15,7 +15,7 @@ from tests.bench.writes import Found, one_caller
 CALLS = 300
 BATCHES = (1, 8, 32, 64, 128, 256, 512, 1000)
 LEAST_EXAMPLES = 20_000
-"""A small store is exported several times in a round, so that a round has at least so many examples."""
+"""A small store is exported several times in a round, so that a round has at least this many examples."""
 ONE_BY_ONE = 5_000
 
 

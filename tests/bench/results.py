@@ -94,7 +94,7 @@ def figure(work: str, side: str, size: int, unit: str, values: Sequence[float], 
 
 
 def ratio_of_rounds(ours: Sequence[float], theirs: Sequence[float]) -> float:
-    """The median over the rounds of ours to theirs, taken in the same round."""
+    """The median over the rounds of our side to the other, taken in the same round."""
     return statistics.median(a / b for a, b in zip(ours, theirs, strict=True))
 
 

@@ -13,6 +13,7 @@ from types import TracebackType
 import grpc
 
 from avocet_client.v1 import corrections_pb2_grpc
+from tests.bench.usage import cpu_nanoseconds, memory_mb
 
 ROOT = Path(__file__).resolve().parents[2]
 SECRET = "bench"
@@ -21,11 +22,13 @@ BEARER = (("authorization", f"Bearer {SECRET}"),)
 LISTENING = "listening on "
 OPTIONS = (("grpc.max_receive_message_length", 64 << 20),)
 IDLE_SHARE, IDLE_LOOK_S, IDLE_WITHIN_S = 0.03, 0.2, 30.0
-TICK_S = 1 / os.sysconf("SC_CLK_TCK")
 
 
 class Side:
-    """One server process. `source` is the tree that its Python imports from; `log` takes what it says."""
+    """One server, of one process or several.
+
+    `source` is the tree that its Python imports from; `log` takes what it says.
+    """
 
     def __init__(self, arguments: list[str], log: Path, source: Path = ROOT) -> None:
         self._arguments, self._log, self._source = arguments, log, source
@@ -74,10 +77,8 @@ class Side:
         return corrections_pb2_grpc.CorrectionsServiceStub(self.channel())
 
     def memory(self) -> tuple[float, float]:
-        """Resident memory now and at its highest, in MB."""
-        fields = dict(line.split(":", 1) for line in Path(f"/proc/{self.pid}/status").read_text().splitlines())
-        now, highest = (int(fields[name].split()[0]) / 1024 for name in ("VmRSS", "VmHWM"))
-        return now, highest
+        """Resident memory of all its processes now and at its highest, in MB."""
+        return memory_mb(self.pid)
 
     def settle(self) -> None:
         """Wait until it has done what was left to do, so that the next one to be measured has the machine."""
@@ -86,13 +87,12 @@ class Side:
         while time.monotonic() < deadline:
             time.sleep(IDLE_LOOK_S)
             now = self._cpu_s()
-            if now - before <= IDLE_SHARE * IDLE_LOOK_S + TICK_S:
+            if now - before <= IDLE_SHARE * IDLE_LOOK_S:
                 return
             before = now
 
     def _cpu_s(self) -> float:
-        fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) * TICK_S
+        return sum(cpu_nanoseconds(self.pid).values()) / 1e9
 
     def _said(self) -> str:
         lines = self._log.read_text(errors="replace").splitlines(keepends=True)

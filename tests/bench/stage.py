@@ -109,7 +109,7 @@ def staged(size: int, callers: int, seconds: float, rounds: int, source: Path) -
 
 def _service(size: int, source: Path) -> tuple[Path, Side, float, float]:
     """The service on its files, and the seconds of a first start (0 where it was made before) and of a later one."""
-    # A ledger of another schema is not opened; the older ones had theirs in another place.
+    # A ledger of another schema is not opened; the older ones lay in another place.
     store = source / "avocet_grpc" / "store"
     schema = next(path for path in (store / "sql" / "schema.py", store / "schema.py") if path.exists()).read_bytes()
     directory = bench_directory() / f"{size}-{hashlib.sha256(schema).hexdigest()[:8]}"

@@ -62,7 +62,7 @@ def shared_file(stage: Stage) -> Found:
 
 
 def decide(stage: Stage, ids: list[str], a_second: int) -> dict[str, float]:
-    """Correct so many of them a second; gives the moments of the answers (`time.perf_counter`)."""
+    """Correct `a_second` of them a second; gives the moments of the answers (`time.perf_counter`)."""
     answered: dict[str, float] = {}
     call: Any = stage.service.stub().Submit
     began = time.perf_counter()
@@ -103,7 +103,7 @@ def blank_bytes(path: Path) -> int:
 
 @dataclass
 class Watch:
-    """Reads what is added to the file, opening it only where it has grown: an open would hold up its writer."""
+    """Reads what is added to the file, opening it only if it has grown: an open would hold up its writer."""
 
     path: Path
 

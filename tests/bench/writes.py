@@ -63,7 +63,7 @@ def submit_curve(stage: Stage) -> Found:
 
 
 def ingest_many(stage: Stage) -> Found:
-    """Many callers of Ingest, and the floor of an empty handler; h2load measures both again where it is installed."""
+    """Many callers of Ingest, and the floor of an empty handler; h2load measures both again if it is installed."""
     message = ingestion().SerializeToString()
     witness = bool(shutil.which("h2load"))
 

@@ -104,7 +104,7 @@ class Acks:
             del self.known[id]
 
     def keep_line(self, name: str, raw: bytes) -> None:
-        """A line that is no record and must stay in the file of this name, byte for byte."""
+        """A line that is not a record and must stay in the file of this name, byte for byte."""
         with self._lock:
             self.kept_lines.append((name, raw))
 
@@ -116,7 +116,7 @@ class Acks:
 
     def take(self, in_review: bool) -> Known | None:
         """A record to work on, in review or decided, that nobody else works on; give it back by `acknowledge`,
-        `leave_unknown` or `refuse`. None where there is none."""
+        `leave_unknown` or `refuse`. None if there is none."""
         with self._lock:
             ids = list(self.known)
             for id in self._random.sample(ids, min(len(ids), 200)):
@@ -164,7 +164,7 @@ class Acks:
             self.unknown += 1
 
     def forget_the_past(self) -> None:
-        """The ledger was made anew: history, request ids and old revisions are gone, the records are not."""
+        """The ledger was rebuilt: history, request ids and old revisions are gone, the records are not."""
         with self._lock:
             for known in self.known.values():
                 known.changes, known.edited = [], False

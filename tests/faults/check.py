@@ -212,7 +212,7 @@ def correction(known: Known) -> str | None:
 
 
 def get(server: Server, id: str) -> pb.Candidate | None:
-    """The candidate as the service has it; None where it has none."""
+    """The candidate as the service has it; None if it has none."""
     try:
         return server.stub.GetCandidate(pb.GetCandidateRequest(id=id)).candidate
     except grpc.RpcError as error:

@@ -23,7 +23,7 @@ def acks() -> Acks:
 
 @pytest.fixture
 def victim(tmp_path: Path) -> Iterator[Server]:
-    """A server, not started yet, that something shall happen to."""
+    """A server, not started yet, to which the test does something bad."""
     server = Server(tmp_path)
     yield server
     server.kill()

@@ -89,7 +89,7 @@ def read(paths: list[Path], growing: Path, pause_s: float, ended: Ended) -> dict
 def rewrite(
     path: Path, rounds: int, gap_s: float, cut: float, then: str, pause_s: float, ended: Ended
 ) -> dict[str, Any]:
-    """Read all, wait up to `gap_s`, truncate and write all anew, with the `own-N` record of the round edited.
+    """Read all, wait up to `gap_s`, truncate and write all again, with the `own-N` record of the round edited.
 
     With `then`, only the share `cut` of the text is written at first: `die` ends the process there, `pause` goes on
     after `pause_s` with the rest, through the same handle.

@@ -194,7 +194,7 @@ class Load:
             assert not thread.is_alive(), "a call did not end"
 
     def wait_for(self, count: int, timeout: float = 60) -> None:
-        """Until so many changes were acknowledged since this load began."""
+        """Wait until `count` changes were acknowledged since this load began."""
         deadline = time.monotonic() + timeout
         while self.acknowledged < count:
             assert time.monotonic() < deadline, f"only {self.acknowledged} of {count} changes were acknowledged"

@@ -22,7 +22,7 @@ class View:
 
 
 def read_plainly(data: bytes) -> View:
-    """Each record by its id (the first line of an id counts), and what is no record."""
+    """Each record by its id (the first line of an id counts), and the lines that are not records."""
     view = View()
     *whole, view.torn = data.split(b"\n")
     for line in whole:

@@ -170,7 +170,7 @@ def test_nothing_is_lost_by_kills_during_recovery_three_deep(victim: Server, ack
     prepare(victim, acks)
     dice = random.Random(acks.seed)
     for _ in range(rounds(short=1, whole=40)):
-        # While a program holds the file, what the twin shall bring waits: there is something to recover in each place.
+        # While a program holds the file, what the reused copy must bring waits: each place has something to recover.
         name, holder = dice.choice(
             [("patch.appended:kill:5", Path(os.devnull)), ("append.before:kill:5", victim.candidates)]
         )

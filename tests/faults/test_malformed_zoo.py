@@ -1,4 +1,4 @@
-"""Lines that are no records, or strange ones: the service starts, counts them, serves what is one, keeps all bytes."""
+"""Lines that are not records, and strange records: the service starts, counts or serves them, and keeps all bytes."""
 
 from __future__ import annotations
 

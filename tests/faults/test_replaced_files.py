@@ -70,7 +70,7 @@ def test_a_symbolic_link_stays_one_and_its_target_is_kept_level(files: Server, a
     server = files.start()
     with Load(acks, server.address, threads=2) as load, target.open("a") as held:
         load.wait_for(60)
-        # No lease is to be had while the handle is held, so the file is swapped: beside the target, not the link.
+        # No lease can be taken while the handle is held, so the file is replaced: beside the target, not the link.
         eventually(lambda: os.stat(target).st_ino != os.fstat(held.fileno()).st_ino, within=5)
         held.write(json.dumps(LATE) + "\n")
     eventually(lambda: get(server, "late"), within=4)

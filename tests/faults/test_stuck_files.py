@@ -34,7 +34,7 @@ def immutable(server: Server) -> Iterator[None]:
 
 @contextmanager
 def mounted_and_open(server: Server) -> Iterator[None]:
-    """The file is a mount point of its own, which cannot be exchanged, and open, so that there is no lease."""
+    """The file is a mount point of its own, which cannot be exchanged, and open, so that no lease can be taken."""
     with mounted(server.candidates, "--bind", str(server.candidates)), server.candidates.open("rb"):
         yield
 

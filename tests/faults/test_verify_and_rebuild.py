@@ -1,4 +1,4 @@
-"""`avocet-grpc verify` tells what differs and what will be done; `avocet-grpc rebuild` makes the ledger anew."""
+"""`avocet-grpc verify` tells what differs and what will be done; `avocet-grpc rebuild` rebuilds the ledger."""
 
 from __future__ import annotations
 

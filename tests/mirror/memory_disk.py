@@ -118,7 +118,7 @@ class MemoryDisk(Disk):
         for line in lines:
             now = data[at : at + len(line)]
             if now != line and now.strip():
-                # It was written anew: a mixture of the two is what other tests are for.
+                # It was written again: a mixture of the two is what other tests are for.
                 return synced if random.random() < 0.5 else data
             at += len(line)
         if len(data) < len(synced):

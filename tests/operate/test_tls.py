@@ -37,7 +37,7 @@ class Certificates:
         return files | ({"AVOCET_TLS_CLIENT_CA": str(self.client_ca)} if mutual else {})
 
     def channel(self, address: str, ca: Any = None, client: Any = None) -> grpc.Channel:
-        """A new channel that trusts the CA of the moment, and shows the client's certificate where one is given."""
+        """A new channel that trusts the CA of the moment, and shows the client's certificate if one is given."""
         key = client.private_key_pem.bytes() if client else None
         chain = client.cert_chain_pems[0].bytes() if client else None
         credentials = grpc.ssl_channel_credentials((ca or self.ca).cert_pem.bytes(), key, chain)

@@ -1,4 +1,4 @@
-"""Page and resume tokens that callers made up: the check sum is no secret, so the state itself may be anything."""
+"""Page and resume tokens that callers made up: the check sum is not a secret, so the state itself may be anything."""
 
 from __future__ import annotations
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from avocet_grpc.core.model import File
+from avocet_grpc.core.model import FailureCategory, File
 from avocet_grpc.core.ports.mirror import Cursor, FileReport
 from avocet_grpc.layout import DataDirectory
 from avocet_grpc.store.sql.carry_over import carry_over
@@ -24,6 +24,8 @@ WRONG = {
     "a line that is missing": ("DELETE FROM bodies WHERE key = 3", "record 3 (c2) has no line"),
     "a line too many": ("UPDATE records SET lives = 0, queued = 0 WHERE key = 3", "record 3 (c2) has still a line"),
     "a counter": ("UPDATE counters SET n = n + 1 WHERE name = 'by_model' AND value = 'm1'", "the counter by_model m1"),
+    "a facet": ("UPDATE facets SET n = n + 1 WHERE queued = 1 AND model_name = 'm1'", "the facet "),
+    "a record under another facet": ("UPDATE records SET facet = 1 WHERE key = 3", "is not found by all filters"),
     "an example too many": ("UPDATE records SET exported = 0 WHERE exported = 1", "is exported and should not be"),
     "an example too few": ("DELETE FROM examples", "is not exported and should be"),
 }
@@ -34,7 +36,7 @@ def directory(tmp_path: Path) -> DataDirectory:
     directory = DataDirectory(tmp_path)
     ledger = SqliteLedger(directory, encode)
     import_candidates(ledger, 5)
-    correct(ledger, "c0")
+    correct(ledger, "c0", failure_category=FailureCategory.WRONG_ANSWER)
     correct(ledger, "c1")
     undo(ledger, "c1")
     ledger.close()

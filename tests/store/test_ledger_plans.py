@@ -25,13 +25,14 @@ from avocet_grpc.core.model import (
 from avocet_grpc.core.ports.ledger import HistoryCursor
 from avocet_grpc.core.ports.mirror import Cursor, Edit, Expected, Found, How
 from avocet_grpc.layout import DataDirectory
+from avocet_grpc.store.sql import queue as pages
 from avocet_grpc.store.sql.exports import EXTENT
 from avocet_grpc.store.sql.feed import SqlMirrorReader
 from avocet_grpc.store.sqlite.engine import SqliteLedger
 from avocet_grpc.store.sqlite.session import SqliteSession
 from tests.ledger_suite import candidate_line, correct, encode, import_candidates
 
-ALL_OF_IT = r"(?!counters|meta|head|reports|part|CONSTANT ROW|\d+ CONSTANT ROW|claims USING COVERING INDEX)"
+ALL_OF_IT = r"(?!counters|facets|meta|head|reports|part|CONSTANT ROW|\d+ CONSTANT ROW|claims USING COVERING INDEX)"
 SCAN = re.compile(rf"\bSCAN {ALL_OF_IT}|USE TEMP B-TREE")
 NOT_FILTERED = CandidateFilter()
 
@@ -181,10 +182,32 @@ def test_a_later_approval_of_a_prompt_is_found_by_its_index(traced: Traced, filt
         assert any(step.startswith("SEARCH later USING INDEX examples_by_prompt") for step in plan), plan
 
 
-def test_a_filtered_count_reads_the_table_once_and_no_index(traced: Traced) -> None:
-    filter = CandidateFilter(task_types=("qa",), max_quality_score=0.5)
+@pytest.mark.parametrize("few, near", [(10_000, 1_000), (0, 1_000)], ids=["few are sorted", "facets are merged"])
+@pytest.mark.parametrize("order", [Order.FILE, Order.QUALITY_DESC])
+def test_a_filtered_page_and_its_total_read_what_passes_alone(
+    traced: Traced, monkeypatch: pytest.MonkeyPatch, order: Order, few: int, near: int
+) -> None:
+    monkeypatch.setattr(pages, "FEW", few)
+    monkeypatch.setattr(pages, "NEAR", near)
+    filter = CandidateFilter(model_names=("m1", "m2"))
+    traced.run(lambda tx: (tx.queue(filter, order, None, 0, 20), tx.queue_total(filter), tx.stats(filter)))
+    reads = [one for one in traced.statements if "FROM records" in one and one.startswith("SELECT")]
+    plans = [row[3] for one in reads for row in traced.db.execute(f"EXPLAIN QUERY PLAN {one}")]
+    assert [step for step in plans if "SCAN r" in step] == []
+    by_facet = any(
+        "USING INDEX queue_by_facet (facet=?" in step or "COVERING INDEX queue_by_facet" in step for step in plans
+    )
+    assert by_facet == (bool(few) or order is Order.FILE)
+
+
+def test_a_count_with_a_range_of_quality_reads_an_index_alone_or_the_table_once(traced: Traced) -> None:
+    filter = CandidateFilter(task_types=("qa",), min_quality_score=0.1, max_quality_score=0.5)
     traced.run(lambda tx: (tx.queue_total(filter), tx.stats(filter)))
     counts = [one for one in traced.statements if "count(" in one and "FROM records" in one]
-    assert len(counts) == 7
-    for counted in counts:
-        assert traced.db.execute(f"EXPLAIN QUERY PLAN {counted}").fetchone()[3] == "SCAN r"
+    plans = [traced.db.execute(f"EXPLAIN QUERY PLAN {counted}").fetchall() for counted in counts]
+    assert [step[3] for step in plans[0]][:2] == [
+        "CO-ROUTINE found",
+        "SEARCH r USING COVERING INDEX queue_by_quality (quality_score>? AND quality_score<?)",
+    ]
+    assert plans[1][0][3] == "SCAN r"
+    assert len(plans) == 2

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import shutil
 import sqlite3
 import threading
 from pathlib import Path
@@ -70,6 +71,30 @@ class TestMirrorPortOnDisk(MirrorPortSuite):
 class TestMirrorPortInMemory(MirrorPortSuite):
     def open_ledger(self, tmp_path: Path) -> SqliteLedger:
         return SqliteLedger(None, encode)
+
+
+def test_a_journal_that_a_crash_left_does_not_grow_from_start_to_start(tmp_path: Path) -> None:
+    path, crashed = DataDirectory(tmp_path).ledger, tmp_path / "crashed"
+    journal = path.with_name("ledger.db-wal")
+    for number in range(4):
+        ledger = SqliteLedger(DataDirectory(tmp_path), encode)
+        for n in range(60):
+            import_candidates(ledger, 60 * number + n)
+        # The files as they are in the midst of it are what a crash leaves.
+        crashed.mkdir()
+        for suffix in ("", "-wal"):
+            shutil.copy(f"{path}{suffix}", crashed)
+        ledger.close()
+        for old in path.parent.glob("ledger.db*"):
+            old.unlink()
+        for file in crashed.iterdir():
+            file.rename(path.parent / file.name)
+        crashed.rmdir()
+        assert journal.stat().st_size > 100_000
+        again = SqliteLedger(DataDirectory(tmp_path), encode)
+        assert journal.stat().st_size == 0
+        assert again.read(lambda r: r.stats(CandidateFilter())).total > 0
+        again.close()
 
 
 def test_a_journal_that_is_not_there_is_no_failure_of_the_storage(tmp_path: Path) -> None:

@@ -47,7 +47,7 @@ def ids(held: list[claims.Held]) -> list[str]:
 
 
 def holders(ledger: Any, *names: str) -> list[str | None]:
-    """Who holds these candidates."""
+    """The reviewers who hold these candidates."""
 
     def read(reader: Any) -> list[str | None]:
         keys = [reader.candidate(id).key for id in names]
@@ -137,7 +137,7 @@ def team_line(n: int) -> ParsedLine:
 
 
 def fill(ledger: Any, candidates: int) -> None:
-    """So many candidates in review."""
+    """Fill the store with candidates in review."""
     for start in range(0, candidates, 1_000):
         lines = [team_line(n) for n in range(start, min(candidates, start + 1_000))]
         ledger.write(lambda tx, lines=lines: imports.import_run(tx, "run", lines)).result()

@@ -17,6 +17,11 @@ const ids: string[] = [];
 for (let n = 0; n < 7; n += 1) {
   ids.push((await exported.next()).value!.id);
 }
+// A watch that has handed out the first change of two when the server dies.
+const { revision } = await client.stats({});
+await client.submitMany(["c01", "c02"].map((id) => ({ id, action: Action.DISCARD }))).next();
+const changes = client.changes({ sinceRevision: revision })[Symbol.asyncIterator]();
+const changed = [(await changes.next()).value!.id];
 say("begun");
 await lines.next(); // the server is away
 await impatient.stats({}).catch((error: unknown) => say(error instanceof TransportError && error.name));
@@ -30,4 +35,9 @@ for (let next = await exported.next(); !next.done; next = await exported.next())
   ids.push(next.value.id);
 }
 say(ids);
+await client.submit({ id: "c03", action: Action.DISCARD });
+while (changed.length < 4) {
+  changed.push((await changes.next()).value!.id);
+}
+say(changed);
 process.exit(0);

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from avocet_client.v1 import corrections_pb2 as pb
 from tests.client.readme import serve
-from tests.support import SECRET, Server
+from tests.support import SECRET, Server, record
 from tests.typescript.conftest import CLIENT, compiled, node, part_of
 
 pytestmark = pytest.mark.timeout(600)
@@ -20,6 +22,9 @@ SNIPPETS = re.findall(r"^```ts\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     server = serve(tmp_path_factory.mktemp("readme"))
+    # The snippet of the review decides all that is of the type `code`; later ones need candidates, too.
+    lines = "".join(f"{json.dumps(record(f'w{n}', task_type='summary'))}\n" for n in range(4))
+    server.stub.UploadRun(iter([pb.UploadRunRequest(run_id="more", lines=lines.encode())]))
     yield server
     server.kill()
 
@@ -41,6 +46,10 @@ def test_a_snippet_runs(snippets: Path, served: Server, number: int) -> None:
     assert done.stdout.strip()
     if "refused++" in SNIPPETS[number] or '"refused"' in SNIPPETS[number]:
         assert done.stdout == "0 refused\n"
+    if "client.changes(" in SNIPPETS[number]:
+        assert re.match(r"w\d discarded ", done.stdout) and "resumeToken" in done.stdout
+    if "client.sendRun(" in SNIPPETS[number]:
+        assert done.stdout == "1n imported, 1n malformed, the first in line 2n\n"
     if "client.export(" in SNIPPETS[number]:
         ids = re.findall(r"\be\d+$", done.stdout, re.MULTILINE)
         assert len(ids) == len(set(ids)) > 40

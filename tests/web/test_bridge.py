@@ -92,6 +92,16 @@ def test_a_stream_passes_message_by_message(bridge: str) -> None:
     assert responses[-1].summary.example_count == 40
 
 
+def test_a_run_is_uploaded_message_by_message(bridge: str, server: Server) -> None:
+    lines = b'{"id": "u1", "status": "needs_review"}\nnot JSON\n'
+    (answer,), trailers = call(bridge, "UploadRun", pb.UploadRunRequest(run_id="r", lines=lines))
+    uploaded = pb.UploadRunResponse.FromString(answer)
+    assert (trailers["grpc-status"], uploaded.imported, uploaded.malformed) == ("0", 1, 1)
+    assert (
+        server.stub.GetCandidate(pb.GetCandidateRequest(id="u1")).candidate.status == pb.CANDIDATE_STATUS_NEEDS_REVIEW
+    )
+
+
 def test_an_error_passes_with_its_details(quiet_bridge: str) -> None:
     messages, trailers = call(quiet_bridge, "GetCandidate", pb.GetCandidateRequest(id="naïve 100%"))
     assert messages == [] and trailers["grpc-status"] == "5"

@@ -2,7 +2,7 @@
 
 Owns
     The seams of the house: the ledger as commands see it, the ledger as the mirror sees it, the benchmark runs, the
-    config file. Whoever needs a thing states it here; a room further up provides it.
+    config file. The room that needs a thing states it here; a room further up provides it.
 
 May import
     `core.model`, `core.observer`, `core.lines` and each other. Nothing of another room.

@@ -1,4 +1,4 @@
-"""What the core asks of the ledger about claims: who holds which candidate, and until when."""
+"""What the core asks of the ledger about claims: which reviewer holds which candidate, and until when."""
 
 from __future__ import annotations
 
@@ -50,16 +50,16 @@ class ClaimReader(Protocol):
     """Claims that live: their time has not come, and their candidate is in review."""
 
     def now(self) -> float:
-        """The store's clock: Unix time in seconds. MUST be the same clock for all servers of one store."""
+        """Return the store's clock: Unix time in seconds. MUST be the same clock for all servers of one store."""
 
     def holders(self, keys: Collection[int]) -> Mapping[int, Claim]:
-        """The living claims on these candidates, by key."""
+        """Return the living claims on these candidates, by key."""
 
     def held_by(self, reviewer: str) -> int:
-        """How many living claims the reviewer has."""
+        """Return how many living claims the reviewer has."""
 
     def count(self, filter: CandidateFilter) -> int:
-        """How many candidates that pass the filter are claimed. MUST NOT grow with the store."""
+        """Return how many candidates that pass the filter are claimed. MUST NOT grow with the store."""
 
     def queue(
         self, held: HeldBy, filter: CandidateFilter, order: Order, after: Position | None, offset: int, limit: int
@@ -67,7 +67,7 @@ class ClaimReader(Protocol):
         """As `Reader.queue`, of the candidates in this state of claim; not ANY."""
 
     def queue_total(self, held: HeldBy, filter: CandidateFilter) -> int:
-        """How many candidates in review pass the filter and are in this state of claim; not ANY."""
+        """Return how many candidates in review pass the filter and are in this state of claim; not ANY."""
 
 
 class ClaimTable(ClaimReader, Protocol):
@@ -78,22 +78,22 @@ class ClaimTable(ClaimReader, Protocol):
     """
 
     def free(self, filter: CandidateFilter, order: Order, reviewer: str, limit: int) -> list[QueueItem]:
-        """At most `limit` candidates in review that nobody holds and that this reviewer has not postponed, in order.
+        """Return at most `limit` candidates in review, in order, neither claimed nor postponed by this reviewer.
 
         MUST cost what a page of the queue costs, whatever the number of claims on candidates before it.
         """
 
     def find(self, lease_ids: Collection[str]) -> Mapping[str, Claim]:
-        """The living claims among these, by lease id."""
+        """Return the living claims among these, by lease id."""
 
     def held_candidates(self, lease_ids: Collection[str]) -> Mapping[str, Candidate]:
-        """The candidates that the living claims among these hold, by lease id."""
+        """Return the candidates that the living claims among these hold, by lease id."""
 
     def put(self, claim: Claim) -> None:
         """Store a claim, or the new `expires_at` of one. MUST replace a dead claim on the same candidate."""
 
     def end(self, keys: Collection[int]) -> None:
-        """Nobody holds these candidates any longer."""
+        """End the claims on these candidates."""
 
     def postpone(self, reviewer: str, keys: Collection[int], until: float, at_most: int) -> None:
         """Keep these candidates from this reviewer's `free` until then; of more than `at_most`, forget the first."""

@@ -9,7 +9,7 @@ class ConfigFile(Protocol):
     """`<config-dir>/label_tool.yaml`, shared with the legacy app."""
 
     def bench_results_dir(self) -> str:
-        """The key `sft.bench_results_dir`; empty where it, or a readable file, is absent."""
+        """Return the key `sft.bench_results_dir`; empty if it, or a readable file, is absent."""
 
     def set_bench_results_dir(self, value: str) -> None:
-        """Change that key alone, atomically. Raises ConfigUnreadable where the file is no YAML mapping."""
+        """Change that key alone, atomically. Raises ConfigUnreadable if the file is not a YAML mapping."""

@@ -11,12 +11,12 @@ class HistoryLog(Protocol):
     """The history in one consistent view of the ledger. MUST be complete: a visible commit hides no earlier one."""
 
     def floor(self) -> int:
-        """The revision after which every change is kept: earlier ones were pruned, or are of another ledger."""
+        """Return the revision after which every change is kept: earlier ones were pruned, or are of another ledger."""
 
     def entries(
         self, after: HistoryCursor | None, limit: int, *, id: str = "", newest_first: bool = False, values: bool = False
     ) -> list[HistoryEntry]:
-        """At most `limit` entries after `after` in the order asked for; `after` None begins at its end.
+        """Return at most `limit` entries after `after` in the order asked for; `after` None begins at its end.
 
         `id` "" means the whole store. Without `values`, `change` MAY lack everything but its names.
         """

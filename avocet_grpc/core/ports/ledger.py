@@ -59,7 +59,7 @@ class HistoryEntry:
 class HistoryCursor(NamedTuple):
     """A position in the history: the entry of this number, or without one the last entry of this revision.
 
-    A step of an import has many entries of one revision, so the revision alone is no position inside it.
+    A step of an import has many entries of one revision, so the revision alone is not a position inside it.
     """
 
     revision: int
@@ -90,37 +90,37 @@ class Reader(Protocol):
     """One consistent view of the ledger. Every method raises StorageFailed if the storage fails."""
 
     def revision(self) -> int:
-        """The newest committed revision."""
+        """Return the newest committed revision."""
 
     def first_revision(self) -> int:
-        """The oldest revision at which exports are still kept."""
+        """Return the oldest revision at which exports are still kept."""
 
     def candidate(self, id: str) -> Candidate | None:
-        """The record of this id in the candidates file."""
+        """Return the record of this id in the candidates file."""
 
     def queue(
         self, filter: CandidateFilter, order: Order, after: Position | None, offset: int, limit: int
     ) -> list[QueueItem]:
-        """At most `limit` candidates in review after `after`, `offset` of them skipped.
+        """Return at most `limit` candidates in review after `after`, `offset` of them skipped.
 
         Fewer come once they are full (`core.model.until_full`): what follows MUST NOT be read into memory. MUST cost
         the same at every `after` without a filter.
         """
 
     def queue_total(self, filter: CandidateFilter) -> int:
-        """How many candidates in review pass the filter; without one it MUST NOT grow with the store."""
+        """Return how many candidates in review pass the filter; without one it MUST NOT grow with the store."""
 
     def stats(self, filter: CandidateFilter) -> Stats:
-        """The counts; without a filter the cost MUST NOT grow with the store."""
+        """Return the counts; without a filter the cost MUST NOT grow with the store."""
 
     def same_prompt(self, digests: Collection[bytes], most: int) -> dict[bytes, int]:
-        """How many candidates of any status have each of these prompts (`core.forms.prompt_digest`), at most `most`.
+        """Return how many candidates have each of these prompts, at most `most`, whatever their status.
 
-        MUST NOT cost more for a prompt that more candidates have.
+        A prompt is given by `core.forms.prompt_digest`. MUST NOT cost more for a prompt that more candidates have.
         """
 
     def known_run_ids(self, run_ids: Collection[str]) -> set[str]:
-        """Those of `run_ids` that some candidate has as its benchmark_run_id."""
+        """Return those of `run_ids` that some candidate has as its benchmark_run_id."""
 
     def export_batch(
         self,
@@ -132,24 +132,26 @@ class Reader(Protocol):
         about: bool = False,
         up_to_key: int | None = None,
     ) -> ExportBatch | None:
-        """The next examples of the selection after `after_key`, joined, in the order of approval. None at the end.
+        """Return the next examples of the selection after `after_key`, joined, in the order of approval.
 
-        None beyond `up_to_key`, at most `limit` examples and `max_bytes`, but a larger example comes alone. If the
-        caller wants `about` so many, an implementation MAY give a batch of another size. MUST answer alike for the same
+        None at the end.
+
+        None beyond `up_to_key`, at most `limit` examples and `max_bytes`, but a larger example comes alone. With
+        `about`, `limit` is a wish: an implementation MAY give a batch of another size. MUST answer alike for the same
         selection, whatever is committed later.
         """
 
     def export_extent(self, revision: int, after_key: int, last_key: int) -> ExportExtent:
-        """What a whole export at `revision` sees after `after_key` up to `last_key`; it MUST read no example."""
+        """Return what a whole export at `revision` sees after `after_key` up to `last_key`; it MUST read no example."""
 
     def export_total(self, selection: ExportSelection, after_key: int) -> int:
-        """How many examples `export_batch` gives in all after `after_key`."""
+        """Return how many examples `export_batch` gives in all after `after_key`."""
 
     def history(self, id: str) -> list[HistoryEntry]:
-        """All changes of this id that are kept, newest first."""
+        """Return all changes of this id that are kept, newest first."""
 
     def history_after(self, after: HistoryCursor, limit: int) -> list[HistoryEntry]:
-        """At most `limit` changes after `after`, oldest first.
+        """Return at most `limit` changes after `after`, oldest first.
 
         MUST be complete: if a commit is visible, all earlier ones are.
         """
@@ -163,13 +165,16 @@ class Transaction(Reader, Protocol):
 
     @property
     def claims(self) -> ClaimReader:
-        """Who holds which candidate. MUST see what earlier works of the same commit did."""
+        """The claims. MUST show what earlier works of the same commit did."""
 
     def new_revision(self) -> int:
-        """The revision of this change; MUST be larger than every one before."""
+        """Return the revision of this change; MUST be larger than every one before."""
 
     def add(self, file: File, line: ParsedLine) -> int:
-        """A new record, of an id that the ledger has never had in the file. Returns its key, above all others."""
+        """Add a record of an id that the ledger has never had in the file.
+
+        Returns its key, above all others.
+        """
 
     def put(self, file: File, line: ParsedLine) -> int:
         """Make the line the record of its id in the file. Returns the record's key.
@@ -179,13 +184,13 @@ class Transaction(Reader, Protocol):
         """
 
     def remove(self, file: File, id: str) -> None:
-        """The id leaves the file, with every line of it; an unknown id is ignored."""
+        """Remove the id from the file, with every line of it; ignore an unknown id."""
 
     def note(self, entry: HistoryEntry) -> None:
         """Add to the history."""
 
     def remembered(self, principal: str, request_id: str) -> Remembered | None:
-        """What this request_id was answered, if the ledger knows it. Each principal has its own request_ids."""
+        """Return what this request_id was answered, if the ledger knows it. Each principal has its own request_ids."""
 
     def remember(self, principal: str, request_id: str, remembered: Remembered) -> None:
         """Keep the answer for at least 7 days."""

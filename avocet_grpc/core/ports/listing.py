@@ -29,11 +29,11 @@ class Listing(Protocol):
         limit: int,
         scan: int,
     ) -> Looked:
-        """At most `limit` candidates after `after` that match, in order, from at most `scan` that it passes over.
+        """Return at most `limit` matching candidates after `after`, in order, passing over at most `scan` rows.
 
         A status None stands for every word that is not a `core.model.Status`; no statuses means all. MUST cost no more
         than `scan` rows, whatever the size of the store.
         """
 
     def passing(self, keys: Collection[int], filter: CandidateFilter) -> set[int]:
-        """Those of the candidates with these keys that pass the filter."""
+        """Return those of the candidates with these keys that pass the filter."""

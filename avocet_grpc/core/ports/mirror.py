@@ -162,29 +162,29 @@ class MirrorReader(Protocol):
     """One consistent view of the ledger. Every method raises StorageFailed if the storage fails."""
 
     def head(self) -> Head:
-        """Where the ledger stands."""
+        """Return the newest revision, the incarnation and the epoch."""
 
     def changes(self, file: File, after: Cursor, limit: int) -> list[Changed]:
-        """At most `limit` records of the file whose last change is later than `after`, in (revision, key) order.
+        """Return at most `limit` records of the file whose last change is later than `after`, in (revision, key) order.
 
         A removed record comes as a tombstone. MUST be complete: if a commit is visible, all earlier ones are. A change
         may come again. Raises FeedExpired if `after` is before what was pruned.
         """
 
     def records(self, file: File, after_key: int, limit: int) -> list[Changed]:
-        """At most `limit` living records of the file after `after_key`, in key order."""
+        """Return at most `limit` living records of the file after `after_key`, in key order."""
 
     def changed(self, file: File, ids: Collection[str]) -> dict[str, Changed]:
-        """The records of these ids as they are now, tombstones too; ids never seen are left out."""
+        """Return the records of these ids as they are now, tombstones too; ids never seen are left out."""
 
     def knows(self, file: File, pairs: Collection[tuple[str, bytes]]) -> set[tuple[str, bytes]]:
-        """Those (id, content digest) pairs that the ledger knows as a past version, as overruled, or as removed."""
+        """Return the (id, content digest) pairs that the ledger knows as past, as overruled, or as removed."""
 
     def is_empty(self, file: File) -> bool:
-        """True if the ledger has never held a record of the file."""
+        """Return True if the ledger has never held a record of the file."""
 
     def report(self, file: File) -> FileReport | None:
-        """The last report on the file."""
+        """Return the last report on the file."""
 
 
 class MirrorCommands(Protocol):
@@ -204,7 +204,7 @@ class MirrorCommands(Protocol):
         """
 
     def take_in(self, epoch: int, file: File, lines: Sequence[Found], how: How, *, trusted: bool) -> list[Outcome]:
-        """Lines that the index does not know.
+        """Report lines that the index does not know.
 
         No record of the id: NEW, unless the content is known, or it was REWRITTEN while its removal is fresh (STALE).
         Candidates: a further line of a living id is a DUPLICATE. Approved: REPLACED if it counts more than the standing
@@ -212,16 +212,16 @@ class MirrorCommands(Protocol):
         """
 
     def accept_edits(self, epoch: int, file: File, edits: Sequence[Edit], *, trusted: bool) -> list[Outcome]:
-        """Changed records: SAME, STALE (not if trusted), OVERRULED, or EDITED with a revision of its own.
+        """Report changed records: SAME, STALE (not if trusted), OVERRULED, or EDITED with a revision of its own.
 
         A fresh edit over a SERVICE version is OVERRULED unless it holds the values that the service's change set.
         """
 
     def accept_deletions(self, epoch: int, file: File, gone: Sequence[tuple[str, Expected]]) -> list[Outcome]:
-        """Records that disappeared: DELETED, or OVERRULED."""
+        """Report records that disappeared: DELETED, or OVERRULED."""
 
     def respell(self, epoch: int, file: File, lines: Sequence[tuple[str, Expected, ParsedLine]]) -> list[Outcome]:
-        """The same content in other bytes: keep those bytes. SAME or OVERRULED; no revision, no history."""
+        """Keep the bytes of lines with the same content. SAME or OVERRULED; no revision, no history."""
 
     def set_report(self, epoch: int, file: File, report: FileReport) -> None:
         """Store the report: it feeds `Stats` and holds pruning back."""
@@ -231,7 +231,7 @@ class MirrorLedger(MirrorCommands, Protocol):
     """The ledger as one mirror sees it."""
 
     def view(self) -> AbstractContextManager[MirrorReader]:
-        """One consistent view."""
+        """Return one consistent view."""
 
     def take_over(self) -> int:
         """Fence every earlier mirror; returns this one's epoch."""

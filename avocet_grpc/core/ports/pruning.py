@@ -24,16 +24,16 @@ class Pruning(Protocol):
     """
 
     def now(self) -> float:
-        """The store's clock: Unix time in seconds."""
+        """Return the store's clock: Unix time in seconds."""
 
     def mark(self, every: float) -> None:
         """Note the revision of this moment, unless one was noted less than `every` seconds ago."""
 
     def revision_before(self, moment: float) -> int | None:
-        """The newest revision that was noted at that Unix time or before; None if there is none."""
+        """Return the newest revision that was noted at that Unix time or before; None if there is none."""
 
     def floors(self) -> Floors:
-        """What is kept now."""
+        """Return what is kept now."""
 
     def raise_floors(self, floors: Floors) -> None:
         """Keep less from now on; a floor never sinks. Past versions and tombstones are kept as `exports` says, and

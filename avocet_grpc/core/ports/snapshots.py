@@ -23,16 +23,16 @@ class SnapshotReader(Protocol):
     """The snapshots in one consistent view of the ledger."""
 
     def find(self, name: str) -> Snapshot | None:
-        """The snapshot of this name."""
+        """Return the snapshot of this name."""
 
     def page(self, before: int | None, limit: int) -> list[Snapshot]:
-        """At most `limit` snapshots, newest first; those with a number below `before` if it is given."""
+        """Return at most `limit` snapshots, newest first; those with a number below `before` if it is given."""
 
     def oldest_resumable(self) -> int:
-        """The oldest revision at which an export that began earlier may be continued."""
+        """Return the oldest revision at which an export that began earlier may be continued."""
 
     def pins(self, revision: int) -> bool:
-        """True if a snapshot keeps this revision, or one did until less than 7 days ago."""
+        """Return True if a snapshot keeps this revision, or one did until less than 7 days ago."""
 
 
 class SnapshotTable(SnapshotReader, Protocol):
@@ -42,4 +42,4 @@ class SnapshotTable(SnapshotReader, Protocol):
         """Store a snapshot whose name is free. What an export of its revision needs MUST be kept from then on."""
 
     def remove(self, name: str) -> None:
-        """The name is free again. What the snapshot kept MUST be kept for 7 days more."""
+        """Free the name. What the snapshot kept MUST be kept for 7 days more."""

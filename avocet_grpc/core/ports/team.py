@@ -1,4 +1,4 @@
-"""The ledger as a team of reviewers needs it: beside records also claims, the history, lists and snapshots."""
+"""The ledger as a team of reviewers needs it: records, claims, the history, lists and snapshots."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ T = TypeVar("T")
 
 
 class TeamReader(Reader, Protocol):
-    """One consistent view of the ledger, with a room for each noun."""
+    """One consistent view of the ledger, with a property for each noun."""
 
     @property
     def claims(self) -> ClaimReader:
-        """Who holds which candidate."""
+        """The claims on candidates in review."""
 
     @property
     def listing(self) -> Listing:
@@ -28,7 +28,7 @@ class TeamReader(Reader, Protocol):
 
     @property
     def log(self) -> HistoryLog:
-        """Who changed what."""
+        """The history of changes."""
 
     @property
     def snapshots(self) -> SnapshotReader:
@@ -36,11 +36,11 @@ class TeamReader(Reader, Protocol):
 
 
 class TeamTransaction(Transaction, TeamReader, Protocol):
-    """One change of the ledger, with a room for each noun."""
+    """One change of the ledger, with a property for each noun."""
 
     @property
     def claims(self) -> ClaimTable:
-        """Who holds which candidate."""
+        """The claims on candidates in review."""
 
     @property
     def snapshots(self) -> SnapshotTable:
@@ -48,7 +48,7 @@ class TeamTransaction(Transaction, TeamReader, Protocol):
 
     @property
     def pruning(self) -> Pruning:
-        """What is old."""
+        """Pruning of old rows."""
 
     def apart(self, work: Callable[[TeamTransaction], T]) -> T:
         """Run `work` as a change of its own inside this one: with a revision of its own, all or nothing for itself.

@@ -12,7 +12,7 @@ from avocet_grpc.settings import Settings
 
 
 def watch_credentials(settings: Settings) -> Watched[Credentials]:
-    """The credentials that the settings name. Raises Unreadable where a file of theirs cannot be used."""
+    """Return the credentials that the settings name. Raises Unreadable if one of their files cannot be used."""
     paths = [path for path in (settings.tokens_file, settings.ingestion_secret_file) if path is not None]
     return Watched("tokens", paths, lambda: _read(settings))
 

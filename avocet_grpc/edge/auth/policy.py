@@ -1,4 +1,4 @@
-"""Who may call what: a table from each method's full name to the role it asks for; what is not in it is refused."""
+"""Who may call what: a table from each method's full name to its role; a method that is not in it is refused."""
 
 from __future__ import annotations
 
@@ -69,4 +69,4 @@ POLICIES: Mapping[str, Role | None] = MappingProxyType(
         f"{_CHANNELZ}/GetSocket": Role.ADMIN,
     }
 )
-"""None: whoever reaches the server may call it. Without a tokens file only the methods of `ingest` ask for a token."""
+"""None: every caller may call it. Without a tokens file only the methods of `ingest` require a token."""

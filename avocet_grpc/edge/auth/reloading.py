@@ -55,7 +55,7 @@ class Watched(Generic[T]):
 
 
 def refuse_if_open_to_others(path: Path) -> None:
-    """Raises Unreadable where others can read the file, or more than its owner can write it."""
+    """Raises Unreadable if others can read the file, or more than its owner can write it."""
     try:
         mode = os.stat(path).st_mode
     except OSError as error:

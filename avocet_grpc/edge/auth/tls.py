@@ -16,7 +16,7 @@ from avocet_grpc.foreign_files import Unreadable, read_text
 
 
 def watch_certificate(cert: Path, key: Path, client_ca: Path | None) -> Watched[grpc.ServerCertificateConfiguration]:
-    """The certificate as gRPC takes it. Raises Unreadable where the files do not fit together."""
+    """Return the certificate as gRPC takes it. Raises Unreadable if the files do not fit together."""
     paths = [cert, key, *([client_ca] if client_ca else [])]
     return Watched("certificate", paths, lambda: _read(cert, key, client_ca))
 
@@ -24,7 +24,7 @@ def watch_certificate(cert: Path, key: Path, client_ca: Path | None) -> Watched[
 def server_credentials(
     certificate: Watched[grpc.ServerCertificateConfiguration], ask_clients: bool
 ) -> grpc.ServerCredentials:
-    """Credentials that give each new connection the certificate of that moment; connections that stand keep theirs."""
+    """Return credentials that give each new connection the current certificate; open connections keep the old one."""
     given = certificate.value
 
     def newer() -> grpc.ServerCertificateConfiguration | None:

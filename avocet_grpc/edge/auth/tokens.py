@@ -34,7 +34,7 @@ class Token:
 
 
 def find(tokens: Iterable[Token], secret: bytes, now: datetime) -> Token | None:
-    """The entry of this token, if it has not expired. Takes as long whether and wherever one matches."""
+    """Return the entry of this token, if it has not expired. Takes as long whether and wherever one matches."""
     digest, found = hashlib.sha256(secret).digest(), None
     for token in tokens:
         if hmac.compare_digest(token.sha256, digest):
@@ -43,19 +43,22 @@ def find(tokens: Iterable[Token], secret: bytes, now: datetime) -> Token | None:
 
 
 def secret_token(secret: str) -> Token:
-    """The ingestion secret as a token: it opens the two ingest calls."""
+    """Return the ingestion secret as a token: it opens the two ingest calls."""
     digest = hashlib.sha256(secret.encode("utf-8", "surrogateescape")).digest()
     return Token(SECRET_NAME, digest, INCLUDED[Role.INGEST])
 
 
 def read_tokens(path: Path) -> tuple[Token, ...]:
-    """The file's entries. Raises Unreadable: no such file, open to others, no valid YAML, an entry not of its form."""
+    """Return the file's entries.
+
+    Raises Unreadable: no such file, open to others, not valid YAML, an entry not of its form.
+    """
     refuse_if_open_to_others(path)
     return parse_tokens(read_text(path), path)
 
 
 def parse_tokens(text: str, path: Path) -> tuple[Token, ...]:
-    """The entries of a tokens file's text; `path` is for the error. Raises Unreadable."""
+    """Return the entries of a tokens file's text; `path` is for the error. Raises Unreadable."""
     try:
         entries = parse_yaml(text)
     except Unreadable as error:
@@ -71,7 +74,7 @@ def parse_tokens(text: str, path: Path) -> tuple[Token, ...]:
 
 
 def new_token() -> str:
-    """A token that nobody guesses: 256 random bits."""
+    """Return a token that nobody guesses: 256 random bits."""
     return PREFIX + secrets.token_urlsafe(32)
 
 
@@ -99,7 +102,7 @@ def _token(entry: Any, where: str) -> Token:
 
 
 def _text(value: Any) -> str:
-    """A name may be a number to YAML; what holds others is neither a name nor a digest."""
+    """Return the value as text: YAML reads some names as numbers. A list or mapping is neither name nor digest."""
     return str(value) if isinstance(value, str) or (isinstance(value, int) and abs(value) < 10**128) else ""
 
 

@@ -19,7 +19,7 @@ OTHER = "other"
 
 
 def run_message(run: Run, already_imported: bool) -> pb.Run:
-    """A benchmark run; its directory's name may hold bytes that are no text, which become U+FFFD."""
+    """Return a benchmark run; bytes of its directory's name that are not text become U+FFFD."""
     return pb.Run(
         run_id=replace_surrogates(run.run_id),
         timestamp=replace_surrogates(run.timestamp),
@@ -30,7 +30,7 @@ def run_message(run: Run, already_imported: bool) -> pb.Run:
 
 
 def imported_message(imported: Imported) -> pb.ImportResponse:
-    """What an import brought."""
+    """Return what an import brought."""
     return pb.ImportResponse(
         imported=imported.imported,
         skipped=imported.skipped,
@@ -43,12 +43,12 @@ def imported_message(imported: Imported) -> pb.ImportResponse:
 
 
 def uploaded_message(imported: Imported) -> pb.UploadRunResponse:
-    """What an upload brought: the fields of an import's answer."""
+    """Return what an upload brought: the fields of an import's answer."""
     return pb.UploadRunResponse.FromString(imported_message(imported).SerializeToString())
 
 
 def stats_message(stats: Stats) -> pb.StatsResponse:
-    """The counts of the store."""
+    """Return the counts of the store."""
     return pb.StatsResponse(
         total=stats.total,
         by_status=_counts(stats.by_status),
@@ -65,7 +65,7 @@ def stats_message(stats: Stats) -> pb.StatsResponse:
 
 
 def version_message(version: ServerVersion) -> pb.GetVersionResponse:
-    """What the server says of itself."""
+    """Return what the server says of itself."""
     response = pb.GetVersionResponse(
         version=version.version, schema_version=version.schema_version, engine=version.engine
     )
@@ -74,7 +74,7 @@ def version_message(version: ServerVersion) -> pb.GetVersionResponse:
 
 
 def _counts(counts: Mapping[str, int]) -> dict[str, int]:
-    """The words with the largest counts, as the wire can carry them; what does not fit is counted under `other`."""
+    """Return the words with the largest counts, as the wire can carry them. The others count under `other`."""
     words: Counter[str] = Counter()
     for word, count in counts.items():
         words[replace_surrogates(word)] += count

@@ -33,7 +33,7 @@ from avocet_grpc.settings import Limits
 
 
 def interceptor(credentials: Callable[[], Credentials], limits: Limits, gate: Gate, meter: Meter | None) -> Layers:
-    """Errors outermost, so that whatever is raised inside gets its code; authentication before any reading."""
+    """Return the layers: errors outermost, so that every error gets its code; authentication before any reading."""
     return Layers(
         (
             ErrorLayer(),

@@ -58,7 +58,7 @@ class _Recheck:
 
 
 def _admitted(method: str, credentials: Credentials, info: CallInfo) -> Token | None:
-    """The token that opens the method; None if it asks for none. Raises what the caller is to be told."""
+    """Return the token that opens the method; None if it requires none. Raises what the caller is to be told."""
     if method not in POLICIES:
         raise TokenRefused()
     role = POLICIES[method]
@@ -80,7 +80,7 @@ def _admitted(method: str, credentials: Credentials, info: CallInfo) -> Token | 
 
 
 def _bearer(metadata: Any) -> bytes:
-    """The token of the call, empty where there is none; of several `authorization` values the first counts."""
+    """Return the token of the call, empty if there is none; of several `authorization` values the first counts."""
     header = next((value for key, value in metadata if key.lower() == "authorization"), "")
     raw = header if isinstance(header, bytes) else header.encode("utf-8", "surrogateescape")
     scheme, _, token = raw.partition(b" ")

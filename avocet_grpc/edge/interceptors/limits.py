@@ -82,5 +82,5 @@ class LimitLayer(Layer):
 
 
 def _host(peer: str) -> str:
-    """The peer without its port: one machine is one caller, however many connections it has."""
+    """Return the peer without its port: one machine is one caller, however many connections it has."""
     return peer.rpartition(":")[0]

@@ -52,7 +52,7 @@ class LogLayer(Layer):
 
 
 def code_of(error: BaseException, context: Context) -> str:
-    """The name of the status code that a call which raised `error` ends with."""
+    """Return the name of the status code that a call which raised `error` ends with."""
     if isinstance(error, CorrectionsError):
         return entry_of(error).code.name
     if isinstance(error, asyncio.CancelledError):

@@ -24,7 +24,7 @@ class Layer:
     """Something that every call passes through: `around` runs the whole call inside, all its responses included."""
 
     def wrapped(self, method: str, handler: Handler) -> Handler:
-        """The handler with this layer round it."""
+        """Return the handler with this layer round it."""
         return wrap(handler, partial(self.around, method))
 
     async def around(self, method: str, call: Call, context: Context) -> Any:
@@ -62,7 +62,7 @@ class Layers(grpc.aio.ServerInterceptor):
 
 
 def wrap(handler: Handler, around: Around) -> Handler:
-    """A handler that runs the whole call as `around(call, context)`."""
+    """Return a handler that runs the whole call as `around(call, context)`."""
     inner = behavior_of(handler)
 
     async def answer(request: Any, context: Context) -> Any:
@@ -75,7 +75,7 @@ def wrap(handler: Handler, around: Around) -> Handler:
 
 
 def reading_inside(handler: Handler, arrivals: Arrivals, most: int) -> Handler:
-    """The same method, but what the caller sends is received and parsed by us, inside the call.
+    """Return the same method, but what the caller sends is received and parsed by us, inside the call.
 
     So a refused call costs no reading, a caller that sends nothing is under the same limits as any other, a request has
     at most `most` bytes, and bytes that are not a message of the method's type get an error of ours.
@@ -105,13 +105,13 @@ def reading_inside(handler: Handler, arrivals: Arrivals, most: int) -> Handler:
 
 
 def behavior_of(handler: Handler) -> Callable[[Any, Any], Any]:
-    """The method that the handler holds, whatever its shape."""
+    """Return the method that the handler holds, whatever its shape."""
     behavior: Any = handler.unary_unary or handler.unary_stream or handler.stream_unary or handler.stream_stream
     return behavior  # type: ignore[no-any-return]
 
 
 def with_behavior(handler: Handler, behavior: Any, deserializer: Parse | None, *, reads: bool = False) -> Handler:
-    """A handler of the same shape and response that runs `behavior`; with `reads` it takes its request as a stream."""
+    """Return a handler of the same shape that runs `behavior`; with `reads` it takes its request as a stream."""
     makers: dict[tuple[bool, bool], Any] = {
         (False, False): grpc.unary_unary_rpc_method_handler,
         (False, True): grpc.unary_stream_rpc_method_handler,

@@ -1,4 +1,4 @@
-"""The files that replacements took away: whoever had one open may still write to it, and none is deleted unread."""
+"""Files that replacements moved aside: a program that had one open may write to it, so none is deleted unread."""
 
 from __future__ import annotations
 
@@ -118,7 +118,7 @@ class Drain:
         disk.rename(old.path, path)
         self._displaced.remove(old)
         try:
-            # Both are durable before a byte of it changes: what is written to it from now on is no late line of others.
+            # Both are durable before a byte of it changes: what is written to it from now on is not a late line.
             disk.sync_directory(path.parent)
             self._forget(old.path.name)
         except Exception:

@@ -1,4 +1,4 @@
-"""One file that a replacement took away."""
+"""One file that a replacement moved aside."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ class Clock:
         return time.time()
 
     def monotonic(self) -> float:
-        """Seconds since some moment; steps of the wall clock do not change it."""
+        """Return seconds since some moment; steps of the wall clock do not change it."""
         return time.monotonic()
 
     def sleep(self, seconds: float) -> None:

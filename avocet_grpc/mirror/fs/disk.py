@@ -53,7 +53,7 @@ class Lease(enum.Enum):
     REFUSED = enum.auto()
     """Somebody else has the file open."""
     UNSUPPORTED = enum.auto()
-    """There are no leases on this file."""
+    """The file system has no leases for this file."""
 
 
 class Disk:
@@ -194,7 +194,7 @@ class Disk:
         os.fchmod(descriptor, old.st_mode & 0o7777)
 
     def write_lease(self, descriptor: int) -> Lease:
-        """Ask for the lease under which whoever opens the file waits. It ends with the descriptor."""
+        """Ask for the lease under which every program that opens the file waits. It ends with the descriptor."""
         return self._lease(descriptor, fcntl.F_WRLCK)
 
     def read_lease(self, descriptor: int) -> Lease:

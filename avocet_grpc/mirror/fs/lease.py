@@ -1,4 +1,4 @@
-"""The write lease: while it is held, whoever opens the file waits, so no reader sees half of a change."""
+"""The write lease: a program that opens the file meanwhile waits, so no reader sees half of a change."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from avocet_grpc.mirror.fs.clock import Clock
 from avocet_grpc.mirror.fs.disk import Disk, Lease
 
 PATIENCE_S = 0.3
-"""If nobody lets go of the file for so long, it is written without a lease: appended to, or replaced."""
+"""After this long without a lease, the file is appended to or replaced without one."""
 TRIES_S = 0.1
 PAUSE_S = 0.001
 
@@ -20,7 +20,7 @@ def ignore_sigio() -> None:
 
 
 def take_lease(disk: Disk, clock: Clock, descriptor: int, patience_s: float) -> Lease:
-    """Try to take the write lease for so long. It ends with the descriptor. Raises OSError."""
+    """Try for `patience_s` seconds to take the write lease. It ends with the descriptor. Raises OSError."""
     deadline = clock.monotonic() + patience_s
     while True:
         answer = disk.write_lease(descriptor)

@@ -1,4 +1,4 @@
-"""Taking a whole file in that neither the ledger nor the index has seen, in one pass and in bounded memory."""
+"""Importing a whole file that neither the ledger nor the index has seen, in one pass and in bounded memory."""
 
 from __future__ import annotations
 

@@ -18,13 +18,13 @@ from avocet_grpc.mirror.session import Session
 TORN_S = 5.0
 """After this long nobody will end a last line without a newline any more."""
 REWRITE_S = 5.0
-"""For so long a program that has the file open for writing may be rewriting it."""
+"""How long a program that has the file open for writing may be rewriting it."""
 SETTLE_S = 10.0
-"""A line that disappeared counts as deleted once other programs have left the file alone for so long."""
+"""A line that disappeared counts as deleted once other programs have left the file alone for this long."""
 HELD_S = 60.0
 """After this long, a program that only appends and keeps the file open no longer postpones that."""
 CHECK_BYTES = 64 * 1024 * 1024
-"""So much of the file is compared by its blocks between two rounds."""
+"""How much of the file is compared by its blocks between two rounds."""
 
 
 class Looker:
@@ -122,7 +122,7 @@ class Looker:
             return descriptor >= 0 and image.blocks.matches(self._session.disk, descriptor, start, stop)
 
     def _has_only_grown(self) -> bool:
-        """Return whether others have done nothing but append for so long that what is missing counts as deleted."""
+        """Return whether others have only appended for long enough, so that what is missing counts as deleted."""
         calm = self._session.clock.monotonic() - self._rewritten_at
         return calm >= SETTLE_S and (calm >= HELD_S or self._has_writer() is False)
 
@@ -130,7 +130,7 @@ class Looker:
         return has_writer(self._session.disk, self.path)
 
     def _take_rest(self, image: FileImage, found: Signature, still: float, stopping: bool) -> tuple[FileImage, bool]:
-        """What stands behind the last newline: somebody is writing it, or nobody will end it any more."""
+        """Take in what is behind the last newline, unless somebody is still writing it."""
         with self._session.disk.reading(self.path) as descriptor:
             # Up to the first line alone: what is left of a large growth is gone through here again and again.
             scanner = LineScanner(self._session.disk, descriptor, image.read_to, found.size)

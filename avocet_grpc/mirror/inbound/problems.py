@@ -14,7 +14,7 @@ from avocet_grpc.mirror.inbound.verdicts import Read
 log = structlog.get_logger(__name__)
 
 MOST_LOGGED = 20
-"""So many of one batch are named; the others are counted."""
+"""How many of one batch are named; the others are counted."""
 
 
 def log_malformed(file: File, reads: Iterable[Read], before: int) -> None:

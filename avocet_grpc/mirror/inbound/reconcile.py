@@ -223,7 +223,7 @@ class _Comparison:
     def _without_deleted(
         self, lines: Lines, edits: list[tuple[Row, Read]], news: list[Read], now: dict[str, Changed]
     ) -> tuple[list[tuple[Row, Read]], list[Read]]:
-        """What others wrote of a record that others deleted is a new one."""
+        """Treat what others wrote of a record that others deleted as a new one."""
         kept: list[tuple[Row, Read]] = []
         for row, one in edits:
             state = now.get(row.id or "")
@@ -291,7 +291,7 @@ class _Comparison:
         return b""
 
     def _is_removal_fresh(self, state: Changed | None, reached_at: float | None) -> bool:
-        """Return whether whoever wrote the file may not know that the service removed the record."""
+        """Return whether the program that wrote the file may not know that the service removed the record."""
         if (
             self._look.mode is Mode.CLEAN
             or state is None

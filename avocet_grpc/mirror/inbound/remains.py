@@ -1,4 +1,4 @@
-"""Telling what a kill, a full disk or a power cut left of our own lines from other programs' malformed lines."""
+"""Telling what a kill, a full disk or a power cut left of our lines from other programs' malformed lines."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ from avocet_grpc.mirror.session import Session
 from avocet_grpc.telemetry import failpoints
 
 BATCH_BYTES = 8 * 1024 * 1024
-"""So much of what others wrote is one command, and one commit of the ledger."""
+"""How much of what others wrote is one command, and one commit of the ledger."""
 BATCH_LINES = 5_000
 
 

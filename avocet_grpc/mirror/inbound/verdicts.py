@@ -102,7 +102,7 @@ class Verdicts:
     def _is_copy(self, now: Changed) -> bool:
         """Return whether a second line with the very bytes of the record says nothing that others meant to say.
 
-        A kill may leave one of ours, and whoever read both writes both back.
+        A kill may leave one of ours, and a program that read both writes both back.
         """
         return self.after_crash or (self.is_rewrite and now.source is Source.SERVICE)
 
@@ -158,7 +158,7 @@ class Verdicts:
             self._respelled.append((row.id or "", Expected(row.content, now.revision), one.parsed))
 
     def _found_at(self, now: Changed) -> float | None:
-        """A version of the service that is found counts as written now: nobody may have read it before."""
+        """Count a version of the service that is found as written now: nobody may have read it before."""
         return self.session.clock.now() if now.source is Source.SERVICE else None
 
     def _add_duplicate(self, one: Read, now: Changed | None) -> None:

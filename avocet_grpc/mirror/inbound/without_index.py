@@ -1,7 +1,7 @@
-"""Comparing a file with the ledger when there is no index to say what stood in the file.
+"""Comparing a file with the ledger without an index that says what was in the file.
 
 The index was lost, or the ledger is an older one that was restored. Nothing is deleted. New records are accepted. An
-edit is accepted unless it would replace a version of the service; a restored ledger accepts that too, since the file
+edit is accepted unless it would replace a version of the service. A restored ledger accepts that too, because the file
 may have what the ledger lost.
 """
 

@@ -136,7 +136,7 @@ class _Plan:
             self.drops.append(row)
 
     def keep(self, row: Row, **changes: object) -> Row:
-        """The row changes where it stands."""
+        """Return whether the row changes where it is."""
         after = row.changed(**changes)
         self.stay = [after if one.key == row.key else one for one in self.stay]
         if after != row:

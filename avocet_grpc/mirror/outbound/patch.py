@@ -16,7 +16,7 @@ from avocet_grpc.mirror.session import Session
 from avocet_grpc.telemetry import failpoints
 
 MAX_CHANGES = 64
-"""So many lines are blanked under one lease."""
+"""How many lines are blanked under one lease."""
 BLANK_BYTES = 1024 * 1024
 
 
@@ -31,7 +31,7 @@ class Outcome(enum.Enum):
     REFUSED = enum.auto()
     """Somebody has the file open."""
     UNSUPPORTED = enum.auto()
-    """There are no leases on this file."""
+    """The file system has no leases for this file."""
     FAILED = enum.auto()
     """The disk refused the new lines; the file is as it was, but for its times."""
 

@@ -14,7 +14,7 @@ from avocet_grpc.mirror.session import Session
 
 COPY_BYTES = 16 * 1024 * 1024
 COPY_S = 0.25
-"""One round copies for so long; then others' lines are looked at again, and whether there is a lease."""
+"""How long one round copies. Then it looks at other programs' lines again, and whether it can take a lease."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +50,7 @@ class Copy:
         return Copy(self.path, self.descriptor, self.origin, common, self.blanked, took, now)
 
     def with_blanked(self, places: tuple[Span, ...]) -> Copy:
-        """Those places were blanked in the shared file."""
+        """Note that those places were blanked in the shared file."""
         blanked = (*self.blanked, *places)
         return Copy(self.path, self.descriptor, self.origin, self.common, blanked, self.copied_s, self.used_at)
 

@@ -100,7 +100,7 @@ class Writer:
         if image.signature is None:
             return None
         puts_back = image.put_back and any(not unit.blanks for unit in units)
-        # Who rewrites the file would write over what is put back behind its end.
+        # A program that rewrites the file would overwrite what is put back at its end.
         is_rewritten = puts_back and has_writer(self._session.disk, self._path) is not False
         needed = any(self._needs_replacement(unit) for unit in units)
         if not (

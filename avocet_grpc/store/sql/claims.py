@@ -11,9 +11,10 @@ from typing import Any, NamedTuple
 
 from avocet_grpc.core.model import Candidate, CandidateFilter, Order, Position, QueueItem
 from avocet_grpc.core.ports.claims import Claim, ClaimState, HeldBy
+from avocet_grpc.store.sql.counts import Counts
 from avocet_grpc.store.sql.dialect import Session
 from avocet_grpc.store.sql.filters import among, where_of
-from avocet_grpc.store.sql.queries import Also, Queries
+from avocet_grpc.store.sql.queue import Also, QueuePages
 
 HELD = "EXISTS (SELECT 1 FROM claims c WHERE c.key = r.key AND c.expires_at > :now)"
 BY_CLAIMS = "claims c CROSS JOIN "
@@ -66,8 +67,8 @@ class _Held(NamedTuple):
 class Claims:
     """Implements `core.ports.claims.ClaimReader` on one session, and the statements of a `ClaimTable`."""
 
-    def __init__(self, session: Session, queries: Queries) -> None:
-        self._session, self._queries = session, queries
+    def __init__(self, session: Session, pages: QueuePages, counts: Counts) -> None:
+        self._session, self._pages, self._counts = session, pages, counts
 
     def now(self) -> float:
         return self._session.now()
@@ -107,18 +108,18 @@ class Claims:
     ) -> list[QueueItem]:
         values = {"now": self._milliseconds(), "mine": held.reviewer}
         also = Also(STATES[held.state], values, "" if held.state is ClaimState.UNCLAIMED else BY_CLAIMS)
-        return self._queries.queue(filter, order, after, offset, limit, also)
+        return self._pages.page(filter, order, after, offset, limit, also)
 
     def queue_total(self, held: HeldBy, filter: CandidateFilter) -> int:
         if held.state is ClaimState.UNCLAIMED:
-            return self._queries.queue_total(filter) - self.count(filter)
+            return self._counts.queue_total(filter) - self.count(filter)
         return self.count(filter, held)
 
     def free(self, filter: CandidateFilter, order: Order, reviewer: str, limit: int) -> list[QueueItem]:
         """Candidates in review that nobody holds and that the reviewer has not postponed, in order."""
         values = {"now": self._milliseconds(), "taker": reviewer}
         also = Also(f" AND NOT {HELD} AND NOT {POSTPONED}", values)
-        return self._queries.queue(filter, order, None, 0, limit, also)
+        return self._pages.page(filter, order, None, 0, limit, also)
 
     def held_candidates(self, lease_ids: Collection[str]) -> Mapping[str, Candidate]:
         """The candidates that the living claims among these hold, by lease id."""

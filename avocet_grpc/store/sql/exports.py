@@ -7,9 +7,10 @@ from typing import Any, NamedTuple
 from avocet_grpc.core.export import in_split
 from avocet_grpc.core.model import ExportBatch, ExportSelection
 from avocet_grpc.core.ports.ledger import ExportExtent
+from avocet_grpc.store.sql.counts import Counts
 from avocet_grpc.store.sql.dialect import Session
 from avocet_grpc.store.sql.filters import where_of
-from avocet_grpc.store.sql.queries import EXPORT_READY, Queries
+from avocet_grpc.store.sql.queries import Queries
 from avocet_grpc.store.sql.rows import selected
 
 CAREFUL_ROWS = 16
@@ -51,8 +52,8 @@ class _Extent(NamedTuple):
 class ExportQueries:
     """The part of `core.ports.ledger.Reader` that exports."""
 
-    def __init__(self, session: Session, queries: Queries) -> None:
-        self._session, self._queries = session, queries
+    def __init__(self, session: Session, queries: Queries, counts: Counts) -> None:
+        self._session, self._queries, self._counts = session, queries, counts
 
     def export_batch(
         self, selection: ExportSelection, after_key: int, limit: int, max_bytes: int, up_to_key: int | None = None
@@ -81,8 +82,9 @@ class ExportQueries:
 
     def export_total(self, selection: ExportSelection, after_key: int) -> int:
         """How many examples the selection has after `after_key`."""
-        if not after_key and selection == ExportSelection(self._queries.head().revision):
-            return self._queries.counter(EXPORT_READY)
+        now = ExportSelection(self._queries.head().revision, selection.filter)
+        if not after_key and selection == now and (ready := self._counts.export_ready(selection.filter)) is not None:
+            return ready
         where, values = _where(selection, after_key)
         if (split := selection.split) is None:
             return self._session.number(f"SELECT count(*) FROM examples e WHERE {where}", values)

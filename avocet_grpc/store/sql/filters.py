@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from dataclasses import replace
 from typing import Any
 
 from avocet_grpc.core.model import CandidateFilter
@@ -12,6 +13,28 @@ def among(column: str, wanted: Collection[Any], name: str = "wanted") -> tuple[s
     """That a column has one of these values, as SQL, and the values."""
     values = {f"{name}_{number}": value for number, value in enumerate(wanted)}
     return f"{column} IN ({', '.join(f':{each}' for each in values)})", values
+
+
+def by_values(filter: CandidateFilter) -> CandidateFilter:
+    """The part of the filter that asks for listed values."""
+    return replace(filter, prompt_digests=(), min_quality_score=None, max_quality_score=None)
+
+
+def quality_range(filter: CandidateFilter, prefix: str = "") -> tuple[str, dict[str, Any]]:
+    """The range of quality of the filter, as SQL that continues a WHERE, and its values."""
+    return where_of(
+        CandidateFilter(min_quality_score=filter.min_quality_score, max_quality_score=filter.max_quality_score), prefix
+    )
+
+
+def has_range(filter: CandidateFilter) -> bool:
+    """Whether the filter asks for a range of quality."""
+    return filter.min_quality_score is not None or filter.max_quality_score is not None
+
+
+def is_by_values(filter: CandidateFilter) -> bool:
+    """Whether the filter asks for listed values alone, which the facets know, and not for prompts or a quality."""
+    return filter == by_values(filter)
 
 
 def where_of(filter: CandidateFilter, prefix: str = "") -> tuple[str, dict[str, Any]]:

@@ -69,5 +69,4 @@ class Run:
     def finish(self) -> None:
         """Write what still waits, and the head."""
         self._pending.flush(self._session)
-        self._pending.write_counts(self._session)
         self._session.execute(SET_HEAD, self.head._asdict())

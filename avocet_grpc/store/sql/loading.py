@@ -13,6 +13,7 @@ from avocet_grpc.core.forms import prompt_digest
 from avocet_grpc.core.model import Columns, File, ParsedLine, Source
 from avocet_grpc.core.ports.mirror import Changed, Outcome, Verdict
 from avocet_grpc.core.record import content_of, record_in
+from avocet_grpc.store.sql.counts import CountsToAdd
 from avocet_grpc.store.sql.dialect import Session
 from avocet_grpc.store.sql.feed import IS_EMPTY
 from avocet_grpc.store.sql.pending import Pending
@@ -21,9 +22,11 @@ from avocet_grpc.store.sql.schema import LATE_INDEXES
 from avocet_grpc.store.sql.transaction import Encode, SqlTransaction
 
 BATCH_LINES = 1_000
+MOST_COUNTS = 20_000
+"""Different combinations of values that wait to be counted."""
 KNOWN_ID = "SELECT 1 FROM records WHERE id = :id AND file = :file"
 NOT_COUNTED: dict[str, Any] = {
-    "key": 0, "id": "", "label": None, "task_id": None, "quality_score": None, "recorded_at": None, "reviewed_at": None,
+    "key": 0, "id": "", "task_id": None, "quality_score": None, "recorded_at": None, "reviewed_at": None,
     "prompt_digest": None, "digest": b"",
 }  # fmt: skip
 
@@ -60,11 +63,15 @@ class Load:
         if self._indexes_dropped:
             for statement in LATE_INDEXES.values():
                 self._session.execute(statement)
-        pending = Pending()
-        for row, number in self._counts.items():
-            pending.count(RecordRow(*row), number)
-        pending.write_counts(self._session)
+        self._write_counts()
         return self._head._replace(revision=self._revision)
+
+    def _write_counts(self) -> None:
+        counts = CountsToAdd()
+        for row, number in self._counts.items():
+            counts.count(RecordRow(*row), number)
+        counts.write(self._session)
+        self._counts.clear()
 
     def _drop_indexes(self) -> None:
         """Sorting an index once costs a third of growing it line by line."""
@@ -96,7 +103,7 @@ class Load:
         now = tx.standing(file, id)
         if now is None or file is File.CANDIDATES or not counts_more(line, now):
             return Outcome(Verdict.DUPLICATE, now)
-        tx.put(file, line, Source.EXTERNAL, anew=True)
+        tx.put(file, line, Source.EXTERNAL, new_key=True)
         standing = tx.standing(file, id)
         tx.written()
         self._head = tx.keep()._replace(revision=self._head.revision)
@@ -130,6 +137,8 @@ class Load:
         self._session.insert("examples", examples)
         # Most records differ from others in what is not counted.
         self._counts.update(row._replace(**NOT_COUNTED) for row in rows)
+        if len(self._counts) > MOST_COUNTS:
+            self._write_counts()
 
 
 def _changed(row: RecordRow, raw: bytes) -> Changed:

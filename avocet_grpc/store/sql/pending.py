@@ -6,24 +6,12 @@ statement lets go of the interpreter's lock and has to win it back, which under 
 
 from __future__ import annotations
 
-from collections import Counter
-
-from avocet_grpc.core.model import File
 from avocet_grpc.core.ports.ledger import Remembered
+from avocet_grpc.store.sql.counts import CountsToAdd
 from avocet_grpc.store.sql.dialect import Session
-from avocet_grpc.store.sql.queries import (
-    BY_RUN,
-    COUNTED,
-    EXPORT_READY,
-    LEFT_OUT_IF_UNKNOWN,
-    QUEUED,
-    UNEXPORTABLE,
-    UNKNOWN,
-)
 from avocet_grpc.store.sql.rows import (
     NEVER,
     BodyRow,
-    CounterRow,
     ExampleRow,
     HistoryRow,
     PastRow,
@@ -36,7 +24,8 @@ Place = tuple[int, str]
 """A file and an id."""
 
 DECIDED = (
-    "status", "failure_category", "reviewed_at", "queued", "exported", "unexportable", "revision", "made_by", "digest",
+    "status", "failure_category", "facet", "reviewed_at", "queued", "exported", "unexportable", "revision", "made_by",
+    "digest",
 )  # fmt: skip
 """The columns that a decision changes: the others' indexes are left alone."""
 UPDATE_DECIDED = "ON CONFLICT (key) DO UPDATE SET " + ", ".join(f"{name} = excluded.{name}" for name in DECIDED)
@@ -46,7 +35,6 @@ UPDATE_ALL = "ON CONFLICT (key) DO UPDATE SET " + ", ".join(
 UPDATE_BODY = "ON CONFLICT (key) DO UPDATE SET raw = excluded.raw"
 # What becomes known again keeps its later revision, until which it is kept.
 UPDATE_PAST = "ON CONFLICT (id, file, digest) DO UPDATE SET revision = excluded.revision, made_by = excluded.made_by"
-ADD_COUNT = "ON CONFLICT (name, value) DO UPDATE SET n = counters.n + excluded.n"
 CLOSE = "UPDATE examples SET removed_revision = :revision WHERE key = :key AND removed_revision = :never"
 
 
@@ -55,7 +43,7 @@ class Pending:
 
     def __init__(self) -> None:
         self.stored: dict[Place, Stored | None] = {}
-        self.counts: Counter[tuple[str, str]] = Counter()
+        self.counts = CountsToAdd()
         self.without_claims: bool | None = None
         self._empty()
 
@@ -95,22 +83,6 @@ class Pending:
         """A content is known from now on as one that the record no longer has."""
         self.past[row.id, row.file, row.digest] = row
 
-    def count(self, row: RecordRow, by: int) -> None:
-        """So many records like this one more, for the counters."""
-        counts = self.counts
-        if row.file != File.CANDIDATES:
-            counts[EXPORT_READY, ""] += by * row.exported
-            if row.unexportable is not None:
-                counts[UNEXPORTABLE, row.unexportable] += by
-            return
-        counts[QUEUED, ""] += by * row.queued
-        if row.benchmark_run_id is not None:
-            counts[BY_RUN, row.benchmark_run_id] += by
-        for name, column in COUNTED.items():
-            value = getattr(row, column)
-            if value is not None or name not in LEFT_OUT_IF_UNKNOWN:
-                counts[name, UNKNOWN if value is None else value] += by
-
     def __len__(self) -> int:
         return len(self.before)
 
@@ -126,12 +98,12 @@ class Pending:
         self.past.update(later.past)
         self.history += later.history
         self.requests.update(later.requests)
-        self.counts.update(later.counts)
+        self.counts.take(later.counts)
         if later.without_claims is False:
             self.without_claims = False
 
     def flush(self, session: Session) -> None:
-        """Write all changes but the counters."""
+        """Write all changes."""
         self._write_records(session)
         for key in self.left:
             session.execute("DELETE FROM claims WHERE key = :key", {"key": key})
@@ -146,12 +118,8 @@ class Pending:
             for (principal, request_id), (answer, at) in self.requests.items()
         ]
         session.insert("requests", requests)
+        self.counts.write(session)
         self._empty()
-
-    def write_counts(self, session: Session) -> None:
-        """Add to the counters."""
-        session.insert("counters", [CounterRow(*name, n) for name, n in self.counts.items() if n], ADD_COUNT)
-        self.counts.clear()
 
     def _write_records(self, session: Session) -> None:
         new, decided, edited = list[RecordRow](), list[RecordRow](), list[RecordRow]()
@@ -185,6 +153,7 @@ def _is_decided(was: RecordRow, now: RecordRow) -> bool:
     return was == now._replace(
         status=was.status,
         failure_category=was.failure_category,
+        facet=was.facet,
         reviewed_at=was.reviewed_at,
         queued=was.queued,
         exported=was.exported,

@@ -16,11 +16,13 @@ from avocet_grpc.core.model import (
 )
 from avocet_grpc.core.ports.ledger import ExportExtent, HistoryCursor, HistoryEntry
 from avocet_grpc.store.sql.claims import Claims
+from avocet_grpc.store.sql.counts import Counts
 from avocet_grpc.store.sql.dialect import Session
 from avocet_grpc.store.sql.exports import ExportQueries
 from avocet_grpc.store.sql.history import History
 from avocet_grpc.store.sql.listing import Listing
 from avocet_grpc.store.sql.queries import Queries
+from avocet_grpc.store.sql.queue import QueuePages
 from avocet_grpc.store.sql.snapshots import Snapshots
 
 
@@ -29,12 +31,14 @@ class SqlReader:
 
     def __init__(self, session: Session) -> None:
         self._session = session
+        self.counts = Counts(session)
         self.queries = Queries(session)
-        self.exports = ExportQueries(session, self.queries)
+        self.queue_pages = QueuePages(session, self.counts)
+        self.exports = ExportQueries(session, self.queries, self.counts)
 
     @property
     def claims(self) -> Claims:
-        return Claims(self._session, self.queries)
+        return Claims(self._session, self.queue_pages, self.counts)
 
     @property
     def listing(self) -> Listing:
@@ -60,19 +64,19 @@ class SqlReader:
     def queue(
         self, filter: CandidateFilter, order: Order, after: Position | None, offset: int, limit: int
     ) -> list[QueueItem]:
-        return self.queries.queue(filter, order, after, offset, limit)
+        return self.queue_pages.page(filter, order, after, offset, limit)
 
     def queue_total(self, filter: CandidateFilter) -> int:
-        return self.queries.queue_total(filter)
+        return self.counts.queue_total(filter)
 
     def stats(self, filter: CandidateFilter) -> Stats:
-        return self.queries.stats(filter)
+        return self.counts.stats(filter, self.revision())
 
     def same_prompt(self, digests: Collection[bytes], most: int) -> dict[bytes, int]:
         return self.queries.same_prompt(digests, most)
 
     def known_run_ids(self, run_ids: Collection[str]) -> set[str]:
-        return self.queries.known_run_ids(run_ids)
+        return self.counts.known_run_ids(run_ids)
 
     def export_batch(
         self,

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import json
+from functools import lru_cache
 from typing import Any, NamedTuple
+
+from xxhash import xxh3_64_intdigest
 
 from avocet_grpc.core.forms import unexportable_reason
 from avocet_grpc.core.model import Candidate, Columns, File, Record, Status
@@ -42,6 +46,7 @@ class RecordRow(NamedTuple):
     made_by: int
     digest: bytes | None
     removed_revision: int
+    facet: int
 
 
 class BodyRow(NamedTuple):
@@ -114,6 +119,28 @@ class CounterRow(NamedTuple):
     n: int
 
 
+class FacetRow(NamedTuple):
+    """How many living records of a file have these values; `combination` is a digest of all of them.
+
+    `facet` stands for the values that a filter looks at, as in the records.
+    """
+
+    combination: bytes
+    facet: int
+    file: int
+    status: str | None
+    task_type: str | None
+    model_name: str | None
+    source: str | None
+    benchmark_run_id: str | None
+    failure_category: str | None
+    label: str | None
+    queued: int
+    exported: int
+    unexportable: str | None
+    n: int
+
+
 class ReportRow(NamedTuple):
     """The mirror's last report on a file."""
 
@@ -178,8 +205,22 @@ def record_row(key: int, file: File, columns: Columns, **more: Any) -> RecordRow
         reviewed_at=c.reviewed_at,
         lives=1,
         queued=int(file is File.CANDIDATES and c.status == Status.NEEDS_REVIEW),
+        facet=facet_of(*(getattr(c, column) for column in FACET)),
         **more,
     )
+
+
+FACET = ("task_type", "model_name", "source", "benchmark_run_id", "failure_category", "label")
+"""The values that a filter looks at."""
+
+
+@lru_cache(maxsize=4096)
+def facet_of(*values: str | None) -> int:
+    """A number of 63 bits that stands for the values that a filter looks at.
+
+    Two sets of values could share it: queries that go by it compare the values too.
+    """
+    return xxh3_64_intdigest(json.dumps(values)) >> 1
 
 
 def tombstone(row: RecordRow, revision: int, made_by: int) -> RecordRow:

@@ -1,7 +1,8 @@
 """The tables of the ledger, version 4: records, and nothing of files.
 
-Lines and encoded examples stay out of what queries scan. Partial indexes are used only by queries that repeat their
-WHERE, which `tests/store/test_query_plans.py` checks.
+Lines and encoded examples stay out of what queries scan. Indexes of the queue end with what a filter asks for, so that
+what it leaves out is passed over without a look at its row. Partial indexes are used only by queries that repeat their
+WHERE, which `tests/store/test_ledger_plans.py` checks.
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ TABLES = (
         model_name {text}, source {text}, benchmark_run_id {text}, failure_category {text}, label {text},
         task_id {text}, quality_score DOUBLE PRECISION, recorded_at {text}, reviewed_at {text}, prompt_digest {blob},
         queued INTEGER NOT NULL, exported INTEGER NOT NULL, unexportable {text}, revision BIGINT NOT NULL,
-        made_by INTEGER NOT NULL, lives INTEGER NOT NULL, digest {blob}, removed_revision BIGINT NOT NULL)""",
+        made_by INTEGER NOT NULL, lives INTEGER NOT NULL, digest {blob}, removed_revision BIGINT NOT NULL,
+        facet BIGINT NOT NULL)""",
     "CREATE TABLE bodies (key {row_number}, raw {blob} NOT NULL)",
     """CREATE TABLE examples (
         number {row_number}, key BIGINT NOT NULL, approved_revision BIGINT NOT NULL, removed_revision BIGINT NOT NULL,
@@ -40,6 +42,11 @@ TABLES = (
         at BIGINT NOT NULL, PRIMARY KEY (request_id, principal))""",
     """CREATE TABLE counters (
         name {text} NOT NULL, value {text} NOT NULL, n BIGINT NOT NULL, PRIMARY KEY (name, value)){clustered}""",
+    """CREATE TABLE facets (
+        combination {blob} NOT NULL PRIMARY KEY, facet BIGINT NOT NULL, file INTEGER NOT NULL, status {text},
+        task_type {text}, model_name {text}, source {text}, benchmark_run_id {text}, failure_category {text},
+        label {text}, queued INTEGER NOT NULL, exported INTEGER NOT NULL, unexportable {text}, n BIGINT NOT NULL
+        ){clustered}""",
     """CREATE TABLE reports (
         file INTEGER PRIMARY KEY, level_revision BIGINT NOT NULL, level_key BIGINT NOT NULL, malformed BIGINT NOT NULL,
         duplicate_ids BIGINT NOT NULL, pending BIGINT NOT NULL, behind_since DOUBLE PRECISION NOT NULL,
@@ -82,8 +89,11 @@ LATE_INDEXES = {
         "CREATE INDEX examples_removed ON examples (removed_revision) WHERE removed_revision < 9223372036854775807"
     ),
     "queue_by_key": "CREATE INDEX queue_by_key ON records (key) WHERE queued = 1",
-    "queue_by_time": "CREATE INDEX queue_by_time ON records (recorded_at, key) WHERE queued = 1",
-    "queue_by_quality": "CREATE INDEX queue_by_quality ON records (quality_score, key) WHERE queued = 1",
+    "queue_by_time": "CREATE INDEX queue_by_time ON records (recorded_at, key, facet, queued) WHERE queued = 1",
+    "queue_by_quality": (
+        "CREATE INDEX queue_by_quality ON records (quality_score, key, facet, queued) WHERE queued = 1"
+    ),
+    "queue_by_facet": "CREATE INDEX queue_by_facet ON records (facet, key) WHERE queued = 1",
     "examples_by_key": (
         "CREATE INDEX examples_by_key ON examples (key, approved_revision, removed_revision, shard_hash)"
     ),

@@ -192,11 +192,9 @@ class SqlTransaction:
         """The database with all that waits to be written."""
         if not self._saved:
             self._earlier.flush(self._session)
-            self._earlier.write_counts(self._session)
             self._session.execute("SAVEPOINT work")
             self._saved = True
         self._own.flush(self._session)
-        self._own.write_counts(self._session)
         return self._reader
 
     def stored(self, file: File, id: str) -> Stored | None:
@@ -217,14 +215,14 @@ class SqlTransaction:
             self._own.stored[int(file), line.columns.id] = None
         return self.put(file, line)
 
-    def put(self, file: File, line: ParsedLine, source: Source = Source.SERVICE, *, anew: bool = False) -> int:
-        """See the port. `source` says who wrote the line; `anew` gives an existing record a new key."""
+    def put(self, file: File, line: ParsedLine, source: Source = Source.SERVICE, *, new_key: bool = False) -> int:
+        """See the port. `source` says who wrote the line; `new_key` moves an existing record behind all others."""
         if line.columns is None:
             raise ValueError("a malformed line is not a record")
         record, was = record_in(line), self._read(file, line.columns.id)
         replaces = was is not None and bool(was.row.lives)
         row = record_row(
-            was.row.key if was is not None and replaces and not anew else self._take_key(),
+            was.row.key if was is not None and replaces and not new_key else self._take_key(),
             file,
             line.columns,
             prompt_digest=self._prompt_digest(record, was),
@@ -236,7 +234,7 @@ class SqlTransaction:
         )
         if was is not None and replaces:
             self._retire(was, row.digest)
-        self._own.count(row, +1)
+        self._own.counts.count(row, +1)
         if row.exported:
             encoded = self._encode(record, row.revision)
             self._own.open_example(example_row(row, shard_hash(row.id), encoded))
@@ -354,7 +352,7 @@ class SqlTransaction:
     def _retire(self, was: Stored, digest: bytes | None) -> None:
         """The record as it was is past from this revision on; `digest` is of what takes its place."""
         row = was.row
-        self._own.count(row, -1)
+        self._own.counts.count(row, -1)
         if row.exported:
             self._own.close_example(row, self.new_revision())
         if row.digest is not None and row.digest != digest:

@@ -4,7 +4,7 @@ Owns
     Connections and their settings, the thread that commits, locks among processes, and what SQLite's errors mean.
 
 May import
-    `store.sql`, `core`, `layout`, `durable`, `telemetry.failpoints`, and sqlite3.
+    `store.sql`, `core`, `layout`, `durable`, `telemetry`, and sqlite3.
 
 Reading order
     `engine`                 SqliteLedger, which puts the parts together

@@ -11,6 +11,7 @@ import structlog
 
 from avocet_grpc.core.errors import CorrectionsError, StorageFailed, StorageFull
 from avocet_grpc.store.sqlite.failure import StorageRefused, may_go_on, meaning
+from avocet_grpc.telemetry.guard import guarded
 
 log = structlog.get_logger(__name__)
 
@@ -27,14 +28,14 @@ class Condition:
 
     def on_failure(self, listener: Callable[[], None]) -> None:
         """See `core.ports.ledger.Ledger`."""
-        self._on_failure.append(listener)
+        self._on_failure.append(guarded("listener", listener))
 
     def on_full(self, listener: Callable[[], None]) -> None:
         """See `core.ports.ledger.Ledger`."""
-        self._on_full.append(listener)
+        self._on_full.append(guarded("listener", listener))
 
     def meaning(self, error: Exception) -> CorrectionsError | None:
-        """What callers get for an error of SQLite; None if the storage is not at fault."""
+        """Return what callers get for an error of SQLite; None if the storage is not at fault."""
         return meaning(error, self._path) if isinstance(error, sqlite3.Error) else None
 
     def judge(self, error: Exception) -> CorrectionsError | None:

@@ -166,7 +166,7 @@ class SqliteLedger:
         self._writer.committed()
 
     def mirror(self) -> SqlMirrorLedger:
-        """The ledger as the mirror sees it: `core.ports.mirror.MirrorLedger`."""
+        """Return the ledger as the mirror sees it: `core.ports.mirror.MirrorLedger`."""
         return SqlMirrorLedger(self)
 
     def close(self) -> None:
@@ -190,7 +190,7 @@ class SqliteLedger:
         self._let_go()
 
     def _opened(self) -> sqlite3.Connection:
-        """The writer's connection, to a ledger that is ready for use."""
+        """Return the writer's connection, to a ledger that is ready for use."""
         path, presence = self._path, self._presence
         if path is None or presence is None:
             db = connect(None)

@@ -32,7 +32,7 @@ REFUSED_BEFORE_STORING = frozenset(
         sqlite3.SQLITE_IOERR_WRITE,
     }
 )
-"""Failures that leave nothing of a transaction behind where the system refused a write for want of room or leave. A
+"""Failures that leave nothing of a transaction behind if the system refused a write: no room, or not permitted. A
 failed sync is none of them: what it left on the disk is unknown, whatever room there is."""
 NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 NO_LEAVE = frozenset({errno.EROFS, errno.EACCES, errno.EPERM})
@@ -44,7 +44,7 @@ class StorageRefused(StorageFailed):
 
 
 def meaning(error: sqlite3.Error, ledger: Path | None) -> CorrectionsError | None:
-    """The error that callers get; None where the statement is at fault, and not the storage.
+    """Return the error that callers get; None if the statement is at fault, and not the storage.
 
     StorageFull, Overloaded and StorageRefused: nothing was stored, and the ledger may go on. Any other StorageFailed:
     what was under way is unknown, and the ledger must not be touched again.
@@ -62,7 +62,7 @@ def meaning(error: sqlite3.Error, ledger: Path | None) -> CorrectionsError | Non
 
 
 def may_go_on(error: Exception) -> bool:
-    """Whether the ledger may be used after this error."""
+    """Return whether the ledger may be used after this error."""
     return not isinstance(error, StorageFailed) or isinstance(error, StorageRefused)
 
 

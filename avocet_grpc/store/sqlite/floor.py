@@ -23,7 +23,7 @@ class RevisionFloor:
         self._kept = self.read()
 
     def read(self) -> int:
-        """The floor as the directory has it; 0 if it has none, or none that can be read."""
+        """Return the floor as the directory has it; 0 if it has none, or none that can be read."""
         if self._directory is None:
             return 0
         try:

@@ -60,7 +60,7 @@ def reader(path: Path) -> Iterator[SqlMirrorReader]:
 
 
 def problems(path: Path) -> list[str]:
-    """All that is wrong with the ledger; reads all of it. Empty if it is sound. Raises LedgerUnusable."""
+    """Return all that is wrong with the ledger; reads all of it. Empty if it is sound. Raises LedgerUnusable."""
     try:
         with opened(path) as session:
             return list(damage(session.connection))
@@ -69,7 +69,7 @@ def problems(path: Path) -> list[str]:
 
 
 def contents(path: Path) -> Contents:
-    """What is still to be had of a ledger, damaged or not."""
+    """Return what can still be read of a ledger, damaged or not."""
     pending: dict[File, list[Changed]] = {file: [] for file in File}
     unreadable: int | None = None
     with contextlib.suppress(sqlite3.DatabaseError, LedgerUnusable), reader(path) as view:

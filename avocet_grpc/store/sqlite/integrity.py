@@ -9,20 +9,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from avocet_grpc.core.errors import StorageFull
-from avocet_grpc.core.model import File
 from avocet_grpc.core.record import content_digest, load
-from avocet_grpc.store.sql.queries import (
-    BY_RUN,
-    COUNTED,
-    EXPORT_READY,
-    LEFT_OUT_IF_UNKNOWN,
-    QUEUED,
-    STORED,
-    UNEXPORTABLE,
-    UNKNOWN,
-    as_stored,
-)
-from avocet_grpc.store.sql.rows import NEVER, CounterRow, RecordRow
+from avocet_grpc.store.sql.counts import combination_of, counters_of
+from avocet_grpc.store.sql.queries import STORED, as_stored
+from avocet_grpc.store.sql.rows import FACET, NEVER, CounterRow, FacetRow, facet_of, selected
 from avocet_grpc.store.sqlite.failure import meaning
 from avocet_grpc.store.sqlite.seal import SealBroken, break_seal, is_sealed
 from avocet_grpc.store.sqlite.session import SqliteSession
@@ -86,23 +76,28 @@ def damage(connection: sqlite3.Connection) -> Iterator[str]:
     if not structure:
         session = SqliteSession(connection)
         counted: Counter[tuple[str, str]] = Counter()
-        yield from _wrong_records(session, counted)
-        yield from _wrong_examples(session, counted)
+        combined: Counter[FacetRow] = Counter()
+        yield from _wrong_records(session, counted, combined)
+        yield from _wrong_examples(session)
         yield from _wrong_counts(session, counted)
+        yield from _wrong_facets(session, combined)
 
 
-def _wrong_records(session: SqliteSession, counted: Counter[tuple[str, str]]) -> Iterator[str]:
-    """Also counts the records as the counters do."""
+def _wrong_records(
+    session: SqliteSession, counted: Counter[tuple[str, str]], combined: Counter[FacetRow]
+) -> Iterator[str]:
+    """Also counts the records as the counters and the facets do."""
     for stored in map(as_stored, session.each(tuple, STORED)):
         row = stored.row
         if bool(row.lives) != (stored.raw is not None):
             yield f"record {row.key} ({row.id}) has {'no' if row.lives else 'still a'} line"
         elif stored.raw is not None and _content(stored.raw) != row.digest:
             yield f"the content of record {row.key} ({row.id}) is not what was stored"
-        if row.lives and row.file == File.CANDIDATES:
-            counted.update(_counters_of(row))
-        elif row.unexportable is not None:
-            counted[UNEXPORTABLE, row.unexportable] += 1
+        if row.lives:
+            counted.update(counters_of(row))
+            combined[combination_of(row)] += 1
+            if row.facet != facet_of(*(getattr(row, column) for column in FACET)):
+                yield f"record {row.key} ({row.id}) is not found by all filters"
 
 
 def _content(raw: bytes) -> bytes | None:
@@ -112,24 +107,13 @@ def _content(raw: bytes) -> bytes | None:
         return None
 
 
-def _counters_of(row: RecordRow) -> Iterator[tuple[str, str]]:
-    if row.queued:
-        yield QUEUED, ""
-    if row.benchmark_run_id is not None:
-        yield BY_RUN, row.benchmark_run_id
-    for name, column in COUNTED.items():
-        value = getattr(row, column)
-        if value is not None or name not in LEFT_OUT_IF_UNKNOWN:
-            yield name, UNKNOWN if value is None else value
-
-
 class _Open(NamedTuple):
     key: int
     id: str
     exported: int | None
 
 
-def _wrong_examples(session: SqliteSession, counted: Counter[tuple[str, str]]) -> Iterator[str]:
+def _wrong_examples(session: SqliteSession) -> Iterator[str]:
     """Each exported record has one open example, and no other record has any."""
     query = (
         "SELECT e.key, e.id, r.exported FROM examples e LEFT JOIN records r ON r.key = e.key"
@@ -137,7 +121,6 @@ def _wrong_examples(session: SqliteSession, counted: Counter[tuple[str, str]]) -
     )
     found = set[int]()
     for example in session.each(_Open, query, {"never": NEVER}):
-        counted[EXPORT_READY, ""] += 1
         if not example.exported:
             yield f"record {example.key} ({example.id}) is exported and should not be"
         elif example.key in found:
@@ -154,3 +137,10 @@ def _wrong_counts(session: SqliteSession, counted: Counter[tuple[str, str]]) -> 
     for name, value in sorted(stored.keys() | {known for known, n in counted.items() if n}):
         if stored.get((name, value), 0) != counted[name, value]:
             yield f"the counter {name} {value} says {stored.get((name, value), 0)}, there are {counted[name, value]}"
+
+
+def _wrong_facets(session: SqliteSession, combined: Counter[FacetRow]) -> Iterator[str]:
+    stored = {row._replace(n=0): row.n for row in session.each(FacetRow, f"SELECT {selected(FacetRow)} FROM facets")}
+    for row in sorted(stored.keys() | combined.keys(), key=repr):
+        if stored.get(row, 0) != combined[row]:
+            yield f"the facet {row.facet} says {stored.get(row, 0)}, there are {combined[row]}"

@@ -28,12 +28,12 @@ class Begin:
     least: int = 0
 
     def revision(self, least: int = 0) -> int:
-        """The first revision; no lower than `least`."""
+        """Return the first revision; no lower than `least`."""
         return max(int(self.clock() * 1_000_000), self.floor.read(), self.least, least)
 
 
 def version_of(connection: sqlite3.Connection) -> int | None:
-    """The schema's version; None if the database is empty. Raises LedgerUnusable if it is no ledger."""
+    """Return the schema's version; None if the database is empty. Raises LedgerUnusable if it is not a ledger."""
     if not connection.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone():
         return None
     row = connection.execute("SELECT value FROM meta WHERE name = 'schema_version'").fetchone()
@@ -70,7 +70,7 @@ def prepare(connection: sqlite3.Connection, begin: Begin, *, sealed: bool = Fals
 
 
 def forget_statistics(connection: sqlite3.Connection) -> bool:
-    """What somebody's ANALYZE has left grows old and misleads the planner: without it, plans are those that are tested.
+    """Drop the statistics of somebody's ANALYZE: they grow old and mislead the planner. Tested plans do without.
 
     Returns whether there was any; this connection still heeds it then.
     """
@@ -82,7 +82,7 @@ def forget_statistics(connection: sqlite3.Connection) -> bool:
 
 
 def new_incarnation() -> str:
-    """A name for one life of a ledger: a restored copy lives another one."""
+    """Return a name for one life of a ledger: a restored copy lives another one."""
     return secrets.token_hex(16)
 
 

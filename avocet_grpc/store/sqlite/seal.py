@@ -35,12 +35,12 @@ def close_seal(ledger: Path) -> None:
 
 
 def is_sealed(ledger: Path) -> bool:
-    """Whether the last stop was clean, and nothing has started since."""
+    """Return whether the last stop was clean, and nothing has started since."""
     return _seal_of(ledger).exists()
 
 
 def has_sound_seal(ledger: Path) -> bool | None:
-    """Whether the ledger is what the seal says; None without one. Raises OSError."""
+    """Return whether the ledger is what the seal says; None without one. Raises OSError."""
     if not is_sealed(ledger):
         return None
     return _seal_of(ledger).read_text(encoding="ascii", errors="replace") == _checksum(ledger)

@@ -43,7 +43,7 @@ LOADING_CACHE_KB = 64 * 1024
 MOST_ROWS = 64
 """Rows a statement."""
 ANY_LENGTH = 24
-"""So many rows go in by one statement; of more, powers of two."""
+"""How many rows one statement inserts; of more, powers of two."""
 BUSY_S = 30.0
 
 

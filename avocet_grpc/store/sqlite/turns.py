@@ -1,6 +1,6 @@
 """Locks among the processes that have one ledger open.
 
-They are on files of their own beside the ledger, and each opening of a file holds its own: so they also work between
+They are on files of their own beside the ledger. Each opening of a file holds its own lock, so they also work between
 two ledgers of one process. They end with the process, however it ends.
 """
 

@@ -24,8 +24,8 @@ from avocet_grpc.core.model import ChangeAction, File, Source
 from avocet_grpc.core.record import content_of, parse, record_in
 from avocet_grpc.durable import put_in_place, sync_directory
 from avocet_grpc.store.sql import schema
+from avocet_grpc.store.sql.counts import CountsToAdd
 from avocet_grpc.store.sql.group import SET_HEAD
-from avocet_grpc.store.sql.pending import Pending
 from avocet_grpc.store.sql.queries import ANY_PRINCIPAL
 from avocet_grpc.store.sql.rows import (
     NEVER,
@@ -103,7 +103,7 @@ class Upgrade:
         self._path, self._begin, self._encode = path, begin, encode
         self._beside = path.with_name(f"{path.name}-upgrading")
         self._progress = progress or _Logged()
-        self._pending = Pending()
+        self._counts = CountsToAdd()
         self._next_key = 1
         self._removed: dict[tuple[int, str], _Removed] = {}
 
@@ -148,7 +148,7 @@ class Upgrade:
         self._next_key = max(self._next_key, old.number("SELECT coalesce(max(key), 0) + 1 FROM examples"))
         for statement in schema.LATE_INDEXES.values():
             connection.execute(statement)
-        self._pending.write_counts(new)
+        self._counts.write(new)
         new.execute(SET_HEAD, head._replace(next_key=self._next_key, first_revision=first)._asdict())
         connection.execute("COMMIT")
 
@@ -195,7 +195,7 @@ class Upgrade:
             return
         rows.records.append(row)
         rows.bodies.append(BodyRow(row.key, line.raw))
-        self._pending.count(row, 1)
+        self._counts.count(row, 1)
         self._take_example(line, row, rows, revision)
 
     def _take_example(self, line: _Line, row: RecordRow, rows: _Rows, revision: int) -> None:

@@ -30,7 +30,7 @@ class OldContents(Contents):
 
 
 def contents(path: Path) -> OldContents | None:
-    """What is still to be had of a ledger of version 3; None if it is not one, or cannot be read."""
+    """Return what can still be read of a ledger of version 3; None if it is not one, or cannot be read."""
     uri = f"{path.resolve().as_uri()}?mode=ro"
     with (
         contextlib.suppress(sqlite3.DatabaseError, TypeError),

@@ -21,6 +21,7 @@ from avocet_grpc.store.sqlite.condition import Condition
 from avocet_grpc.store.sqlite.failure import may_go_on
 from avocet_grpc.store.sqlite.session import JOURNAL_BYTES, SqliteSession
 from avocet_grpc.telemetry import failpoints
+from avocet_grpc.telemetry.guard import guarded
 
 BATCH = 256
 CHECKPOINT_CHANGES = 60_000
@@ -63,7 +64,7 @@ class Writer:
 
     def on_commit(self, listener: Callable[[], None]) -> None:
         """See `core.ports.ledger.Ledger`."""
-        self._listeners.append(listener)
+        self._listeners.append(guarded("listener", listener))
 
     def queue(self, group: Group) -> Any:
         """Let the group wait for the next commit. Returns its future."""
@@ -98,7 +99,7 @@ class Writer:
                 self._checkpoint.run_if_due()
 
     def _gather(self, first: Group) -> tuple[list[Group], bool]:
-        """What waits by now, and whether it is the last."""
+        """Return what waits by now, and whether it is the last."""
         groups = [first]
         while len(groups) < BATCH and not self._groups.empty():
             group = self._groups.get()
@@ -121,7 +122,10 @@ class Writer:
         self.committed()
 
     def _run(self, groups: list[Group]) -> tuple[list[list[Any]], float]:
-        """What each work gave or raised, and how long the commit took. Raises if nothing is stored, or unknown."""
+        """Return what each work gave or raised, and how long the commit took.
+
+        Raises if nothing is stored, or unknown.
+        """
         try:
             self._db.execute("BEGIN IMMEDIATE")
             head = Queries(self._session).head()
@@ -159,7 +163,7 @@ class Checkpoint:
         # A start on a full disk could not empty the journal, which would fill the disk again.
         self.is_full = self._journal is not None and _size_of(self._journal) > 0
         self.lock = threading.Lock()
-        """Whoever holds it may keep another kind of journal meanwhile."""
+        """The thread that holds it may use another kind of journal meanwhile."""
 
     def run_if_due(self) -> None:
         """Also if the disk is full: a journal without room to grow then begins again in its own place."""

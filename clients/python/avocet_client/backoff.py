@@ -40,7 +40,7 @@ class Backoff:
     def pause(self, error: CorrectionsError, now: float) -> float:
         """Seconds to wait before the next try, `now` being any clock's seconds; the log of `avocet_client` has why.
 
-        Raises the error itself where another try cannot help, or the outage has lasted longer than `retry_for`.
+        Raises the error itself if another try cannot help, or the outage has lasted longer than `retry_for`.
         """
         if self._since is None:
             self._since = now

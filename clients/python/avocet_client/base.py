@@ -29,7 +29,7 @@ class ClientBase(Generic[C]):
         self._lock = threading.Lock()
 
     def channel(self) -> C:
-        """The channel that the calls go over, for other services at the same address."""
+        """Return the channel that the calls go over, for other services at the same address."""
         if self._given is not None:
             return self._given
         with self._lock:

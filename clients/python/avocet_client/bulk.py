@@ -48,7 +48,7 @@ def _messages(state: IngestState, corrections: Iterable[Correction]) -> Iterator
 
 
 def _receive(stream: _SyncStream, state: IngestState, backoff: Backoff) -> list[IngestResult]:
-    """The results of the oldest message; none where the stream broke and was begun anew."""
+    """Return the results of the oldest message; none if the stream broke and was started again."""
     response: pb.StreamIngestResponse | None = None
     error: CorrectionsError = state.ended()
     try:
@@ -88,7 +88,7 @@ class _Stream:
             self._call.cancel()
 
     def _queue(self) -> tuple[Callable[[pb.StreamIngestRequest | None], None], Any]:
-        """How to put a message into a new queue, None being the last, and what gives gRPC those that were put."""
+        """Return a function that queues a message (None ends it), and the iterator that gives gRPC what was queued."""
         raise NotImplementedError
 
 

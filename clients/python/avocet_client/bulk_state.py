@@ -22,7 +22,7 @@ WINDOW = 8
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Correction:
-    """A correction to ingest; the fields of `CorrectionsClient.ingest`. `request_id` is made where none is given."""
+    """A correction to ingest; the fields of `CorrectionsClient.ingest`. `request_id` is made if none is given."""
 
     source: str
     task_type: str
@@ -37,7 +37,7 @@ class Correction:
 class IngestResult:
     """What became of one correction, the `index`-th from 0: stored under `id`, or refused with `error`.
 
-    `created` is False where its `request_id` was stored before.
+    `created` is False if its `request_id` was stored before.
     """
 
     index: int
@@ -78,7 +78,7 @@ class IngestState:
         return message
 
     def flush(self) -> pb.StreamIngestRequest | None:
-        """The message of what was taken in and not sent, if anything."""
+        """Return the message of what was taken in and not sent, if anything."""
         if not self._filling:
             return None
         self._pending.append(self._filling)
@@ -86,11 +86,11 @@ class IngestState:
         return _message(self._pending[-1])
 
     def unsettled(self) -> Iterable[pb.StreamIngestRequest]:
-        """The messages to send again over a new call."""
+        """Return the messages to send again over a new call."""
         return [_message(corrections) for corrections in self._pending]
 
     def receive(self, response: pb.StreamIngestResponse) -> list[IngestResult]:
-        """The results of the oldest message, in order. Raises TransportError where they are not one an item."""
+        """Return the results of the oldest message, in order. Raises TransportError unless each item has one."""
         corrections = self._pending.popleft() if self._pending else []
         if len(response.results) != len(corrections):
             raise TransportError(f"The server gave {len(response.results)} results for {len(corrections)} corrections.")
@@ -100,7 +100,7 @@ class IngestState:
         return results
 
     def ended(self) -> TransportError:
-        """The error of a call that ended before all results came."""
+        """Return the error of a call that ended before all results came."""
         return TransportError("The stream ended before its last results.")
 
 
@@ -109,7 +109,7 @@ def _message(corrections: list[Correction]) -> pb.StreamIngestRequest:
 
 
 def item_of(correction: Correction) -> pb.IngestRequest:
-    """The correction as the wire has it. Raises TypeError or ValueError for what is no text."""
+    """Return the correction as the wire has it. Raises TypeError or ValueError for what is not text."""
     fields: dict[str, Any] = {name: getattr(correction, name) for name in Correction.__slots__}
     return pb.IngestRequest(**fields)
 

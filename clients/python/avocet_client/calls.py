@@ -55,7 +55,7 @@ def timeout_of(method: str, timeout: float | None) -> float:
 def list_runs(
     *, page_size: int = 0, page_token: str = "", timeout: float | None = None, metadata: Metadata = ()
 ) -> Call[pb.ListRunsResponse]:
-    """The call of `CorrectionsClient.list_runs`."""
+    """Return the call of `CorrectionsClient.list_runs`."""
     request = pb.ListRunsRequest(page_size=page_size, page_token=page_token)
     return Call("ListRuns", request, timeout_of("ListRuns", timeout), whole, metadata)
 
@@ -67,7 +67,7 @@ def import_run(
     timeout: float | None = None,
     metadata: Metadata = (),
 ) -> Call[pb.ImportResponse]:
-    """The call of `CorrectionsClient.import_run`."""
+    """Return the call of `CorrectionsClient.import_run`."""
     request = pb.ImportRequest(run_id=run_id, on_conflict=on_conflict)
     return Call("Import", request, timeout_of("Import", timeout), whole, metadata)
 
@@ -85,7 +85,7 @@ def queue(
     timeout: float | None = None,
     metadata: Metadata = (),
 ) -> Call[pb.QueueResponse]:
-    """The call of `CorrectionsClient.queue`."""
+    """Return the call of `CorrectionsClient.queue`."""
     request = pb.QueueRequest(
         page=page,
         per_page=per_page,
@@ -102,7 +102,7 @@ def queue(
 def get_candidate(
     id: str, *, include_record: bool = False, timeout: float | None = None, metadata: Metadata = ()
 ) -> Call[pb.Candidate]:
-    """The call of `CorrectionsClient.get_candidate`."""
+    """Return the call of `CorrectionsClient.get_candidate`."""
     request = pb.GetCandidateRequest(id=id, include_record=include_record)
     return Call("GetCandidate", request, timeout_of("GetCandidate", timeout), _candidate, metadata)
 
@@ -121,7 +121,7 @@ def submit(
     timeout: float | None = None,
     metadata: Metadata = (),
 ) -> Call[pb.Candidate]:
-    """The call of `CorrectionsClient.submit`."""
+    """Return the call of `CorrectionsClient.submit`."""
     unspecified = pb.FAILURE_CATEGORY_UNSPECIFIED
     request = pb.SubmitRequest(
         id=id,
@@ -146,7 +146,7 @@ def undo(
     timeout: float | None = None,
     metadata: Metadata = (),
 ) -> Call[pb.Candidate]:
-    """The call of `CorrectionsClient.undo`."""
+    """Return the call of `CorrectionsClient.undo`."""
     request = pb.UndoRequest(
         id=id, reviewer=reviewer, request_id=request_id or new_request_id(), expected_revision=expected_revision
     )
@@ -156,23 +156,23 @@ def undo(
 def stats(
     *, filter: CandidateFilter | None = None, timeout: float | None = None, metadata: Metadata = ()
 ) -> Call[pb.StatsResponse]:
-    """The call of `CorrectionsClient.stats`."""
+    """Return the call of `CorrectionsClient.stats`."""
     request = pb.StatsRequest(filter=filter.message() if filter else None)
     return Call("Stats", request, timeout_of("Stats", timeout), whole, metadata)
 
 
 def get_version(*, timeout: float | None = None, metadata: Metadata = ()) -> Call[pb.GetVersionResponse]:
-    """The call of `CorrectionsClient.get_version`."""
+    """Return the call of `CorrectionsClient.get_version`."""
     return Call("GetVersion", pb.GetVersionRequest(), timeout_of("GetVersion", timeout), whole, metadata)
 
 
 def get_config(*, timeout: float | None = None, metadata: Metadata = ()) -> Call[pb.Config]:
-    """The call of `CorrectionsClient.get_config`."""
+    """Return the call of `CorrectionsClient.get_config`."""
     return Call("GetConfig", pb.GetConfigRequest(), timeout_of("GetConfig", timeout), _config, metadata)
 
 
 def set_config(*, bench_results_dir: str, timeout: float | None = None, metadata: Metadata = ()) -> Call[pb.Config]:
-    """The call of `CorrectionsClient.set_config`."""
+    """Return the call of `CorrectionsClient.set_config`."""
     request = pb.SetConfigRequest(config=pb.Config(bench_results_dir=bench_results_dir))
     return Call("SetConfig", request, timeout_of("SetConfig", timeout), _config, metadata)
 
@@ -189,7 +189,7 @@ def ingest(
     timeout: float | None = None,
     metadata: Metadata = (),
 ) -> Call[pb.IngestResponse]:
-    """The call of `CorrectionsClient.ingest`."""
+    """Return the call of `CorrectionsClient.ingest`."""
     request = pb.IngestRequest(
         source=source,
         task_type=task_type,

@@ -32,7 +32,7 @@ class Tls:
 
     @classmethod
     def from_files(cls, *, roots: str = "", certificate: str = "", key: str = "") -> Tls:
-        """The same from files. Raises OSError where one cannot be read."""
+        """Return the same from files. Raises OSError if one cannot be read."""
         read = [Path(path).expanduser().read_bytes() if path else None for path in (roots, certificate, key)]
         return cls(root_certificates=read[0], certificate_chain=read[1], private_key=read[2])
 
@@ -40,14 +40,17 @@ class Tls:
         return "Tls(...)"  # a key belongs in no log
 
     def credentials(self) -> grpc.ChannelCredentials:
-        """The credentials of a secure channel. Raises ValueError where the client's key or certificate is missing."""
+        """Return the credentials of a secure channel.
+
+        Raises ValueError if the client's key or certificate is missing.
+        """
         if (self.certificate_chain is None) != (self.private_key is None):
             raise ValueError("a client certificate needs its private key, and the key its certificate")
         return grpc.ssl_channel_credentials(self.root_certificates, self.private_key, self.certificate_chain)
 
 
 def channel_options() -> Options:
-    """The options of this client's channels, for those who make a channel themselves.
+    """Return the options of this client's channels, for those who make a channel themselves.
 
     Retries as in `service_config.json`, and of writes that carry a request id; answers of any size; a keepalive that
     notices a dead peer within KEEPALIVE_SECONDS + KEEPALIVE_TIMEOUT_SECONDS, while a call is under way.
@@ -82,13 +85,13 @@ class Connection:
         return f"Connection({self.address!r})"
 
     def channel(self) -> grpc.Channel:
-        """A new channel, for sync calls."""
+        """Return a new channel, for sync calls."""
         if self.tls is None:
             return grpc.insecure_channel(self.address, self._options())
         return grpc.secure_channel(self.address, self.tls.credentials(), self._options())
 
     def aio_channel(self) -> grpc.aio.Channel:
-        """A new channel, for async calls."""
+        """Return a new channel, for async calls."""
         if self.tls is None:
             return grpc.aio.insecure_channel(self.address, self._options())
         return grpc.aio.secure_channel(self.address, self.tls.credentials(), self._options())
@@ -100,5 +103,5 @@ class Connection:
 
 
 def call_metadata(token: str) -> tuple[tuple[str, str], ...]:
-    """What every call carries beside its request."""
+    """Return what every call carries beside its request."""
     return (("authorization", f"Bearer {token}"),) if token else ()

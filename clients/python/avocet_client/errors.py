@@ -44,7 +44,7 @@ class CorrectionsError(Exception):
 
     Attributes:
         code: the gRPC status code.
-        reason: the name in `ErrorReason` without its prefix, or "" where the service did not answer.
+        reason: the name in `ErrorReason` without its prefix, or "" if the service did not answer.
         message: what to do about it, for people.
         metadata: what `error_reason.proto` documents for the reason.
         field_violations: the fields of the request at fault.
@@ -191,7 +191,7 @@ class Overloaded(TryLater):
 
 
 class ShuttingDown(TryLater):
-    """The server is stopping and has not begun the call; nothing was stored."""
+    """The server is stopping: it has not begun the call, and nothing was stored; or it ends a watch."""
 
     reason = "SHUTTING_DOWN"
 
@@ -203,7 +203,7 @@ class StorageFailed(TryLater):
 
 
 class ConfigUnreadable(CorrectionsError):
-    """The server's config file is no valid YAML; somebody has to repair it by hand."""
+    """The server's config file is not valid YAML; somebody must repair it by hand."""
 
     reason = "CONFIG_UNREADABLE"
 
@@ -250,7 +250,7 @@ BY_REASON: Mapping[str, type[CorrectionsError]] = {kind.reason: kind for kind in
 
 
 def error_of_call(error: Any, request_id: str = "") -> CorrectionsError:
-    """The error of a call that ended with a `grpc.RpcError`, sync or async."""
+    """Return the error of a call that ended with a `grpc.RpcError`, sync or async."""
     for key, value in error.trailing_metadata() or ():
         if key == _STATUS_TRAILER:
             try:
@@ -265,7 +265,7 @@ def error_of_call(error: Any, request_id: str = "") -> CorrectionsError:
 
 
 def error_of_status(status: status_pb2.Status, request_id: str = "") -> CorrectionsError:
-    """The error that a `google.rpc.Status` describes."""
+    """Return the error that a `google.rpc.Status` describes."""
     info = _info(status) or error_details_pb2.ErrorInfo()
     return BY_REASON.get(info.reason, UnknownReason)(
         status.message,

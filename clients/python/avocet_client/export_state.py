@@ -66,7 +66,7 @@ class ExportState:
         return self._complete and self._position == self._size
 
     def next_request(self) -> pb.StreamExportRequest:
-        """The request of the next call, which continues the export. An ExportCorrupted is raised once more."""
+        """Return the request of the next call, which continues the export. An ExportCorrupted is raised once more."""
         if self._corrupted is not None:
             raise self._corrupted
         self._settle()
@@ -80,7 +80,7 @@ class ExportState:
         return request
 
     def take(self) -> pb.TrainingExample | None:
-        """The next example that has arrived, or None where another response is needed."""
+        """Return the next example that has arrived, or None if another response is needed."""
         position = self._position
         if position == self._size:
             return None
@@ -88,7 +88,7 @@ class ExportState:
         return self._batch[position]
 
     def receive(self, response: pb.StreamExportResponse) -> None:
-        """Take a response in, once `take` has given None. Raises ExportCorrupted where it contradicts what was said."""
+        """Take a response in, once `take` has given None. Raises ExportCorrupted if it contradicts what was said."""
         try:
             self._take_in(response)
         except ExportCorrupted as error:
@@ -113,11 +113,11 @@ class ExportState:
             self._complete = True
 
     def ended(self) -> TransportError:
-        """The error of a call that ended without its summary."""
+        """Return the error of a call that ended without its summary."""
         return TransportError("The export's stream ended before its summary.")
 
     def state_dict(self) -> ExportStateDict:
-        """Where the export stands, at the very example."""
+        """Return where the export stands, at the very example."""
         self._settle()
         return ExportStateDict(
             version=VERSION,
@@ -131,7 +131,7 @@ class ExportState:
         )
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go to where `state` stands. Raises ValueError where it is of another request, or of another version."""
+        """Go to where `state` stands. Raises ValueError if it is of another request, or of another version."""
         if state.get("version") != VERSION:
             raise ValueError(f"the state is of version {state.get('version')}; this client reads version {VERSION}")
         if state["request"] != self._digest:

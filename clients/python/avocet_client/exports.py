@@ -51,13 +51,13 @@ class _Export:
         return self._state.consumed
 
     def state_dict(self) -> ExportStateDict:
-        """Where the export stands, at the very example; save it with the model's checkpoint."""
+        """Return where the export stands, at the very example; save it with the model's checkpoint."""
         return self._state.state_dict()
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continue where `state` stands, in this process or another, for as long as the server keeps the revision.
 
-        Raises ValueError where the state is of another filter, shard, split or revision.
+        Raises ValueError if the state is of another filter, shard, split or revision.
         """
         self.close()
         self._state.load_state_dict(state)
@@ -97,7 +97,7 @@ class _Export:
         return self._open(self._state.next_request(), timeout=self._timeout)
 
     def _broke(self, error: CorrectionsError) -> float:
-        """Seconds to wait before the next call; raises the error where there shall be none."""
+        """Return the seconds to wait before the next call. Raises the error if there must be none."""
         self.close()
         return self._backoff.pause(error, time.monotonic())
 
@@ -109,7 +109,7 @@ class _Export:
 class Export(_Export, Iterator[pb.TrainingExample]):
     """Iterates over the examples of one export, each once, in order of approval, across breaks of the stream.
 
-    Raises ExportCorrupted where the server's summary contradicts what arrived, RevisionExpired where the revision is no
+    Raises ExportCorrupted if the server's summary contradicts what arrived, RevisionExpired if the revision is no
     longer kept, and the last error of an outage that outlasted `retry_for`. Not for two threads at once.
     """
 

@@ -46,9 +46,9 @@ class JsonlDownload:
         """How many rows the file has."""
 
     def open(self, load: Callable[[Mapping[str, Any]], None]) -> None:
-        """Begin the file, or continue it where `load` takes the state that lies beside it.
+        """Begin the file, or continue it if `load` takes the state that lies beside it.
 
-        Raises FileExistsError where another process is writing it.
+        Raises FileExistsError if another process is writing it.
         """
         self._path.parent.mkdir(parents=True, exist_ok=True)
         self._file = _claimed(self._part)
@@ -61,7 +61,7 @@ class JsonlDownload:
                     load(saved["export"])
                     size, self.rows, self.resumed = saved["bytes"], before, True
             except (ValueError, KeyError, TypeError):
-                pass  # of another export or another version: this one begins anew
+                pass  # of another export or another version: this one starts over
         self._file.truncate(size)
         self._file.seek(size)
         self._written: int = self._export.consumed
@@ -129,7 +129,7 @@ class JsonlDownload:
 
 
 def _claimed(part: Path) -> IO[bytes]:
-    """The file, opened for reading and writing by this process alone, for as long as it is open."""
+    """Return the file, opened for reading and writing by this process alone, for as long as it is open."""
     file = os.fdopen(os.open(part, os.O_RDWR | os.O_CREAT, 0o666), "r+b")
     try:
         if fcntl is not None:
@@ -151,7 +151,7 @@ def _sync_directory(directory: Path) -> None:
 
 
 def _terminal_progress() -> Progress:
-    """A line on stderr where that is a terminal, else nothing."""
+    """Show a line on stderr if that is a terminal, else nothing."""
 
     def show(done: int, total: int) -> None:
         if sys.stderr.isatty():

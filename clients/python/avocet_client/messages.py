@@ -58,7 +58,7 @@ def response_dict(text: str, response_json: str) -> Message | None:
 
 
 def say_the_same(one: Message, other: Message) -> bool:
-    """True if two messages differ at most in Unicode form, in blanks around the text, and in how parts are cut."""
+    """Return True if two messages are equal but for Unicode form, blanks around the text, and how parts are cut."""
     return bool(_said(one) == _said(other))
 
 

@@ -29,7 +29,7 @@ Render = Callable[[pb.TrainingExample], Rendered]
 
 
 def to_dict(example: pb.TrainingExample) -> Row:
-    """All of the example: `id`, `messages`, `rejected`, `rejected_json`, `tools` and `metadata`.
+    """Return all of the example: `id`, `messages`, `rejected`, `rejected_json`, `tools` and `metadata`.
 
     What the record lacks is "" or None. `rejected_json` is JSON text, if the model's own response is not a string.
     """
@@ -94,7 +94,7 @@ def to_openai(example: pb.TrainingExample) -> Row:
 
 
 def rows(render: Render, example: pb.TrainingExample) -> list[Row]:
-    """The rows that `render` makes of the example, as a list."""
+    """Return the rows that `render` makes of the example, as a list."""
     rendered = render(example)
     if rendered is None:
         return []
@@ -110,7 +110,7 @@ def _chosen(example: pb.TrainingExample) -> Row:
 
 
 def _rejected(example: pb.TrainingExample) -> Row | None:
-    """The model's own response, if it makes a pair with the correction."""
+    """Return the model's own response, if it makes a pair with the correction."""
     rejected = response_dict(example.rejected, example.rejected_json)
     return None if rejected is None or say_the_same(rejected, _chosen(example)) else rejected
 

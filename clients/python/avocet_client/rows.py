@@ -33,11 +33,11 @@ class Rows(Iterator[Row]):
         return self._waiting.pop(0)
 
     def state_dict(self) -> RowsState:
-        """Where the rows stand, in plain values."""
+        """Return where the rows stand, in plain values."""
         return RowsState(export=self._export.state_dict(), rows=list(self._waiting))
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Continue where `state` stands. Raises ValueError where it is of another filter, shard, split or revision."""
+        """Continue where `state` stands. Raises ValueError if it is of another filter, shard, split or revision."""
         self._export.load_state_dict(state["export"])
         self._waiting = list(state["rows"])
 

@@ -27,7 +27,7 @@ TIMEOUTS: Mapping[str, float] = _timeouts()
 
 
 def channel_service_config() -> str:
-    """The service config of this client's channels, as JSON.
+    """Return the service config of this client's channels, as JSON.
 
     Beyond the shared one it retries the writes that carry a request id. It states no timeouts: gRPC would cut a
     call's own longer deadline down to them, so each call brings its deadline itself.

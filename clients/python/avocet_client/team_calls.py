@@ -37,7 +37,7 @@ def list_candidates(
     timeout: float | None = None,
     metadata: Metadata = (),
 ) -> Call[pb.ListCandidatesResponse]:
-    """The call of `CorrectionsClient.list_candidates`."""
+    """Return the call of `CorrectionsClient.list_candidates`."""
     words = STATUSES | {OTHER: pb.CANDIDATE_STATUS_UNSPECIFIED}
     request = pb.ListCandidatesRequest(
         statuses=[number("statuses", word, words) for word in statuses],
@@ -63,7 +63,7 @@ def list_history(
     timeout: float | None = None,
     metadata: Metadata = (),
 ) -> Call[pb.ListHistoryResponse]:
-    """The call of `CorrectionsClient.list_history`."""
+    """Return the call of `CorrectionsClient.list_history`."""
     request = pb.ListHistoryRequest(
         id=id,
         actors=actors,
@@ -87,7 +87,7 @@ def claim(
     timeout: float | None = None,
     metadata: Metadata = (),
 ) -> Call[list[pb.Claim]]:
-    """The call of `CorrectionsClient.claim`."""
+    """Return the call of `CorrectionsClient.claim`."""
     request = pb.ClaimRequest(
         reviewer=reviewer,
         limit=limit,
@@ -102,7 +102,7 @@ def claim(
 def renew_claims(
     lease_ids: Iterable[str], *, lease_seconds: int = 0, timeout: float | None = None, metadata: Metadata = ()
 ) -> Call[pb.RenewClaimsResponse]:
-    """The call of `CorrectionsClient.renew_claims`."""
+    """Return the call of `CorrectionsClient.renew_claims`."""
     request = pb.RenewClaimsRequest(lease_ids=lease_ids, lease_seconds=lease_seconds)
     return Call("RenewClaims", request, timeout_of("RenewClaims", timeout), whole, metadata)
 
@@ -110,7 +110,7 @@ def renew_claims(
 def release_claims(
     lease_ids: Iterable[str], *, postpone_seconds: int = 0, timeout: float | None = None, metadata: Metadata = ()
 ) -> Call[pb.ReleaseClaimsResponse]:
-    """The call of `CorrectionsClient.release_claims`."""
+    """Return the call of `CorrectionsClient.release_claims`."""
     request = pb.ReleaseClaimsRequest(lease_ids=lease_ids, postpone_seconds=postpone_seconds)
     return Call("ReleaseClaims", request, timeout_of("ReleaseClaims", timeout), whole, metadata)
 
@@ -124,7 +124,7 @@ def create_snapshot(
     timeout: float | None = None,
     metadata: Metadata = (),
 ) -> Call[pb.Snapshot]:
-    """The call of `CorrectionsClient.create_snapshot`."""
+    """Return the call of `CorrectionsClient.create_snapshot`."""
     request = pb.CreateSnapshotRequest(
         name=name, at_revision=at_revision, note=note, request_id=request_id or new_request_id()
     )
@@ -134,7 +134,7 @@ def create_snapshot(
 
 
 def get_snapshot(name: str, *, timeout: float | None = None, metadata: Metadata = ()) -> Call[pb.Snapshot]:
-    """The call of `CorrectionsClient.get_snapshot`."""
+    """Return the call of `CorrectionsClient.get_snapshot`."""
     return Call(
         "GetSnapshot", pb.GetSnapshotRequest(name=name), timeout_of("GetSnapshot", timeout), _snapshot, metadata
     )
@@ -143,13 +143,13 @@ def get_snapshot(name: str, *, timeout: float | None = None, metadata: Metadata 
 def list_snapshots(
     *, page_size: int = 0, page_token: str = "", timeout: float | None = None, metadata: Metadata = ()
 ) -> Call[pb.ListSnapshotsResponse]:
-    """The call of `CorrectionsClient.list_snapshots`."""
+    """Return the call of `CorrectionsClient.list_snapshots`."""
     request = pb.ListSnapshotsRequest(page_size=page_size, page_token=page_token)
     return Call("ListSnapshots", request, timeout_of("ListSnapshots", timeout), whole, metadata)
 
 
 def delete_snapshot(name: str, *, timeout: float | None = None, metadata: Metadata = ()) -> Call[None]:
-    """The call of `CorrectionsClient.delete_snapshot`."""
+    """Return the call of `CorrectionsClient.delete_snapshot`."""
     request = pb.DeleteSnapshotRequest(name=name)
     return Call("DeleteSnapshot", request, timeout_of("DeleteSnapshot", timeout), _nothing, metadata)
 

@@ -63,7 +63,7 @@ class ExportDataset(torch.utils.data.IterableDataset[Row]):  # type: ignore[misc
         return self._rows
 
     def state_dict(self) -> dict[str, Any]:
-        """Where the iteration stands in this process."""
+        """Return where the iteration stands in this process."""
         return dict(self._rows.state_dict() if self._rows else self._start or {})
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:

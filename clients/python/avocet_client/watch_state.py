@@ -27,13 +27,14 @@ class WatchState:
         self._token = request.resume_token
         self._next_token = ""
         self._pending: deque[pb.Change] = deque()
+        self._received: set[Key] = set()
         self._taken: list[Key] = []
         self.revision = request.since_revision
         """Every change up to this revision was handed out."""
         self._next_revision = self.revision
 
     def next_request(self) -> pb.WatchRequest:
-        """The request that goes on behind what was handed out."""
+        """Return the request that goes on behind what was handed out."""
         self._pending.clear()
         request = pb.WatchRequest()
         request.CopyFrom(self._request)
@@ -44,12 +45,13 @@ class WatchState:
     def receive(self, response: pb.WatchResponse) -> None:
         """The next response of the stream; only once all changes before it were taken."""
         known = set(self._taken)
+        self._received = {_key(change) for change in response.changes}
         self._pending.extend(change for change in response.changes if _key(change) not in known)
         self._next_token, self._next_revision = response.resume_token, response.revision
         self._step()
 
     def take(self) -> pb.Change | None:
-        """The next change; None if the next response is needed."""
+        """Return the next change; None if the next response is needed."""
         if not self._pending:
             return None
         change = self._pending.popleft()
@@ -58,18 +60,20 @@ class WatchState:
         return change
 
     def state_dict(self) -> WatchStateDict:
-        """Where the watch stands: behind the last change that was taken."""
+        """Return where the watch stands: behind the last change that was taken."""
         return {"resume_token": self._token, "taken": list(self._taken)}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on where another watch with the same filter and actions stood."""
+        """Continue where another watch with the same filter and actions stood."""
         self._pending.clear()
         self._token = state["resume_token"]
         self._taken = [(revision, id, file) for revision, id, file in state["taken"]]
 
     def _step(self) -> None:
         if not self._pending and self._next_token:
-            self._token, self.revision, self._taken = self._next_token, self._next_revision, []
+            self._token, self.revision = self._next_token, self._next_revision
+            # After a break responses may be cut elsewhere, or be empty: what lies further on stays taken.
+            self._taken = [key for key in self._taken if key not in self._received]
 
 
 def _key(change: pb.Change) -> Key:

@@ -24,7 +24,7 @@ def watch_request(
     include_candidates: bool,
     include_record: bool,
 ) -> pb.WatchRequest:
-    """The request of a watch. Raises ValueError for an unknown action."""
+    """Return the request of a watch. Raises ValueError for an unknown action."""
     return pb.WatchRequest(
         since_revision=since_revision,
         filter=filter.message() if filter else None,
@@ -52,11 +52,14 @@ class _Watch:
         return self._state.revision
 
     def state_dict(self) -> WatchStateDict:
-        """Where the watch stands, behind the last change handed out. Save it with what you made of that change."""
+        """Return where the watch stands, behind the last change handed out.
+
+        Save it with what you made of that change.
+        """
         return self._state.state_dict()
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on where `state` stands, in this process or another, with the same filter and actions."""
+        """Continue where `state` stands, in this process or another, with the same filter and actions."""
         self.close()
         self._state.load_state_dict(state)
 

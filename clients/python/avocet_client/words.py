@@ -48,7 +48,7 @@ _STATUS_WORDS: dict[Any, Any] = {
 
 
 def number(field: str, word: str, numbers: dict[str, T]) -> T:
-    """The wire's number of a word. Raises ValueError, naming the words that there are."""
+    """Return the wire's number of a word. Raises ValueError, naming the words that there are."""
     try:
         return numbers[word]
     except KeyError:
@@ -56,12 +56,12 @@ def number(field: str, word: str, numbers: dict[str, T]) -> T:
 
 
 def status_word(candidate: pb.Candidate) -> Status | None:
-    """The candidate's status, or None where the record has another program's word (in `extra_json`)."""
+    """Return the candidate's status, or None if the record has another program's word (in `extra_json`)."""
     return _STATUS_WORDS.get(candidate.status)
 
 
 def category_word(of: pb.Candidate | pb.TrainingMetadata) -> FailureCategory | None:
-    """The failure category, or None where there is none."""
+    """Return the failure category, or None if there is none."""
     return _CATEGORY_WORDS.get(of.failure_category)
 
 
@@ -95,7 +95,7 @@ class CandidateFilter:
                 raise TypeError(f"{name} is a list of strings; write [{getattr(self, name)!r}]")
 
     def message(self) -> pb.CandidateFilter:
-        """The filter as the wire has it. Raises ValueError for an unknown failure category."""
+        """Return the filter as the wire has it. Raises ValueError for an unknown failure category."""
         return pb.CandidateFilter(
             task_types=self.task_types,
             model_names=self.model_names,

@@ -1,6 +1,7 @@
 import { create, type MessageInitShape } from "@bufbuild/protobuf";
 import { Code, type CallOptions } from "@connectrpc/connect";
 import { Backoff, STREAM_PAUSES, streamMayContinue } from "./backoff.js";
+import { batches } from "./batches.js";
 import { type CorrectionsError, errorOf, errorOfStatus, TransportError } from "./errors.js";
 import {
   type IngestRequest,
@@ -32,8 +33,7 @@ export interface BulkOptions {
   readonly signal?: AbortSignal;
 }
 
-const MESSAGE_ITEMS = 200;
-const MESSAGE_BYTES = 1_000_000;
+const MESSAGE = { most: 200, bytes: 1_000_000 };
 /** How many messages wait for their results at most. */
 const WINDOW = 8;
 
@@ -70,7 +70,7 @@ export async function* ingestMany(
   }
 
   try {
-    for await (const message of messages(corrections)) {
+    for await (const message of batches(made(corrections), MESSAGE, bytesOf)) {
       unsettled.push(message);
       call.send(message);
       while (unsettled.length >= WINDOW) {
@@ -97,25 +97,19 @@ function settle(sent: IngestRequest[], { results }: StreamIngestResponse, done: 
   });
 }
 
-async function* messages(
+async function* made(
   corrections: Iterable<Correction> | AsyncIterable<Correction>,
-): AsyncGenerator<IngestRequest[], void, undefined> {
-  let filling: IngestRequest[] = [];
-  let bytes = 0;
+): AsyncGenerator<IngestRequest, void, undefined> {
   for await (const each of corrections) {
     const correction = create(IngestRequestSchema, each);
     correction.requestId ||= crypto.randomUUID();
-    const size = 4 * (correction.prompt.length + correction.response.length + correction.correction.length);
-    if (filling.length === MESSAGE_ITEMS || (filling.length > 0 && bytes + size > MESSAGE_BYTES)) {
-      yield filling;
-      [filling, bytes] = [[], 0];
-    }
-    filling.push(correction);
-    bytes += size;
+    yield correction;
   }
-  if (filling.length > 0) {
-    yield filling;
-  }
+}
+
+/** A character has 4 bytes at most. */
+function bytesOf({ prompt, response, correction }: IngestRequest): number {
+  return 4 * (prompt.length + response.length + correction.length);
 }
 
 /** A call and the queue that feeds it. */

@@ -1,6 +1,12 @@
-export * from "./client.js";
+export { clientOver, type Conveniences, type CorrectionsClient } from "./client.js";
+export type { Calls, ClientOptions } from "./calls.js";
 export type { BulkOptions, Correction, IngestResult } from "./bulk.js";
+export { Changes, type ChangesOptions, type ChangesRequest, type WatchState } from "./changes.js";
+export { Claims, type ClaimsOptions, type TakeRequest } from "./claims.js";
+export type { Decision, DecisionResult } from "./decisions.js";
 export { Export, type ExportOptions, type ExportRequest, type ExportState } from "./exports.js";
+export type { CandidatesRequest, HistoryRequest, Pages, SearchRequest } from "./pages.js";
+export type { RunSource, UploadOptions } from "./upload.js";
 export * from "./errors.js";
 export * from "./gen/avocet/corrections/v1/corrections_pb.js";
 export { ErrorReason, ErrorReasonSchema } from "./gen/avocet/corrections/v1/error_reason_pb.js";

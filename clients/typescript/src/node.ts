@@ -1,5 +1,6 @@
 import { createGrpcTransport, createGrpcWebTransport } from "@connectrpc/connect-node";
-import { clientOver, type ClientOptions, type CorrectionsClient } from "./client.js";
+import type { ClientOptions } from "./calls.js";
+import { clientOver, type CorrectionsClient } from "./client.js";
 
 /** TLS to the server, each part in PEM. Without `ca` Node's own list of authorities counts. */
 export interface Tls {

@@ -1,5 +1,5 @@
 import { Action } from "@avocet/client";
-import { correctionsClient } from "@avocet/client/web";
+import { reviewClient } from "@avocet/client/review";
 import { options } from "preact";
 import { useEffect, useMemo, useReducer, useRef, useState } from "preact/hooks";
 import { Filters } from "./filters.js";
@@ -27,7 +27,7 @@ export function App() {
     sessionStorage.setItem("avocet-token", value);
     setToken(value);
   };
-  const client = useMemo(() => correctionsClient(SERVER, { token, retryForMs: RETRY_FOR_MS }), [token]);
+  const client = useMemo(() => reviewClient(SERVER, { token, retryForMs: RETRY_FOR_MS }), [token]);
   const session = useMemo(() => new Session(client, () => redraw(undefined as never), place), [client]);
   const { view, ...rest } = place;
   const which = JSON.stringify(rest);

@@ -1,9 +1,10 @@
-import type { CorrectionsClient, StatsResponse } from "@avocet/client";
+import type { StatsResponse } from "@avocet/client";
+import type { ReviewClient } from "@avocet/client/review";
 import { useEffect, useState } from "preact/hooks";
 import { hashOf, ORDERS, type Place } from "./place.js";
 
 /** Order and filters; they stand in the address. */
-export function Filters({ client, place }: { client: CorrectionsClient; place: Place }) {
+export function Filters({ client, place }: { client: ReviewClient; place: Place }) {
   const [stats, set] = useState<StatsResponse | null>(null);
   useEffect(() => {
     client.stats({}).then(set, () => undefined); // without them the fields are empty, and the queue says what is wrong

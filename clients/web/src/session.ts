@@ -5,7 +5,6 @@ import {
   CandidateStatus,
   Conflict,
   CorrectionsError,
-  type CorrectionsClient,
   FailureCategory,
   InternalError,
   InvalidField,
@@ -13,6 +12,7 @@ import {
   TryLater,
   Unauthorized,
 } from "@avocet/client";
+import type { ReviewClient } from "@avocet/client/review";
 import { draftOf, dropDraft, keepDraft } from "./drafts.js";
 import { asked, type Place } from "./place.js";
 
@@ -63,7 +63,7 @@ export class Session {
   #generation = 0;
 
   constructor(
-    private readonly client: CorrectionsClient,
+    private readonly client: ReviewClient,
     private readonly changed: () => void,
     private place: Place,
   ) {}

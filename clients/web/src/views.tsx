@@ -1,4 +1,5 @@
-import type { CorrectionsClient, Run, StatsResponse } from "@avocet/client";
+import type { Run, StatsResponse } from "@avocet/client";
+import type { ReviewClient } from "@avocet/client/review";
 import { useEffect, useState } from "preact/hooks";
 import { hashOf, type Place } from "./place.js";
 import { type Session, WORDS } from "./session.js";
@@ -34,7 +35,7 @@ const COUNTS: readonly (readonly [string, (stats: StatsResponse) => Record<strin
 ];
 
 /** Counts as tables of figures with bars, so that they read aloud. */
-export function Statistics({ client, place }: { client: CorrectionsClient; place: Place }) {
+export function Statistics({ client, place }: { client: ReviewClient; place: Place }) {
   const stats = useAnswer(() => client.stats({}), [client]);
   if (typeof stats === "string") {
     return <p class="quiet late">{stats}</p>;
@@ -93,7 +94,7 @@ function Bars({ title, counts, place, filter }: BarsProps) {
 }
 
 /** The benchmark runs, each with a button that imports it. */
-export function Runs({ client, imported }: { client: CorrectionsClient; imported: () => void }) {
+export function Runs({ client, imported }: { client: ReviewClient; imported: () => void }) {
   const [round, again] = useState(0);
   const [said, say] = useState("");
   const found = useAnswer(async () => {

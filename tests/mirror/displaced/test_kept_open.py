@@ -1,4 +1,4 @@
-"""Where somebody keeps the file open no lease is to be had: it is swapped, and late writers lose nothing."""
+"""If somebody keeps the file open, no lease can be taken: it is replaced, and late writers lose nothing."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ from tests.support import record
 
 
 class BusyDisk(CrashingDisk):
-    """At each sync of a file, another program appends one of so many `lines` to the `busy` one."""
+    """At each sync of a file, another program appends a line to the `busy` one, `lines` in all."""
 
     busy: Path | None = None
     lines = 0

@@ -1,4 +1,4 @@
-"""A line that another program took out counts as deleted once that is certain, whoever appends meanwhile."""
+"""A line that another program took out counts as deleted once that is certain, also while other programs append."""
 
 from __future__ import annotations
 

@@ -96,7 +96,7 @@ def without_times(record: Record) -> Record:
 
 
 def id_of(raw: bytes) -> str | None:
-    """The id of a line; None where it is no record."""
+    """The id of a line; None if it is not a record."""
     try:
         record = json.loads(raw)
     except ValueError:

@@ -122,7 +122,7 @@ class Machine(Stage):
 
     @rule(file=FILES)
     def hold(self, file: File) -> None:
-        """A program keeps the file open for appending: no lease is to be had, and its lines come late."""
+        """A program keeps the file open for appending: no lease can be taken, and its lines come late."""
         if file not in self.held and self.paths[file].exists():
             self.held[file] = open(self.paths[file], "ab", buffering=0)  # noqa: SIM115
 

@@ -1,4 +1,4 @@
-"""A write that a full disk refuses is cut off again, and what that does to the file is no change by others."""
+"""A write that a full disk refuses is cut off again, and its effect on the file is not taken for a foreign change."""
 
 from __future__ import annotations
 

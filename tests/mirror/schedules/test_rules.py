@@ -10,7 +10,7 @@ import structlog
 from tests.mirror.schedules.broken import RULES, first_caught
 
 MOST = int(os.environ.get("SCHEDULES", "120")) * 5
-"""So many schedules are tried before a rule counts as one that is not needed."""
+"""How many schedules are tried before a rule counts as not needed."""
 QUICK = (
     "lines that were noted before a removal leave",
     "a later line counts only over what stands in the file",

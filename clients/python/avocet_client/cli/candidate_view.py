@@ -18,7 +18,7 @@ MOST_COUNTED = 100
 
 
 def candidate_panel(candidate: pb.Candidate) -> RenderableType:
-    """The candidate whole."""
+    """Return the candidate whole."""
     parts: list[RenderableType] = [text(_facts(candidate), style="dim")]
     if candidate.tools_json:
         parts += _section("tools", "cyan", "\n".join(map(_tool, json.loads(candidate.tools_json))))
@@ -37,7 +37,7 @@ def candidate_panel(candidate: pb.Candidate) -> RenderableType:
 
 
 def shown(message: Message) -> str:
-    """What a message says: its text, its calls as `name(arguments)`, and its further keys."""
+    """Return what a message says: its text, its calls as `name(arguments)`, and its further keys."""
     content = message.get("content")
     others = [part for part in content if not text_of([part])] if isinstance(content, list) else []
     said = [text_of(content)] if text_of(content) else []

@@ -28,7 +28,7 @@ def legacy(
 ) -> int:
     """Serve the legacy HTTP interface, /api/corrections and /api/sft, over the service.
 
-    Whoever reaches the address calls with the token of this command, unless a request has its own.
+    Everybody who reaches the address calls with the token of this command, unless a request has its own.
     """
     try:
         from avocet_client.legacy.serve import serve_legacy
@@ -46,7 +46,7 @@ def web(
 ) -> int:
     """Review in the browser: serve the page on this machine alone, and open it.
 
-    The address has a random key; whoever knows it reviews with the token of this command.
+    The address has a random key; everybody who knows it reviews with the token of this command.
     """
     try:
         from avocet_client.web.serve import serve_web

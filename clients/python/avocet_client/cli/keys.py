@@ -46,7 +46,7 @@ class Keys:
         os.close(self._signals)
 
     def read(self) -> str:
-        """The next key in lower case, or "" where the terminal is gone. Raises KeyboardInterrupt for Ctrl-C.
+        """Return the next key in lower case, or "" if the terminal is gone. Raises KeyboardInterrupt for Ctrl-C.
 
         An arrow or another key that sends a sequence is its escape alone, and none of the letters that follow.
         """
@@ -70,7 +70,7 @@ class Keys:
         tty.setcbreak(self._fd, termios.TCSADRAIN)
 
     def _byte(self, within: float | None = None) -> bytes:
-        """The next byte, or none where the terminal is gone, or nothing comes in time."""
+        """Return the next byte, or none if the terminal is gone, or nothing comes in time."""
         while True:
             ready, _, _ = select.select([self._fd, self._signals], [], [], within)
             if self._signals not in ready:

@@ -13,7 +13,7 @@ from avocet_client.words import CandidateFilter
 
 
 def _choice(name: str, literal: Any) -> Any:
-    """A type whose values typer offers and completes."""
+    """Return a type whose values typer offers and completes."""
     return enum.Enum(name, {word: word for word in get_args(literal)}, type=str)
 
 
@@ -25,7 +25,7 @@ Side: Any = _choice("Side", words.SplitName)
 
 
 def word(choice: Any) -> Any:
-    """The word of a choice, or None."""
+    """Return the word of a choice, or None."""
     return None if choice is None else choice.value
 
 

@@ -8,7 +8,7 @@ from google.protobuf.message import Message
 
 
 def plain(message: Message) -> dict[str, Any]:
-    """The message as a dict; a field that is absent is None, an enum's zero too."""
+    """Return the message as a dict; a field that is absent is None, an enum's zero too."""
     return {field.name: _field(message, field) for field in message.DESCRIPTOR.fields}
 
 

@@ -231,7 +231,7 @@ class Review:
         return self._keys.read()
 
     def _repeatable(self, candidate: pb.Candidate, *decision: Any) -> str:
-        """The request id of a change: that of the same one before, whose answer may have been lost."""
+        """Return the request id of a change: that of the same one before, whose answer may have been lost."""
         return str(uuid.uuid5(self._id, repr((candidate.id, candidate.revision, decision))))
 
     def _stay(self, why: str) -> bool:
@@ -245,5 +245,5 @@ class Review:
 
 
 def _as_calls(id: str) -> str:
-    """The name of the draft of a candidate's tool calls."""
+    """Return the name of the draft of a candidate's tool calls."""
     return f"{id} (tool call)"

@@ -56,7 +56,7 @@ Exit codes: 0 done; 1 refused by the service; 2 wrong flags, settings or files, 
 candidate or run; 4 the candidate is not as supposed; 5 the token is missing or refused; 6 the service cannot be
 reached, or cannot do it now; 7 an export came incomplete; 8 the service was asked to change something, but then a file
 could not be read or the result not be written; 9 the format refuses a row (export --strict); 130 interrupted; 141
-whoever reads the output has gone."""
+the reader of the output has gone."""
 _CODES: tuple[tuple[type[CorrectionsError], Exit], ...] = (
     (NotFound, Exit.NOT_FOUND),
     (Conflict, Exit.CONFLICT),

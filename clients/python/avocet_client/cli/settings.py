@@ -14,7 +14,7 @@ NAMES = ("address", "token", "tls", "ca", "cert", "key", "reviewer")
 
 
 def config_path() -> Path:
-    """The settings file: `~/.config/avocet/client.toml`, unless XDG_CONFIG_HOME says otherwise."""
+    """Return the settings file: `~/.config/avocet/client.toml`, unless XDG_CONFIG_HOME says otherwise."""
     return Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "avocet" / "client.toml"
 
 

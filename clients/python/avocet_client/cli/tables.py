@@ -15,7 +15,7 @@ BAR_WIDTH = 30
 
 
 def runs_table(runs: Sequence[pb.Run]) -> RenderableType:
-    """The benchmark runs."""
+    """Return the benchmark runs."""
     table = _table("run", "candidates", "malformed", "imported")
     for run in runs:
         imported = "yes" if run.already_imported else "no"
@@ -24,7 +24,7 @@ def runs_table(runs: Sequence[pb.Run]) -> RenderableType:
 
 
 def queue_table(response: pb.QueueResponse) -> RenderableType:
-    """A page of the queue."""
+    """Return a page of the queue."""
     table = _table("id", "task type", "model", "quality", "why it failed")
     for item in response.items:
         quality = f"{item.quality_score:.2f}" if item.HasField("quality_score") else ""
@@ -36,7 +36,7 @@ def queue_table(response: pb.QueueResponse) -> RenderableType:
 
 
 def stats_bars(stats: pb.StatsResponse) -> RenderableType:
-    """The counts, each group with bars in proportion."""
+    """Return the counts, each group with bars in proportion."""
     groups: dict[str, Mapping[str, int]] = {
         "status": stats.by_status,
         "failure category": stats.by_failure_category,

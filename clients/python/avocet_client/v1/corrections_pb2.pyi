@@ -204,7 +204,7 @@ class _SplitName:
 class _SplitNameEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_SplitName.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
     SPLIT_NAME_UNSPECIFIED: _SplitName.ValueType  # 0
-    """Refused where a split is given."""
+    """Refused if a split is given."""
     SPLIT_NAME_TRAIN: _SplitName.ValueType  # 1
     """What is not held out."""
     SPLIT_NAME_VALIDATION: _SplitName.ValueType  # 2
@@ -214,7 +214,7 @@ class SplitName(_SplitName, metaclass=_SplitNameEnumTypeWrapper):
     """One side of a split of the examples."""
 
 SPLIT_NAME_UNSPECIFIED: SplitName.ValueType  # 0
-"""Refused where a split is given."""
+"""Refused if a split is given."""
 SPLIT_NAME_TRAIN: SplitName.ValueType  # 1
 """What is not held out."""
 SPLIT_NAME_VALIDATION: SplitName.ValueType  # 2
@@ -368,25 +368,25 @@ class _ClaimStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ClaimState
     CLAIM_STATE_ANY: _ClaimState.ValueType  # 1
     """All. The default."""
     CLAIM_STATE_UNCLAIMED: _ClaimState.ValueType  # 2
-    """Those that nobody holds."""
+    """Those that are not claimed."""
     CLAIM_STATE_CLAIMED: _ClaimState.ValueType  # 3
-    """Those that somebody holds."""
+    """Those that are claimed."""
     CLAIM_STATE_MINE: _ClaimState.ValueType  # 4
-    """Those that the reviewer of the request holds."""
+    """Those that the reviewer of the request has claimed."""
 
 class ClaimState(_ClaimState, metaclass=_ClaimStateEnumTypeWrapper):
-    """Which candidates, by their claims."""
+    """Which candidates, by whether they are claimed."""
 
 CLAIM_STATE_UNSPECIFIED: ClaimState.ValueType  # 0
 """The same as `CLAIM_STATE_ANY`."""
 CLAIM_STATE_ANY: ClaimState.ValueType  # 1
 """All. The default."""
 CLAIM_STATE_UNCLAIMED: ClaimState.ValueType  # 2
-"""Those that nobody holds."""
+"""Those that are not claimed."""
 CLAIM_STATE_CLAIMED: ClaimState.ValueType  # 3
-"""Those that somebody holds."""
+"""Those that are claimed."""
 CLAIM_STATE_MINE: ClaimState.ValueType  # 4
-"""Those that the reviewer of the request holds."""
+"""Those that the reviewer of the request has claimed."""
 Global___ClaimState: _TypeAlias = ClaimState  # noqa: Y015
 
 @_typing.final
@@ -402,7 +402,7 @@ class ChatMessage(_message.Message):
     role: _builtins.str
     """Output only. Who speaks, for example `system`, `user` or `assistant`."""
     content: _builtins.str
-    """Output only. The content, where the record has a string. Absent where it has
+    """Output only. The content, if the record has a string. Absent if it has
     anything else.
     """
     content_json: _builtins.str
@@ -437,9 +437,9 @@ Global___ChatMessage: _TypeAlias = ChatMessage  # noqa: Y015
 class Candidate(_message.Message):
     """One answer of a model, with its prompt and what became of it.
 
-    A typed field holds the record's key of the same name where that value fits
-    its type. Whatever does not fit, and every other key, is in `extra_json`, so
-    that nothing of the record is lost.
+    A typed field holds the record's key of the same name if the value fits its
+    type. Every other value and key is in `extra_json`, so nothing of the record
+    is lost.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -530,18 +530,20 @@ class Candidate(_message.Message):
     `expected_revision`.
     """
     extra_json: _builtins.str
-    """Output only. All other keys of the record, and each typed key whose value its
-    type cannot hold (an unknown status word, `gpu_id: "x"`), as the text of one
-    JSON object in the dialect of Python's `json`: NaN, Infinity and -Infinity
-    occur, and integers are exact at any length. Empty when there are none.
+    """Output only. All other keys of the record, as the text of one JSON object;
+    also each typed key whose value its type cannot hold (an unknown status
+    word, `gpu_id: "x"`). The dialect is that of Python's `json`: NaN, Infinity
+    and -Infinity occur, and integers are exact at any length. Empty when there
+    are none.
     """
     prompt_json: _builtins.str
-    """Output only. `prompt_messages` of the record as JSON text, if it has none of
-    the forms that are read; it is not in `extra_json` then. Empty otherwise.
+    """Output only. `prompt_messages` of the record as JSON text, if its form is
+    not one that is read; it is not in `extra_json` then. Empty otherwise.
 
-    The forms that are read: a list of `{role, content}`, a list of
-    `{from, value}`, a string, an object with such a list under `messages` or
-    `conversations`, and null. A message needs a role, and content or tool calls.
+    These forms are read: a list of `{role, content}`, a list of `{from,
+    value}`, a string, and null. An object may hold such a list under
+    `messages` or `conversations`. A message needs a role, and content or tool
+    calls.
     """
     model_response_json: _builtins.str
     """Output only. `model_response` of the record as JSON text, if it is neither a
@@ -550,8 +552,8 @@ class Candidate(_message.Message):
     """
     tools_json: _builtins.str
     """Output only. The tools that the model was given: the JSON text of a list of
-    objects, if `tools` of the record is one or a string that holds one. Empty
-    otherwise; what else it may be is in `extra_json`.
+    objects. Empty if `tools` of the record is neither such a list nor a string
+    that holds one; its value is in `extra_json` then.
     """
     reviewed_at: _builtins.str
     """Output only. When it was decided, as its writer wrote it: ISO 8601 from us."""
@@ -583,7 +585,7 @@ class Candidate(_message.Message):
 
     @_builtins.property
     def claim(self) -> Global___CandidateClaim:
-        """Output only. Who holds it now. Absent if nobody does."""
+        """Output only. The claim on it now. Absent if it is not claimed."""
 
     def __init__(
         self,
@@ -898,16 +900,16 @@ class ImportResponse(_message.Message):
     imported: _builtins.int
     """Output only. How many candidates are new in the store."""
     skipped: _builtins.int
-    """Output only. How many were not taken, because their id is known with the same
-    content: the same values, but for the keys that a decision writes (`status`,
-    `corrected_response`, `corrected_message`, `failure_category`, `reviewed_at`,
-    `reviewed_by`).
+    """Output only. How many were not imported, because their id is known with the
+    same content. Equal values count as the same, except for the keys that a
+    decision writes (`status`, `corrected_response`, `corrected_message`,
+    `failure_category`, `reviewed_at`, `reviewed_by`).
     """
     malformed: _builtins.int
-    """Output only. How many lines are no records, blank ones left out."""
+    """Output only. How many lines are not records, blank ones left out."""
     conflicts: _builtins.int
-    """Output only. How many were not taken, because their id is known with other
-    content.
+    """Output only. How many were not imported, because their id is known with
+    other content.
     """
     qualified: _builtins.int
     """Output only. How many were taken as `<run_id>/<id>`."""
@@ -951,7 +953,7 @@ class ImportProblem(_message.Message):
     reason: _builtins.str
     """Output only. What is wrong, for people."""
     id: _builtins.str
-    """Output only. The record's id, where it has one."""
+    """Output only. The record's id, if it has one."""
     def __init__(
         self,
         *,
@@ -2114,9 +2116,9 @@ class Change(_message.Message):
 
     @_builtins.property
     def candidate(self) -> Global___Candidate:
-        """Output only. Filled by `Watch` where `include_candidates` is set: the
-        candidate as it was when the response was made, thus with a `revision` that
-        may be higher than the change's. Absent when there is none any more.
+        """Output only. Filled by `Watch` if `include_candidates` is set: the
+        candidate as it was when the response was made. So its `revision` may be
+        higher than the change's. Absent if the candidate no longer exists.
         """
 
     def __init__(
@@ -2412,7 +2414,7 @@ Global___BatchSubmitResult: _TypeAlias = BatchSubmitResult  # noqa: Y015
 
 @_typing.final
 class CandidateClaim(_message.Message):
-    """Who holds a candidate."""
+    """The claim on a candidate, as other reviewers see it."""
 
     DESCRIPTOR: _descriptor.Descriptor
 

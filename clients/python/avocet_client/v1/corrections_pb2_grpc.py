@@ -33,12 +33,12 @@ class CorrectionsServiceStub(object):
     waits in review until somebody corrects, discards or flags it. A corrected one
     is *approved*, and exported as a training example.
 
-    **Filters.** `CandidateFilter` means the same wherever it stands: the values
-    in one list are ORed, the lists and bounds are ANDed, and what is empty or
-    absent does not restrict.
+    **Filters.** `CandidateFilter` means the same in every request. The values in
+    one list are ORed; the lists and bounds are ANDed. An empty or absent field
+    does not restrict.
 
     **Revisions.** Every committed change of the store has a revision, a number
-    that only grows (also when the server's private ledger is built anew). A
+    that only grows, also if the server's private ledger is rebuilt. A
     candidate's `revision` is that of the change that last touched it. An import
     is stored in steps of at most 1,000 records, each with one revision. What one
     change of the shared files by another program brought shares one revision.
@@ -49,23 +49,24 @@ class CorrectionsServiceStub(object):
     any token that this service did not make.
 
     **Retries.** Reads may be repeated freely. A write may be repeated only with
-    the `request_id` that it had the first time: a string of the caller's choice
-    of up to 128 characters, in one name space for all methods (with a tokens
-    file: one for each token's name). The same id, for the same call with the same
-    content, returns the first answer, also after the server's restart, for at
-    least 7 days; with other content it is refused with `INVALID_ARGUMENT`.
-    Refused calls are not remembered. `service_config.json`, beside
-    this file, has timeouts and retries for every client. It repeats reads alone,
-    since it cannot tell whether a write has a `request_id`.
+    the `request_id` that it had the first time. The caller chooses this string
+    of up to 128 characters. All methods share one name space; with a tokens file
+    each token's name has its own. The same id, for the same call with the same
+    content, returns the first answer. The server keeps it for at least 7 days,
+    also over a restart. With other content it is refused with
+    `INVALID_ARGUMENT`. Refused calls are not remembered. `service_config.json`,
+    beside this file, has timeouts and retries for every client. It repeats reads
+    alone, since it cannot tell whether a write has a `request_id`.
 
     **Sizes.** A request is at most 16 MB if its method brings texts (`Submit`,
-    `Ingest`, `StreamIngest`), else 2 MB, and has at most 20,000 values in all.
-    It may be compressed with gzip; the limits are those of what comes out. A text
-    (`prompt`, `response`, `correction`, `corrected_response`) is at most 4,000,000
-    characters, any other string 1,000 unless its comment says otherwise. A page's
-    size beyond the most is taken as the most; any other number that is out of its
-    range is refused. A page or a batch ends at 3 MB, so that gRPC's default limit
-    of 4 MB suffices to read it; a larger record comes alone.
+    `BatchSubmit`, `Ingest`, `StreamIngest`, `UploadRun`), else 2 MB. It has at
+    most 20,000 values in all. It may be compressed with gzip; the limits apply
+    to what is decompressed. A text (`prompt`, `response`, `correction`,
+    `corrected_response`) is at most 4,000,000 characters, any other string 1,000
+    unless its comment says otherwise. A page size beyond its maximum is taken as
+    the maximum; any other number out of its range is refused. A page or a batch
+    ends at 3 MB, so that a client with gRPC's default limit of 4 MB can read it.
+    A larger record comes alone.
 
     **Strings.** A key that a record lacks, or whose value is null, is the empty
     string in a field that is not `optional`. A lone surrogate in a record is
@@ -74,17 +75,18 @@ class CorrectionsServiceStub(object):
     **Errors.** Each carries `google.rpc.ErrorInfo`, with a reason of
     `ErrorReason`. Any method may end with `OVERLOADED` (`RESOURCE_EXHAUSTED`),
     `STORAGE_FAILED` (`UNAVAILABLE`), `SHUTTING_DOWN` (`UNAVAILABLE`: the server
-    stops and has not begun the call), `CALL_TOO_LONG` (`DEADLINE_EXCEEDED`: longer
-    than the server lets any call take) or `INTERNAL` (`INTERNAL`); any write also
-    with `STORAGE_FULL` (`RESOURCE_EXHAUSTED`). A method that asks for a token may
-    end with `TOKEN_MISSING` (`UNAUTHENTICATED`) or `TOKEN_REFUSED`
-    (`PERMISSION_DENIED`). The methods list the others.
+    is stopping and has not begun the call, or ends a `Watch`), `CALL_TOO_LONG`
+    (`DEADLINE_EXCEEDED`: the call took longer than the server allows) or
+    `INTERNAL` (`INTERNAL`); any write also with `STORAGE_FULL`
+    (`RESOURCE_EXHAUSTED`). A method that requires a token may end with
+    `TOKEN_MISSING` (`UNAUTHENTICATED`) or `TOKEN_REFUSED` (`PERMISSION_DENIED`).
+    The methods list the others.
 
     **Authentication.** A token comes as the metadata `authorization: Bearer
     <token>`. If the server has no tokens file, only `Ingest` and `StreamIngest`
-    ask for one, the ingestion secret; if there is none, they end with
-    `INGESTION_NOT_CONFIGURED`. If it has a tokens file, each method asks for a
-    token whose role opens it:
+    require one: the ingestion secret. If the server has no such secret either,
+    the two end with `INGESTION_NOT_CONFIGURED`. If it has a tokens file, each
+    method requires a token whose role opens it:
 
     - `reader`: `ListRuns`, `Queue`, `GetCandidate`, `Stats`, `GetConfig`,
     `GetVersion`, `ListCandidates`, `ListHistory`, `Watch`.
@@ -96,9 +98,10 @@ class CorrectionsServiceStub(object):
     `ListSnapshots`.
     - `admin`: everything, and alone `SetConfig`, `DeleteSnapshot`.
 
-    The token is checked when a call begins, and in a stream at each message: one
-    that was revoked or has expired ends the stream with `TOKEN_REFUSED`. A
-    decision is recorded under the name of its token.
+    The token is checked when a call begins, and in a stream at each message. A
+    token that was revoked or has expired ends the stream with `TOKEN_REFUSED`. A
+    decision is recorded under the name of its token. Health needs no token;
+    reflection needs one of the role `reader`.
     """
 
     def __init__(self, channel):
@@ -242,12 +245,12 @@ class CorrectionsServiceServicer(object):
     waits in review until somebody corrects, discards or flags it. A corrected one
     is *approved*, and exported as a training example.
 
-    **Filters.** `CandidateFilter` means the same wherever it stands: the values
-    in one list are ORed, the lists and bounds are ANDed, and what is empty or
-    absent does not restrict.
+    **Filters.** `CandidateFilter` means the same in every request. The values in
+    one list are ORed; the lists and bounds are ANDed. An empty or absent field
+    does not restrict.
 
     **Revisions.** Every committed change of the store has a revision, a number
-    that only grows (also when the server's private ledger is built anew). A
+    that only grows, also if the server's private ledger is rebuilt. A
     candidate's `revision` is that of the change that last touched it. An import
     is stored in steps of at most 1,000 records, each with one revision. What one
     change of the shared files by another program brought shares one revision.
@@ -258,23 +261,24 @@ class CorrectionsServiceServicer(object):
     any token that this service did not make.
 
     **Retries.** Reads may be repeated freely. A write may be repeated only with
-    the `request_id` that it had the first time: a string of the caller's choice
-    of up to 128 characters, in one name space for all methods (with a tokens
-    file: one for each token's name). The same id, for the same call with the same
-    content, returns the first answer, also after the server's restart, for at
-    least 7 days; with other content it is refused with `INVALID_ARGUMENT`.
-    Refused calls are not remembered. `service_config.json`, beside
-    this file, has timeouts and retries for every client. It repeats reads alone,
-    since it cannot tell whether a write has a `request_id`.
+    the `request_id` that it had the first time. The caller chooses this string
+    of up to 128 characters. All methods share one name space; with a tokens file
+    each token's name has its own. The same id, for the same call with the same
+    content, returns the first answer. The server keeps it for at least 7 days,
+    also over a restart. With other content it is refused with
+    `INVALID_ARGUMENT`. Refused calls are not remembered. `service_config.json`,
+    beside this file, has timeouts and retries for every client. It repeats reads
+    alone, since it cannot tell whether a write has a `request_id`.
 
     **Sizes.** A request is at most 16 MB if its method brings texts (`Submit`,
-    `Ingest`, `StreamIngest`), else 2 MB, and has at most 20,000 values in all.
-    It may be compressed with gzip; the limits are those of what comes out. A text
-    (`prompt`, `response`, `correction`, `corrected_response`) is at most 4,000,000
-    characters, any other string 1,000 unless its comment says otherwise. A page's
-    size beyond the most is taken as the most; any other number that is out of its
-    range is refused. A page or a batch ends at 3 MB, so that gRPC's default limit
-    of 4 MB suffices to read it; a larger record comes alone.
+    `BatchSubmit`, `Ingest`, `StreamIngest`, `UploadRun`), else 2 MB. It has at
+    most 20,000 values in all. It may be compressed with gzip; the limits apply
+    to what is decompressed. A text (`prompt`, `response`, `correction`,
+    `corrected_response`) is at most 4,000,000 characters, any other string 1,000
+    unless its comment says otherwise. A page size beyond its maximum is taken as
+    the maximum; any other number out of its range is refused. A page or a batch
+    ends at 3 MB, so that a client with gRPC's default limit of 4 MB can read it.
+    A larger record comes alone.
 
     **Strings.** A key that a record lacks, or whose value is null, is the empty
     string in a field that is not `optional`. A lone surrogate in a record is
@@ -283,17 +287,18 @@ class CorrectionsServiceServicer(object):
     **Errors.** Each carries `google.rpc.ErrorInfo`, with a reason of
     `ErrorReason`. Any method may end with `OVERLOADED` (`RESOURCE_EXHAUSTED`),
     `STORAGE_FAILED` (`UNAVAILABLE`), `SHUTTING_DOWN` (`UNAVAILABLE`: the server
-    stops and has not begun the call), `CALL_TOO_LONG` (`DEADLINE_EXCEEDED`: longer
-    than the server lets any call take) or `INTERNAL` (`INTERNAL`); any write also
-    with `STORAGE_FULL` (`RESOURCE_EXHAUSTED`). A method that asks for a token may
-    end with `TOKEN_MISSING` (`UNAUTHENTICATED`) or `TOKEN_REFUSED`
-    (`PERMISSION_DENIED`). The methods list the others.
+    is stopping and has not begun the call, or ends a `Watch`), `CALL_TOO_LONG`
+    (`DEADLINE_EXCEEDED`: the call took longer than the server allows) or
+    `INTERNAL` (`INTERNAL`); any write also with `STORAGE_FULL`
+    (`RESOURCE_EXHAUSTED`). A method that requires a token may end with
+    `TOKEN_MISSING` (`UNAUTHENTICATED`) or `TOKEN_REFUSED` (`PERMISSION_DENIED`).
+    The methods list the others.
 
     **Authentication.** A token comes as the metadata `authorization: Bearer
     <token>`. If the server has no tokens file, only `Ingest` and `StreamIngest`
-    ask for one, the ingestion secret; if there is none, they end with
-    `INGESTION_NOT_CONFIGURED`. If it has a tokens file, each method asks for a
-    token whose role opens it:
+    require one: the ingestion secret. If the server has no such secret either,
+    the two end with `INGESTION_NOT_CONFIGURED`. If it has a tokens file, each
+    method requires a token whose role opens it:
 
     - `reader`: `ListRuns`, `Queue`, `GetCandidate`, `Stats`, `GetConfig`,
     `GetVersion`, `ListCandidates`, `ListHistory`, `Watch`.
@@ -305,9 +310,10 @@ class CorrectionsServiceServicer(object):
     `ListSnapshots`.
     - `admin`: everything, and alone `SetConfig`, `DeleteSnapshot`.
 
-    The token is checked when a call begins, and in a stream at each message: one
-    that was revoked or has expired ends the stream with `TOKEN_REFUSED`. A
-    decision is recorded under the name of its token.
+    The token is checked when a call begins, and in a stream at each message. A
+    token that was revoked or has expired ends the stream with `TOKEN_REFUSED`. A
+    decision is recorded under the name of its token. Health needs no token;
+    reflection needs one of the role `reader`.
     """
 
     def ListRuns(self, request, context):
@@ -322,9 +328,9 @@ class CorrectionsServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def Import(self, request, context):
-        """Takes the candidates of one benchmark run into the store, as they are, in
-        steps of at most 1,000 with a revision each. A record whose id is known is not
-        taken again, so a second import of the same run does no harm, also after its
+        """Imports the candidates of one benchmark run, as they are, in steps of at
+        most 1,000 with a revision each. A record whose id is known is not imported
+        again. So a second import of the same run does no harm, even after its
         candidates were decided. A call that breaks off may have stored some steps;
         repeat it.
 
@@ -338,9 +344,10 @@ class CorrectionsServiceServicer(object):
     def Queue(self, request, context):
         """Pages through the candidates in review.
 
-        Following `next_page_token` visits each item that stays in the queue exactly
-        once, while others leave it; one that is undone is back in its old place.
-        `page` numbers are for jumping, and shift when items leave.
+        Following `next_page_token` visits each item that stays in the queue
+        exactly once, while others leave it. A candidate whose decision is undone
+        returns to its old place. `page` numbers are for jumping, and shift when
+        items leave.
 
         Errors: `INVALID_FIELD`.
         """
@@ -372,10 +379,10 @@ class CorrectionsServiceServicer(object):
 
     def Undo(self, request, context):
         """Takes the last decision on a candidate back: what it set returns to what it
-        was before, and an approved example leaves the export. Where the decision is
-        another program's and what was before is not known, the candidate is in
-        review again, without a corrected response and failure category. Nobody holds
-        it then.
+        was before, and an approved example leaves the export. If another program
+        made the decision, the record before it may not be known. The candidate is
+        then in review again, without a corrected response and failure category. It
+        is not claimed then.
 
         Errors: `INVALID_FIELD`, `CANDIDATE_NOT_FOUND`, `ALREADY_IN_REVIEW`,
         `REVISION_MISMATCH`.
@@ -387,12 +394,12 @@ class CorrectionsServiceServicer(object):
     def StreamExport(self, request, context):
         """Streams every approved example, in order of approval, in batches.
 
-        An example is an approved record whose prompt can be read and whose
-        `corrected_response` is a text that is not blank, a number or a boolean; each
-        id comes once. The stream is pinned to one revision: what is decided
-        meanwhile neither adds, drops nor repeats an example. The last response has
-        the `summary`; a stream that ends without one is incomplete, and is continued
-        with the `resume_token` of the last response that arrived.
+        An example is an approved record with a prompt that can be read. Its
+        `corrected_response` is text that is not blank, a number or a boolean. Each
+        id comes once. The stream is pinned to one revision: later decisions
+        neither add, drop nor repeat an example. The last response has the
+        `summary`. A stream that ends without one is incomplete; continue it with
+        the `resume_token` of the last response that arrived.
 
         Errors: `INVALID_FIELD` (also an `at_revision` that is yet to come, and a
         `resume_token` of another filter, shard or split), `REVISION_EXPIRED`.
@@ -467,9 +474,9 @@ class CorrectionsServiceServicer(object):
     def ListHistory(self, request, context):
         """Lists what was changed, by whom and when: of one id, or of the whole store.
 
-        The list ends at the oldest change that is kept. An unknown id has no changes.
-        A page may be short, or empty, and yet have a token: it looks at 10,000 changes
-        at most.
+        The list ends at the oldest change that is kept. An unknown id has no
+        changes. A page may be short, or empty, and still have a token: it looks at
+        10,000 changes at most.
 
         Errors: `INVALID_FIELD`, `REVISION_EXPIRED` (changes after `since_revision`, or
         after the page before of an `oldest_first` listing, were pruned).
@@ -481,12 +488,12 @@ class CorrectionsServiceServicer(object):
     def ListCandidates(self, request, context):
         """Lists candidates of any status.
 
-        A page may be short, or empty, and yet have a token: it looks at 10,000
-        candidates at most, so that its cost does not grow with the store.
+        A page may be short, or empty, and still have a token. It looks at 10,000
+        candidates at most, so its cost does not grow with the store.
 
-        A candidate that matches throughout comes exactly once over the pages of one
-        listing; one that begins or ceases to match meanwhile comes at most once. In
-        the orders by review, one that is decided meanwhile comes at most once.
+        A candidate that matches all the time comes exactly once over the pages of
+        one listing. One that begins or ceases to match meanwhile comes at most
+        once. In the orders by review, so does one that is decided meanwhile.
 
         Errors: `INVALID_FIELD` (also a `text` of fewer than 3 characters, or with
         another order than `ORDER_FILE`).
@@ -500,7 +507,7 @@ class CorrectionsServiceServicer(object):
         each with a revision of its own. One that is refused does not stop the others;
         a second decision on the same id is refused as it would be after the first.
 
-        A `request_id` used again, with the same decisions, gives the first answer,
+        A repeated `request_id`, with the same decisions, returns the first answer,
         with its refusals.
 
         Errors of the call: `INVALID_FIELD` (more than 500 decisions). Errors of a
@@ -511,16 +518,17 @@ class CorrectionsServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def Claim(self, request, context):
-        """Hands out candidates in review that nobody holds, in the order asked for. Two
-        callers never get the same one. If none is left, the answer is empty.
+        """Claims candidates in review that are not claimed yet, in the requested
+        order. Two callers never get the same one. If none is left, the answer is
+        empty.
 
-        A claim ends by a decision, by `ReleaseClaims`, at its `expires_at`, or when
-        the candidate leaves review in any other way. An edit that leaves the candidate
-        in review does not end it. A claim is not part of the record, has no revision,
-        and survives a restart. A reviewer holds at most 500 at a time; beyond that,
-        fewer are handed out.
+        A claim ends by a decision, by `ReleaseClaims`, at its `expires_at`, or
+        when the candidate leaves review in any other way. An edit that leaves the
+        candidate in review does not end it. A claim is not part of the record, has
+        no revision, and survives a restart. A reviewer holds at most 500 at a
+        time; beyond that, the answer has fewer.
 
-        A `request_id` used again gives those claims of the first answer that still
+        A repeated `request_id` returns those claims of the first answer that still
         live.
 
         Errors: `INVALID_FIELD` (also no `reviewer`, if no token names one).
@@ -559,9 +567,9 @@ class CorrectionsServiceServicer(object):
         same, but for a revision with more changes than fit one response (an import):
         its changes may then come again.
 
-        To keep a copy of the store: note `Stats.revision`, page through
-        `ListCandidates`, then watch from that revision with `include_candidates`, and
-        keep of each candidate the highest `revision`.
+        To keep a copy of the store: note `Stats.revision` and page through
+        `ListCandidates`. Then watch from that revision with `include_candidates`.
+        Of each candidate keep the highest `revision`.
 
         Errors: `INVALID_FIELD` (also a `since_revision` that is yet to come),
         `REVISION_EXPIRED` (changes after it were pruned, or it is of a ledger that was
@@ -766,12 +774,12 @@ class CorrectionsService(object):
     waits in review until somebody corrects, discards or flags it. A corrected one
     is *approved*, and exported as a training example.
 
-    **Filters.** `CandidateFilter` means the same wherever it stands: the values
-    in one list are ORed, the lists and bounds are ANDed, and what is empty or
-    absent does not restrict.
+    **Filters.** `CandidateFilter` means the same in every request. The values in
+    one list are ORed; the lists and bounds are ANDed. An empty or absent field
+    does not restrict.
 
     **Revisions.** Every committed change of the store has a revision, a number
-    that only grows (also when the server's private ledger is built anew). A
+    that only grows, also if the server's private ledger is rebuilt. A
     candidate's `revision` is that of the change that last touched it. An import
     is stored in steps of at most 1,000 records, each with one revision. What one
     change of the shared files by another program brought shares one revision.
@@ -782,23 +790,24 @@ class CorrectionsService(object):
     any token that this service did not make.
 
     **Retries.** Reads may be repeated freely. A write may be repeated only with
-    the `request_id` that it had the first time: a string of the caller's choice
-    of up to 128 characters, in one name space for all methods (with a tokens
-    file: one for each token's name). The same id, for the same call with the same
-    content, returns the first answer, also after the server's restart, for at
-    least 7 days; with other content it is refused with `INVALID_ARGUMENT`.
-    Refused calls are not remembered. `service_config.json`, beside
-    this file, has timeouts and retries for every client. It repeats reads alone,
-    since it cannot tell whether a write has a `request_id`.
+    the `request_id` that it had the first time. The caller chooses this string
+    of up to 128 characters. All methods share one name space; with a tokens file
+    each token's name has its own. The same id, for the same call with the same
+    content, returns the first answer. The server keeps it for at least 7 days,
+    also over a restart. With other content it is refused with
+    `INVALID_ARGUMENT`. Refused calls are not remembered. `service_config.json`,
+    beside this file, has timeouts and retries for every client. It repeats reads
+    alone, since it cannot tell whether a write has a `request_id`.
 
     **Sizes.** A request is at most 16 MB if its method brings texts (`Submit`,
-    `Ingest`, `StreamIngest`), else 2 MB, and has at most 20,000 values in all.
-    It may be compressed with gzip; the limits are those of what comes out. A text
-    (`prompt`, `response`, `correction`, `corrected_response`) is at most 4,000,000
-    characters, any other string 1,000 unless its comment says otherwise. A page's
-    size beyond the most is taken as the most; any other number that is out of its
-    range is refused. A page or a batch ends at 3 MB, so that gRPC's default limit
-    of 4 MB suffices to read it; a larger record comes alone.
+    `BatchSubmit`, `Ingest`, `StreamIngest`, `UploadRun`), else 2 MB. It has at
+    most 20,000 values in all. It may be compressed with gzip; the limits apply
+    to what is decompressed. A text (`prompt`, `response`, `correction`,
+    `corrected_response`) is at most 4,000,000 characters, any other string 1,000
+    unless its comment says otherwise. A page size beyond its maximum is taken as
+    the maximum; any other number out of its range is refused. A page or a batch
+    ends at 3 MB, so that a client with gRPC's default limit of 4 MB can read it.
+    A larger record comes alone.
 
     **Strings.** A key that a record lacks, or whose value is null, is the empty
     string in a field that is not `optional`. A lone surrogate in a record is
@@ -807,17 +816,18 @@ class CorrectionsService(object):
     **Errors.** Each carries `google.rpc.ErrorInfo`, with a reason of
     `ErrorReason`. Any method may end with `OVERLOADED` (`RESOURCE_EXHAUSTED`),
     `STORAGE_FAILED` (`UNAVAILABLE`), `SHUTTING_DOWN` (`UNAVAILABLE`: the server
-    stops and has not begun the call), `CALL_TOO_LONG` (`DEADLINE_EXCEEDED`: longer
-    than the server lets any call take) or `INTERNAL` (`INTERNAL`); any write also
-    with `STORAGE_FULL` (`RESOURCE_EXHAUSTED`). A method that asks for a token may
-    end with `TOKEN_MISSING` (`UNAUTHENTICATED`) or `TOKEN_REFUSED`
-    (`PERMISSION_DENIED`). The methods list the others.
+    is stopping and has not begun the call, or ends a `Watch`), `CALL_TOO_LONG`
+    (`DEADLINE_EXCEEDED`: the call took longer than the server allows) or
+    `INTERNAL` (`INTERNAL`); any write also with `STORAGE_FULL`
+    (`RESOURCE_EXHAUSTED`). A method that requires a token may end with
+    `TOKEN_MISSING` (`UNAUTHENTICATED`) or `TOKEN_REFUSED` (`PERMISSION_DENIED`).
+    The methods list the others.
 
     **Authentication.** A token comes as the metadata `authorization: Bearer
     <token>`. If the server has no tokens file, only `Ingest` and `StreamIngest`
-    ask for one, the ingestion secret; if there is none, they end with
-    `INGESTION_NOT_CONFIGURED`. If it has a tokens file, each method asks for a
-    token whose role opens it:
+    require one: the ingestion secret. If the server has no such secret either,
+    the two end with `INGESTION_NOT_CONFIGURED`. If it has a tokens file, each
+    method requires a token whose role opens it:
 
     - `reader`: `ListRuns`, `Queue`, `GetCandidate`, `Stats`, `GetConfig`,
     `GetVersion`, `ListCandidates`, `ListHistory`, `Watch`.
@@ -829,9 +839,10 @@ class CorrectionsService(object):
     `ListSnapshots`.
     - `admin`: everything, and alone `SetConfig`, `DeleteSnapshot`.
 
-    The token is checked when a call begins, and in a stream at each message: one
-    that was revoked or has expired ends the stream with `TOKEN_REFUSED`. A
-    decision is recorded under the name of its token.
+    The token is checked when a call begins, and in a stream at each message. A
+    token that was revoked or has expired ends the stream with `TOKEN_REFUSED`. A
+    decision is recorded under the name of its token. Health needs no token;
+    reflection needs one of the role `reader`.
     """
 
     @staticmethod

@@ -25,11 +25,11 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_UNSPECIFIED: _ErrorReason.ValueType  # 0
     """Never sent."""
     ERROR_REASON_INVALID_FIELD: _ErrorReason.ValueType  # 1
-    """A field is missing, too long, or not of its form; an enum number is unknown;
-    a page or resume token belongs to another request or is not of this service;
-    a `request_id` was used before with other content; the request as a whole
-    (`field` is `request`) is not valid, too large, or has too many values.
-    Repeating the call as it is cannot succeed.
+    """A field is not valid. It is missing, too long, or not of its form. An enum
+    number is unknown. A page or resume token belongs to another request or is
+    not of this service. A `request_id` was used before with other content. Or
+    the request as a whole (`field` is `request`) is not valid, too large, or
+    has too many values. Repeating the call as it is cannot succeed.
 
     Code: `INVALID_ARGUMENT`. Also carries `google.rpc.BadRequest`, which names
     each field at fault.
@@ -81,7 +81,7 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     - `current_revision`: the candidate's revision, in decimal.
     """
     ERROR_REASON_REVISION_EXPIRED: _ErrorReason.ValueType  # 7
-    """A resume token or a revision is no longer kept. Start the export anew,
+    """A resume token or a revision is no longer kept. Start the export again,
     without the token and with `at_revision` 0.
 
     Code: `OUT_OF_RANGE`.
@@ -105,7 +105,7 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """
     ERROR_REASON_TOKEN_REFUSED: _ErrorReason.ValueType  # 10
     """The token is not one that the server knows, has expired, or lacks the role
-    that the method asks for. It ends a stream, too, whose token was revoked or
+    that the method requires. It also ends a stream whose token was revoked or
     has expired meanwhile. Ask the server's operator for another.
 
     Code: `PERMISSION_DENIED`.
@@ -123,8 +123,9 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     Metadata: none.
     """
     ERROR_REASON_OVERLOADED: _ErrorReason.ValueType  # 12
-    """Too many calls at once, or too many bytes of requests under way. Nothing was
-    stored, but for what a stream was told that it was; try again after a pause.
+    """Too many calls at once, or too many bytes of requests under way. Nothing
+    was stored, except for the items whose results a stream has sent. Try again
+    after a pause.
 
     Code: `RESOURCE_EXHAUSTED`. Also carries `google.rpc.RetryInfo`, which says
     how long to pause.
@@ -140,7 +141,7 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     Metadata: none.
     """
     ERROR_REASON_CONFIG_UNREADABLE: _ErrorReason.ValueType  # 14
-    """The server's config file is no valid YAML mapping. It was left as it is;
+    """The server's config file is not a valid YAML mapping. It was left as it is;
     repair it by hand.
 
     Code: `FAILED_PRECONDITION`.
@@ -148,7 +149,7 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     Metadata: none.
     """
     ERROR_REASON_INTERNAL: _ErrorReason.ValueType  # 15
-    """Something unforeseen. The server's log has the cause under the same
+    """An unexpected error. The server's log has the cause under the same
     correlation id.
 
     Code: `INTERNAL`.
@@ -158,7 +159,7 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """
     ERROR_REASON_CALL_TOO_LONG: _ErrorReason.ValueType  # 16
     """The call took longer than the server lets any call take, whatever its own
-    deadline. Ask for less at once, or continue an export with its
+    deadline. Ask for less at once, or continue an export or a `Watch` with its
     `resume_token`. Whether a change was stored is unknown: repeat a write only
     with the `request_id` that it had.
 
@@ -168,16 +169,18 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """
     ERROR_REASON_SHUTTING_DOWN: _ErrorReason.ValueType  # 17
     """The server is stopping and has not begun the call: nothing was stored. Send
-    it again, to another server or after a pause.
+    it again, to another server or after a pause. A `Watch` under way ends with
+    this reason, too; continue it with its `resume_token`.
 
     Code: `UNAVAILABLE`.
 
     Metadata: none.
     """
     ERROR_REASON_CLAIM_LOST: _ErrorReason.ValueType  # 18
-    """The `lease_id` is not the caller's current claim on the candidate: it ended by
-    its time, by a release or a decision, or it belongs to another candidate or
-    reviewer. Somebody else may be at work. Claim again, or read the candidate.
+    """The `lease_id` is not the caller's current claim on the candidate. The
+    claim ended by its time, by a release or by a decision, or it belongs to
+    another candidate or reviewer. Somebody else may be at work. Claim again,
+    or read the candidate.
 
     Code: `ABORTED`.
 
@@ -190,7 +193,7 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     Code: `FAILED_PRECONDITION`.
 
     Metadata:
-    - `reviewer`: who holds it.
+    - `reviewer`: the reviewer who has claimed it.
     - `expires_at`: when the claim ends by itself, in RFC 3339.
     """
     ERROR_REASON_SNAPSHOT_NOT_FOUND: _ErrorReason.ValueType  # 20
@@ -216,20 +219,20 @@ class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
 
     Every error that a method of `CorrectionsService` makes carries a
     `google.rpc.ErrorInfo` in its status details. Its `domain` is
-    `avocet.corrections.v1`, its `reason` the name of one of these values without
-    the prefix `ERROR_REASON_`, and its `metadata` holds the keys listed at that
-    value, all of them strings. Decide by code and reason; the message is for
-    people, and its wording may change.
+    `avocet.corrections.v1`. Its `reason` is the name of one of these values
+    without the prefix `ERROR_REASON_`. Its `metadata` holds the keys listed at
+    that value, all of them strings. Decide by code and reason; the message is
+    for people, and its wording may change.
     """
 
 ERROR_REASON_UNSPECIFIED: ErrorReason.ValueType  # 0
 """Never sent."""
 ERROR_REASON_INVALID_FIELD: ErrorReason.ValueType  # 1
-"""A field is missing, too long, or not of its form; an enum number is unknown;
-a page or resume token belongs to another request or is not of this service;
-a `request_id` was used before with other content; the request as a whole
-(`field` is `request`) is not valid, too large, or has too many values.
-Repeating the call as it is cannot succeed.
+"""A field is not valid. It is missing, too long, or not of its form. An enum
+number is unknown. A page or resume token belongs to another request or is
+not of this service. A `request_id` was used before with other content. Or
+the request as a whole (`field` is `request`) is not valid, too large, or
+has too many values. Repeating the call as it is cannot succeed.
 
 Code: `INVALID_ARGUMENT`. Also carries `google.rpc.BadRequest`, which names
 each field at fault.
@@ -281,7 +284,7 @@ Metadata:
 - `current_revision`: the candidate's revision, in decimal.
 """
 ERROR_REASON_REVISION_EXPIRED: ErrorReason.ValueType  # 7
-"""A resume token or a revision is no longer kept. Start the export anew,
+"""A resume token or a revision is no longer kept. Start the export again,
 without the token and with `at_revision` 0.
 
 Code: `OUT_OF_RANGE`.
@@ -305,7 +308,7 @@ Metadata: none.
 """
 ERROR_REASON_TOKEN_REFUSED: ErrorReason.ValueType  # 10
 """The token is not one that the server knows, has expired, or lacks the role
-that the method asks for. It ends a stream, too, whose token was revoked or
+that the method requires. It also ends a stream whose token was revoked or
 has expired meanwhile. Ask the server's operator for another.
 
 Code: `PERMISSION_DENIED`.
@@ -323,8 +326,9 @@ Code: `RESOURCE_EXHAUSTED`.
 Metadata: none.
 """
 ERROR_REASON_OVERLOADED: ErrorReason.ValueType  # 12
-"""Too many calls at once, or too many bytes of requests under way. Nothing was
-stored, but for what a stream was told that it was; try again after a pause.
+"""Too many calls at once, or too many bytes of requests under way. Nothing
+was stored, except for the items whose results a stream has sent. Try again
+after a pause.
 
 Code: `RESOURCE_EXHAUSTED`. Also carries `google.rpc.RetryInfo`, which says
 how long to pause.
@@ -340,7 +344,7 @@ Code: `UNAVAILABLE`.
 Metadata: none.
 """
 ERROR_REASON_CONFIG_UNREADABLE: ErrorReason.ValueType  # 14
-"""The server's config file is no valid YAML mapping. It was left as it is;
+"""The server's config file is not a valid YAML mapping. It was left as it is;
 repair it by hand.
 
 Code: `FAILED_PRECONDITION`.
@@ -348,7 +352,7 @@ Code: `FAILED_PRECONDITION`.
 Metadata: none.
 """
 ERROR_REASON_INTERNAL: ErrorReason.ValueType  # 15
-"""Something unforeseen. The server's log has the cause under the same
+"""An unexpected error. The server's log has the cause under the same
 correlation id.
 
 Code: `INTERNAL`.
@@ -358,7 +362,7 @@ Metadata:
 """
 ERROR_REASON_CALL_TOO_LONG: ErrorReason.ValueType  # 16
 """The call took longer than the server lets any call take, whatever its own
-deadline. Ask for less at once, or continue an export with its
+deadline. Ask for less at once, or continue an export or a `Watch` with its
 `resume_token`. Whether a change was stored is unknown: repeat a write only
 with the `request_id` that it had.
 
@@ -368,16 +372,18 @@ Metadata: none.
 """
 ERROR_REASON_SHUTTING_DOWN: ErrorReason.ValueType  # 17
 """The server is stopping and has not begun the call: nothing was stored. Send
-it again, to another server or after a pause.
+it again, to another server or after a pause. A `Watch` under way ends with
+this reason, too; continue it with its `resume_token`.
 
 Code: `UNAVAILABLE`.
 
 Metadata: none.
 """
 ERROR_REASON_CLAIM_LOST: ErrorReason.ValueType  # 18
-"""The `lease_id` is not the caller's current claim on the candidate: it ended by
-its time, by a release or a decision, or it belongs to another candidate or
-reviewer. Somebody else may be at work. Claim again, or read the candidate.
+"""The `lease_id` is not the caller's current claim on the candidate. The
+claim ended by its time, by a release or by a decision, or it belongs to
+another candidate or reviewer. Somebody else may be at work. Claim again,
+or read the candidate.
 
 Code: `ABORTED`.
 
@@ -390,7 +396,7 @@ another candidate, or wait until the claim ends.
 Code: `FAILED_PRECONDITION`.
 
 Metadata:
-- `reviewer`: who holds it.
+- `reviewer`: the reviewer who has claimed it.
 - `expires_at`: when the claim ends by itself, in RFC 3339.
 """
 ERROR_REASON_SNAPSHOT_NOT_FOUND: ErrorReason.ValueType  # 20

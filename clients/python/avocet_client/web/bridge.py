@@ -25,9 +25,13 @@ Send = Callable[[dict[str, Any]], Awaitable[None]]
 
 
 def forwarded_methods() -> frozenset[str]:
-    """Return the paths that are forwarded: the service's own methods and health. Browsers cannot send streams."""
+    """Return the paths that are forwarded: the service's own methods and health.
+
+    Browsers cannot send streams. `UploadRun` passes with one message, which needs no stream.
+    """
     service = pb.DESCRIPTOR.services_by_name["CorrectionsService"]
-    own = {f"/{service.full_name}/{method.name}" for method in service.methods if not method.client_streaming}
+    methods = (each for each in service.methods if not each.client_streaming or each.name == "UploadRun")
+    own = {f"/{service.full_name}/{method.name}" for method in methods}
     return frozenset(own | {"/grpc.health.v1.Health/Check", "/grpc.health.v1.Health/Watch"})
 
 

@@ -15,7 +15,7 @@ _SIMPLE = ("", "text/plain", "application/x-www-form-urlencoded", "multipart/for
 
 
 def any_page_can_send(content_type: str) -> bool:
-    """Whether a browser sends a body of this type to any address without asking that address first."""
+    """Return whether a browser sends a body of this type to any address without asking that address first."""
     return content_type.partition(";")[0].strip().lower() in _SIMPLE
 
 

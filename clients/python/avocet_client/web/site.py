@@ -48,7 +48,7 @@ def built_page() -> Mapping[str, bytes]:
 
 
 class Site:
-    """The ASGI application. Whoever does not know `key` gets 404, and so does another user of the machine."""
+    """The ASGI application. A caller who does not know `key` gets 404, and so does another user of the machine."""
 
     def __init__(self, bridge: Bridge, guard: Guard, key: str, page: Mapping[str, bytes]) -> None:
         self._bridge = bridge

@@ -30,7 +30,7 @@ export type ChatMessage = Message<"avocet.corrections.v1.ChatMessage"> & {
   role: string;
 
   /**
-   * Output only. The content, where the record has a string. Absent where it has
+   * Output only. The content, if the record has a string. Absent if it has
    * anything else.
    *
    * @generated from field: optional string content = 2;
@@ -66,9 +66,9 @@ export const ChatMessageSchema: GenMessage<ChatMessage> = /*@__PURE__*/
 /**
  * One answer of a model, with its prompt and what became of it.
  *
- * A typed field holds the record's key of the same name where that value fits
- * its type. Whatever does not fit, and every other key, is in `extra_json`, so
- * that nothing of the record is lost.
+ * A typed field holds the record's key of the same name if the value fits its
+ * type. Every other value and key is in `extra_json`, so nothing of the record
+ * is lost.
  *
  * @generated from message avocet.corrections.v1.Candidate
  */
@@ -228,22 +228,24 @@ export type Candidate = Message<"avocet.corrections.v1.Candidate"> & {
   revision: bigint;
 
   /**
-   * Output only. All other keys of the record, and each typed key whose value its
-   * type cannot hold (an unknown status word, `gpu_id: "x"`), as the text of one
-   * JSON object in the dialect of Python's `json`: NaN, Infinity and -Infinity
-   * occur, and integers are exact at any length. Empty when there are none.
+   * Output only. All other keys of the record, as the text of one JSON object;
+   * also each typed key whose value its type cannot hold (an unknown status
+   * word, `gpu_id: "x"`). The dialect is that of Python's `json`: NaN, Infinity
+   * and -Infinity occur, and integers are exact at any length. Empty when there
+   * are none.
    *
    * @generated from field: string extra_json = 22;
    */
   extraJson: string;
 
   /**
-   * Output only. `prompt_messages` of the record as JSON text, if it has none of
-   * the forms that are read; it is not in `extra_json` then. Empty otherwise.
+   * Output only. `prompt_messages` of the record as JSON text, if its form is
+   * not one that is read; it is not in `extra_json` then. Empty otherwise.
    *
-   * The forms that are read: a list of `{role, content}`, a list of
-   * `{from, value}`, a string, an object with such a list under `messages` or
-   * `conversations`, and null. A message needs a role, and content or tool calls.
+   * These forms are read: a list of `{role, content}`, a list of `{from,
+   * value}`, a string, and null. An object may hold such a list under
+   * `messages` or `conversations`. A message needs a role, and content or tool
+   * calls.
    *
    * @generated from field: string prompt_json = 23;
    */
@@ -260,8 +262,8 @@ export type Candidate = Message<"avocet.corrections.v1.Candidate"> & {
 
   /**
    * Output only. The tools that the model was given: the JSON text of a list of
-   * objects, if `tools` of the record is one or a string that holds one. Empty
-   * otherwise; what else it may be is in `extra_json`.
+   * objects. Empty if `tools` of the record is neither such a list nor a string
+   * that holds one; its value is in `extra_json` then.
    *
    * @generated from field: string tools_json = 25;
    */
@@ -316,7 +318,7 @@ export type Candidate = Message<"avocet.corrections.v1.Candidate"> & {
   recordJson: string;
 
   /**
-   * Output only. Who holds it now. Absent if nobody does.
+   * Output only. The claim on it now. Absent if it is not claimed.
    *
    * @generated from field: avocet.corrections.v1.CandidateClaim claim = 31;
    */
@@ -584,25 +586,25 @@ export type ImportResponse = Message<"avocet.corrections.v1.ImportResponse"> & {
   imported: bigint;
 
   /**
-   * Output only. How many were not taken, because their id is known with the same
-   * content: the same values, but for the keys that a decision writes (`status`,
-   * `corrected_response`, `corrected_message`, `failure_category`, `reviewed_at`,
-   * `reviewed_by`).
+   * Output only. How many were not imported, because their id is known with the
+   * same content. Equal values count as the same, except for the keys that a
+   * decision writes (`status`, `corrected_response`, `corrected_message`,
+   * `failure_category`, `reviewed_at`, `reviewed_by`).
    *
    * @generated from field: int64 skipped = 2;
    */
   skipped: bigint;
 
   /**
-   * Output only. How many lines are no records, blank ones left out.
+   * Output only. How many lines are not records, blank ones left out.
    *
    * @generated from field: int64 malformed = 3;
    */
   malformed: bigint;
 
   /**
-   * Output only. How many were not taken, because their id is known with other
-   * content.
+   * Output only. How many were not imported, because their id is known with
+   * other content.
    *
    * @generated from field: int64 conflicts = 4;
    */
@@ -659,7 +661,7 @@ export type ImportProblem = Message<"avocet.corrections.v1.ImportProblem"> & {
   reason: string;
 
   /**
-   * Output only. The record's id, where it has one.
+   * Output only. The record's id, if it has one.
    *
    * @generated from field: string id = 3;
    */
@@ -1895,9 +1897,9 @@ export type Change = Message<"avocet.corrections.v1.Change"> & {
   file: SharedFile;
 
   /**
-   * Output only. Filled by `Watch` where `include_candidates` is set: the
-   * candidate as it was when the response was made, thus with a `revision` that
-   * may be higher than the change's. Absent when there is none any more.
+   * Output only. Filled by `Watch` if `include_candidates` is set: the
+   * candidate as it was when the response was made. So its `revision` may be
+   * higher than the change's. Absent if the candidate no longer exists.
    *
    * @generated from field: avocet.corrections.v1.Candidate candidate = 11;
    */
@@ -2217,7 +2219,7 @@ export const BatchSubmitResultSchema: GenMessage<BatchSubmitResult> = /*@__PURE_
   messageDesc(file_avocet_corrections_v1_corrections, 45);
 
 /**
- * Who holds a candidate.
+ * The claim on a candidate, as other reviewers see it.
  *
  * @generated from message avocet.corrections.v1.CandidateClaim
  */
@@ -3205,7 +3207,7 @@ export const OnConflictSchema: GenEnum<OnConflict> = /*@__PURE__*/
  */
 export enum SplitName {
   /**
-   * Refused where a split is given.
+   * Refused if a split is given.
    *
    * @generated from enum value: SPLIT_NAME_UNSPECIFIED = 0;
    */
@@ -3433,7 +3435,7 @@ export const SharedFileSchema: GenEnum<SharedFile> = /*@__PURE__*/
   enumDesc(file_avocet_corrections_v1_corrections, 9);
 
 /**
- * Which candidates, by their claims.
+ * Which candidates, by whether they are claimed.
  *
  * @generated from enum avocet.corrections.v1.ClaimState
  */
@@ -3453,21 +3455,21 @@ export enum ClaimState {
   ANY = 1,
 
   /**
-   * Those that nobody holds.
+   * Those that are not claimed.
    *
    * @generated from enum value: CLAIM_STATE_UNCLAIMED = 2;
    */
   UNCLAIMED = 2,
 
   /**
-   * Those that somebody holds.
+   * Those that are claimed.
    *
    * @generated from enum value: CLAIM_STATE_CLAIMED = 3;
    */
   CLAIMED = 3,
 
   /**
-   * Those that the reviewer of the request holds.
+   * Those that the reviewer of the request has claimed.
    *
    * @generated from enum value: CLAIM_STATE_MINE = 4;
    */
@@ -3488,12 +3490,12 @@ export const ClaimStateSchema: GenEnum<ClaimState> = /*@__PURE__*/
  * waits in review until somebody corrects, discards or flags it. A corrected one
  * is *approved*, and exported as a training example.
  *
- * **Filters.** `CandidateFilter` means the same wherever it stands: the values
- * in one list are ORed, the lists and bounds are ANDed, and what is empty or
- * absent does not restrict.
+ * **Filters.** `CandidateFilter` means the same in every request. The values in
+ * one list are ORed; the lists and bounds are ANDed. An empty or absent field
+ * does not restrict.
  *
  * **Revisions.** Every committed change of the store has a revision, a number
- * that only grows (also when the server's private ledger is built anew). A
+ * that only grows, also if the server's private ledger is rebuilt. A
  * candidate's `revision` is that of the change that last touched it. An import
  * is stored in steps of at most 1,000 records, each with one revision. What one
  * change of the shared files by another program brought shares one revision.
@@ -3504,23 +3506,24 @@ export const ClaimStateSchema: GenEnum<ClaimState> = /*@__PURE__*/
  * any token that this service did not make.
  *
  * **Retries.** Reads may be repeated freely. A write may be repeated only with
- * the `request_id` that it had the first time: a string of the caller's choice
- * of up to 128 characters, in one name space for all methods (with a tokens
- * file: one for each token's name). The same id, for the same call with the same
- * content, returns the first answer, also after the server's restart, for at
- * least 7 days; with other content it is refused with `INVALID_ARGUMENT`.
- * Refused calls are not remembered. `service_config.json`, beside
- * this file, has timeouts and retries for every client. It repeats reads alone,
- * since it cannot tell whether a write has a `request_id`.
+ * the `request_id` that it had the first time. The caller chooses this string
+ * of up to 128 characters. All methods share one name space; with a tokens file
+ * each token's name has its own. The same id, for the same call with the same
+ * content, returns the first answer. The server keeps it for at least 7 days,
+ * also over a restart. With other content it is refused with
+ * `INVALID_ARGUMENT`. Refused calls are not remembered. `service_config.json`,
+ * beside this file, has timeouts and retries for every client. It repeats reads
+ * alone, since it cannot tell whether a write has a `request_id`.
  *
  * **Sizes.** A request is at most 16 MB if its method brings texts (`Submit`,
- * `Ingest`, `StreamIngest`), else 2 MB, and has at most 20,000 values in all.
- * It may be compressed with gzip; the limits are those of what comes out. A text
- * (`prompt`, `response`, `correction`, `corrected_response`) is at most 4,000,000
- * characters, any other string 1,000 unless its comment says otherwise. A page's
- * size beyond the most is taken as the most; any other number that is out of its
- * range is refused. A page or a batch ends at 3 MB, so that gRPC's default limit
- * of 4 MB suffices to read it; a larger record comes alone.
+ * `BatchSubmit`, `Ingest`, `StreamIngest`, `UploadRun`), else 2 MB. It has at
+ * most 20,000 values in all. It may be compressed with gzip; the limits apply
+ * to what is decompressed. A text (`prompt`, `response`, `correction`,
+ * `corrected_response`) is at most 4,000,000 characters, any other string 1,000
+ * unless its comment says otherwise. A page size beyond its maximum is taken as
+ * the maximum; any other number out of its range is refused. A page or a batch
+ * ends at 3 MB, so that a client with gRPC's default limit of 4 MB can read it.
+ * A larger record comes alone.
  *
  * **Strings.** A key that a record lacks, or whose value is null, is the empty
  * string in a field that is not `optional`. A lone surrogate in a record is
@@ -3529,17 +3532,18 @@ export const ClaimStateSchema: GenEnum<ClaimState> = /*@__PURE__*/
  * **Errors.** Each carries `google.rpc.ErrorInfo`, with a reason of
  * `ErrorReason`. Any method may end with `OVERLOADED` (`RESOURCE_EXHAUSTED`),
  * `STORAGE_FAILED` (`UNAVAILABLE`), `SHUTTING_DOWN` (`UNAVAILABLE`: the server
- * stops and has not begun the call), `CALL_TOO_LONG` (`DEADLINE_EXCEEDED`: longer
- * than the server lets any call take) or `INTERNAL` (`INTERNAL`); any write also
- * with `STORAGE_FULL` (`RESOURCE_EXHAUSTED`). A method that asks for a token may
- * end with `TOKEN_MISSING` (`UNAUTHENTICATED`) or `TOKEN_REFUSED`
- * (`PERMISSION_DENIED`). The methods list the others.
+ * is stopping and has not begun the call, or ends a `Watch`), `CALL_TOO_LONG`
+ * (`DEADLINE_EXCEEDED`: the call took longer than the server allows) or
+ * `INTERNAL` (`INTERNAL`); any write also with `STORAGE_FULL`
+ * (`RESOURCE_EXHAUSTED`). A method that requires a token may end with
+ * `TOKEN_MISSING` (`UNAUTHENTICATED`) or `TOKEN_REFUSED` (`PERMISSION_DENIED`).
+ * The methods list the others.
  *
  * **Authentication.** A token comes as the metadata `authorization: Bearer
  * <token>`. If the server has no tokens file, only `Ingest` and `StreamIngest`
- * ask for one, the ingestion secret; if there is none, they end with
- * `INGESTION_NOT_CONFIGURED`. If it has a tokens file, each method asks for a
- * token whose role opens it:
+ * require one: the ingestion secret. If the server has no such secret either,
+ * the two end with `INGESTION_NOT_CONFIGURED`. If it has a tokens file, each
+ * method requires a token whose role opens it:
  *
  * - `reader`: `ListRuns`, `Queue`, `GetCandidate`, `Stats`, `GetConfig`,
  *   `GetVersion`, `ListCandidates`, `ListHistory`, `Watch`.
@@ -3551,9 +3555,10 @@ export const ClaimStateSchema: GenEnum<ClaimState> = /*@__PURE__*/
  *   `ListSnapshots`.
  * - `admin`: everything, and alone `SetConfig`, `DeleteSnapshot`.
  *
- * The token is checked when a call begins, and in a stream at each message: one
- * that was revoked or has expired ends the stream with `TOKEN_REFUSED`. A
- * decision is recorded under the name of its token.
+ * The token is checked when a call begins, and in a stream at each message. A
+ * token that was revoked or has expired ends the stream with `TOKEN_REFUSED`. A
+ * decision is recorded under the name of its token. Health needs no token;
+ * reflection needs one of the role `reader`.
  *
  * @generated from service avocet.corrections.v1.CorrectionsService
  */
@@ -3573,9 +3578,9 @@ export const CorrectionsService: GenService<{
     output: typeof ListRunsResponseSchema;
   },
   /**
-   * Takes the candidates of one benchmark run into the store, as they are, in
-   * steps of at most 1,000 with a revision each. A record whose id is known is not
-   * taken again, so a second import of the same run does no harm, also after its
+   * Imports the candidates of one benchmark run, as they are, in steps of at
+   * most 1,000 with a revision each. A record whose id is known is not imported
+   * again. So a second import of the same run does no harm, even after its
    * candidates were decided. A call that breaks off may have stored some steps;
    * repeat it.
    *
@@ -3592,9 +3597,10 @@ export const CorrectionsService: GenService<{
   /**
    * Pages through the candidates in review.
    *
-   * Following `next_page_token` visits each item that stays in the queue exactly
-   * once, while others leave it; one that is undone is back in its old place.
-   * `page` numbers are for jumping, and shift when items leave.
+   * Following `next_page_token` visits each item that stays in the queue
+   * exactly once, while others leave it. A candidate whose decision is undone
+   * returns to its old place. `page` numbers are for jumping, and shift when
+   * items leave.
    *
    * Errors: `INVALID_FIELD`.
    *
@@ -3635,10 +3641,10 @@ export const CorrectionsService: GenService<{
   },
   /**
    * Takes the last decision on a candidate back: what it set returns to what it
-   * was before, and an approved example leaves the export. Where the decision is
-   * another program's and what was before is not known, the candidate is in
-   * review again, without a corrected response and failure category. Nobody holds
-   * it then.
+   * was before, and an approved example leaves the export. If another program
+   * made the decision, the record before it may not be known. The candidate is
+   * then in review again, without a corrected response and failure category. It
+   * is not claimed then.
    *
    * Errors: `INVALID_FIELD`, `CANDIDATE_NOT_FOUND`, `ALREADY_IN_REVIEW`,
    * `REVISION_MISMATCH`.
@@ -3653,12 +3659,12 @@ export const CorrectionsService: GenService<{
   /**
    * Streams every approved example, in order of approval, in batches.
    *
-   * An example is an approved record whose prompt can be read and whose
-   * `corrected_response` is a text that is not blank, a number or a boolean; each
-   * id comes once. The stream is pinned to one revision: what is decided
-   * meanwhile neither adds, drops nor repeats an example. The last response has
-   * the `summary`; a stream that ends without one is incomplete, and is continued
-   * with the `resume_token` of the last response that arrived.
+   * An example is an approved record with a prompt that can be read. Its
+   * `corrected_response` is text that is not blank, a number or a boolean. Each
+   * id comes once. The stream is pinned to one revision: later decisions
+   * neither add, drop nor repeat an example. The last response has the
+   * `summary`. A stream that ends without one is incomplete; continue it with
+   * the `resume_token` of the last response that arrived.
    *
    * Errors: `INVALID_FIELD` (also an `at_revision` that is yet to come, and a
    * `resume_token` of another filter, shard or split), `REVISION_EXPIRED`.
@@ -3754,9 +3760,9 @@ export const CorrectionsService: GenService<{
   /**
    * Lists what was changed, by whom and when: of one id, or of the whole store.
    *
-   * The list ends at the oldest change that is kept. An unknown id has no changes.
-   * A page may be short, or empty, and yet have a token: it looks at 10,000 changes
-   * at most.
+   * The list ends at the oldest change that is kept. An unknown id has no
+   * changes. A page may be short, or empty, and still have a token: it looks at
+   * 10,000 changes at most.
    *
    * Errors: `INVALID_FIELD`, `REVISION_EXPIRED` (changes after `since_revision`, or
    * after the page before of an `oldest_first` listing, were pruned).
@@ -3771,12 +3777,12 @@ export const CorrectionsService: GenService<{
   /**
    * Lists candidates of any status.
    *
-   * A page may be short, or empty, and yet have a token: it looks at 10,000
-   * candidates at most, so that its cost does not grow with the store.
+   * A page may be short, or empty, and still have a token. It looks at 10,000
+   * candidates at most, so its cost does not grow with the store.
    *
-   * A candidate that matches throughout comes exactly once over the pages of one
-   * listing; one that begins or ceases to match meanwhile comes at most once. In
-   * the orders by review, one that is decided meanwhile comes at most once.
+   * A candidate that matches all the time comes exactly once over the pages of
+   * one listing. One that begins or ceases to match meanwhile comes at most
+   * once. In the orders by review, so does one that is decided meanwhile.
    *
    * Errors: `INVALID_FIELD` (also a `text` of fewer than 3 characters, or with
    * another order than `ORDER_FILE`).
@@ -3793,7 +3799,7 @@ export const CorrectionsService: GenService<{
    * each with a revision of its own. One that is refused does not stop the others;
    * a second decision on the same id is refused as it would be after the first.
    *
-   * A `request_id` used again, with the same decisions, gives the first answer,
+   * A repeated `request_id`, with the same decisions, returns the first answer,
    * with its refusals.
    *
    * Errors of the call: `INVALID_FIELD` (more than 500 decisions). Errors of a
@@ -3807,16 +3813,17 @@ export const CorrectionsService: GenService<{
     output: typeof BatchSubmitResponseSchema;
   },
   /**
-   * Hands out candidates in review that nobody holds, in the order asked for. Two
-   * callers never get the same one. If none is left, the answer is empty.
+   * Claims candidates in review that are not claimed yet, in the requested
+   * order. Two callers never get the same one. If none is left, the answer is
+   * empty.
    *
-   * A claim ends by a decision, by `ReleaseClaims`, at its `expires_at`, or when
-   * the candidate leaves review in any other way. An edit that leaves the candidate
-   * in review does not end it. A claim is not part of the record, has no revision,
-   * and survives a restart. A reviewer holds at most 500 at a time; beyond that,
-   * fewer are handed out.
+   * A claim ends by a decision, by `ReleaseClaims`, at its `expires_at`, or
+   * when the candidate leaves review in any other way. An edit that leaves the
+   * candidate in review does not end it. A claim is not part of the record, has
+   * no revision, and survives a restart. A reviewer holds at most 500 at a
+   * time; beyond that, the answer has fewer.
    *
-   * A `request_id` used again gives those claims of the first answer that still
+   * A repeated `request_id` returns those claims of the first answer that still
    * live.
    *
    * Errors: `INVALID_FIELD` (also no `reviewer`, if no token names one).
@@ -3864,9 +3871,9 @@ export const CorrectionsService: GenService<{
    * same, but for a revision with more changes than fit one response (an import):
    * its changes may then come again.
    *
-   * To keep a copy of the store: note `Stats.revision`, page through
-   * `ListCandidates`, then watch from that revision with `include_candidates`, and
-   * keep of each candidate the highest `revision`.
+   * To keep a copy of the store: note `Stats.revision` and page through
+   * `ListCandidates`. Then watch from that revision with `include_candidates`.
+   * Of each candidate keep the highest `revision`.
    *
    * Errors: `INVALID_FIELD` (also a `since_revision` that is yet to come),
    * `REVISION_EXPIRED` (changes after it were pruned, or it is of a ledger that was

@@ -16,10 +16,10 @@ export const file_avocet_corrections_v1_error_reason: GenFile = /*@__PURE__*/
  *
  * Every error that a method of `CorrectionsService` makes carries a
  * `google.rpc.ErrorInfo` in its status details. Its `domain` is
- * `avocet.corrections.v1`, its `reason` the name of one of these values without
- * the prefix `ERROR_REASON_`, and its `metadata` holds the keys listed at that
- * value, all of them strings. Decide by code and reason; the message is for
- * people, and its wording may change.
+ * `avocet.corrections.v1`. Its `reason` is the name of one of these values
+ * without the prefix `ERROR_REASON_`. Its `metadata` holds the keys listed at
+ * that value, all of them strings. Decide by code and reason; the message is
+ * for people, and its wording may change.
  *
  * @generated from enum avocet.corrections.v1.ErrorReason
  */
@@ -32,11 +32,11 @@ export enum ErrorReason {
   UNSPECIFIED = 0,
 
   /**
-   * A field is missing, too long, or not of its form; an enum number is unknown;
-   * a page or resume token belongs to another request or is not of this service;
-   * a `request_id` was used before with other content; the request as a whole
-   * (`field` is `request`) is not valid, too large, or has too many values.
-   * Repeating the call as it is cannot succeed.
+   * A field is not valid. It is missing, too long, or not of its form. An enum
+   * number is unknown. A page or resume token belongs to another request or is
+   * not of this service. A `request_id` was used before with other content. Or
+   * the request as a whole (`field` is `request`) is not valid, too large, or
+   * has too many values. Repeating the call as it is cannot succeed.
    *
    * Code: `INVALID_ARGUMENT`. Also carries `google.rpc.BadRequest`, which names
    * each field at fault.
@@ -112,7 +112,7 @@ export enum ErrorReason {
   REVISION_MISMATCH = 6,
 
   /**
-   * A resume token or a revision is no longer kept. Start the export anew,
+   * A resume token or a revision is no longer kept. Start the export again,
    * without the token and with `at_revision` 0.
    *
    * Code: `OUT_OF_RANGE`.
@@ -148,7 +148,7 @@ export enum ErrorReason {
 
   /**
    * The token is not one that the server knows, has expired, or lacks the role
-   * that the method asks for. It ends a stream, too, whose token was revoked or
+   * that the method requires. It also ends a stream whose token was revoked or
    * has expired meanwhile. Ask the server's operator for another.
    *
    * Code: `PERMISSION_DENIED`.
@@ -174,8 +174,9 @@ export enum ErrorReason {
   STORAGE_FULL = 11,
 
   /**
-   * Too many calls at once, or too many bytes of requests under way. Nothing was
-   * stored, but for what a stream was told that it was; try again after a pause.
+   * Too many calls at once, or too many bytes of requests under way. Nothing
+   * was stored, except for the items whose results a stream has sent. Try again
+   * after a pause.
    *
    * Code: `RESOURCE_EXHAUSTED`. Also carries `google.rpc.RetryInfo`, which says
    * how long to pause.
@@ -199,7 +200,7 @@ export enum ErrorReason {
   STORAGE_FAILED = 13,
 
   /**
-   * The server's config file is no valid YAML mapping. It was left as it is;
+   * The server's config file is not a valid YAML mapping. It was left as it is;
    * repair it by hand.
    *
    * Code: `FAILED_PRECONDITION`.
@@ -211,7 +212,7 @@ export enum ErrorReason {
   CONFIG_UNREADABLE = 14,
 
   /**
-   * Something unforeseen. The server's log has the cause under the same
+   * An unexpected error. The server's log has the cause under the same
    * correlation id.
    *
    * Code: `INTERNAL`.
@@ -225,7 +226,7 @@ export enum ErrorReason {
 
   /**
    * The call took longer than the server lets any call take, whatever its own
-   * deadline. Ask for less at once, or continue an export with its
+   * deadline. Ask for less at once, or continue an export or a `Watch` with its
    * `resume_token`. Whether a change was stored is unknown: repeat a write only
    * with the `request_id` that it had.
    *
@@ -239,7 +240,8 @@ export enum ErrorReason {
 
   /**
    * The server is stopping and has not begun the call: nothing was stored. Send
-   * it again, to another server or after a pause.
+   * it again, to another server or after a pause. A `Watch` under way ends with
+   * this reason, too; continue it with its `resume_token`.
    *
    * Code: `UNAVAILABLE`.
    *
@@ -250,9 +252,10 @@ export enum ErrorReason {
   SHUTTING_DOWN = 17,
 
   /**
-   * The `lease_id` is not the caller's current claim on the candidate: it ended by
-   * its time, by a release or a decision, or it belongs to another candidate or
-   * reviewer. Somebody else may be at work. Claim again, or read the candidate.
+   * The `lease_id` is not the caller's current claim on the candidate. The
+   * claim ended by its time, by a release or by a decision, or it belongs to
+   * another candidate or reviewer. Somebody else may be at work. Claim again,
+   * or read the candidate.
    *
    * Code: `ABORTED`.
    *
@@ -269,7 +272,7 @@ export enum ErrorReason {
    * Code: `FAILED_PRECONDITION`.
    *
    * Metadata:
-   * - `reviewer`: who holds it.
+   * - `reviewer`: the reviewer who has claimed it.
    * - `expires_at`: when the claim ends by itself, in RFC 3339.
    *
    * @generated from enum value: ERROR_REASON_CLAIMED = 19;

@@ -1,0 +1,191 @@
+"""Pages of the queue, in each order and with any filter."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+from avocet_grpc.core.model import Candidate, CandidateFilter, Order, Position, QueueItem, is_full, until_full
+from avocet_grpc.store.sql.counts import BY_QUALITY, Counts
+from avocet_grpc.store.sql.dialect import Session
+from avocet_grpc.store.sql.filters import among, has_range, where_of
+
+SORTED_BY = {
+    Order.TIMESTAMP: "recorded_at",
+    Order.TIMESTAMP_DESC: "recorded_at",
+    Order.QUALITY: "quality_score",
+    Order.QUALITY_DESC: "quality_score",
+}
+DESCENDING = frozenset({Order.TIMESTAMP_DESC, Order.QUALITY_DESC})
+
+INDEX_OF = {"recorded_at": "queue_by_time", "quality_score": BY_QUALITY}
+BY_FACET = "queue_by_facet"
+FEW = 10_000
+"""Candidates that are sorted for a page. Of more, a page in order is read by the order's index, passing over others."""
+FEW_KEYS = 200_000
+"""The same if the sorting looks at an index alone."""
+NEAR = 1_000
+"""Candidates of each facet that are read for a page in file order."""
+BODIES_AT_ONCE = 16
+"""Each may have 4 MB."""
+
+
+class Also(NamedTuple):
+    """What else a page of the queue asks of a record: SQL that continues the WHERE, with `r` for the records, and its
+    values. `driven_by`: a table whose few rows name the records, joined with a CROSS JOIN, which keeps this order."""
+
+    where: str
+    values: dict[str, Any]
+    driven_by: str = ""
+
+
+ANYTHING = Also("", {})
+
+
+class _Queued(NamedTuple):
+    key: int
+    raw: bytes
+    revision: int
+    recorded_at: str | None
+    quality_score: float | None
+
+
+class _Place(NamedTuple):
+    key: int
+    recorded_at: str | None
+    quality_score: float | None
+
+
+class _Body(NamedTuple):
+    key: int
+    raw: bytes
+    revision: int
+
+
+class _Records(NamedTuple):
+    """The records that a page is taken from. If `keys_first`, the lines are read once the page's keys are sorted."""
+
+    table: str
+    where: str
+    values: dict[str, Any]
+    keys_first: bool = False
+
+
+class QueuePages:
+    """The queue of one session."""
+
+    def __init__(self, session: Session, counts: Counts) -> None:
+        self._session, self._counts = session, counts
+
+    def page(
+        self,
+        filter: CandidateFilter,
+        order: Order,
+        after: Position | None,
+        offset: int,
+        limit: int,
+        also: Also = ANYTHING,
+    ) -> list[QueueItem]:
+        """At most `limit` candidates in review after `after`; records without the order's key come last."""
+        where, values = where_of(filter, "r.")
+        where, values = where + also.where, values | also.values
+        if also.driven_by:
+            driven = f"{also.driven_by}records r{self._session.dialect.scan}"
+            return self._ordered(_Records(driven, where, values), order, after, offset, limit)
+        facets = self._counts.queue_facets(filter)
+        passing = where
+        if facets is not None:
+            if not facets:
+                return []
+            values |= {f"facet_{number}": facet.facet for number, facet in enumerate(facets)}
+            passing = f" AND r.facet IN ({', '.join(f':facet_{number}' for number in range(len(facets)))}){where}"
+        if facets is not None and sum(facet.n for facet in facets) <= FEW:
+            records = self._by(BY_FACET, passing, values)
+        elif has_range(filter) and self._counts.few_in_range(filter, facets, FEW_KEYS if order is Order.FILE else FEW):
+            records = self._by(BY_QUALITY, passing, values)
+        elif facets is not None and order is Order.FILE and offset + limit <= NEAR:
+            return self._merged(len(facets), where, values | {"key": after.key if after else 0}, offset, limit)
+        elif facets is not None and order is not Order.FILE:
+            records = self._by(INDEX_OF[SORTED_BY[order]], passing, values)._replace(keys_first=False)
+        else:
+            records = _Records("records r", where, values)
+        return self._ordered(records, order, after, offset, limit)
+
+    def _by(self, index: str, where: str, values: dict[str, Any]) -> _Records:
+        return _Records(f"records r{self._session.dialect.by_index.format(index)}", where, values, keys_first=True)
+
+    def _ordered(
+        self, records: _Records, order: Order, after: Position | None, offset: int, limit: int
+    ) -> list[QueueItem]:
+        if order is Order.FILE:
+            key = {"key": after.key if after else 0}
+            return self._part(records, "r.key > :key", key, order, offset, limit)
+        column, items = f"r.{SORTED_BY[order]}", list[QueueItem]()
+        if after is None or after.value is not None:
+            start = f"{column} IS NOT NULL"
+            if after is not None:
+                beyond = "<" if order in DESCENDING else ">"
+                start = f"({column}, r.key) {beyond} (:value, :key)"
+            place = {"value": after.value, "key": after.key} if after else {}
+            items = self._part(records, start, place, order, offset, limit)
+            if len(items) == limit or is_full(items):
+                return items
+            skipped = self._with_key(records, column) if offset and not items else offset
+            offset, after = offset - skipped, None
+        start, place = f"{column} IS NULL", {}
+        if after is not None:
+            start += f" AND r.key {'<' if order in DESCENDING else '>'} :key"
+            place = {"key": after.key}
+        return items + self._part(records, start, place, order, offset, limit - len(items))
+
+    def _part(
+        self, records: _Records, start: str, place: dict[str, Any], order: Order, offset: int, limit: int
+    ) -> list[QueueItem]:
+        down = " DESC" if order in DESCENDING else ""
+        by = f"r.{SORTED_BY[order]}{down}, r.key{down}" if order in SORTED_BY else "r.key"
+        end = f"{start}{records.where} ORDER BY {by} LIMIT :limit OFFSET :offset"
+        values = records.values | place | {"limit": limit, "offset": offset}
+        if records.keys_first:
+            query = f"SELECT r.key, r.recorded_at, r.quality_score FROM {records.table} WHERE r.queued = 1 AND {end}"
+            return self._items(self._session.all(_Place, query, values), order)
+        query = (
+            f"SELECT r.key, b.raw, r.revision, r.recorded_at, r.quality_score FROM {records.table}"
+            f" CROSS JOIN bodies b WHERE b.key = r.key AND r.queued = 1 AND {end}"
+        )
+        return until_full(_item(row, row, order) for row in self._session.each(_Queued, query, values))
+
+    def _merged(self, facets: int, where: str, values: dict[str, Any], offset: int, limit: int) -> list[QueueItem]:
+        """A page in file order from the first keys of each facet, however far apart they lie."""
+        hint = self._session.dialect.by_index.format(BY_FACET)
+        parts = " UNION ALL ".join(
+            f"SELECT key FROM (SELECT r.key FROM records r{hint} WHERE r.queued = 1 AND r.facet = :facet_{number}"
+            f" AND r.key > :key{where} ORDER BY r.key LIMIT :near) part_{number}"
+            for number in range(facets)
+        )
+        query = f"SELECT key, NULL AS recorded_at, NULL AS quality_score FROM ({parts}) parts ORDER BY key"
+        bounds = {"near": offset + limit, "limit": limit, "offset": offset}
+        found = self._session.all(_Place, f"{query} LIMIT :limit OFFSET :offset", values | bounds)
+        return self._items(found, Order.FILE)
+
+    def _items(self, places: Sequence[_Place], order: Order) -> list[QueueItem]:
+        parts = (places[start : start + BODIES_AT_ONCE] for start in range(0, len(places), BODIES_AT_ONCE))
+        return until_full(item for part in parts for item in self._with_bodies(part, order))
+
+    def _with_bodies(self, places: Sequence[_Place], order: Order) -> Iterator[QueueItem]:
+        where, values = among("r.key", [place.key for place in places])
+        query = f"SELECT r.key, b.raw, r.revision FROM records r JOIN bodies b ON b.key = r.key WHERE {where}"
+        bodies = {body.key: body for body in self._session.each(_Body, query, values)}
+        for place in places:
+            yield _item(bodies[place.key], place, order)
+
+    def _with_key(self, records: _Records, column: str) -> int:
+        """How many have the order's key."""
+        # By an index each row would be looked up in the table at random, which costs ten times the whole table.
+        table = records.table if records.keys_first else f"records r{self._session.dialect.scan}"
+        query = f"SELECT count(*) FROM {table} WHERE r.queued = 1 AND {column} IS NOT NULL{records.where}"
+        return self._session.number(query, records.values)
+
+
+def _item(body: _Body | _Queued, place: _Place | _Queued, order: Order) -> QueueItem:
+    value: Any = None if order is Order.FILE else getattr(place, SORTED_BY[order])
+    return QueueItem(Candidate(body.key, body.raw, body.revision), Position(value, body.key))

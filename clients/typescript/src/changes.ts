@@ -1,0 +1,118 @@
+import { Code, type CallOptions } from "@connectrpc/connect";
+import { Backoff, STREAM_PAUSES, streamMayContinue } from "./backoff.js";
+import { errorOf, TransportError } from "./errors.js";
+import type { Fields } from "./fields.js";
+import type { Change, WatchRequestSchema, WatchResponse } from "./gen/avocet/corrections/v1/corrections_pb.js";
+
+type Request = Fields<typeof WatchRequestSchema>;
+type Open = (request: Request, options: CallOptions) => AsyncIterable<WatchResponse>;
+
+/** Which changes; where to begin, too, unless a state says so. */
+export type ChangesRequest = Omit<Request, "resumeToken">;
+
+/** Where a watch stands, behind the last change that was handed out; JSON values. */
+export interface WatchState {
+  readonly resumeToken: string;
+  /** The changes behind the token that were handed out: revision, id, file. */
+  readonly taken: readonly Key[];
+}
+
+export interface ChangesOptions {
+  /** Go on where another watch with the same filter and actions stood. */
+  readonly state?: WatchState;
+  /** How long an outage is sat out, in milliseconds. 300,000 if left out. */
+  readonly retryForMs?: number;
+  /** Bounds one stream; the next one continues it. */
+  readonly timeoutMs?: number;
+  readonly signal?: AbortSignal;
+}
+
+/**
+ * The changes of the store, each once and in order, across breaks of the stream; the iteration waits for more.
+ *
+ * It ends with `RevisionExpired` if changes that belong to it are no longer kept, with the last error of an outage
+ * that outlasted `retryForMs`, and with `Canceled` when the signal aborts.
+ */
+export class Changes implements AsyncIterable<Change> {
+  #token: string;
+  #revision: bigint;
+  #taken: Key[];
+
+  constructor(
+    private readonly open: Open,
+    private readonly request: ChangesRequest,
+    private readonly options: ChangesOptions,
+  ) {
+    this.#token = options.state?.resumeToken ?? "";
+    this.#taken = [...(options.state?.taken ?? [])];
+    this.#revision = request.sinceRevision ?? 0n;
+  }
+
+  /** Every change up to this revision was handed out; 0n before the first response. */
+  get revision(): bigint {
+    return this.#revision;
+  }
+
+  /** Where it stands now. Save it with what you made of the last change. */
+  state(): WatchState {
+    return { resumeToken: this.#token, taken: [...this.#taken] };
+  }
+
+  async *[Symbol.asyncIterator](): AsyncGenerator<Change, void, undefined> {
+    const { retryForMs = 300_000, signal } = this.options;
+    const backoff = new Backoff(retryForMs, STREAM_PAUSES);
+    for (;;) {
+      try {
+        yield* this.#stream(backoff);
+      } catch (failure) {
+        const error = errorOf(failure);
+        if (!streamMayContinue(error)) {
+          throw error;
+        }
+        await backoff.pause(error, signal);
+      }
+    }
+  }
+
+  /** One call: from behind what was handed out to its end. */
+  async *#stream(backoff: Backoff): AsyncGenerator<Change, void, undefined> {
+    const { signal, timeoutMs } = this.options;
+    const behind = this.#token ? { sinceRevision: 0n, resumeToken: this.#token } : {};
+    const options = { ...(signal && { signal }), ...(timeoutMs !== undefined && { timeoutMs }) };
+    for await (const { changes, revision, resumeToken } of this.open({ ...this.request, ...behind }, options)) {
+      backoff.progressed();
+      const taken = new Set(this.#taken.map(nameOf));
+      const keys = changes.map(keyOf);
+      const fresh = changes.filter((_, place) => !taken.has(nameOf(keys[place]!)));
+      const step = () => this.#step(resumeToken, revision, new Set(keys.map(nameOf)));
+      for (const [place, change] of fresh.entries()) {
+        this.#taken.push(keyOf(change));
+        if (place === fresh.length - 1) {
+          step();
+        }
+        yield change;
+      }
+      if (fresh.length === 0) {
+        step();
+      }
+    }
+    throw new TransportError("The server ended the stream.", { code: Code.Unavailable });
+  }
+
+  /** Behind a whole response. What of an earlier stream lies further on stays taken: a response may be cut elsewhere, or empty. */
+  #step(resumeToken: string, revision: bigint, passed: ReadonlySet<string>): void {
+    this.#token = resumeToken;
+    this.#revision = revision;
+    this.#taken = this.#taken.filter((key) => !passed.has(nameOf(key)));
+  }
+}
+
+type Key = readonly [revision: string, id: string, file: number];
+
+function keyOf({ revision, id, file }: Change): Key {
+  return [revision.toString(), id, file];
+}
+
+function nameOf(key: Key): string {
+  return key.join("\n");
+}
