@@ -59,7 +59,10 @@ class _Watch:
         return self._state.state_dict()
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Continue where `state` stands, in this process or another, with the same filter and actions."""
+        """Continue where `state` stands, in this process or another.
+
+        Raises ValueError if the state is of another filter or other actions.
+        """
         self.close()
         self._state.load_state_dict(state)
 
