@@ -58,7 +58,7 @@ def scan(reader: TeamReader, query: HistoryQuery) -> Iterator[Scanned]:
                 return
             at = HistoryCursor(entry.revision, entry.number)
             yield Scanned(at, entry if matches(query, entry) else None)
-        if len(entries) < chunk:
+        if not entries or (len(entries) < chunk and not query.id):
             return
         seen += len(entries)
         chunk = FIRST_CHUNK if query.id else CHUNK

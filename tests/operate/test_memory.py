@@ -242,3 +242,41 @@ def test_a_page_of_large_records_reads_no_more_than_the_page(large: Server) -> N
         if not (token := page.next_page_token):
             break
     assert sorted(seen) == sorted(f"c{n}" for n in range(10))
+
+
+def test_a_list_of_large_records_reads_no_more_than_the_page(large: Server) -> None:
+    before = resident_bytes(large)
+    forget_peaks(large.pids)
+    for _ in range(5):
+        page = large.stub.ListCandidates(pb.ListCandidatesRequest(page_size=500), timeout=60)
+        assert [item.id for item in page.items] == ["c0"] and page.next_page_token
+    growth = peak_bytes(large.pids) - before
+    print(f"ListCandidates(500) over 10 records of 2 MB: {growth >> 20} MB more")
+    assert growth < 18 << 20
+    seen, token = list[str](), ""
+    while True:
+        page = large.stub.ListCandidates(pb.ListCandidatesRequest(page_size=500, page_token=token))
+        seen += [item.id for item in page.items]
+        if not (token := page.next_page_token):
+            break
+    assert seen == [f"c{n}" for n in range(10)]
+
+
+def test_a_history_of_large_values_is_read_no_further_than_the_page(large: Server) -> None:
+    for number in range(8):
+        large.correct("c9", text=f"{number}" * 2_000_000)
+        large.stub.Undo(pb.UndoRequest(id="c9"))
+    before = resident_bytes(large)
+    forget_peaks(large.pids)
+    request = pb.ListHistoryRequest(id="c9", page_size=500)
+    first = large.stub.ListHistory(request, timeout=60)
+    growth = peak_bytes(large.pids) - before
+    print(f"ListHistory(500) over 16 changes of 2 MB: {growth >> 20} MB more")
+    assert first.next_page_token and growth < 32 << 20
+    actions, token = list[int](), ""
+    while True:
+        page = large.stub.ListHistory(pb.ListHistoryRequest(id="c9", page_size=500, page_token=token))
+        actions += [change.action for change in page.changes if change.action != pb.CHANGE_ACTION_ADD]
+        if not (token := page.next_page_token):
+            break
+    assert actions == [pb.CHANGE_ACTION_UNDO, pb.CHANGE_ACTION_CORRECT] * 8

@@ -19,4 +19,5 @@ class HistoryLog(Protocol):
         """Return at most `limit` entries after `after` in the order asked for; `after` None begins at its end.
 
         `id` "" means the whole store. Without `values`, `change` MAY lack everything but its names.
+        With them fewer come, but at least one, once they are full (`core.model.PAGE_BYTES`).
         """

@@ -31,6 +31,7 @@ class Listing(Protocol):
     ) -> Looked:
         """Return at most `limit` matching candidates after `after`, in order, passing over at most `scan` rows.
 
+        Fewer come once they are full (`core.model.PAGE_BYTES`): what follows MUST NOT be read into memory.
         A status None stands for every word that is not a `core.model.Status`; no statuses means all. MUST cost no more
         than `scan` rows, whatever the size of the store.
         """

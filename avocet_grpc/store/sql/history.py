@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from avocet_grpc.core.history import END, names_of
+from avocet_grpc.core.model import PAGE_BYTES
 from avocet_grpc.core.ports.ledger import HistoryCursor, HistoryEntry
 from avocet_grpc.store.sql.dialect import Session
 from avocet_grpc.store.sql.queries import Noted, Queries, entry_of
@@ -34,8 +35,15 @@ class History:
         where = f"{'id = :id AND ' if id else ''}number {'<' if newest_first else '>'} :number"
         order = "number DESC" if newest_first else "number"
         query = f"SELECT {columns} FROM {table} WHERE {where} ORDER BY {order} LIMIT :limit"
-        rows = self._session.all(Noted, query, parameters)
-        return [entry_of(row if values else self._with_names(row)) for row in rows]
+        if not values:
+            return [entry_of(self._with_names(row)) for row in self._session.all(Noted, query, parameters)]
+        found, size = list[HistoryEntry](), 0
+        for row in self._session.each(Noted, query, parameters):
+            found.append(entry_of(row))
+            size += len(row.change or "")
+            if size > PAGE_BYTES:
+                break
+        return found
 
     def _number_of(self, after: HistoryCursor | None, newest_first: bool) -> int:
         if after is None:

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from avocet_grpc.core.model import Candidate, CandidateFilter, Order, Position, QueueItem, Status
 from avocet_grpc.core.ports.listing import Looked
+from avocet_grpc.store.sql.bodies import bodies_until_full
 from avocet_grpc.store.sql.dialect import Session
 from avocet_grpc.store.sql.filters import among, where_of
 
@@ -31,12 +32,6 @@ class _Place(NamedTuple):
     key: int
     sorted_by: Any
     matches: int
-
-
-class _Body(NamedTuple):
-    key: int
-    raw: bytes
-    revision: int
 
 
 class _Key(NamedTuple):
@@ -66,7 +61,10 @@ class Listing:
             if len(found) == limit:
                 break
         ended = len(found) < limit and seen < scan
-        return Looked(self._items(found, order), None if ended or last is None else _position(last, order))
+        items = self._items(found, order)
+        if len(items) < len(found):
+            return Looked(items, items[-1].position)
+        return Looked(items, None if ended or last is None else _position(last, order))
 
     def passing(self, keys: Collection[int], filter: CandidateFilter) -> set[int]:
         chosen, values = among("r.key", keys)
@@ -120,13 +118,8 @@ class Listing:
         return self._session.each(_Place, query, values | place)
 
     def _items(self, places: Sequence[_Place], order: Order) -> list[QueueItem]:
-        if not places:
-            return []
-        where, values = among("r.key", [place.key for place in places])
-        table = f"records r{self._session.dialect.scan}"
-        query = f"SELECT r.key, b.raw, r.revision FROM {table} CROSS JOIN bodies b WHERE {where} AND b.key = r.key"
-        bodies = {row.key: row for row in self._session.all(_Body, query, values)}
-        return [QueueItem(Candidate(*bodies[place.key]), _position(place, order)) for place in places]
+        bodies = bodies_until_full(self._session, [place.key for place in places])
+        return [QueueItem(Candidate(*bodies[place.key]), _position(place, order)) for place in places[: len(bodies)]]
 
 
 def _beyond(after: Position | None, order: Order) -> str:

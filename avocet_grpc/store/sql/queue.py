@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from avocet_grpc.core.model import Candidate, CandidateFilter, Order, Position, QueueItem, is_full, until_full
+from avocet_grpc.store.sql.bodies import Body, bodies_until_full
 from avocet_grpc.store.sql.counts import BY_QUALITY, Counts
 from avocet_grpc.store.sql.dialect import Session
-from avocet_grpc.store.sql.filters import among, has_range, where_of
+from avocet_grpc.store.sql.filters import has_range, where_of
 
 SORTED_BY = {
     Order.TIMESTAMP: "recorded_at",
@@ -26,8 +27,6 @@ FEW_KEYS = 200_000
 """The same if the sorting looks at an index alone."""
 NEAR = 1_000
 """Candidates of each facet that are read for a page in file order."""
-BODIES_AT_ONCE = 16
-"""Each may have 4 MB."""
 
 
 class Also(NamedTuple):
@@ -54,12 +53,6 @@ class _Place(NamedTuple):
     key: int
     recorded_at: str | None
     quality_score: float | None
-
-
-class _Body(NamedTuple):
-    key: int
-    raw: bytes
-    revision: int
 
 
 class _Records(NamedTuple):
@@ -168,15 +161,8 @@ class QueuePages:
         return self._items(found, Order.FILE)
 
     def _items(self, places: Sequence[_Place], order: Order) -> list[QueueItem]:
-        parts = (places[start : start + BODIES_AT_ONCE] for start in range(0, len(places), BODIES_AT_ONCE))
-        return until_full(item for part in parts for item in self._with_bodies(part, order))
-
-    def _with_bodies(self, places: Sequence[_Place], order: Order) -> Iterator[QueueItem]:
-        where, values = among("r.key", [place.key for place in places])
-        query = f"SELECT r.key, b.raw, r.revision FROM records r JOIN bodies b ON b.key = r.key WHERE {where}"
-        bodies = {body.key: body for body in self._session.each(_Body, query, values)}
-        for place in places:
-            yield _item(bodies[place.key], place, order)
+        bodies = bodies_until_full(self._session, [place.key for place in places])
+        return [_item(bodies[place.key], place, order) for place in places[: len(bodies)]]
 
     def _with_key(self, records: _Records, column: str) -> int:
         """How many have the order's key."""
@@ -186,6 +172,6 @@ class QueuePages:
         return self._session.number(query, records.values)
 
 
-def _item(body: _Body | _Queued, place: _Place | _Queued, order: Order) -> QueueItem:
+def _item(body: Body | _Queued, place: _Place | _Queued, order: Order) -> QueueItem:
     value: Any = None if order is Order.FILE else getattr(place, SORTED_BY[order])
     return QueueItem(Candidate(body.key, body.raw, body.revision), Position(value, body.key))
