@@ -243,7 +243,7 @@ class Counts:
         counts: dict[str, dict[str, int]] = {name: {} for name in names}
         if not filter:
             where, values = among("name", names)
-            for row in self._session.each(CounterRow, f"SELECT name, value, n FROM counters WHERE {where}", values):
+            for row in self._session.all(CounterRow, f"SELECT name, value, n FROM counters WHERE {where}", values):
                 if row.n:
                     counts[row.name][row.value] = row.n
             return counts
@@ -252,14 +252,14 @@ class Counts:
                 counts[name][value] = counts[name].get(value, 0) + int(group.n)
         return counts
 
-    def _groups(self, filter: CandidateFilter) -> Iterator[_Group]:
+    def _groups(self, filter: CandidateFilter) -> list[_Group]:
         if is_by_values(filter):
             where, values = where_of(filter)
             query = f"SELECT {GROUP}, sum(n) FROM facets WHERE 1 = 1{where} GROUP BY {GROUP}"
         else:
             where, values = where_of(filter, "r.")
             query = f"SELECT {GROUP}, count(*) FROM {self._records()} WHERE r.lives = 1{where} GROUP BY {GROUP}"
-        return self._session.each(_Group, query, values)
+        return self._session.all(_Group, query, values)
 
     def _records(self) -> str:
         # By an index each row would be looked up in the table at random, which costs ten times the whole table.

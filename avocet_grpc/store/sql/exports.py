@@ -74,11 +74,7 @@ class ExportQueries:
         return self._joined(part, values) if size else None
 
     def _joined(self, part: str, values: dict[str, Any]) -> ExportBatch:
-        """Joined by the engine: a step for each row would let go of the interpreter's lock and wait for it again."""
-        dialect = self._session.dialect
-        ids, encoded = dialect.joined_lines.format("id"), dialect.joined_bytes.format("encoded")
-        [row] = self._session.all(tuple, f"SELECT max(key), count(*), {ids}, {encoded} FROM {part}", values)
-        return ExportBatch(*row)
+        return ExportBatch(*self._session.joined(part, values))
 
     def export_total(self, selection: ExportSelection, after_key: int) -> int:
         """How many examples the selection has after `after_key`."""

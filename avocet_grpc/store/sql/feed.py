@@ -85,7 +85,7 @@ class SqlMirrorReader:
     def _changed(self, query: str, **values: int | str) -> list[Changed]:
         return [
             Changed(row.id, row.key, row.revision, Source(row.made_by), row.raw, row.digest, row.removed_revision)
-            for row in self._session.each(_Changed, query, values)
+            for row in self._session.all(_Changed, query, values)
         ]
 
 

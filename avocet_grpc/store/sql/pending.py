@@ -104,6 +104,10 @@ class Pending:
 
     def flush(self, session: Session) -> None:
         """Write all changes."""
+        with session.batch():
+            self._flush(session)
+
+    def _flush(self, session: Session) -> None:
         self._write_records(session)
         for key in self.left:
             session.execute("DELETE FROM claims WHERE key = :key", {"key": key})

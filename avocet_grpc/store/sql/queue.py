@@ -174,7 +174,7 @@ class QueuePages:
     def _with_bodies(self, places: Sequence[_Place], order: Order) -> Iterator[QueueItem]:
         where, values = among("r.key", [place.key for place in places])
         query = f"SELECT r.key, b.raw, r.revision FROM records r JOIN bodies b ON b.key = r.key WHERE {where}"
-        bodies = {body.key: body for body in self._session.each(_Body, query, values)}
+        bodies = {body.key: body for body in self._session.all(_Body, query, values)}
         for place in places:
             yield _item(bodies[place.key], place, order)
 

@@ -185,14 +185,17 @@ class Stored(NamedTuple):
         return Candidate(self.row.key, self.raw or b"", self.row.revision, self.loaded)
 
 
-def record_row(key: int, file: File, columns: Columns, **more: Any) -> RecordRow:
-    """The row of a living record; `more` are the fields that the line does not tell."""
+def record_row(key: int, file: File, columns: Columns, longest: int | None = None, **more: Any) -> RecordRow:
+    """The row of a living record; `more` are the fields that the line does not tell.
+
+    `longest` is how many characters an index can hold, `Dialect.longest_indexed`.
+    """
     c = columns
     return RecordRow(
         key=key,
         file=int(file),
         id=c.id,
-        status=c.status,
+        status=_cut(c.status, longest),
         task_type=c.task_type,
         model_name=c.model_name,
         source=c.source,
@@ -201,8 +204,8 @@ def record_row(key: int, file: File, columns: Columns, **more: Any) -> RecordRow
         label=c.label,
         task_id=c.task_id,
         quality_score=c.quality_score,
-        recorded_at=c.timestamp,
-        reviewed_at=c.reviewed_at,
+        recorded_at=_cut(c.timestamp, longest),
+        reviewed_at=_cut(c.reviewed_at, longest),
         lives=1,
         queued=int(file is File.CANDIDATES and c.status == Status.NEEDS_REVIEW),
         facet=facet_of(*(getattr(c, column) for column in FACET)),
@@ -221,6 +224,10 @@ def facet_of(*values: str | None) -> int:
     Two sets of values could share it: queries that go by it compare the values too.
     """
     return xxh3_64_intdigest(json.dumps(values)) >> 1
+
+
+def _cut(text: str | None, longest: int | None) -> str | None:
+    return text if text is None or longest is None else text[:longest]
 
 
 def tombstone(row: RecordRow, revision: int, made_by: int) -> RecordRow:

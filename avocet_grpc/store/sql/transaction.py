@@ -225,6 +225,7 @@ class SqlTransaction:
             was.row.key if was is not None and replaces and not new_key else self._take_key(),
             file,
             line.columns,
+            longest=self._session.dialect.longest_indexed,
             prompt_digest=self._prompt_digest(record, was),
             **exportability(file, record),
             revision=self.new_revision(),
