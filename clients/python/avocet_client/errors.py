@@ -6,7 +6,8 @@ CorrectionsError
 ├── Conflict                NotInReview, AlreadyInReview, RevisionMismatch
 ├── RevisionExpired
 ├── Unauthorized            TokenMissing, TokenRefused
-├── TryLater                IngestionNotConfigured, StorageFull, Overloaded, ShuttingDown, StorageFailed, StorageUnreachable
+├── TryLater                IngestionNotConfigured, StorageFull, Overloaded, ShuttingDown, StorageFailed,
+│                           StorageUnreachable
 ├── ConfigUnreadable
 ├── CallTooLong             the server ended the call, whatever its own deadline
 ├── InternalError
