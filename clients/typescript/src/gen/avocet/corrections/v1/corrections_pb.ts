@@ -3531,7 +3531,8 @@ export const ClaimStateSchema: GenEnum<ClaimState> = /*@__PURE__*/
  *
  * **Errors.** Each carries `google.rpc.ErrorInfo`, with a reason of
  * `ErrorReason`. Any method may end with `OVERLOADED` (`RESOURCE_EXHAUSTED`),
- * `STORAGE_FAILED` (`UNAVAILABLE`), `SHUTTING_DOWN` (`UNAVAILABLE`: the server
+ * `STORAGE_FAILED` or `STORAGE_UNREACHABLE` (`UNAVAILABLE`; the latter if the
+ * store is a database of its own), `SHUTTING_DOWN` (`UNAVAILABLE`: the server
  * is stopping and has not begun the call, or ends a `Watch`), `CALL_TOO_LONG`
  * (`DEADLINE_EXCEEDED`: the call took longer than the server allows) or
  * `INTERNAL` (`INTERNAL`); any write also with `STORAGE_FULL`
