@@ -79,6 +79,12 @@ class Settings:
     data_dir: Path = Path("data")
     """Where the two shared files lie, and the private directory `.avocet`."""
 
+    store: str = field(default="sqlite", repr=False)
+    """`sqlite`: below the data directory; or the URL of a PostgreSQL database, which may hold a password."""
+
+    keeps_files: bool = True
+    """Whether this server keeps the two shared files; one server of a database does, the others have no files."""
+
     workers: int = 1
     """How many processes serve on the same port."""
 

@@ -65,20 +65,14 @@ class Supervisor:
         stack.callback(self._woken.close)
         self._catch_signals(stack)
         address = refuse_if_exposed(settings)
-        with _clear("cannot use the data directory"):
-            settings.data_dir.mkdir(parents=True, exist_ok=True)
-            self._lock = DataDirectoryLock(settings.data_dir)
-            stack.callback(self._lock.release)
-            refuse_if_planted(settings.data_dir)
-            self._lock.name(settings.listen)
-        give_back_or_set_aside(settings.data_dir)
+        self._lock = self._taken(settings, stack) if settings.keeps_files else None
         with _clear("cannot use the config directory"):
             settings.config_dir.mkdir(parents=True, exist_ok=True)
         self._port = Port(address, shared=settings.workers > 1)
         stack.callback(self._port.close)
-        self._mirror = Child(Role.MIRROR, 0, new_bell())
+        self._mirror = Child(Role.MIRROR, 0, new_bell()) if settings.keeps_files else None
         self._workers = [Child(Role.WORKER, number, new_bell()) for number in range(settings.workers)]
-        self._children = [self._mirror, *self._workers]
+        self._children = [*([self._mirror] if self._mirror else []), *self._workers]
         stack.callback(self._kill_all)
         self._scrape = Scrape(settings.metrics_listen, self._children, self._wake, stack)
         self._serving = self._stopping = False
@@ -88,11 +82,21 @@ class Supervisor:
 
     def run(self) -> int:
         """Start all, and look after them until the end. Gives the exit code."""
-        for child in (*self._workers, self._mirror):
+        for child in reversed(self._children):
             self._start(child)
         while self._exit is None:
             self._look()
         return self._exit
+
+    def _taken(self, settings: Settings, stack: ExitStack) -> DataDirectoryLock:
+        with _clear("cannot use the data directory"):
+            settings.data_dir.mkdir(parents=True, exist_ok=True)
+            lock = DataDirectoryLock(settings.data_dir)
+            stack.callback(lock.release)
+            refuse_if_planted(settings.data_dir)
+            lock.name(settings.listen)
+        give_back_or_set_aside(settings.data_dir)
+        return lock
 
     def _catch_signals(self, stack: ExitStack) -> None:
         self._woken.setblocking(False)
@@ -121,7 +125,8 @@ class Supervisor:
             again=self._serving,
         )
         # The lock goes along: nobody may take the directory while a process of a killed supervisor still writes.
-        child.start(begin, (child.bell.descriptor, *others, self._lock.fileno()))
+        held = () if self._lock is None else (self._lock.fileno(),)
+        child.start(begin, (child.bell.descriptor, *others, *held))
 
     def _start_again(self, child: Child) -> None:
         try:
@@ -177,15 +182,17 @@ class Supervisor:
     def _advance(self) -> None:
         """Give every process the order that it waits for, if all before it is ready."""
         mirror, workers = self._mirror, self._workers
-        if mirror.phase is Phase.PREPARED and (self._serving or _all_are(workers, Phase.PREPARED)):
+        if mirror and mirror.phase is Phase.PREPARED and (self._serving or _all_are(workers, Phase.PREPARED)):
             mirror.go()
-        if self._serving or mirror.phase is Phase.RUNNING:
+        if self._serving or not mirror or mirror.phase is Phase.RUNNING:
             for worker in workers if not self._stopping else ():
                 if worker.phase is Phase.PREPARED:
                     worker.go()
-        if not self._serving and mirror.phase is Phase.RUNNING and _all_are(workers, Phase.RUNNING):
+        adopted = not mirror or mirror.phase is Phase.RUNNING
+        if not self._serving and adopted and _all_are(workers, Phase.RUNNING):
             self._serving = True
-            self._lock.name(self._port.address)
+            if self._lock is not None:
+                self._lock.name(self._port.address)
             logs.say(f"listening on {self._port.address}")
         if self._stopping:
             self._finish()
@@ -228,6 +235,10 @@ class Supervisor:
         A mirror that died is started once more for it.
         """
         mirror = self._mirror
+        if mirror is None:
+            if not any(worker.lives for worker in self._workers):
+                self._exit = ExitCode.OK
+            return
         if ended is mirror and mirror.was_told_to_stop:
             self._exit = code if code in (ExitCode.OK, ExitCode.FILES_BEHIND) else self._files_behind()
             return

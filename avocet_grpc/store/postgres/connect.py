@@ -34,7 +34,11 @@ HOLDER = "SET idle_in_transaction_session_timeout = '5s'"
 """A writer that was paused must not keep the head from the others."""
 
 
-class NotAnAddress(Exception):
+class DatabaseUnusable(Exception):
+    """The database cannot be used; the text says why and what to do, and shows no password."""
+
+
+class NotAnAddress(DatabaseUnusable):
     """The URL is not a valid address of a database; the text says why, and does not show it."""
 
 

@@ -13,7 +13,7 @@ import structlog
 
 from avocet_grpc.core.errors import StorageUnreachable
 from avocet_grpc.core.observer import Observer
-from avocet_grpc.store.postgres.connect import connect, shown
+from avocet_grpc.store.postgres.connect import DatabaseUnusable, connect, shown
 from avocet_grpc.store.postgres.failure import Meaning, meaning, refusal, text_of
 from avocet_grpc.store.postgres.head import Head
 from avocet_grpc.store.postgres.migrate import refuse_other_schema
@@ -36,7 +36,7 @@ WAITING = 10_000
 log = structlog.get_logger(__name__)
 
 
-class CannotReach(Exception):
+class CannotReach(DatabaseUnusable):
     """The database cannot be used at the start; the text says why, without a password."""
 
 
@@ -44,17 +44,24 @@ class PostgresLedger:
     """Implements `core.ports.ledger.Ledger` in the database at `url`, whose tables `migrate` has made.
 
     Any number of servers may have it open. `encode` gives an example's bytes, `waiting` is how many groups of changes
-    may wait. `clock` gives Unix time in seconds; without it the database's clock counts, which all servers share.
+    may wait. `warns` logs what the database cannot promise.
+    `clock` gives Unix time in seconds; without it the database's clock counts, which all servers share.
 
     Raises CannotReach, SchemaUnusable, UnsafeDatabase or NotAnAddress.
     """
 
     def __init__(
-        self, url: str, encode: Encode, *, waiting: int = WAITING, clock: Callable[[], float] | None = None
+        self,
+        url: str,
+        encode: Encode,
+        *,
+        waiting: int = WAITING,
+        clock: Callable[[], float] | None = None,
+        warns: bool = True,
     ) -> None:
         self._url, self._encode = url, encode
         self._closed = False
-        self._look()
+        self._look(warns)
         self.reach = Reach()
         self._readers = Readers(url, self.reach, clock)
         self._writer = Writer(url, encode, self.reach, waiting=waiting, clock=clock)
@@ -138,7 +145,7 @@ class PostgresLedger:
         self.reach.ended.set()
         self._readers.close()
 
-    def _look(self) -> None:
+    def _look(self, warns: bool) -> None:
         """Is there a database with our tables that keeps what it promises?"""
         try:
             with connect(self._url) as db:
@@ -146,5 +153,5 @@ class PostgresLedger:
                 warning = refuse_if_unsafe(db)
         except psycopg.Error as error:
             raise CannotReach(f"cannot use the database {shown(self._url)}: {text_of(error)}") from error
-        if warning is not None:
+        if warns and warning is not None:
             log.warning(warning)

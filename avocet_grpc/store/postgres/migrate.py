@@ -13,7 +13,7 @@ from importlib.resources import files
 
 import psycopg
 
-from avocet_grpc.store.postgres.connect import Connection
+from avocet_grpc.store.postgres.connect import Connection, DatabaseUnusable
 from avocet_grpc.store.postgres.session import POSTGRES
 from avocet_grpc.store.sql import schema
 
@@ -27,7 +27,7 @@ HEAD = (
 )
 
 
-class SchemaUnusable(Exception):
+class SchemaUnusable(DatabaseUnusable):
     """The database's tables are not those of this version; the text says what to run."""
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from avocet_grpc.store.postgres.connect import Connection
+from avocet_grpc.store.postgres.connect import Connection, DatabaseUnusable
 
 NEEDED = ("fsync", "full_page_writes", "synchronous_commit")
 LEAST_VERSION = 140_000
@@ -12,7 +12,7 @@ ONE_MACHINE = (
 )
 
 
-class UnsafeDatabase(Exception):
+class UnsafeDatabase(DatabaseUnusable):
     """The database would lose changes that were acknowledged; the text says which setting to change."""
 
 

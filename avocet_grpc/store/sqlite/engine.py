@@ -118,6 +118,9 @@ class SqliteLedger:
         """See the port."""
         self._condition.on_full(listener)
 
+    def on_reach(self, listener: Callable[[bool], None]) -> None:
+        """See the port: a file is reached, or has failed."""
+
     @contextlib.contextmanager
     def session(self) -> Iterator[SqliteSession]:
         """One consistent view of the ledger. Raises StorageFailed, or Overloaded.
