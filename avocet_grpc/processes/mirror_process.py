@@ -24,7 +24,7 @@ from avocet_grpc.mirror.fs.lease import ignore_sigio
 from avocet_grpc.mirror.mirror import Mirror
 from avocet_grpc.processes.bells import Bell
 from avocet_grpc.processes.ledger import open_ledger
-from avocet_grpc.processes.messages import Failed, Measure, Measured, Prepared, Running, Stop
+from avocet_grpc.processes.messages import Alive, Failed, Measure, Measured, Ping, Prepared, Running, Stop
 from avocet_grpc.processes.parent import Parent
 from avocet_grpc.store.sqlite.failure import StorageRefused
 from avocet_grpc.store.sqlite.integrity import LedgerUnusable
@@ -165,6 +165,8 @@ class Follower:
         while not isinstance(order := self._parent.next_order(), Stop):
             if isinstance(order, Measure):
                 self._parent.report(self._measure())
+            elif isinstance(order, Ping):
+                self._parent.report(Alive())
         self._ending.set()
         self._bell.ring()
 

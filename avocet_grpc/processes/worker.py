@@ -30,7 +30,18 @@ from avocet_grpc.foreign_files import Unreadable
 from avocet_grpc.layout import DataDirectory
 from avocet_grpc.processes.access import Access, CannotServe
 from avocet_grpc.processes.ledger import open_ledger
-from avocet_grpc.processes.messages import Begin, Failed, Measure, Measured, Prepared, Reload, Running, Stop
+from avocet_grpc.processes.messages import (
+    Alive,
+    Begin,
+    Failed,
+    Measure,
+    Measured,
+    Ping,
+    Prepared,
+    Reload,
+    Running,
+    Stop,
+)
 from avocet_grpc.processes.parent import Parent
 from avocet_grpc.settings import Settings
 from avocet_grpc.store.export_cache import ExportCache
@@ -169,6 +180,8 @@ class Events:
                 self.stop.set()
             case Reload():
                 self.reload.set()
+            case Ping():
+                self._parent.report(Alive())
             case Measure() as order:
                 self._loop.run_in_executor(None, lambda: self._parent.report(self._parts.measure(order)))
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import structlog
 
-from avocet_grpc.core.model import Source
+from avocet_grpc.core.model import File, Source
 from avocet_grpc.core.ports.mirror import ABSENT, Changed, Cursor, Edit, Expected, Found, How
 from avocet_grpc.layout import SHARED_FILES
 from avocet_grpc.mirror.fs.block_digests import BlockDigests
@@ -27,7 +27,7 @@ from avocet_grpc.mirror.inbound.rules import Look, Mode
 from avocet_grpc.mirror.inbound.tail import BATCH_BYTES, BATCH_LINES
 from avocet_grpc.mirror.inbound.verdicts import Read, Verdicts
 from avocet_grpc.mirror.index import Moves, Place
-from avocet_grpc.mirror.lines import Kind, Lines, Mark, Order, Row
+from avocet_grpc.mirror.lines import Kind, Lines, Mark, Order, Row, exportable
 from avocet_grpc.mirror.session import Session, is_fresh
 from avocet_grpc.telemetry import failpoints
 
@@ -209,16 +209,26 @@ class _Comparison:
         self._count(verdicts)
 
     def _pair(self, lines: Lines, batch: list[Read]) -> tuple[list[tuple[Row, Read]], list[Read]]:
-        edits: list[tuple[Row, Read]] = []
-        news: list[Read] = []
-        for one in batch:
+        """Return the edits of records that are gone, each by the line that counts of its id, and the other lines."""
+        counts: dict[int, Read] = {}
+        for one in sorted(batch, key=lambda one: one.line.offset):
             record = lines.record(one.id) if one.id is not None else None
             if record is not None and record.key in self._gone:
-                self._gone.discard(record.key)
-                edits.append((record, one))
-            else:
-                news.append(one)
+                before = counts.get(record.key)
+                if before is None or self._counts_more(one, before):
+                    counts[record.key] = one
+        self._gone.difference_update(counts)
+        rows = {row.key: row for id in lines.ids() for row in lines.of(id)}
+        edits = [(rows[key], one) for key, one in counts.items()]
+        paired = {one.line.offset for one in counts.values()}
+        news = [one for one in batch if one.line.offset not in paired]
         return edits, sorted(news, key=lambda one: one.line.offset)
+
+    def _counts_more(self, later: Read, earlier: Read) -> bool:
+        file = self._session.file
+        if file is File.CANDIDATES:
+            return False
+        return exportable(file, later.parsed) or not exportable(file, earlier.parsed)
 
     def _without_deleted(
         self, lines: Lines, edits: list[tuple[Row, Read]], news: list[Read], now: dict[str, Changed]
@@ -257,8 +267,7 @@ class _Comparison:
         found: list[Found] = []
         for one in with_id:
             id = one.id or ""
-            record = lines.record(id)
-            expected = record.expected if record is not None else ABSENT
+            expected = self._expected_by(one, lines.record(id))
             found.append(Found(one.parsed, expected, self._is_removal_fresh(now.get(id), removals.get(id))))
         outcomes = iter(self._session.take_in(found, How.REWRITTEN, trusted=self._look.mode is Mode.CLEAN))
         for one in news:
@@ -270,6 +279,13 @@ class _Comparison:
                 verdicts.malformed(one)
                 self.malformed.append(one)
         self._news += len(news)
+
+    def _expected_by(self, one: Read, record: Row | None) -> Expected:
+        """Return what the line may take the place of: nothing if a record counts that stands behind it."""
+        if record is None or record.offset is None:
+            return ABSENT
+        is_before = record.is_exportable and one.line.offset < record.offset
+        return ABSENT if is_before else record.expected
 
     def _is_remains(self, one: Read) -> bool:
         """Return whether a malformed line is what a kill or a power cut left of ours."""
