@@ -117,7 +117,7 @@ class Writer:
         group.answer(outcomes)
 
     def _made(self, groups: list[Group], began: float) -> tuple[Outcomes, float]:
-        """What each work gave or raised, and how long the commit took.
+        """Return what each work gave or raised, and how long the commit took.
 
         Raises what refuses all of them: an error of the core if nothing is stored, StorageUnreachable if that is
         unknown, psycopg.Error if one of the works is at fault.
