@@ -196,7 +196,7 @@ export class Session {
     });
   }
 
-  /** A decision that somebody else has changed since is no longer ours to take back. */
+  /** A decision that somebody else has changed since cannot be taken back here. */
   #undoneByOthers(thrown: unknown, last: Decision): null {
     if (!(thrown instanceof Conflict || thrown instanceof CandidateNotFound)) {
       throw thrown;
