@@ -31,11 +31,10 @@ def scanned(path: Path, start: int = 0) -> tuple[list[Line], LineScanner]:
 
 
 # A byte order mark at the start belongs to no line: it has tests of its own.
-@given(
-    st.binary(max_size=60).filter(lambda data: not data.startswith(scan.BYTE_ORDER_MARK)),
-    st.integers(1, 9),
-    st.integers(1, 70),
-)
+WITHOUT_MARK = st.binary(max_size=60).filter(lambda data: not data.startswith(scan.BYTE_ORDER_MARK))
+
+
+@given(WITHOUT_MARK, st.integers(1, 9), st.integers(1, 70))
 def test_lines_have_their_offsets_whatever_the_pieces_they_are_read_in(
     tmp_path_factory, data: bytes, piece: int, limit: int
 ) -> None:
