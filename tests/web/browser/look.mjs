@@ -8,7 +8,7 @@ async function violations(page) {
   return violations.map(({ id, nodes }) => `${id}: ${nodes.map(({ html }) => html).join(" | ")}`);
 }
 
-const VIEWS = ["", "#/stats", "#/decided", "#/runs"];
+const VIEWS = ["", "#/stats", "#/decided", "#/search?text=sky", "#/runs", "#/snapshots", "#/candidate?id=c29"];
 for (const colorScheme of ["light", "dark"]) {
   for (const viewport of [{ width: 1280, height: 800 }, { width: 390, height: 760 }]) {
     const { browser, page, seen } = await open({ colorScheme, viewport });
