@@ -148,7 +148,10 @@ def test_a_page_that_is_closed_lets_go_of_what_it_holds(server: Server, tmp_path
 
 def test_runs_search_history_figures_and_snapshots_have_their_views(server: Server, tmp_path: Path) -> None:
     (server.runs / "2026-01-01").mkdir()
-    write_records(server.runs / "2026-01-01" / "sft_candidates.jsonl", [record("r1", status="discarded", benchmark_run_id="2026-01-01")])
+    write_records(
+        server.runs / "2026-01-01" / "sft_candidates.jsonl",
+        [record("r1", status="discarded", benchmark_run_id="2026-01-01")],
+    )
     server.stub.SetConfig(pb.SetConfigRequest(config=pb.Config(bench_results_dir=str(server.runs))))
     with page_of(server, tmp_path) as address, Program("views.mjs", address) as browser:
         lines = browser.lines()
@@ -196,12 +199,29 @@ def test_the_page_is_legible_for_everybody_in_light_and_dark_wide_and_narrow(ser
     response = "The sky is **blue** because of the `sea`:\n\n- it reflects\n- it is [deep](https://example.org/sea)\n"
     write_records(server.candidates, [record(f"c{n}", model_response=response) for n in range(30)])
     eventually(lambda: server.stats().total == 30, within=10)
+    better = response.replace("because of the `sea`", "because air scatters *blue* light most")
+    correction = {"corrected_response": better, "failure_category": pb.FAILURE_CATEGORY_WRONG_ANSWER}
+    server.stub.Submit(pb.SubmitRequest(id="c29", action=pb.ACTION_CORRECT, reviewer="lee", **correction))
+    server.stub.Submit(pb.SubmitRequest(id="c28", action=pb.ACTION_DISCARD, reviewer="kim"))
     variables = {"AVOCET_SCREENSHOTS": SCREENSHOTS} if SCREENSHOTS else {}
     with page_of(server, tmp_path) as address, Program("look.mjs", address, **variables) as browser:
         found = browser.lines()
     assert len(found) == 28
     for scheme, width, view, violations, is_too_wide, messages in found:
         assert (violations, is_too_wide, messages) == ([], False, []), f"{scheme} {width} {view}"
+
+
+@pytest.mark.skipif(not FULL, reason="it measures; make test-page shows its figures")
+def test_how_soon_the_first_candidate_is_there_and_how_long_a_frame_is_while_somebody_types(
+    server: Server, tmp_path: Path
+) -> None:
+    text = " ".join(f"word{n:05d}" for n in range(10_000))
+    write_records(server.candidates, [record("c00", model_response=text), *candidates(9)[1:]])
+    eventually(lambda: server.stats().total == 9, within=10)
+    with page_of(server, tmp_path) as address, Program("speed.mjs", address) as browser:
+        (found,) = browser.lines()
+    print(found)
+    assert len(found["firstCandidateMs"]) == 10 and found["typed"]
 
 
 def test_the_page_is_small_and_loads_nothing_from_elsewhere() -> None:

@@ -36,20 +36,36 @@ HOSTILE = f"""hostile <script>{RUN}("script")</script> <img src=x onerror='{RUN}
 """
 
 
-def test_hostile_text_in_every_field_runs_nothing_and_sends_nothing(server: Server, tmp_path: Path) -> None:
-    fields = ["model_response", "failure_reason", "task_type", "task_name", "model_name", "source", "benchmark_run_id"]
-    prompt = [{"role": role, "content": HOSTILE, "name": HOSTILE} for role in ("system", "user", "tool")]
-    hostile = record("hostile" + HOSTILE[:400], prompt_messages=prompt, **dict.fromkeys(fields, HOSTILE))
-    write_records(server.candidates, [hostile])
-    eventually(lambda: server.stats().total == 1, within=10)
-    with page_of(server, tmp_path) as address, Program("hostile.mjs", address) as browser:
+FIELDS = ("failure_reason", "task_type", "task_name", "model_name", "source", "benchmark_run_id", "label", "timestamp")
+PROMPT = [{"role": role, "content": HOSTILE, "name": HOSTILE} for role in ("system", "user", "tool", HOSTILE)]
+VIEWS = "search?text=hostile candidate?id=decided decided stats snapshots runs"
+
+
+def test_hostile_text_in_every_field_and_every_view_runs_nothing_and_sends_nothing(
+    server: Server, tmp_path: Path
+) -> None:
+    fields = dict.fromkeys((*FIELDS, "model_response", "reviewed_by"), HOSTILE)
+    tools = [{"type": "function", "function": {"name": HOSTILE}}]
+    hostile = record("hostile" + HOSTILE[:400], prompt_messages=PROMPT, tools=tools, **fields)
+    decided = record("decided", prompt_messages=PROMPT, **fields)
+    write_records(server.candidates, [hostile, decided])
+    (server.runs / "hostile<svg onload=alert(1)>").mkdir()
+    (server.runs / "hostile<svg onload=alert(1)>" / "sft_candidates.jsonl").write_text("not JSON\n")
+    eventually(lambda: server.stats().total == 2, within=10)
+    server.stub.SetConfig(pb.SetConfigRequest(config=pb.Config(bench_results_dir=str(server.runs))))
+    correction = {"corrected_response": HOSTILE, "reviewer": HOSTILE[:900]}
+    server.stub.Submit(pb.SubmitRequest(id="decided", action=pb.ACTION_CORRECT, **correction))
+    server.stub.CreateSnapshot(pb.CreateSnapshotRequest(name="one", note=HOSTILE[:900]))
+    with page_of(server, tmp_path) as address, Program("hostile.mjs", address, AVOCET_VIEWS=VIEWS) as browser:
         (found,) = browser.lines()
     assert found == {"ran": [], "outside": [], "dialogs": [], "elements": [], "messages": []}
 
 
-def test_texts_of_100_kb_are_compared_and_edited(server: Server, tmp_path: Path) -> None:
+def test_texts_of_100_kb_are_compared_and_edited_and_freeze_nothing(server: Server, tmp_path: Path) -> None:
     text = " ".join(f"word{n:05d}" for n in range(10_000))
-    write_records(server.candidates, [record("large", model_response=text)])
+    prompt = [{"role": role, "content": HOSTILE * 70} for role in ("system", "user")]
+    fields = dict.fromkeys(FIELDS, HOSTILE * 70)
+    write_records(server.candidates, [record("large", prompt_messages=prompt, model_response=text, **fields)])
     eventually(lambda: server.stats().total == 1, within=10)
     with page_of(server, tmp_path) as address, Program("large.mjs", address) as browser:
         assert browser.lines() == [["few changes", 1], ["approved", True], ["seen", [], [], []]]

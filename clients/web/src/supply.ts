@@ -81,8 +81,10 @@ export class Supply {
     this.#skipped.push(held);
   }
 
-  settled({ leaseId }: Held): void {
+  settled({ candidate, leaseId }: Held): void {
     this.#claims.settled(leaseId);
+    // It may have been claimed a second time, if the first claim had ended.
+    this.#waiting = this.#waiting.filter((held) => held.candidate.id !== candidate.id);
     this.total = Math.max(0, this.total - 1);
   }
 
