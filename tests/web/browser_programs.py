@@ -78,7 +78,7 @@ class Program:
 
 @contextmanager
 def page_of(server: Server, directory: Path) -> Iterator[str]:
-    with web_bridge(directory / "web", server.address) as address:
+    with web_bridge(directory / "web", server.address, "--reviewer", "kim") as address:
         yield f"{address}/"
 
 

@@ -112,6 +112,18 @@ export function Difference({ before, after }: { before: string; after: string })
   );
 }
 
+/** How a correction will look; nothing is rendered while it is folded. */
+export function Preview({ text }: { text: string }) {
+  const [isOpen, open] = useState(false);
+  const settled = useSettled(text, 150);
+  return (
+    <details class="message" onToggle={(event) => open(event.currentTarget.open)}>
+      <summary>preview</summary>
+      {isOpen && <Text text={settled} isRaw={false} />}
+    </details>
+  );
+}
+
 function useSettled(value: string, pauseMs: number): string {
   const [settled, settle] = useState(value);
   useEffect(() => {

@@ -2,7 +2,7 @@ import { Action, type Candidate, FailureCategory } from "@avocet/client";
 import { useLayoutEffect, useRef } from "preact/hooks";
 import { useAnswer } from "./answers.js";
 import { mayCallTools, responseMessage, toolNames, withCall } from "./message.js";
-import { Chips, Conversation, Difference } from "./parts.js";
+import { Chips, Conversation, Difference, Preview } from "./parts.js";
 import { CATEGORIES, hashOf, isFiltered, type Place, unfiltered } from "./place.js";
 import type { Session } from "./session.js";
 
@@ -114,6 +114,7 @@ function Editor({ session, candidate, text }: { session: Session; candidate: Can
       )}
       <h3>difference</h3>
       <Difference before={session.isMessage ? responseMessage(candidate) : candidate.modelResponse} after={text} />
+      {!session.isMessage && <Preview text={text} />}
     </>
   );
 }
