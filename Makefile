@@ -32,7 +32,7 @@ $(VENV)/npm/.stamp-$(BUF_VERSION): | $(VENV)/.stamp
 run: setup ## serve on 127.0.0.1:50051 with ./data and ./config
 	$(BIN)/python -m avocet_grpc serve --listen 127.0.0.1:50051 --data-dir ./data --config-dir ./config
 
-# One test needs it, and is left out, saying so, where there is no npm.
+# One test needs it. Without npm the test is skipped and says so.
 $(VENV)/npm/.stamp-pyright-$(PYRIGHT_VERSION): | $(VENV)/.stamp
 	@if command -v npm >/dev/null; then \
 	  npm install --silent --no-audit --no-fund --prefix $(VENV)/npm pyright@$(PYRIGHT_VERSION) && touch $@; \
@@ -40,7 +40,7 @@ $(VENV)/npm/.stamp-pyright-$(PYRIGHT_VERSION): | $(VENV)/.stamp
 
 # More of them than processors, since most tests wait more than they work. An idle one takes over what others have left.
 JOBS ?= 4
-# The tests start some hundred processes: each would compile all modules anew where the environment forbids to keep them.
+# The tests start some hundred processes. If the environment forbids to keep compiled modules, each would compile all.
 PYTEST := env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m pytest -n $(JOBS) --dist worksteal
 TESTS ?= tests
 
@@ -127,7 +127,7 @@ test-faults: setup setup-faults ## run every fault test whole (long; ROUNDS=n se
 test-abuse: setup ## run the abuse tests at full size (long)
 	ABUSE=full $(PYTEST) tests/operate/test_memory.py tests/operate/test_abuse.py -rP --timeout 1200
 
-# Torch's CPU build, where pip finds one: TORCH="torch==2.13.0 --index-url ..." names another.
+# Torch's CPU build, if pip finds one: TORCH="torch==2.13.0 --index-url ..." names another.
 TORCH ?= torch==2.13.0
 $(TRAINING)/.stamp: pyproject.toml clients/python/pyproject.toml
 	test -x $(TRAINING)/bin/python || $(PYTHON) -m venv $(TRAINING)
@@ -148,7 +148,7 @@ lint: setup $(VENV)/npm/.stamp-$(BUF_VERSION) $(WEB)/node_modules/.stamp ## chec
 	$(BUF) lint protos
 	@$(MAKE) --no-print-directory lint-breaking lint-fresh
 
-# Against the last commit of main; where there is none yet, or it has no protos, nothing can break.
+# Against the last commit of main. If there is none yet, or it has no protos, nothing can break.
 .PHONY: lint-breaking
 lint-breaking:
 	@set -eu; base=; \
@@ -198,7 +198,7 @@ audit: setup $(VENV)/audit/.stamp ## look up the installed dependencies in the d
 demo: setup ## run a server and show a session with it
 	$(BIN)/python -m tests.demo
 
-# The witness of the load generator; it is left out where it cannot be had.
+# The witness of the load generator; without it that row is left out.
 .PHONY: bench-tools
 bench-tools: setup
 	command -v h2load >/dev/null || { apt-get update -qq && apt-get install -qq -y nghttp2-client; } || true

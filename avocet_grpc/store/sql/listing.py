@@ -107,7 +107,7 @@ class Listing:
     def _range(
         self, index: str, range: str, matching: str, values: dict[str, Any], order: Order, after: Position | None
     ) -> Iterator[_Place]:
-        """One stretch of an index, each place with whether it matches."""
+        """Return one stretch of an index, each place with whether it matches."""
         indexed = self._session.dialect.by_index.format(f"records_by_{index}")
         place = {"value": after.value, "key": after.key} if after else {}
         down = " DESC" if order in DESCENDING else ""
@@ -139,7 +139,7 @@ def _beyond(after: Position | None, order: Order) -> str:
 
 
 def _status_where(statuses: Collection[str | None]) -> tuple[str, dict[str, Any]]:
-    """The statuses as SQL that continues a WHERE."""
+    """Return the statuses as SQL that continues a WHERE."""
     if not statuses:
         return "", {}
     words, values = among("r.status", [status for status in statuses if status is not None], "status")
