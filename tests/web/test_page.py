@@ -200,8 +200,8 @@ def test_the_page_is_legible_for_everybody_in_light_and_dark_wide_and_narrow(ser
     write_records(server.candidates, [record(f"c{n}", model_response=response) for n in range(30)])
     eventually(lambda: server.stats().total == 30, within=10)
     better = response.replace("because of the `sea`", "because air scatters *blue* light most")
-    correction = {"corrected_response": better, "failure_category": pb.FAILURE_CATEGORY_WRONG_ANSWER}
-    server.stub.Submit(pb.SubmitRequest(id="c29", action=pb.ACTION_CORRECT, reviewer="lee", **correction))
+    correction = pb.SubmitRequest(id="c29", action=pb.ACTION_CORRECT, corrected_response=better, reviewer="lee")
+    server.stub.Submit(correction)
     server.stub.Submit(pb.SubmitRequest(id="c28", action=pb.ACTION_DISCARD, reviewer="kim"))
     variables = {"AVOCET_SCREENSHOTS": SCREENSHOTS} if SCREENSHOTS else {}
     with page_of(server, tmp_path) as address, Program("look.mjs", address, **variables) as browser:

@@ -53,8 +53,9 @@ def test_hostile_text_in_every_field_and_every_view_runs_nothing_and_sends_nothi
     (server.runs / "hostile<svg onload=alert(1)>" / "sft_candidates.jsonl").write_text("not JSON\n")
     eventually(lambda: server.stats().total == 2, within=10)
     server.stub.SetConfig(pb.SetConfigRequest(config=pb.Config(bench_results_dir=str(server.runs))))
-    correction = {"corrected_response": HOSTILE, "reviewer": HOSTILE[:900]}
-    server.stub.Submit(pb.SubmitRequest(id="decided", action=pb.ACTION_CORRECT, **correction))
+    correction = pb.SubmitRequest(id="decided", action=pb.ACTION_CORRECT, corrected_response=HOSTILE)
+    correction.reviewer = HOSTILE[:900]
+    server.stub.Submit(correction)
     server.stub.CreateSnapshot(pb.CreateSnapshotRequest(name="one", note=HOSTILE[:900]))
     with page_of(server, tmp_path) as address, Program("hostile.mjs", address, AVOCET_VIEWS=VIEWS) as browser:
         (found,) = browser.lines()
