@@ -33,6 +33,7 @@ CODES: Mapping[str, grpc.StatusCode] = {
     "INGESTION_NOT_CONFIGURED": grpc.StatusCode.UNAVAILABLE,
     "SHUTTING_DOWN": grpc.StatusCode.UNAVAILABLE,
     "STORAGE_FAILED": grpc.StatusCode.UNAVAILABLE,
+    "STORAGE_UNREACHABLE": grpc.StatusCode.UNAVAILABLE,
     "INTERNAL": grpc.StatusCode.INTERNAL,
 }
 """The code of each reason."""
