@@ -16,7 +16,6 @@ from avocet_client.v1 import corrections_pb2 as pb
 from tests.client.conftest import Start
 from tests.support import Server, record, write_records
 
-FIELDS: dict[str, Any] = {"source": "kiwi", "task_type": "sum", "prompt": "1+1?", "correction": "2"}
 RUN = "2025-03-02-120000"
 
 

@@ -15,7 +15,6 @@ from tests.client.conftest import Start
 from tests.support import record
 
 FIELDS: dict[str, Any] = {"source": "kiwi", "task_type": "sum", "prompt": "1+1?", "correction": "2"}
-RUN = "2025-03-02-120000"
 
 
 def ids(items: Any) -> list[str]:
