@@ -95,13 +95,12 @@ page: $(WEB)/node_modules/.stamp ## build the review page into the Python client
 setup-browser: $(WEB)/node_modules/.stamp ## install what the review page's tests need (as root, on Debian)
 	command -v chromium >/dev/null || { apt-get update -qq; apt-get install -qq -y --no-install-recommends chromium; }
 
-test-page: setup setup-browser ## test the review page in Chromium at full size (long)
-	BROWSER=full $(BIN)/python -m pytest tests/web/test_page.py -rs --timeout 1200
+test-page: setup setup-browser setup-envoy ## test the review page in Chromium at full size (long)
+	BROWSER=full $(BIN)/python -m pytest tests/web/test_page.py tests/web/test_page_safety.py -rs -rP --timeout 1200
 
 .PHONY: screenshots
 screenshots: setup setup-browser ## make the pictures of docs/browser.md
 	SCREENSHOTS=$(CURDIR)/docs/images $(BIN)/python -m pytest tests/web/test_page.py -q -k legible
-	rm -f docs/images/dark-1280.png docs/images/light-390.png
 
 # Envoy is large, and a place of its own keeps it apart from what is installed with the packages.
 .PHONY: setup-envoy

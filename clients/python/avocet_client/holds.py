@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import TracebackType
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, overload
 
 from avocet_client.calls import Call, submit
 from avocet_client.claim_state import CALL_SECONDS, ClaimState
@@ -136,7 +136,13 @@ class _Hold(Sequence[Claim], Generic[Claim]):
     def __len__(self) -> int:
         return len(self._claims)
 
-    def __getitem__(self, index: Any) -> Any:
+    @overload
+    def __getitem__(self, index: int) -> Claim: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Claim]: ...
+
+    def __getitem__(self, index: int | slice) -> Claim | Sequence[Claim]:
         return self._claims[index]
 
     def __iter__(self) -> Iterator[Claim]:
