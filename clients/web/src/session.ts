@@ -318,8 +318,11 @@ export class Session {
     this.keepNow();
     this.needsToken ||= failure === "token";
     this.#tell(noticeOf(thrown));
-    if (failure === "away" || failure === "busy") {
-      void this.#wait((thrown as { retryAfterMs?: number }).retryAfterMs ?? RETRY_MS);
+    const pauseMs = (thrown as { retryAfterMs?: number }).retryAfterMs ?? RETRY_MS;
+    if (failure === "away") {
+      void this.#wait(pauseMs);
+    } else if (failure === "busy" && !this.held) {
+      this.#looking = setTimeout(() => void this.#attempt(() => this.#next(), false), pauseMs);
     }
   }
 
@@ -366,7 +369,7 @@ export class Session {
       await new Promise((resolve) => setTimeout(resolve, pauseMs));
       this.isAway &&= await this.client.getConfig({}).then(
         () => false,
-        (thrown: unknown) => ["away", "busy"].includes(failureOf(thrown)),
+        (thrown: unknown) => failureOf(thrown) === "away",
       );
     }
     this.notice = null;
