@@ -12,7 +12,7 @@ from pathlib import Path
 
 import structlog
 
-from avocet_grpc.core.model import File, Source
+from avocet_grpc.core.model import Source
 from avocet_grpc.core.ports.mirror import ABSENT, Changed, Cursor, Edit, Expected, Found, How
 from avocet_grpc.layout import SHARED_FILES
 from avocet_grpc.mirror.fs.block_digests import BlockDigests
@@ -27,7 +27,7 @@ from avocet_grpc.mirror.inbound.rules import Look, Mode
 from avocet_grpc.mirror.inbound.tail import BATCH_BYTES, BATCH_LINES
 from avocet_grpc.mirror.inbound.verdicts import Read, Verdicts
 from avocet_grpc.mirror.index import Moves, Place
-from avocet_grpc.mirror.lines import Kind, Lines, Mark, Order, Row, exportable
+from avocet_grpc.mirror.lines import Kind, Lines, Mark, Order, Row
 from avocet_grpc.mirror.session import Session, is_fresh
 from avocet_grpc.telemetry import failpoints
 
@@ -75,7 +75,7 @@ class _Comparison:
         self._descriptor, self._found = descriptor, found
         self._size = found.size if found else 0
         self._mtime = found.mtime if found else session.clock.now()
-        self._gone: set[int] = set()
+        self._gone: dict[int, int] = {}  # by key, where the line stood
         self._torn = self._half_of_ours = False
         self._last_key = 0
         self._accepted = self._undone = self._put_back = self._missing = 0
@@ -160,7 +160,7 @@ class _Comparison:
         """Tell the index where the lines stand now; rows that came back no longer miss anything."""
         index, file = self._session.index, self._session.file
         moves.apply()
-        self._gone = {place.key for place in gone if place.offset is not None}
+        self._gone = {place.key: place.offset for place in gone if place.offset is not None}
         index.lose(self._gone)
         if self._look.mode is Mode.CRASHED:
             stood = [(place.offset, place.length, place.key) for place in gone if place.offset is not None]
@@ -209,26 +209,28 @@ class _Comparison:
         self._count(verdicts)
 
     def _pair(self, lines: Lines, batch: list[Read]) -> tuple[list[tuple[Row, Read]], list[Read]]:
-        """Return the edits of records that are gone, each by the line that counts of its id, and the other lines."""
-        counts: dict[int, Read] = {}
+        """Return the edits of records that disappeared, and the other lines.
+
+        If other lines of the id disappeared in front of the record, those are paired before it.
+        """
+        found: dict[str, list[Read]] = {}
         for one in sorted(batch, key=lambda one: one.line.offset):
-            record = lines.record(one.id) if one.id is not None else None
-            if record is not None and record.key in self._gone:
-                before = counts.get(record.key)
-                if before is None or self._counts_more(one, before):
-                    counts[record.key] = one
-        self._gone.difference_update(counts)
-        rows = {row.key: row for id in lines.ids() for row in lines.of(id)}
-        edits = [(rows[key], one) for key, one in counts.items()]
-        paired = {one.line.offset for one in counts.values()}
+            if one.id is not None:
+                found.setdefault(one.id, []).append(one)
+        edits: list[tuple[Row, Read]] = []
+        for id, reads in found.items():
+            record = lines.record(id)
+            if record is not None and (record.key in self._gone or record.mark is Mark.MISSING):
+                edits.append((record, reads[min(self._gone_before(lines, record), len(reads) - 1)]))
+        for record, _ in edits:
+            self._gone.pop(record.key, None)
+        paired = {one.line.offset for _, one in edits}
         news = [one for one in batch if one.line.offset not in paired]
         return edits, sorted(news, key=lambda one: one.line.offset)
 
-    def _counts_more(self, later: Read, earlier: Read) -> bool:
-        file = self._session.file
-        if file is File.CANDIDATES:
-            return False
-        return exportable(file, later.parsed) or not exportable(file, earlier.parsed)
+    def _gone_before(self, lines: Lines, record: Row) -> int:
+        stood = self._gone.get(record.key, 0)
+        return sum(self._gone.get(row.key, stood) < stood for row in lines.of(record.id or ""))
 
     def _without_deleted(
         self, lines: Lines, edits: list[tuple[Row, Read]], news: list[Read], now: dict[str, Changed]

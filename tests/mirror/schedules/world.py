@@ -354,6 +354,7 @@ class World:
     def see(self) -> None:
         for file in File:
             if self.is_level(file):
+                self.oracle.looked[file] = self.clock.passed
                 self.oracle.saw(file, self.lines(file))
 
     def come_to_rest(self) -> None:
