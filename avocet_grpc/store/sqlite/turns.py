@@ -42,7 +42,7 @@ class Turns:
                 fcntl.flock(self._descriptor, fcntl.LOCK_UN)
 
     def end(self) -> None:
-        """The storage failed: nobody may commit until a new start. Who holds the turn keeps it."""
+        """The storage failed: nobody may commit until a new start. The process that holds the turn keeps it."""
         self._ended = True
         with contextlib.suppress(OSError):
             os.pwrite(self._descriptor, b"failed\n", 0)
