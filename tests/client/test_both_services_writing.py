@@ -126,6 +126,9 @@ def test_claims_keep_colleagues_apart(start: Start) -> None:
         with pytest.raises(avocet_client.ClaimLost):
             client.submit("b", action="flag", lease_id=other.lease_id)
         assert client.submit("c", action="flag", reviewer="ann").reviewed_by == "ann", "the holder needs no lease"
+    client.undo("a")
+    assert ids(client.in_review(claims="unclaimed")) == ["a", "b"], "what was undone is held by nobody"
+    assert client.submit("a", action="flag", reviewer="lee").reviewed_by == "lee"
     assert client.claim(reviewer="kim") == []
     (mine,) = client.claim(reviewer="ann")
     assert mine.candidate.id == "b"

@@ -209,8 +209,12 @@ class AsyncHold(_Hold[AsyncHeldClaim]):
     """`Hold` for asyncio, as `async with`: a task renews the claims. Leaving it releases them, also when cancelled."""
 
     async def __aenter__(self) -> AsyncHold:
-        asked = time.monotonic()
-        self._held(AsyncHeldClaim, await self._carry_out(self._call), asked)
+        self._task = asyncio.create_task(self._claim(), name="avocet-claims")
+        try:
+            await asyncio.shield(self._task)
+        except asyncio.CancelledError:
+            self._task.add_done_callback(self._release_late)
+            raise
         self._task = asyncio.create_task(self._renew(), name="avocet-claims")
         return self
 
@@ -220,6 +224,18 @@ class AsyncHold(_Hold[AsyncHeldClaim]):
         self._task.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await self._task
+        await self._release_all()
+
+    async def _claim(self) -> None:
+        asked = time.monotonic()
+        self._held(AsyncHeldClaim, await self._carry_out(self._call), asked)
+
+    def _release_late(self, claiming: asyncio.Task[None]) -> None:
+        """The block was cancelled before it began: give back what the service hands out all the same."""
+        if not claiming.cancelled() and claiming.exception() is None:
+            self._task = asyncio.create_task(self._release_all(), name="avocet-claims")
+
+    async def _release_all(self) -> None:
         if self._state.live:
             try:
                 await self._carry_out(self._release())
