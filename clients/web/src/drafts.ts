@@ -20,6 +20,12 @@ export function draftOf(candidate: Candidate): Draft | null {
   }
 }
 
+/** Return the draft of a candidate at this very revision; null if there is none. */
+export function currentDraft(candidate: Candidate): Draft | null {
+  const draft = draftOf(candidate);
+  return draft?.revision === candidate.revision.toString() ? draft : null;
+}
+
 /** Keep a draft. Return whether the browser kept it. */
 export function keepDraft(candidate: Candidate, text: string, isMessage: boolean): boolean {
   try {

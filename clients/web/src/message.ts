@@ -38,7 +38,7 @@ export function withCall(text: string, name: string): string {
 }
 
 /** What is wrong with a message, in words for the reviewer; "" if nothing is. */
-export function faultOf(text: string): string {
+function faultOf(text: string): string {
   let message: Json;
   try {
     message = JSON.parse(text) as Json;
@@ -102,4 +102,17 @@ function parsed(text: string): unknown {
 
 function shown(value: unknown): string {
   return JSON.stringify(value, null, 2);
+}
+
+/** What is wrong with what stands in the editor, in words for the reviewer; "" if nothing is. */
+export function faultOfCorrection(text: string | null, isMessage: boolean): string {
+  if (!text?.trim()) {
+    return "A correction needs a text.";
+  }
+  return isMessage ? faultOf(text) : "";
+}
+
+/** The text of the editor for a correction that was made; null if there is none. */
+export function correctionOf({ correctedMessage: message, correctedResponse }: Candidate): string | null {
+  return message ? messageText(message) : (correctedResponse ?? null);
 }

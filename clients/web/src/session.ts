@@ -1,8 +1,8 @@
 import { Action, type Candidate, CandidateStatus, ClaimLost, FailureCategory } from "@avocet/client";
 import type { ReviewClient } from "@avocet/client/review";
-import { type Draft, draftOf, dropDraft, keepDraft } from "./drafts.js";
+import { currentDraft, type Draft, draftOf, dropDraft, keepDraft } from "./drafts.js";
 import { failureOf, type Notice, noticeOf, standing } from "./failures.js";
-import { correctedMessage, faultOf, messageTemplate, messageText } from "./message.js";
+import { correctedMessage, correctionOf, faultOfCorrection, messageTemplate } from "./message.js";
 import { candidateHash, type Place } from "./place.js";
 import { type Decided, Stack } from "./stack.js";
 import { type Held, Supply } from "./supply.js";
@@ -383,20 +383,4 @@ export class Session {
     this.notice = notice;
     this.changed();
   }
-}
-
-function currentDraft(candidate: Candidate): Draft | null {
-  const draft = draftOf(candidate);
-  return draft?.revision === candidate.revision.toString() ? draft : null;
-}
-
-function faultOfCorrection(text: string | null, isMessage: boolean): string {
-  if (!text?.trim()) {
-    return "A correction needs a text.";
-  }
-  return isMessage ? faultOf(text) : "";
-}
-
-function correctionOf({ correctedMessage: message, correctedResponse }: Candidate): string | null {
-  return message ? messageText(message) : (correctedResponse ?? null);
 }
