@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.faults.acks import Acks
-from tests.faults.check import check, files_agree
+from tests.faults.check import check, files_agree, get
 from tests.faults.foreign_program import appended_record
 from tests.faults.load import UNKNOWN, Load, candidates
 from tests.faults.programs import Program, running
@@ -45,6 +45,9 @@ def another_program(server: Server, acks: Acks, number: int) -> Iterator[None]:
 def check_all(acks: Acks, server: Server, number: int, asked: int = 300) -> None:
     """`check`, with the records on which nobody decides: they are edited from the second round on."""
     acks.add(OWN)
+    # A mirror that has just been started again reads first what others wrote meanwhile.
+    for last in [id for id in acks.known if id.startswith("other")][-1:]:
+        eventually(lambda: get(server, last) is not None, within=20)  # noqa: B023
     for at, one in enumerate(OWN if number else ()):
         acks.edit(one["id"], task_name=f"edit {at}")
     check(acks, server, asked)
