@@ -116,7 +116,7 @@ class CorrectionsServicer(corrections_pb2_grpc.CorrectionsServiceServicer):
             yield response
 
     async def ListCandidates(self, request: pb.ListCandidatesRequest, context: Context) -> pb.ListCandidatesResponse:
-        return await self._backend.read(partial(list_response, query=list_query(request)))
+        return await self._backend.read(partial(list_response, query=list_query(request), search=self._backend.search))
 
     async def ListHistory(self, request: pb.ListHistoryRequest, context: Context) -> pb.ListHistoryResponse:
         return await self._backend.read(partial(history_response, query=history_query(request)))

@@ -27,6 +27,7 @@ from avocet_grpc.processes.pulse import Pulse
 from avocet_grpc.processes.reserve import give_back_or_set_aside
 from avocet_grpc.processes.scrape import CannotMeasure, Scrape
 from avocet_grpc.settings import Settings
+from avocet_grpc.store.sqlite.search_index import CannotSearch, refuse_without_trigrams
 from avocet_grpc.telemetry import logs
 
 MARGIN_S = 5.0
@@ -52,7 +53,7 @@ def run(settings: Settings) -> int:
             return Supervisor(settings, stack).run()
     except DataDirectoryTaken as error:
         return _complain(str(error), ExitCode.DIRECTORY_TAKEN)
-    except (CannotStart, CannotListen, CannotMeasure, Exposed, UnsafeDirectory) as error:
+    except (CannotStart, CannotListen, CannotMeasure, CannotSearch, Exposed, UnsafeDirectory) as error:
         return _complain(str(error), ExitCode.FAILED)
 
 
@@ -66,6 +67,8 @@ class Supervisor:
         stack.callback(self._woken.close)
         self._catch_signals(stack)
         address = refuse_if_exposed(settings)
+        if settings.search:
+            refuse_without_trigrams()
         with _clear("cannot use the data directory"):
             settings.data_dir.mkdir(parents=True, exist_ok=True)
             self._lock = DataDirectoryLock(settings.data_dir)

@@ -48,6 +48,7 @@ from avocet_grpc.store.export_cache import ExportCache
 from avocet_grpc.store.sql import schema
 from avocet_grpc.store.sqlite.engine import SqliteLedger
 from avocet_grpc.store.sqlite.integrity import LedgerUnusable
+from avocet_grpc.store.sqlite.search_index import SearchIndex
 from avocet_grpc.telemetry import logs
 from avocet_grpc.telemetry.guard import GuardedObserver, keep
 
@@ -87,8 +88,9 @@ class Parts:
         stack.callback(self.ledger.close)
         config = YamlConfigFile(settings.config_dir)
         version = ServerVersion(__version__, "sqlite", schema.VERSION, time.time())
+        search = SearchIndex(DataDirectory(settings.data_dir).search) if settings.search else None
         cached = ExportCache(self.ledger, DataDirectory(settings.data_dir).private)
-        self.backend = Backend(cached, BenchRuns(config.bench_results_dir), config, version)
+        self.backend = Backend(cached, BenchRuns(config.bench_results_dir), config, version, search)
         stack.callback(self.backend.close)
         self.metrics = self._measured(access) if settings.metrics_listen else None
 

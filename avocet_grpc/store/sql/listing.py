@@ -68,6 +68,23 @@ class Listing:
         ended = len(found) < limit and seen < scan
         return Looked(self._items(found, order), None if ended or last is None else _position(last, order))
 
+    def among(
+        self, keys: Collection[int], statuses: Collection[str | None], filter: CandidateFilter
+    ) -> dict[int, Candidate]:
+        chosen, values = among("r.key", keys)
+        where, more = where_of(filter, "r.")
+        matching, words = _status_where(statuses)
+        table = f"records r{self._session.dialect.scan}"
+        query = (
+            f"SELECT r.key, b.raw, r.revision FROM {table} CROSS JOIN bodies b"
+            f" WHERE {chosen} AND b.key = r.key AND {LIVES}{matching}{where}"
+        )
+        return {row.key: Candidate(*row) for row in self._session.each(_Body, query, values | more | words)}
+
+    def changed_after(self, revision: int, limit: int) -> list[int]:
+        query = "SELECT key FROM records WHERE file = 0 AND revision > :revision LIMIT :limit"
+        return [row.key for row in self._session.each(_Key, query, {"revision": revision, "limit": limit})]
+
     def passing(self, keys: Collection[int], filter: CandidateFilter) -> set[int]:
         chosen, values = among("r.key", keys)
         where, more = where_of(filter, "r.")
