@@ -15,6 +15,8 @@ from avocet_grpc.core.tokens import binding_of, decode_token, encode_token, is_c
 
 SCANNED = 10_000
 """Candidates that one page looks at before it ends short."""
+SCANNED_BY_INDEX = 1_000
+"""The same of candidates that an index names: they may have all parts of a text, and not the text."""
 CHUNK = 100
 """Candidates that are read at once: each may have megabytes."""
 MOST_RECENT = 2_000
