@@ -57,6 +57,10 @@ SEED ?= 0
 test-schedules: setup ## run N random schedules of service, files and other programs (long)
 	$(BIN)/python -m tests.mirror.schedules.run $(N) --seed $(SEED) --jobs $(JOBS)
 
+.PHONY: test-rules
+test-rules: setup ## switch each rule of the mirror off, one at a time: the schedules must find it (long)
+	$(BIN)/python -m tests.mirror.schedules.broken
+
 .PHONY: test-wheels
 test-wheels: setup ## test the built wheels in empty environments, with every Python that is here (long)
 	WHEELS=full $(BIN)/python -m pytest tests/packaging -rs -W default --timeout 1800
