@@ -121,6 +121,9 @@ class Settings:
     limits: Limits = Limits()
     """What the server takes on at most."""
 
+    search: bool = False
+    """Keep an index of texts for ListCandidates."""
+
     keep_history_days: float = 365.0
     """For how long changes are listed and can be followed; 0: for ever."""
 

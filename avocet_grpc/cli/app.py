@@ -156,6 +156,14 @@ def serve(
             help="How long exports at older revisions work; 0 keeps all. Snapshots are kept until they are deleted.",
         ),
     ] = 30,
+    search: Annotated[
+        bool,
+        typer.Option(
+            "--search",
+            envvar="AVOCET_SEARCH",
+            help="Keep an index of texts, so that ListCandidates finds a text at once. It costs disk, and some CPU.",
+        ),
+    ] = False,
     log_level: Annotated[
         LogLevel,
         typer.Option(
@@ -197,6 +205,7 @@ def serve(
         store=store,
         keeps_files=store == "sqlite",
         workers=workers,
+        search=search,
         keep_history_days=keep_history,
         keep_revisions_days=keep_revisions,
         data_dir=data_dir,

@@ -132,8 +132,8 @@ TABLE: Mapping[type[errors.CorrectionsError], Entry] = MappingProxyType(
         errors.StorageUnreachable: _entry(
             StatusCode.UNAVAILABLE,
             "STORAGE_UNREACHABLE",
-            "The server cannot reach its database, and whether the change was stored is unknown; try again later, a"
-            " write with the request_id that it had.",
+            "The server cannot reach its database, and it is unknown whether the change was stored; try again later,"
+            " and send a write with the request_id that it had.",
         ),
         errors.ConfigUnreadable: _entry(
             StatusCode.FAILED_PRECONDITION,

@@ -21,11 +21,13 @@ from avocet_grpc.maintenance.private_directory import UnsafeDirectory, refuse_if
 from avocet_grpc.processes.bells import new_bell
 from avocet_grpc.processes.child import Child, Phase, Role
 from avocet_grpc.processes.exposure import Exposed, refuse_if_exposed
-from avocet_grpc.processes.messages import Begin, Failed, Measured, Prepared, Reload, Report, Running
+from avocet_grpc.processes.messages import Alive, Begin, Failed, Measured, Prepared, Reload, Report, Running
 from avocet_grpc.processes.port import Port
+from avocet_grpc.processes.pulse import Pulse
 from avocet_grpc.processes.reserve import give_back_or_set_aside
 from avocet_grpc.processes.scrape import CannotMeasure, Scrape
 from avocet_grpc.settings import Settings
+from avocet_grpc.store.sqlite.search_index import CannotSearch, refuse_without_trigrams
 from avocet_grpc.telemetry import logs
 
 MARGIN_S = 5.0
@@ -51,7 +53,7 @@ def run(settings: Settings) -> int:
             return Supervisor(settings, stack).run()
     except DataDirectoryTaken as error:
         return _complain(str(error), ExitCode.DIRECTORY_TAKEN)
-    except (CannotStart, CannotListen, CannotMeasure, Exposed, UnsafeDirectory) as error:
+    except (CannotStart, CannotListen, CannotMeasure, CannotSearch, Exposed, UnsafeDirectory) as error:
         return _complain(str(error), ExitCode.FAILED)
 
 
@@ -65,6 +67,8 @@ class Supervisor:
         stack.callback(self._woken.close)
         self._catch_signals(stack)
         address = refuse_if_exposed(settings)
+        if settings.search:
+            _refuse_search_if_impossible(settings)
         self._lock = self._taken(settings, stack) if settings.keeps_files else None
         with _clear("cannot use the config directory"):
             settings.config_dir.mkdir(parents=True, exist_ok=True)
@@ -75,6 +79,7 @@ class Supervisor:
         self._children = [*([self._mirror] if self._mirror else []), *self._workers]
         stack.callback(self._kill_all)
         self._scrape = Scrape(settings.metrics_listen, self._children, self._wake, stack)
+        self._pulse = Pulse(self._children)
         self._serving = self._stopping = False
         self._mirror_may_start = True
         self._deadline: float | None = None
@@ -156,6 +161,7 @@ class Supervisor:
     def _patience(self) -> float | None:
         times = [child.due for child in self._children if child.due is not None]
         times += [self._deadline] if self._deadline is not None else []
+        times += [self._pulse.due] if self._serving and not self._stopping else []
         return max(0.0, min(times) - time.monotonic()) if times else None
 
     def _heed(self, child: Child) -> None:
@@ -173,6 +179,9 @@ class Supervisor:
                 child.phase = Phase.RUNNING
             case Measured(families):
                 self._scrape.told(child, families)
+                return
+            case Alive():
+                self._pulse.answered(child)
                 return
             case Failed():
                 self._storage_failed(child)
@@ -261,6 +270,8 @@ class Supervisor:
         for child in self._children:
             if child.due is not None and child.due <= now:
                 self._start_again(child)
+        if self._serving and not self._stopping:
+            self._end_silent()
         if self._deadline is None or now < self._deadline or self._exit is not None:
             return
         self._deadline = None
@@ -271,6 +282,12 @@ class Supervisor:
             self._finish()
         else:
             self._exit = self._files_behind()
+
+    def _end_silent(self) -> None:
+        """A stop has a deadline of its own; until then a process that does not answer is replaced."""
+        for child in self._pulse.silent():
+            log.error("process does not answer", child=str(child))
+            self._ended(child, child.kill())
 
     def _files_behind(self) -> int:
         return _complain(
@@ -293,6 +310,13 @@ class Supervisor:
     def _kill_all(self) -> None:
         for child in self._children:
             child.kill()
+
+
+def _refuse_search_if_impossible(settings: Settings) -> None:
+    """Raises CannotStart, CannotSearch."""
+    if not settings.keeps_files:
+        raise CannotStart("--search works with a data directory only; leave it out with --store postgres://")
+    refuse_without_trigrams()
 
 
 def _all_are(children: list[Child], phase: Phase) -> bool:

@@ -33,12 +33,24 @@ from avocet_grpc.foreign_files import Unreadable
 from avocet_grpc.layout import DataDirectory
 from avocet_grpc.processes.access import Access, CannotServe
 from avocet_grpc.processes.ledger import SQLITE, open_ledger
-from avocet_grpc.processes.messages import Begin, Failed, Measure, Measured, Prepared, Reload, Running, Stop
+from avocet_grpc.processes.messages import (
+    Alive,
+    Begin,
+    Failed,
+    Measure,
+    Measured,
+    Ping,
+    Prepared,
+    Reload,
+    Running,
+    Stop,
+)
 from avocet_grpc.processes.parent import Parent
 from avocet_grpc.settings import Settings
 from avocet_grpc.store.export_cache import ExportCache
 from avocet_grpc.store.sql import schema
 from avocet_grpc.store.sqlite.integrity import LedgerUnusable
+from avocet_grpc.store.sqlite.search_index import SearchIndex
 from avocet_grpc.telemetry import logs
 from avocet_grpc.telemetry.guard import GuardedObserver, keep
 
@@ -77,10 +89,11 @@ class Parts:
         self.ledger = open_ledger(begin, on_failure)
         stack.callback(self.ledger.close)
         config = YamlConfigFile(settings.config_dir)
-        engine = "sqlite" if settings.store == SQLITE else "postgres"
+        engine = "sqlite" if settings.store == SQLITE else "postgresql"
         version = ServerVersion(__version__, engine, schema.VERSION, time.time())
+        search = SearchIndex(DataDirectory(settings.data_dir).search) if settings.search else None
         cached = ExportCache(self.ledger, _cache_directory(settings, stack))
-        self.backend = Backend(cached, BenchRuns(config.bench_results_dir), config, version)
+        self.backend = Backend(cached, BenchRuns(config.bench_results_dir), config, version, search)
         stack.callback(self.backend.close)
         self.metrics = self._measured(access) if settings.metrics_listen else None
 
@@ -180,6 +193,8 @@ class Events:
                 self.stop.set()
             case Reload():
                 self.reload.set()
+            case Ping():
+                self._parent.report(Alive())
             case Measure() as order:
                 self._loop.run_in_executor(None, lambda: self._parent.report(self._parts.measure(order)))
 

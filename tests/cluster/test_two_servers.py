@@ -38,6 +38,7 @@ def test_what_one_server_acknowledged_the_other_serves_and_refuses_to_take_twice
     assert other.stub.Ingest(sent, metadata=BEARER).id == first.id
     stats = [server.stub.Stats(pb.StatsRequest()) for server in two]
     assert stats[0] == stats[1] and stats[0].total == 1
+    assert one.stub.GetVersion(pb.GetVersionRequest()).engine == "postgresql"
 
 
 def test_a_server_without_files_stops_cleanly_and_leaves_none(two: list[Server]) -> None:

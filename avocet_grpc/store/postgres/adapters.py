@@ -21,14 +21,14 @@ INDEXED_CHARACTERS = 500
 
 
 def escaped(text: str) -> str:
-    """The text as PostgreSQL can keep it."""
+    """Return the text as PostgreSQL can keep it."""
     if ESCAPE not in text and "\0" not in text:
         return text
     return text.replace(ESCAPE, ESCAPE + "\x02").replace("\0", ESCAPE + ESCAPE)
 
 
 def unescaped(text: str) -> str:
-    """The text as it was before `escaped`. Text that was cut off inside an escape loses that character."""
+    """Return the text as it was before `escaped`. Text that was cut off inside an escape loses that character."""
     if ESCAPE not in text:
         return text
     first, *rest = text.split(ESCAPE)

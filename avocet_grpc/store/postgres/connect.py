@@ -43,12 +43,12 @@ class NotAnAddress(DatabaseUnusable):
 
 
 def is_address(store: str) -> bool:
-    """True for the URL of a PostgreSQL database."""
+    """Return True for the URL of a PostgreSQL database."""
     return store.startswith(SCHEMES)
 
 
 def shown(url: str) -> str:
-    """The address without its password, for logs and messages. Raises NotAnAddress."""
+    """Return the address without its password, for logs and messages. Raises NotAnAddress."""
     parts = _parts(url)
     hosts, ports = str(parts.get("host", "")), str(parts.get("port", ""))
     user = f"{parts['user']}@" if "user" in parts else ""
@@ -57,7 +57,7 @@ def shown(url: str) -> str:
 
 
 def connect(url: str, *, holds_head: bool = False) -> Connection:
-    """A connection in autocommit mode. Raises NotAnAddress, psycopg.Error."""
+    """Return a connection in autocommit mode. Raises NotAnAddress, psycopg.Error."""
     given = _parts(url)
     logging.getLogger("psycopg").setLevel(logging.ERROR)  # It warns of each pipeline that a broken connection ends.
     connection: Connection = psycopg.connect(make_conninfo("", **{**DEFAULTS, **given}), autocommit=True)

@@ -106,7 +106,7 @@ class PostgresLedger:
         self.reach.on_change(listener)
 
     def session(self) -> contextlib.AbstractContextManager[PostgresSession]:
-        """One consistent view of the ledger. Raises StorageUnreachable or Overloaded."""
+        """Return one consistent view of the ledger. Raises StorageUnreachable or Overloaded."""
         return self._readers.session()
 
     @contextlib.contextmanager
@@ -132,7 +132,7 @@ class PostgresLedger:
         self._writer.committed()
 
     def mirror(self) -> SqlMirrorLedger:
-        """The ledger as the mirror sees it: `core.ports.mirror.MirrorLedger`."""
+        """Return the ledger as the mirror sees it: `core.ports.mirror.MirrorLedger`."""
         return SqlMirrorLedger(self)
 
     def close(self) -> None:

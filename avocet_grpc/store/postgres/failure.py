@@ -28,7 +28,7 @@ DAMAGED = frozenset({"58030", "XX001", "XX002"})
 
 
 def meaning(error: psycopg.Error) -> Meaning:
-    """What to do about an error."""
+    """Return what to do about an error."""
     code = error.sqlstate
     if code is None:
         return Meaning.LOST if isinstance(error, psycopg.OperationalError | psycopg.InterfaceError) else Meaning.WORK
@@ -42,13 +42,13 @@ def meaning(error: psycopg.Error) -> Meaning:
 
 
 def refusal(error: psycopg.Error) -> CorrectionsError:
-    """What callers get for an error whose meaning is REFUSED."""
+    """Return what callers get for an error whose meaning is REFUSED."""
     if error.sqlstate in FULL:
         return StorageFull("the database's disk is full")
     return Overloaded("the database has too much to do")
 
 
 def text_of(error: psycopg.Error) -> str:
-    """The first line of an error, for the log."""
+    """Return the first line of an error, for the log."""
     lines = str(error).strip().splitlines()
     return lines[0] if lines else type(error).__name__

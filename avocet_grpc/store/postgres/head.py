@@ -48,7 +48,7 @@ class Head:
         self.is_unknown = True
 
     def next_number(self) -> int:
-        """The number of the next commit."""
+        """Return the number of the next commit."""
         self._number += 1
         return self._number
 
@@ -80,7 +80,7 @@ class Head:
         db.execute("DELETE FROM servers WHERE server = %s OR seen_at < %s", [self._server, before])
 
     def _known(self, session: PostgresSession, locked: Locked) -> HeadRow:
-        """The head, moved on if the database was failed over or restored since the last commit.
+        """Return the head, moved on if the database was failed over or restored since the last commit.
 
         What was acknowledged may be lost then, and its revisions must not come again: others have seen them.
         """

@@ -32,7 +32,7 @@ class SchemaUnusable(DatabaseUnusable):
 
 
 def version_of(connection: Connection) -> int:
-    """The schema's version; 0 if there is none. Raises psycopg.Error."""
+    """Return the schema's version; 0 if there is none. Raises psycopg.Error."""
     found = connection.execute("SELECT to_regclass('avocet_schema')").fetchone()
     if found is None or found[0] is None:
         return 0
@@ -75,7 +75,7 @@ def migrate(connection: Connection) -> list[int]:
 
 
 def _first() -> Iterator[str]:
-    """The tables that all engines share, and those that only several servers need."""
+    """Yield the tables that all engines share, and those that only several servers need."""
     yield from schema.statements(POSTGRES)
     yield from _file("0001.sql")
 

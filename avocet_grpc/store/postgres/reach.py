@@ -9,14 +9,15 @@ from collections.abc import Callable
 import structlog
 
 from avocet_grpc.core.errors import StorageUnreachable
+from avocet_grpc.telemetry.guard import guarded
 
 log = structlog.get_logger(__name__)
 
 WAIT_S = 30.0
-"""For so long a call waits for the database."""
+"""How long a call waits for the database."""
 PAUSE_S = 0.2
 NOTED_AFTER_S = 2.0
-"""An interruption that is shorter is nobody's business."""
+"""A shorter interruption is not logged."""
 
 
 class Reach:
@@ -31,7 +32,7 @@ class Reach:
 
     def on_change(self, listener: Callable[[bool], None]) -> None:
         """Call `listener` with whether the database can be reached, whenever that changes, from any thread."""
-        self._listeners.append(listener)
+        self._listeners.append(guarded("listener", listener))
 
     def lost(self, why: str) -> None:
         """An attempt has failed."""

@@ -136,7 +136,7 @@ class PostgresSession:
         return cursor
 
     def _types(self, table: str) -> dict[str, str]:
-        """The types of a table's columns, asked for once."""
+        """Return the types of a table's columns, asked for once."""
         known = _TYPES.get(table)
         if known is None:
             rows = self._db.execute(COLUMNS, [table]).fetchall()
@@ -150,7 +150,7 @@ _TYPES: dict[str, dict[str, str]] = {}
 
 @lru_cache(maxsize=1_024)
 def translated(sql: str) -> str:
-    """A shared statement in the driver's form."""
+    """Return a shared statement in the driver's form."""
     return PARAMETER.sub(r"%(\1)s", sql.replace("%", "%%"))
 
 

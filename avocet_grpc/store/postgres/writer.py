@@ -23,6 +23,7 @@ from avocet_grpc.store.sql.group import Group, Run
 from avocet_grpc.store.sql.transaction import Encode
 from avocet_grpc.store.sql.waiting import Waiting, refuse
 from avocet_grpc.telemetry import failpoints
+from avocet_grpc.telemetry.guard import guarded
 
 Outcomes = list[list[Any]]
 
@@ -47,11 +48,11 @@ class Writer:
 
     def on_commit(self, listener: Callable[[], None]) -> None:
         """See `core.ports.ledger.Ledger`."""
-        self._on_commit.append(listener)
+        self._on_commit.append(guarded("listener", listener))
 
     def on_full(self, listener: Callable[[], None]) -> None:
         """See `core.ports.ledger.Ledger`."""
-        self._on_full.append(listener)
+        self._on_full.append(guarded("listener", listener))
 
     def queue(self, group: Group) -> Future[Any]:
         """Let the group wait for the next commit. Returns its future."""
@@ -116,7 +117,7 @@ class Writer:
         group.answer(outcomes)
 
     def _made(self, groups: list[Group], began: float) -> tuple[Outcomes, float]:
-        """What each work gave or raised, and how long the commit took.
+        """Return what each work gave or raised, and how long the commit took.
 
         Raises what refuses all of them: an error of the core if nothing is stored, StorageUnreachable if that is
         unknown, psycopg.Error if one of the works is at fault.

@@ -54,19 +54,19 @@ class Session(Protocol):
         """The engine's spelling."""
 
     def now(self) -> float:
-        """The store's clock: Unix time in seconds."""
+        """Return the store's clock: Unix time in seconds."""
 
     def each(self, kind: type[Row], sql: str, values: Mapping[str, Any] = NOTHING) -> Iterator[Row]:
-        """The rows of a query, one after the other."""
+        """Return the rows of a query, one after the other."""
 
     def all(self, kind: type[Row], sql: str, values: Mapping[str, Any] = NOTHING) -> list[Row]:
-        """All rows of a query."""
+        """Return all rows of a query."""
 
     def one(self, kind: type[Row], sql: str, values: Mapping[str, Any] = NOTHING) -> Row | None:
-        """The first row of a query."""
+        """Return the first row of a query."""
 
     def number(self, sql: str, values: Mapping[str, Any] = NOTHING) -> int:
-        """The only value of a query."""
+        """Return the only value of a query."""
 
     def execute(self, sql: str, values: Mapping[str, Any] = NOTHING) -> int:
         """Run a statement. Returns how many rows it changed."""

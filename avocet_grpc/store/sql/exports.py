@@ -58,7 +58,7 @@ class ExportQueries:
     def export_batch(
         self, selection: ExportSelection, after_key: int, limit: int, max_bytes: int, up_to_key: int | None = None
     ) -> ExportBatch | None:
-        """The next examples after `after_key` joined, none beyond `up_to_key`."""
+        """Return the next examples after `after_key` joined, none beyond `up_to_key`."""
         if selection.split is not None:
             return self._batch_by_rows(selection, after_key, limit, max_bytes)
         where, values = _where(selection, after_key)
@@ -77,7 +77,7 @@ class ExportQueries:
         return ExportBatch(*self._session.joined(part, values))
 
     def export_total(self, selection: ExportSelection, after_key: int) -> int:
-        """How many examples the selection has after `after_key`."""
+        """Return how many examples the selection has after `after_key`."""
         now = ExportSelection(self._queries.head().revision, selection.filter)
         if not after_key and selection == now and (ready := self._counts.export_ready(selection.filter)) is not None:
             return ready

@@ -90,5 +90,5 @@ class SqlMirrorReader:
 
 
 def is_known(session: Session, file: File, id: str, digest: bytes) -> bool:
-    """Whether the content was the record's before, was overruled, or was removed."""
+    """Return whether the content was the record's before, was overruled, or was removed."""
     return session.one(_Known, KNOWN, {"id": id, "file": int(file), "digest": digest}) is not None

@@ -48,7 +48,7 @@ class Load:
         return self._head.mirror_epoch
 
     def is_empty(self, file: File) -> bool:
-        """Whether the ledger has never held a record of the file."""
+        """Return whether the ledger has never held a record of the file."""
         return bool(self._session.number(IS_EMPTY, {"file": int(file)}))
 
     def lines(self, file: File, lines: Iterable[ParsedLine]) -> Iterator[Outcome]:
@@ -100,7 +100,7 @@ class Load:
         return outcomes
 
     def _known(self, file: File, lines: list[ParsedLine]) -> set[str]:
-        """Those ids of the lines that the ledger has."""
+        """Return those ids of the lines that the ledger has."""
         ids, known = [line.columns.id for line in lines if line.columns is not None], set[str]()
         for start in range(0, len(ids), KNOWN_AT_ONCE):
             where, values = among("id", ids[start : start + KNOWN_AT_ONCE])

@@ -153,7 +153,7 @@ def _delete(session: Session, stored: Stored) -> None:
 
 
 def _is_decided(was: RecordRow, now: RecordRow) -> bool:
-    """Whether only columns of DECIDED differ."""
+    """Return whether only columns of DECIDED differ."""
     return was == now._replace(
         status=was.status,
         failure_category=was.failure_category,

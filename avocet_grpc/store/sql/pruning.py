@@ -114,7 +114,7 @@ class Pruning:
         return self._session.number(PINNED, values) > 0
 
     def _prune_changes(self, limit: int) -> int:
-        """Past versions and tombstones that the mirror has brought to the files."""
+        """Delete past versions and tombstones that the mirror has brought to the files."""
         pruned = self._queries.head().pruned_revision
         deleted = self._delete("records", "key", "lives = 0 AND revision <= :floor", limit, floor=pruned)
         return deleted + self._delete("past", "id, file, digest", "revision <= :floor", limit - deleted, floor=pruned)
@@ -125,7 +125,7 @@ class Pruning:
         )
 
     def _rest(self, limit: int) -> int:
-        """Snapshots that were deleted long ago, and moments that no floor will ask for again."""
+        """Delete snapshots that were deleted long ago, and moments that no floor will ask for again."""
         before = self.now() - RESUMABLE_SECONDS
         deleted = self._delete("snapshots", "number", "deleted_at > 0 AND deleted_at <= :before", limit, before=before)
         if deleted:

@@ -107,7 +107,7 @@ LATE_INDEXES = {
 
 
 def statements(dialect: Dialect) -> Iterator[str]:
-    """What makes an empty ledger."""
+    """Yield what makes an empty ledger."""
     for statement in (*TABLES, *LATE_INDEXES.values()):
         yield statement.format(
             text=dialect.text,

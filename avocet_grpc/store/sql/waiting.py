@@ -40,7 +40,7 @@ class Waiting:
         return self._gathered([] if first is None else [first], first is None)
 
     def take_waiting(self) -> list[Group]:
-        """What waits now, if the queue is not closed."""
+        """Return what waits now, if the queue is not closed."""
         return [] if self._closed else self._gathered([], False)[0]
 
     def _gathered(self, groups: list[Group], last: bool) -> tuple[list[Group], bool]:

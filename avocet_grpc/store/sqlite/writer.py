@@ -94,7 +94,7 @@ class Writer:
     def _commit(self, groups: list[Group]) -> None:
         try:
             with self._turn():
-                outcomes, synced = self._run(groups)
+                outcomes, synced = self._run_or_fail(groups)
         except Exception as error:
             self._refuse(groups, error)
             return
@@ -103,6 +103,18 @@ class Writer:
             group.answer(found)
         self.observer.committed(sum(map(len, outcomes)), synced)
         self.committed()
+
+    def _run_or_fail(self, groups: list[Group]) -> tuple[list[list[Any]], float]:
+        """Judge a failure while the turn is held: nobody else may commit after it."""
+        try:
+            return self._run(groups)
+        except Exception as error:
+            found = self._condition.meaning(error) or error
+            if not may_go_on(found):
+                self._condition.fail(error)
+            if found is error:
+                raise
+            raise found from error
 
     def _run(self, groups: list[Group]) -> tuple[list[list[Any]], float]:
         """Return what each work gave or raised, and how long the commit took.
@@ -127,12 +139,11 @@ class Writer:
 
     def _refuse(self, groups: list[Group], error: Exception) -> None:
         """Nothing of the groups is stored, or nobody knows: a full disk may go on, a failure may not."""
-        found = self._condition.meaning(error) or error
-        if not may_go_on(found):
+        if not may_go_on(error):
             self._condition.fail(error)
-        self._checkpoint.is_full = isinstance(found, StorageFull)
-        refuse(groups, found)
-        self._condition.refused(found)
+        self._checkpoint.is_full = isinstance(error, StorageFull)
+        refuse(groups, error)
+        self._condition.refused(error)
 
 
 class Checkpoint:

@@ -324,9 +324,12 @@ def main() -> None:
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(50))
     names = [sys.argv[1]] if len(sys.argv) > 1 else list(RULES)
     most = int(sys.argv[2]) if len(sys.argv) > 2 else 300
+    missed = 0
     for name in names:
         caught = first_caught(name, range(most))
+        missed += caught is None
         print(f"{name}: " + (f"{caught[0]}: {caught[1][:110]}" if caught else f"not in {most}"), flush=True)
+    raise SystemExit(bool(missed))
 
 
 if __name__ == "__main__":

@@ -122,18 +122,24 @@ def _notes_a_line_to_blank(index: Path) -> bool:
         database.close()
 
 
+def second_line_of_a_decision(world: World) -> bytes:
+    """A decision that is not in the file yet, on a record that has a second line by another program; return that."""
+    world.start()
+    line = render(fresh("c", 1, File.CANDIDATES))
+    world.ledger.write(lambda tx: tx.put(File.CANDIDATES, line)).result()
+    rest(world)
+    second = appended(world, File.CANDIDATES, "c")
+    rest(world)
+    correct(world, "c")
+    world.clock.sleep(LONG)
+    return second
+
+
 def a_kill_while_an_order_is_put_right(prepare: Prepare) -> None:
     """A decision comes behind another program's second line, which has to move behind it."""
 
     def play(world: World, number: int) -> bool:
-        world.start()
-        line = render(fresh("c", 1, File.CANDIDATES))
-        world.ledger.write(lambda tx: tx.put(File.CANDIDATES, line)).result()
-        rest(world)
-        second = appended(world, File.CANDIDATES, "c")
-        rest(world)
-        correct(world, "c")
-        world.clock.sleep(LONG)
+        second = second_line_of_a_decision(world)
         came = came_at(world, number, world.kill, world.round)
         if came:
             world.start()
@@ -227,11 +233,66 @@ def an_edit_of_the_same_size_before_a_write(prepare: Prepare) -> None:
     at_each_step(prepare, play)
 
 
+def a_line_that_comes_during_a_replacement(prepare: Prepare) -> None:
+    """Another program appends while another file takes the place of the one that it opened."""
+
+    def play(world: World, number: int) -> bool:
+        second_line_of_a_decision(world)
+        old = world.inode(File.CANDIDATES)
+        late: list[bytes] = []
+        came = came_at(
+            world, number, lambda: late.append(appended(world, File.CANDIDATES, "late")), lambda: rounds(world, 3)
+        )
+        assert came or world.inode(File.CANDIDATES) is not old, "the file was not replaced"
+        rest(world)
+        if not set(late) <= set(world.lines(File.CANDIDATES)):
+            raise Violation("a line that came during a replacement is lost")
+        return came
+
+    at_each_step(prepare, play)
+
+
+def a_decision_beside_a_line_to_blank(prepare: Prepare) -> None:
+    """A rewrite brings an old line of ours back beside the new one, and then comes the next decision."""
+
+    def play(world: World, number: int) -> bool:
+        file = File.CANDIDATES
+        world.start()
+        line = render(fresh("c", 1, file))
+        world.ledger.write(lambda tx: tx.put(file, line)).result()
+        rest(world)
+        (old,) = world.lines(file)
+        correct(world, "c")
+        rest(world)
+        world.clock.sleep(LONG)
+        lines = [*world.lines(file), old]
+        world.note_rewrite(file, lines, {}, {})
+        world.disk.put(world.path(file), b"".join(raw + b"\n" for raw in lines))
+        world.ledger.write(lambda tx: review.undo(tx, UndoRequest("c"))).result()
+        correct(world, "c")
+        last = world.records(file)["c"].raw
+        for _ in range(5):
+            world.round()
+            if last in world.lines(file) and len(world.lines(file)) > 1:
+                raise Violation("a reader sees an id twice")
+        rest(world)
+        return number == 0
+
+    at_each_step(prepare, play)
+
+
+def rounds(world: World, count: int) -> None:
+    for _ in range(count):
+        world.round()
+
+
 DIRECTED: dict[str, Callable[[Prepare], None]] = {
     "lines to be blanked outlive a kill": a_half_of_ours_that_others_ended,
     "an order is put right by a replacement": a_kill_while_an_order_is_put_right,
     "lines of others are not blanked": a_kill_while_a_later_line_is_taken_in,
     "a displaced file is read on": a_line_for_a_displaced_file,
+    "files are exchanged": a_line_that_comes_during_a_replacement,
+    "an id with a line to blank is patched": a_decision_beside_a_line_to_blank,
     "the file is looked at before each write": an_edit_of_the_same_size_before_a_write,
 }
 """The set piece that finds that this rule is off."""

@@ -94,7 +94,7 @@ class World:
 
     def serve(self) -> None:
         """One call that the service acknowledges."""
-        candidates = self._records(File.CANDIDATES)
+        candidates = self.records(File.CANDIDATES)
         dice = self.random.random()
         if (dice < 0.15 and len(candidates) < 12) or not candidates:
             self._ingest()
@@ -105,7 +105,8 @@ class World:
         else:
             self._undo(id)
 
-    def _records(self, file: File) -> dict[str, Any]:
+    def records(self, file: File) -> dict[str, Any]:
+        """The records of a file as the ledger has them, by id."""
         with self.ledger.mirror().view() as view:
             return {one.id: one for one in view.records(file, 0, 10_000)}
 
@@ -131,7 +132,7 @@ class World:
         self.say("SERVICE submit", id, decision.action.value, decision.corrected_response)
 
     def _undo(self, id: str) -> None:
-        was_approved = id in self._records(File.APPROVED)
+        was_approved = id in self.records(File.APPROVED)
         try:
             self.ledger.write(lambda tx: review.undo(tx, UndoRequest(id))).result()
         except AlreadyInReview:
@@ -353,6 +354,7 @@ class World:
     def see(self) -> None:
         for file in File:
             if self.is_level(file):
+                self.oracle.looked[file] = self.clock.passed
                 self.oracle.saw(file, self.lines(file))
 
     def come_to_rest(self) -> None:
@@ -380,7 +382,7 @@ class World:
 
     def state(self) -> object:
         """What a second start must not change."""
-        records = [(file, id, one.raw, one.revision) for file in File for id, one in self._records(file).items()]
+        records = [(file, id, one.raw, one.revision) for file in File for id, one in self.records(file).items()]
         return [self.disk.content(self.path(file)) for file in File], sorted(records)
 
 

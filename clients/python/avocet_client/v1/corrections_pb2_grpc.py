@@ -403,7 +403,7 @@ class CorrectionsServiceServicer(object):
         `summary`. A stream that ends without one is incomplete; continue it with
         the `resume_token` of the last response that arrived.
 
-        Errors: `INVALID_FIELD` (also an `at_revision` that is yet to come, and a
+        Errors: `INVALID_FIELD` (also an `at_revision` in the future, and a
         `resume_token` of another filter, shard or split), `REVISION_EXPIRED`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -573,9 +573,10 @@ class CorrectionsServiceServicer(object):
         `ListCandidates`. Then watch from that revision with `include_candidates`.
         Of each candidate keep the highest `revision`.
 
-        Errors: `INVALID_FIELD` (also a `since_revision` that is yet to come),
-        `REVISION_EXPIRED` (changes after it were pruned, or it is of a ledger that was
-        there before: read everything again), `TOKEN_REFUSED` (also in mid-stream).
+        Errors: `INVALID_FIELD` (also a `since_revision` in the future),
+        `REVISION_EXPIRED` (changes after it were pruned, or it is of a ledger that
+        was there before: read everything again), `TOKEN_REFUSED` (also in
+        mid-stream).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

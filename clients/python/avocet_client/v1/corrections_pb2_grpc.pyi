@@ -171,7 +171,7 @@ class CorrectionsServiceStub:
     `summary`. A stream that ends without one is incomplete; continue it with
     the `resume_token` of the last response that arrived.
 
-    Errors: `INVALID_FIELD` (also an `at_revision` that is yet to come, and a
+    Errors: `INVALID_FIELD` (also an `at_revision` in the future, and a
     `resume_token` of another filter, shard or split), `REVISION_EXPIRED`.
     """
     Stats: _grpc.UnaryUnaryMultiCallable[_corrections_pb2.StatsRequest, _corrections_pb2.StatsResponse]
@@ -289,9 +289,10 @@ class CorrectionsServiceStub:
     `ListCandidates`. Then watch from that revision with `include_candidates`.
     Of each candidate keep the highest `revision`.
 
-    Errors: `INVALID_FIELD` (also a `since_revision` that is yet to come),
-    `REVISION_EXPIRED` (changes after it were pruned, or it is of a ledger that was
-    there before: read everything again), `TOKEN_REFUSED` (also in mid-stream).
+    Errors: `INVALID_FIELD` (also a `since_revision` in the future),
+    `REVISION_EXPIRED` (changes after it were pruned, or it is of a ledger that
+    was there before: read everything again), `TOKEN_REFUSED` (also in
+    mid-stream).
     """
     CreateSnapshot: _grpc.UnaryUnaryMultiCallable[_corrections_pb2.CreateSnapshotRequest, _corrections_pb2.CreateSnapshotResponse]
     """Gives a revision a name. What an export at that revision needs is kept until
@@ -468,7 +469,7 @@ class CorrectionsServiceAsyncStub(CorrectionsServiceStub):
     `summary`. A stream that ends without one is incomplete; continue it with
     the `resume_token` of the last response that arrived.
 
-    Errors: `INVALID_FIELD` (also an `at_revision` that is yet to come, and a
+    Errors: `INVALID_FIELD` (also an `at_revision` in the future, and a
     `resume_token` of another filter, shard or split), `REVISION_EXPIRED`.
     """
     Stats: _aio.UnaryUnaryMultiCallable[_corrections_pb2.StatsRequest, _corrections_pb2.StatsResponse]  # type: ignore[assignment]
@@ -586,9 +587,10 @@ class CorrectionsServiceAsyncStub(CorrectionsServiceStub):
     `ListCandidates`. Then watch from that revision with `include_candidates`.
     Of each candidate keep the highest `revision`.
 
-    Errors: `INVALID_FIELD` (also a `since_revision` that is yet to come),
-    `REVISION_EXPIRED` (changes after it were pruned, or it is of a ledger that was
-    there before: read everything again), `TOKEN_REFUSED` (also in mid-stream).
+    Errors: `INVALID_FIELD` (also a `since_revision` in the future),
+    `REVISION_EXPIRED` (changes after it were pruned, or it is of a ledger that
+    was there before: read everything again), `TOKEN_REFUSED` (also in
+    mid-stream).
     """
     CreateSnapshot: _aio.UnaryUnaryMultiCallable[_corrections_pb2.CreateSnapshotRequest, _corrections_pb2.CreateSnapshotResponse]  # type: ignore[assignment]
     """Gives a revision a name. What an export at that revision needs is kept until
@@ -804,7 +806,7 @@ class CorrectionsServiceServicer(metaclass=_abc_1.ABCMeta):
         `summary`. A stream that ends without one is incomplete; continue it with
         the `resume_token` of the last response that arrived.
 
-        Errors: `INVALID_FIELD` (also an `at_revision` that is yet to come, and a
+        Errors: `INVALID_FIELD` (also an `at_revision` in the future, and a
         `resume_token` of another filter, shard or split), `REVISION_EXPIRED`.
         """
 
@@ -1000,9 +1002,10 @@ class CorrectionsServiceServicer(metaclass=_abc_1.ABCMeta):
         `ListCandidates`. Then watch from that revision with `include_candidates`.
         Of each candidate keep the highest `revision`.
 
-        Errors: `INVALID_FIELD` (also a `since_revision` that is yet to come),
-        `REVISION_EXPIRED` (changes after it were pruned, or it is of a ledger that was
-        there before: read everything again), `TOKEN_REFUSED` (also in mid-stream).
+        Errors: `INVALID_FIELD` (also a `since_revision` in the future),
+        `REVISION_EXPIRED` (changes after it were pruned, or it is of a ledger that
+        was there before: read everything again), `TOKEN_REFUSED` (also in
+        mid-stream).
         """
 
     @_abc_1.abstractmethod
