@@ -32,7 +32,7 @@ $(VENV)/npm/.stamp-$(BUF_VERSION): | $(VENV)/.stamp
 run: setup ## serve on 127.0.0.1:50051 with ./data and ./config
 	$(BIN)/python -m avocet_grpc serve --listen 127.0.0.1:50051 --data-dir ./data --config-dir ./config
 
-# One test needs it, and is left out, saying so, where there is no npm.
+# One test needs it. Without npm the test is skipped and says so.
 $(VENV)/npm/.stamp-pyright-$(PYRIGHT_VERSION): | $(VENV)/.stamp
 	@if command -v npm >/dev/null; then \
 	  npm install --silent --no-audit --no-fund --prefix $(VENV)/npm pyright@$(PYRIGHT_VERSION) && touch $@; \
@@ -40,7 +40,7 @@ $(VENV)/npm/.stamp-pyright-$(PYRIGHT_VERSION): | $(VENV)/.stamp
 
 # More of them than processors, since most tests wait more than they work. An idle one takes over what others have left.
 JOBS ?= 4
-# The tests start some hundred processes: each would compile all modules anew where the environment forbids to keep them.
+# The tests start some hundred processes. If the environment forbids to keep compiled modules, each would compile all.
 PYTEST := env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m pytest -n $(JOBS) --dist worksteal
 TESTS ?= tests
 
@@ -56,6 +56,10 @@ SEED ?= 0
 .PHONY: test-schedules
 test-schedules: setup ## run N random schedules of service, files and other programs (long)
 	$(BIN)/python -m tests.mirror.schedules.run $(N) --seed $(SEED) --jobs $(JOBS)
+
+.PHONY: test-rules
+test-rules: setup ## switch each rule of the mirror off, one at a time: the schedules must find it (long)
+	$(BIN)/python -m tests.mirror.schedules.broken
 
 .PHONY: test-wheels
 test-wheels: setup ## test the built wheels in empty environments, with every Python that is here (long)
@@ -95,13 +99,12 @@ page: $(WEB)/node_modules/.stamp ## build the review page into the Python client
 setup-browser: $(WEB)/node_modules/.stamp ## install what the review page's tests need (as root, on Debian)
 	command -v chromium >/dev/null || { apt-get update -qq; apt-get install -qq -y --no-install-recommends chromium; }
 
-test-page: setup setup-browser ## test the review page in Chromium at full size (long)
-	BROWSER=full $(BIN)/python -m pytest tests/web/test_page.py -rs --timeout 1200
+test-page: setup setup-browser setup-envoy ## test the review page in Chromium at full size (long)
+	BROWSER=full $(BIN)/python -m pytest tests/web/test_page.py tests/web/test_page_safety.py -rs -rP --timeout 1200
 
 .PHONY: screenshots
 screenshots: setup setup-browser ## make the pictures of docs/browser.md
 	SCREENSHOTS=$(CURDIR)/docs/images $(BIN)/python -m pytest tests/web/test_page.py -q -k legible
-	rm -f docs/images/dark-1280.png docs/images/light-390.png
 
 # Envoy is large, and a place of its own keeps it apart from what is installed with the packages.
 .PHONY: setup-envoy
@@ -128,7 +131,7 @@ test-faults: setup setup-faults ## run every fault test whole (long; ROUNDS=n se
 test-abuse: setup ## run the abuse tests at full size (long)
 	ABUSE=full $(PYTEST) tests/operate/test_memory.py tests/operate/test_abuse.py -rP --timeout 1200
 
-# Torch's CPU build, where pip finds one: TORCH="torch==2.13.0 --index-url ..." names another.
+# Torch's CPU build, if pip finds one: TORCH="torch==2.13.0 --index-url ..." names another.
 TORCH ?= torch==2.13.0
 $(TRAINING)/.stamp: pyproject.toml clients/python/pyproject.toml
 	test -x $(TRAINING)/bin/python || $(PYTHON) -m venv $(TRAINING)
@@ -149,7 +152,7 @@ lint: setup $(VENV)/npm/.stamp-$(BUF_VERSION) $(WEB)/node_modules/.stamp ## chec
 	$(BUF) lint protos
 	@$(MAKE) --no-print-directory lint-breaking lint-fresh
 
-# Against the last commit of main; where there is none yet, or it has no protos, nothing can break.
+# Against the last commit of main. If there is none yet, or it has no protos, nothing can break.
 .PHONY: lint-breaking
 lint-breaking:
 	@set -eu; base=; \
@@ -199,7 +202,7 @@ audit: setup $(VENV)/audit/.stamp ## look up the installed dependencies in the d
 demo: setup ## run a server and show a session with it
 	$(BIN)/python -m tests.demo
 
-# The witness of the load generator; it is left out where it cannot be had.
+# The witness of the load generator; without it that row is left out.
 .PHONY: bench-tools
 bench-tools: setup
 	command -v h2load >/dev/null || { apt-get update -qq && apt-get install -qq -y nghttp2-client; } || true

@@ -12,6 +12,7 @@ PRIVATE = ".avocet"
 
 LEDGER = "ledger.db"
 INDEX = "mirror.db"
+SEARCH = "search.db"
 
 SHARED_FILES = {File.CANDIDATES: "sft_candidates.jsonl", File.APPROVED: "sft_approved.jsonl"}
 """The names of the two files that other programs read, append to and rewrite."""
@@ -37,6 +38,11 @@ class DataDirectory:
     def index(self) -> Path:
         """The mirror's index; it can be made again from the shared files and the ledger."""
         return self.private / INDEX
+
+    @property
+    def search(self) -> Path:
+        """The index of texts, if the service has one; it can be made again from the ledger."""
+        return self.private / SEARCH
 
     @property
     def running(self) -> Path:

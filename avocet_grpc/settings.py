@@ -79,6 +79,12 @@ class Settings:
     data_dir: Path = Path("data")
     """Where the two shared files lie, and the private directory `.avocet`."""
 
+    store: str = field(default="sqlite", repr=False)
+    """`sqlite`: below the data directory; or the URL of a PostgreSQL database, which may hold a password."""
+
+    keeps_files: bool = True
+    """Whether this server keeps the two shared files; one server of a database does, the others have no files."""
+
     workers: int = 1
     """How many processes serve on the same port."""
 
@@ -114,6 +120,9 @@ class Settings:
 
     limits: Limits = Limits()
     """What the server takes on at most."""
+
+    search: bool = False
+    """Keep an index of texts for ListCandidates."""
 
     keep_history_days: float = 365.0
     """For how long changes are listed and can be followed; 0: for ever."""

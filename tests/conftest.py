@@ -11,6 +11,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from tests.postgres import Postgres, started
 from tests.support import Server, record, write_records
 
 with contextlib.suppress(ModuleNotFoundError):  # The trainers' environment has none.
@@ -43,3 +44,17 @@ def quiet_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     server.start()
     yield server
     server.kill()
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    """A PostgreSQL server for all tests of this process that ask for one."""
+    yield from started()
+
+
+@pytest.fixture
+def database(postgres: Postgres) -> Iterator[str]:
+    """The address of a database with the ledger's empty tables."""
+    url = postgres.new_database()
+    yield url
+    postgres.drop(url)

@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import typer
 
 from avocet_grpc import __version__
-from avocet_grpc.cli import maintenance, token
+from avocet_grpc.cli import database, maintenance, token
 from avocet_grpc.settings import LIMITS, Limits, Settings
 
 LIMITS_HELP = ", ".join(f"{name}={getattr(Limits(), name):g}" for name in LIMITS)
@@ -39,6 +39,7 @@ app.add_typer(token.app, name="token")
 app.command()(maintenance.backup)
 app.command()(maintenance.verify)
 app.command()(maintenance.rebuild)
+app.command()(database.migrate)
 
 
 def _say_version(wanted: bool) -> None:
@@ -75,6 +76,15 @@ def serve(
             envvar="AVOCET_CONFIG_DIR", metavar="DIR", help="The directory of label_tool.yaml. Made if missing."
         ),
     ] = Path("config"),
+    store: Annotated[
+        str,
+        typer.Option(
+            envvar="AVOCET_STORE",
+            metavar="URL",
+            help="'sqlite': the ledger lies in the data directory. postgres://USER@HOST[,HOST]/DATABASE: any number of"
+            " servers share it, and have no shared files.",
+        ),
+    ] = "sqlite",
     tokens_file: Annotated[
         Path | None,
         typer.Option(
@@ -146,6 +156,14 @@ def serve(
             help="How long exports at older revisions work; 0 keeps all. Snapshots are kept until they are deleted.",
         ),
     ] = 30,
+    search: Annotated[
+        bool,
+        typer.Option(
+            "--search",
+            envvar="AVOCET_SEARCH",
+            help="Keep an index of texts, so that ListCandidates finds a text at once. It costs disk, and some CPU.",
+        ),
+    ] = False,
     log_level: Annotated[
         LogLevel,
         typer.Option(
@@ -180,9 +198,14 @@ def serve(
     """
     from avocet_grpc.processes.supervisor import run
 
+    if store != "sqlite" and not store.startswith(("postgres://", "postgresql://")):
+        raise typer.BadParameter("must be 'sqlite' or postgres://USER@HOST[,HOST]/DATABASE", param_hint="--store")
     settings = Settings(
         listen=listen,
+        store=store,
+        keeps_files=store == "sqlite",
         workers=workers,
+        search=search,
         keep_history_days=keep_history,
         keep_revisions_days=keep_revisions,
         data_dir=data_dir,

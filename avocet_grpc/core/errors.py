@@ -125,5 +125,9 @@ class StorageFailed(CorrectionsError):
     """The ledger failed with an I/O error: what waited is unknown, the server stops."""
 
 
+class StorageUnreachable(CorrectionsError):
+    """The database could not be reached for as long as a call may wait. Whether a change was stored is unknown."""
+
+
 class ConfigUnreadable(CorrectionsError):
     """The config file is not a valid YAML mapping."""

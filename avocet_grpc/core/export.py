@@ -64,7 +64,7 @@ def open_export(
 ) -> ExportCursor:
     """Resolve and pin the revision, or continue where a token left off.
 
-    Raises InvalidField for a revision to come or a foreign token, RevisionExpired for one that is no longer kept,
+    Raises InvalidField for a revision in the future or a foreign token, RevisionExpired for one not kept any more,
     SnapshotNotFound.
     """
     now = reader.revision()

@@ -8,14 +8,19 @@ from dataclasses import asdict, dataclass, field
 
 from avocet_grpc.core.forms import searched_texts
 from avocet_grpc.core.model import Candidate, CandidateFilter, Order, Position
+from avocet_grpc.core.ports.search import Search
 from avocet_grpc.core.ports.team import TeamReader
 from avocet_grpc.core.record import record_of
 from avocet_grpc.core.tokens import binding_of, decode_token, encode_token, is_count, place_value
 
 SCANNED = 10_000
 """Candidates that one page looks at before it ends short."""
+SCANNED_BY_INDEX = 1_000
+"""The same of candidates that an index names: they may have all parts of a text, and not the text."""
 CHUNK = 100
 """Candidates that are read at once: each may have megabytes."""
+MOST_RECENT = 2_000
+"""Candidates that an index of texts may lack; of more, the page is read without it."""
 _PLAIN = re.compile(rb"[ !#-.0-\[\]-~]+")
 """Characters that stand in a line as they are, unless their writer escaped them as `\\u00..`."""
 _NUMBER = re.compile(rb"[0-9.e+-]+")
@@ -35,7 +40,9 @@ class ListQuery:
     include_record: bool = False
 
 
-def scan(reader: TeamReader, query: ListQuery) -> Iterator[tuple[Position, Candidate | None]]:
+def scan(
+    reader: TeamReader, query: ListQuery, search: Search | None = None
+) -> Iterator[tuple[Position, Candidate | None]]:
     """Yield what the page looks at, in order: each place, and the candidate there if it matches.
 
     It ends at the last candidate; the reader must stop after SCANNED places. Raises InvalidField for a token of
@@ -45,17 +52,55 @@ def scan(reader: TeamReader, query: ListQuery) -> Iterator[tuple[Position, Candi
     if query.page_token:
         shape = (place_value(query.order), is_count)
         after = Position(*decode_token("list", _binding(query), query.page_token, "page_token", shape))
-    left = SCANNED
+    if query.text and search is not None and (recent := _recent(reader, search)) is not None:
+        found = _narrowed(reader, query, search, recent, after.key if after else 0)
+    else:
+        found = _all(reader, query, after)
     needle = folded(query.text)
+    for at, candidate in found:
+        yield at, candidate if candidate is not None and has_text(candidate, needle) else None
+
+
+def _all(reader: TeamReader, query: ListQuery, after: Position | None) -> Iterator[tuple[Position, Candidate | None]]:
+    """Yield every candidate that the filter passes, and the places where a look ended."""
     while True:
-        looked = reader.listing.look(query.statuses, query.filter, query.order, after, CHUNK, left)
+        looked = reader.listing.look(query.statuses, query.filter, query.order, after, CHUNK, SCANNED)
         for item in looked.found:
-            yield item.position, item.candidate if has_text(item.candidate, needle) else None
+            yield item.position, item.candidate
         if looked.ended_at is None:
             return
         after = looked.ended_at
         if not looked.found or looked.found[-1].position != after:
             yield after, None
+
+
+def _recent(reader: TeamReader, search: Search) -> list[int] | None:
+    """Return the keys of what changed since the index was level, in order; None if that is too much, or unknown."""
+    if (level := search.level()) is None:
+        return None
+    changed = reader.listing.changed_after(level, MOST_RECENT + 1)
+    return sorted(changed) if len(changed) <= MOST_RECENT else None
+
+
+def _narrowed(
+    reader: TeamReader, query: ListQuery, search: Search, recent: list[int], after: int
+) -> Iterator[tuple[Position, Candidate | None]]:
+    """Yield candidates that the index names, and those that it does not know yet."""
+    while True:
+        keys = search.keys(query.text, after, CHUNK)
+        if keys is None:
+            yield from _all(reader, query, Position(None, after))
+            return
+        last = keys[-1] if len(keys) == CHUNK else None
+        keys = sorted({*keys, *(key for key in recent if key > after and (last is None or key <= last))})
+        for start in range(0, len(keys), CHUNK):
+            part = keys[start : start + CHUNK]
+            found = reader.listing.among(part, query.statuses, query.filter)
+            for key in part:
+                yield Position(None, key), found.get(key)
+        if last is None:
+            return
+        after = last
 
 
 def list_token(query: ListQuery, at: Position) -> str:

@@ -13,6 +13,7 @@ from avocet_grpc.core.model import ServerVersion
 from avocet_grpc.core.ports.config import ConfigFile
 from avocet_grpc.core.ports.ledger import Ledger
 from avocet_grpc.core.ports.runs import Runs
+from avocet_grpc.core.ports.search import Search
 from avocet_grpc.core.ports.team import TeamReader, TeamTransaction
 
 T = TypeVar("T")
@@ -26,7 +27,10 @@ WAITING = 2_000
 class Backend:
     """What the servicer works with: the ledger, the benchmark runs, the config file, and what the server runs."""
 
-    def __init__(self, store: Ledger, runs: Runs, config: ConfigFile, version: ServerVersion) -> None:
+    def __init__(
+        self, store: Ledger, runs: Runs, config: ConfigFile, version: ServerVersion, search: Search | None = None
+    ) -> None:
+        self.search = search
         self.version = version
         self.runs = runs
         self.config = config

@@ -6,8 +6,9 @@ from collections.abc import Iterator
 
 from avocet_client.v1 import corrections_pb2 as pb
 from avocet_grpc.core.errors import InvalidField
-from avocet_grpc.core.listing import SCANNED, ListQuery, list_token, scan
+from avocet_grpc.core.listing import SCANNED, SCANNED_BY_INDEX, ListQuery, list_token, scan
 from avocet_grpc.core.model import Candidate, Order, Position
+from avocet_grpc.core.ports.search import Search
 from avocet_grpc.core.ports.team import TeamReader
 from avocet_grpc.edge import checks
 from avocet_grpc.edge.claims import show_claims
@@ -44,12 +45,12 @@ def list_query(request: pb.ListCandidatesRequest) -> ListQuery:
     )
 
 
-def list_response(reader: TeamReader, query: ListQuery) -> pb.ListCandidatesResponse:
+def list_response(reader: TeamReader, query: ListQuery, search: Search | None = None) -> pb.ListCandidatesResponse:
     """Return one page of candidates of any status."""
     shown: list[tuple[Candidate, pb.Candidate]] = []
 
     def looked_at() -> Iterator[tuple[Position, pb.Candidate | None]]:
-        for at, candidate in scan(reader, query):
+        for at, candidate in scan(reader, query, search):
             if candidate is None:
                 yield at, None
                 continue
@@ -57,7 +58,8 @@ def list_response(reader: TeamReader, query: ListQuery) -> pb.ListCandidatesResp
             shown.append((candidate, message))
             yield at, message
 
-    page = fill(looked_at(), query.page_size, SCANNED)
+    by_index = query.text and search is not None and search.level() is not None
+    page = fill(looked_at(), query.page_size, SCANNED_BY_INDEX if by_index else SCANNED)
     fill_same_prompt(reader, page.items)
     show_claims(reader, shown)
     token = "" if page.last is None else list_token(query, page.last)

@@ -9,40 +9,50 @@ from avocet_grpc.core.ports.runs import Run, Runs
 from avocet_grpc.core.ports.team import TeamReader
 from avocet_grpc.core.queue import QueuePage, queue_page, queue_token
 from avocet_grpc.core.runs import runs_page
+from avocet_grpc.edge.candidate_cache import CandidateCache, Encoded
 from avocet_grpc.edge.claims import show_claims
-from avocet_grpc.edge.convert import candidate_message
 from avocet_grpc.edge.parse import QueueQuery
 from avocet_grpc.edge.same_prompt import fill_same_prompt
+from avocet_grpc.edge.wire import length_delimited
 
 MAX_BYTES = 3_000_000
+ITEMS: int = pb.QueueResponse.DESCRIPTOR.fields_by_name["items"].number
 
 
-def queue_response(reader: TeamReader, query: QueueQuery) -> pb.QueueResponse:
-    """Return one page of the queue, which ends at 3 MB; a larger record comes alone."""
+def queue_response(reader: TeamReader, query: QueueQuery, cache: CandidateCache) -> bytes:
+    """Return one page of the queue as the bytes of a QueueResponse. It ends at 3 MB; a larger record comes alone."""
     page = queue_page(reader, query.filter, query.order, query.page, query.per_page, query.page_token, query.held)
-    messages, last = _fitting(page.items, query.include_record)
-    fill_same_prompt(reader, messages)
-    show_claims(reader, [(item.candidate, message) for item, message in zip(page.items, messages, strict=False)])
-    return pb.QueueResponse(
-        items=messages,
+    encoded, last = _fitting(page.items, cache, query.include_record)
+    others = [pb.Candidate(prompt_digest=one.prompt_digest) for one in encoded]
+    fill_same_prompt(reader, others)
+    show_claims(reader, [(item.candidate, message) for item, message in zip(page.items, others, strict=False)])
+    response = pb.QueueResponse(
         total=page.total,
         page=page.page,
         per_page=page.per_page,
-        next_page_token=_next_token(query, page, last, len(messages)),
+        next_page_token=_next_token(query, page, last, len(encoded)),
     )
+    # A message in two parts is the sum of its fields.
+    items = [
+        length_delimited(ITEMS, one.message + more.SerializeToString())
+        for one, more in zip(encoded, others, strict=True)
+    ]
+    return b"".join(items) + response.SerializeToString()
 
 
-def _fitting(items: list[QueueItem], include_record: bool) -> tuple[list[pb.Candidate], QueueItem | None]:
-    messages: list[pb.Candidate] = []
+def _fitting(
+    items: list[QueueItem], cache: CandidateCache, include_record: bool
+) -> tuple[list[Encoded], QueueItem | None]:
+    encoded: list[Encoded] = []
     size, last = 0, None
     for item in items:
-        message = candidate_message(item.candidate, include_record=include_record)
-        size += message.ByteSize() + 8
-        if messages and size > MAX_BYTES:
+        one = cache.encoded(item.candidate, include_record=include_record)
+        size += len(one.message) + 8
+        if encoded and size > MAX_BYTES:
             break
-        messages.append(message)
+        encoded.append(one)
         last = item
-    return messages, last
+    return encoded, last
 
 
 def _next_token(query: QueueQuery, page: QueuePage, last: QueueItem | None, sent: int) -> str:

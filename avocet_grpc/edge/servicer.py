@@ -21,6 +21,7 @@ from avocet_grpc.edge import convert, parse
 from avocet_grpc.edge.async_ledger import Backend
 from avocet_grpc.edge.batch import batch_request, batch_response
 from avocet_grpc.edge.call_context import principal
+from avocet_grpc.edge.candidate_cache import CandidateCache
 from avocet_grpc.edge.change_hub import ChangeHub
 from avocet_grpc.edge.changes import history_response
 from avocet_grpc.edge.checks import page_size
@@ -56,6 +57,7 @@ class CorrectionsServicer(corrections_pb2_grpc.CorrectionsServiceServicer):
     def __init__(self, backend: Backend, hub: ChangeHub) -> None:
         self._backend = backend
         self._watching = Watching(backend, hub)
+        self._encoded = CandidateCache()
 
     async def ListRuns(self, request: pb.ListRunsRequest, context: Context) -> pb.ListRunsResponse:
         size = page_size("page_size", request.page_size, parse.RUNS_PAGE)
@@ -70,8 +72,9 @@ class CorrectionsServicer(corrections_pb2_grpc.CorrectionsServiceServicer):
         lines = await self._backend.run_long(lambda: self._backend.runs.lines(run_id))
         return convert.imported_message(await import_in_steps(self._backend, run_id, lines, on_conflict))
 
-    async def Queue(self, request: pb.QueueRequest, context: Context) -> pb.QueueResponse:
-        return await self._backend.read(partial(queue_response, query=parse.queue_query(_signed(request))))
+    async def Queue(self, request: pb.QueueRequest, context: Context) -> Any:
+        query = parse.queue_query(_signed(request))
+        return await self._backend.read(partial(queue_response, query=query, cache=self._encoded))
 
     async def GetCandidate(self, request: pb.GetCandidateRequest, context: Context) -> pb.GetCandidateResponse:
         find = partial(_candidate, id=parse.candidate_id(request.id), include_record=request.include_record)
@@ -113,7 +116,7 @@ class CorrectionsServicer(corrections_pb2_grpc.CorrectionsServiceServicer):
             yield response
 
     async def ListCandidates(self, request: pb.ListCandidatesRequest, context: Context) -> pb.ListCandidatesResponse:
-        return await self._backend.read(partial(list_response, query=list_query(request)))
+        return await self._backend.read(partial(list_response, query=list_query(request), search=self._backend.search))
 
     async def ListHistory(self, request: pb.ListHistoryRequest, context: Context) -> pb.ListHistoryResponse:
         return await self._backend.read(partial(history_response, query=history_query(request)))
@@ -167,14 +170,20 @@ class CorrectionsServicer(corrections_pb2_grpc.CorrectionsServiceServicer):
 
 
 def method_handlers(servicer: CorrectionsServicer) -> grpc.GenericRpcHandler:
-    """Return the service as gRPC takes it; the responses of StreamExport and Watch are bytes already."""
+    """Return the service as gRPC takes it; the responses of Queue, StreamExport and Watch are bytes already."""
     catcher = _Catcher()
     corrections_pb2_grpc.add_CorrectionsServiceServicer_to_server(servicer, catcher)  # type: ignore[arg-type]
     handlers = dict(catcher.handlers)
-    written: Mapping[str, Any] = {"StreamExport": servicer.StreamExport, "Watch": servicer.Watch}
+    written: Mapping[str, Any] = {
+        "Queue": servicer.Queue,
+        "StreamExport": servicer.StreamExport,
+        "Watch": servicer.Watch,
+    }
     for name, method in written.items():
-        parsed = handlers[name].request_deserializer
-        handlers[name] = grpc.unary_stream_rpc_method_handler(method, parsed, None)
+        handler = handlers[name]
+        streams = handler.response_streaming
+        make: Any = grpc.unary_stream_rpc_method_handler if streams else grpc.unary_unary_rpc_method_handler
+        handlers[name] = make(method, handler.request_deserializer, None)
     return grpc.method_handlers_generic_handler(SERVICE, handlers)
 
 

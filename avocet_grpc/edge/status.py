@@ -129,6 +129,12 @@ TABLE: Mapping[type[errors.CorrectionsError], Entry] = MappingProxyType(
             "The server's storage failed, and it is unknown whether the change was stored; try again later, and send a"
             " write with the request_id that it had.",
         ),
+        errors.StorageUnreachable: _entry(
+            StatusCode.UNAVAILABLE,
+            "STORAGE_UNREACHABLE",
+            "The server cannot reach its database, and it is unknown whether the change was stored; try again later,"
+            " and send a write with the request_id that it had.",
+        ),
         errors.ConfigUnreadable: _entry(
             StatusCode.FAILED_PRECONDITION,
             "CONFIG_UNREADABLE",

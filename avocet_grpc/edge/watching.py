@@ -26,7 +26,7 @@ Wanted = tuple[HistoryCursor, CandidateFilter, frozenset[str], bool, bool]
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """One response as bytes, where it ends, and whether it has changes."""
+    """One response as bytes, the cursor at its end, and whether it has changes."""
 
     response: bytes
     end: HistoryCursor

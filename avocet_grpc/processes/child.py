@@ -122,11 +122,12 @@ class Child:
         self.phase = Phase.DEAD
         return code
 
-    def kill(self) -> None:
-        """End it at once, if it lives."""
-        if self._process is not None:
-            self._process.kill()
-            self.reap()
+    def kill(self) -> int:
+        """End it at once, if it lives. Gives the exit code, 0 if there was no process."""
+        if self._process is None:
+            return 0
+        self._process.kill()
+        return self.reap()
 
     def start_later(self) -> float:
         """Let it start again after a pause that grows while it does not last. Gives the pause in seconds."""

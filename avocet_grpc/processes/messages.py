@@ -62,7 +62,12 @@ class Measure:
     ledger: bool
 
 
-Order = Begin | Go | Stop | Reload | Measure
+@dataclass(frozen=True, slots=True)
+class Ping:
+    """Say that you live."""
+
+
+Order = Begin | Go | Stop | Reload | Measure | Ping
 """From the supervisor."""
 
 
@@ -88,5 +93,10 @@ class Measured:
     families: list[Family]
 
 
-Report = Prepared | Running | Failed | Measured
+@dataclass(frozen=True, slots=True)
+class Alive:
+    """The answer to Ping."""
+
+
+Report = Prepared | Running | Failed | Measured | Alive
 """To the supervisor."""

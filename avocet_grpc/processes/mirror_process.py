@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
+from pathlib import Path
 
 import structlog
 
@@ -18,16 +19,19 @@ from avocet_grpc.core.model import File
 from avocet_grpc.core.observer import SILENT, Observer
 from avocet_grpc.core.ports.mirror import Fenced
 from avocet_grpc.exit_codes import ExitCode
+from avocet_grpc.layout import DataDirectory
 from avocet_grpc.mirror.fs.clock import Clock
 from avocet_grpc.mirror.fs.disk import Disk
 from avocet_grpc.mirror.fs.lease import ignore_sigio
 from avocet_grpc.mirror.mirror import Mirror
 from avocet_grpc.processes.bells import Bell
 from avocet_grpc.processes.ledger import open_ledger
-from avocet_grpc.processes.messages import Failed, Measure, Measured, Prepared, Running, Stop
+from avocet_grpc.processes.messages import Alive, Failed, Measure, Measured, Ping, Prepared, Running, Stop
 from avocet_grpc.processes.parent import Parent
+from avocet_grpc.store.sqlite import search_index
 from avocet_grpc.store.sqlite.failure import StorageRefused
 from avocet_grpc.store.sqlite.integrity import LedgerUnusable
+from avocet_grpc.store.sqlite.search_index import SearchFollower
 from avocet_grpc.telemetry import logs
 from avocet_grpc.telemetry.guard import GuardedObserver
 
@@ -39,6 +43,9 @@ GATHER_BUSY_S = 0.2
 BUSY_LINES = range(16, 2_000)
 """After a round of this many lines, wait longer: each round has a fixed cost that callers feel."""
 FULL_PAUSE_S = 1.0
+SEARCH_STEP_S = 0.5
+SEARCH_PAUSE_S = 0.005
+SEARCH_AGAIN_S = 30.0
 TELL_EVERY_S = 5.0
 PRIMARY = 0xFF
 """The part of SQLite's extended error codes that names the kind."""
@@ -109,11 +116,39 @@ class Follower:
             self._mirror = self._new_mirror()
             level = self._adopted()
         if level:
+            search = self._search()
             self._follow()
+            if search.is_alive():
+                search.join(SEARCH_STEP_S)
             level = self._stopped()
         if not level:
             logs.say("avocet-grpc: the shared files could not be brought up to date; start and stop again")
         return ExitCode.OK if level else ExitCode.FILES_BEHIND
+
+    def _search(self) -> threading.Thread:
+        """Keep the index of texts in a thread of its own, or delete one that nobody asked for."""
+        path = DataDirectory(self._settings.data_dir).search
+        if not self._settings.search:
+            search_index.delete(path)
+        thread = threading.Thread(target=self._index_texts, args=(path,), name="search", daemon=True)
+        if self._settings.search:
+            thread.start()
+        return thread
+
+    def _index_texts(self, path: Path) -> None:
+        follower = SearchFollower(path, self._ledger.mirror())
+        while not self._ending.is_set():
+            try:
+                more = follower.step()
+            except (sqlite3.Error, OSError) as error:
+                # A search works without the index, and slower.
+                log.error("texts not indexed; the index is made again", error=str(error))
+                follower.close()
+                search_index.delete(path)
+                more = False
+                self._ending.wait(SEARCH_AGAIN_S)
+            self._ending.wait(SEARCH_PAUSE_S if more else SEARCH_STEP_S)
+        follower.close()
 
     def _stopped(self) -> bool:
         try:
@@ -165,6 +200,8 @@ class Follower:
         while not isinstance(order := self._parent.next_order(), Stop):
             if isinstance(order, Measure):
                 self._parent.report(self._measure())
+            elif isinstance(order, Ping):
+                self._parent.report(Alive())
         self._ending.set()
         self._bell.ring()
 

@@ -21,11 +21,13 @@ from avocet_grpc.maintenance.private_directory import UnsafeDirectory, refuse_if
 from avocet_grpc.processes.bells import new_bell
 from avocet_grpc.processes.child import Child, Phase, Role
 from avocet_grpc.processes.exposure import Exposed, refuse_if_exposed
-from avocet_grpc.processes.messages import Begin, Failed, Measured, Prepared, Reload, Report, Running
+from avocet_grpc.processes.messages import Alive, Begin, Failed, Measured, Prepared, Reload, Report, Running
 from avocet_grpc.processes.port import Port
+from avocet_grpc.processes.pulse import Pulse
 from avocet_grpc.processes.reserve import give_back_or_set_aside
 from avocet_grpc.processes.scrape import CannotMeasure, Scrape
 from avocet_grpc.settings import Settings
+from avocet_grpc.store.sqlite.search_index import CannotSearch, refuse_without_trigrams
 from avocet_grpc.telemetry import logs
 
 MARGIN_S = 5.0
@@ -51,7 +53,7 @@ def run(settings: Settings) -> int:
             return Supervisor(settings, stack).run()
     except DataDirectoryTaken as error:
         return _complain(str(error), ExitCode.DIRECTORY_TAKEN)
-    except (CannotStart, CannotListen, CannotMeasure, Exposed, UnsafeDirectory) as error:
+    except (CannotStart, CannotListen, CannotMeasure, CannotSearch, Exposed, UnsafeDirectory) as error:
         return _complain(str(error), ExitCode.FAILED)
 
 
@@ -65,22 +67,19 @@ class Supervisor:
         stack.callback(self._woken.close)
         self._catch_signals(stack)
         address = refuse_if_exposed(settings)
-        with _clear("cannot use the data directory"):
-            settings.data_dir.mkdir(parents=True, exist_ok=True)
-            self._lock = DataDirectoryLock(settings.data_dir)
-            stack.callback(self._lock.release)
-            refuse_if_planted(settings.data_dir)
-            self._lock.name(settings.listen)
-        give_back_or_set_aside(settings.data_dir)
+        if settings.search:
+            _refuse_search_if_impossible(settings)
+        self._lock = self._taken(settings, stack) if settings.keeps_files else None
         with _clear("cannot use the config directory"):
             settings.config_dir.mkdir(parents=True, exist_ok=True)
         self._port = Port(address, shared=settings.workers > 1)
         stack.callback(self._port.close)
-        self._mirror = Child(Role.MIRROR, 0, new_bell())
+        self._mirror = Child(Role.MIRROR, 0, new_bell()) if settings.keeps_files else None
         self._workers = [Child(Role.WORKER, number, new_bell()) for number in range(settings.workers)]
-        self._children = [self._mirror, *self._workers]
+        self._children = [*([self._mirror] if self._mirror else []), *self._workers]
         stack.callback(self._kill_all)
         self._scrape = Scrape(settings.metrics_listen, self._children, self._wake, stack)
+        self._pulse = Pulse(self._children)
         self._serving = self._stopping = False
         self._mirror_may_start = True
         self._deadline: float | None = None
@@ -88,11 +87,21 @@ class Supervisor:
 
     def run(self) -> int:
         """Start all, and look after them until the end. Gives the exit code."""
-        for child in (*self._workers, self._mirror):
+        for child in reversed(self._children):
             self._start(child)
         while self._exit is None:
             self._look()
         return self._exit
+
+    def _taken(self, settings: Settings, stack: ExitStack) -> DataDirectoryLock:
+        with _clear("cannot use the data directory"):
+            settings.data_dir.mkdir(parents=True, exist_ok=True)
+            lock = DataDirectoryLock(settings.data_dir)
+            stack.callback(lock.release)
+            refuse_if_planted(settings.data_dir)
+            lock.name(settings.listen)
+        give_back_or_set_aside(settings.data_dir)
+        return lock
 
     def _catch_signals(self, stack: ExitStack) -> None:
         self._woken.setblocking(False)
@@ -121,7 +130,8 @@ class Supervisor:
             again=self._serving,
         )
         # The lock goes along: nobody may take the directory while a process of a killed supervisor still writes.
-        child.start(begin, (child.bell.descriptor, *others, self._lock.fileno()))
+        held = () if self._lock is None else (self._lock.fileno(),)
+        child.start(begin, (child.bell.descriptor, *others, *held))
 
     def _start_again(self, child: Child) -> None:
         try:
@@ -151,6 +161,7 @@ class Supervisor:
     def _patience(self) -> float | None:
         times = [child.due for child in self._children if child.due is not None]
         times += [self._deadline] if self._deadline is not None else []
+        times += [self._pulse.due] if self._serving and not self._stopping else []
         return max(0.0, min(times) - time.monotonic()) if times else None
 
     def _heed(self, child: Child) -> None:
@@ -169,6 +180,9 @@ class Supervisor:
             case Measured(families):
                 self._scrape.told(child, families)
                 return
+            case Alive():
+                self._pulse.answered(child)
+                return
             case Failed():
                 self._storage_failed(child)
                 return
@@ -177,15 +191,17 @@ class Supervisor:
     def _advance(self) -> None:
         """Give every process the order that it waits for, if all before it is ready."""
         mirror, workers = self._mirror, self._workers
-        if mirror.phase is Phase.PREPARED and (self._serving or _all_are(workers, Phase.PREPARED)):
+        if mirror and mirror.phase is Phase.PREPARED and (self._serving or _all_are(workers, Phase.PREPARED)):
             mirror.go()
-        if self._serving or mirror.phase is Phase.RUNNING:
+        if self._serving or not mirror or mirror.phase is Phase.RUNNING:
             for worker in workers if not self._stopping else ():
                 if worker.phase is Phase.PREPARED:
                     worker.go()
-        if not self._serving and mirror.phase is Phase.RUNNING and _all_are(workers, Phase.RUNNING):
+        adopted = not mirror or mirror.phase is Phase.RUNNING
+        if not self._serving and adopted and _all_are(workers, Phase.RUNNING):
             self._serving = True
-            self._lock.name(self._port.address)
+            if self._lock is not None:
+                self._lock.name(self._port.address)
             logs.say(f"listening on {self._port.address}")
         if self._stopping:
             self._finish()
@@ -228,6 +244,10 @@ class Supervisor:
         A mirror that died is started once more for it.
         """
         mirror = self._mirror
+        if mirror is None:
+            if not any(worker.lives for worker in self._workers):
+                self._exit = ExitCode.OK
+            return
         if ended is mirror and mirror.was_told_to_stop:
             self._exit = code if code in (ExitCode.OK, ExitCode.FILES_BEHIND) else self._files_behind()
             return
@@ -250,6 +270,8 @@ class Supervisor:
         for child in self._children:
             if child.due is not None and child.due <= now:
                 self._start_again(child)
+        if self._serving and not self._stopping:
+            self._end_silent()
         if self._deadline is None or now < self._deadline or self._exit is not None:
             return
         self._deadline = None
@@ -260,6 +282,12 @@ class Supervisor:
             self._finish()
         else:
             self._exit = self._files_behind()
+
+    def _end_silent(self) -> None:
+        """A stop has a deadline of its own; until then a process that does not answer is replaced."""
+        for child in self._pulse.silent():
+            log.error("process does not answer", child=str(child))
+            self._ended(child, child.kill())
 
     def _files_behind(self) -> int:
         return _complain(
@@ -282,6 +310,13 @@ class Supervisor:
     def _kill_all(self) -> None:
         for child in self._children:
             child.kill()
+
+
+def _refuse_search_if_impossible(settings: Settings) -> None:
+    """Raises CannotStart, CannotSearch."""
+    if not settings.keeps_files:
+        raise CannotStart("--search works with a data directory only; leave it out with --store postgres://")
+    refuse_without_trigrams()
 
 
 def _all_are(children: list[Child], phase: Phase) -> bool:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import tempfile
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
+from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from avocet_grpc import __version__
@@ -16,6 +18,7 @@ from avocet_grpc.adapters.config_file import YamlConfigFile
 from avocet_grpc.allocator import give_back_large_blocks
 from avocet_grpc.core.errors import CorrectionsError, StorageFailed, StorageFull
 from avocet_grpc.core.model import File, ServerVersion
+from avocet_grpc.core.ports.ledger import Ledger
 from avocet_grpc.core.ports.mirror import FileReport
 from avocet_grpc.core.retention import DAY, Keep
 from avocet_grpc.edge.address import Address, CannotListen, bind
@@ -29,14 +32,25 @@ from avocet_grpc.exit_codes import ExitCode
 from avocet_grpc.foreign_files import Unreadable
 from avocet_grpc.layout import DataDirectory
 from avocet_grpc.processes.access import Access, CannotServe
-from avocet_grpc.processes.ledger import open_ledger
-from avocet_grpc.processes.messages import Begin, Failed, Measure, Measured, Prepared, Reload, Running, Stop
+from avocet_grpc.processes.ledger import SQLITE, open_ledger
+from avocet_grpc.processes.messages import (
+    Alive,
+    Begin,
+    Failed,
+    Measure,
+    Measured,
+    Ping,
+    Prepared,
+    Reload,
+    Running,
+    Stop,
+)
 from avocet_grpc.processes.parent import Parent
 from avocet_grpc.settings import Settings
 from avocet_grpc.store.export_cache import ExportCache
 from avocet_grpc.store.sql import schema
-from avocet_grpc.store.sqlite.engine import SqliteLedger
 from avocet_grpc.store.sqlite.integrity import LedgerUnusable
+from avocet_grpc.store.sqlite.search_index import SearchIndex
 from avocet_grpc.telemetry import logs
 from avocet_grpc.telemetry.guard import GuardedObserver, keep
 
@@ -75,9 +89,11 @@ class Parts:
         self.ledger = open_ledger(begin, on_failure)
         stack.callback(self.ledger.close)
         config = YamlConfigFile(settings.config_dir)
-        version = ServerVersion(__version__, "sqlite", schema.VERSION, time.time())
-        cached = ExportCache(self.ledger, DataDirectory(settings.data_dir).private)
-        self.backend = Backend(cached, BenchRuns(config.bench_results_dir), config, version)
+        engine = "sqlite" if settings.store == SQLITE else "postgresql"
+        version = ServerVersion(__version__, engine, schema.VERSION, time.time())
+        search = SearchIndex(DataDirectory(settings.data_dir).search) if settings.search else None
+        cached = ExportCache(self.ledger, _cache_directory(settings, stack))
+        self.backend = Backend(cached, BenchRuns(config.bench_results_dir), config, version, search)
         stack.callback(self.backend.close)
         self.metrics = self._measured(access) if settings.metrics_listen else None
 
@@ -104,6 +120,13 @@ class Parts:
         return Measured(families_of(self.metrics.registry, *([self._of_ledger] if order.ledger else [])))
 
 
+def _cache_directory(settings: Settings, stack: ExitStack) -> Path:
+    """Where batches of exports are kept: a server without files has a directory as long as it runs."""
+    if settings.keeps_files:
+        return DataDirectory(settings.data_dir).private
+    return Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="avocet-")))
+
+
 async def _serve(parent: Parent, access: Access, parts: Parts) -> int:
     settings = parent.begin.settings
     health, gate, certificate = Health(), Gate(), access.certificate
@@ -120,6 +143,7 @@ async def _serve(parent: Parent, access: Access, parts: Parts) -> int:
     bind(server, Address.parse(parent.begin.address, "--listen"), tls)
     events = Events(parent, parts)
     health.set(True)
+    _follow_reach(parts.ledger, health, events)
     await server.start()
     parent.report(Running())
     keepers = [
@@ -169,8 +193,24 @@ class Events:
                 self.stop.set()
             case Reload():
                 self.reload.set()
+            case Ping():
+                self._parent.report(Alive())
             case Measure() as order:
                 self._loop.run_in_executor(None, lambda: self._parent.report(self._parts.measure(order)))
+
+
+def _follow_reach(ledger: Ledger, health: Health, events: Events) -> None:
+    """Nothing serves while the ledger's database cannot be reached."""
+    loop = asyncio.get_running_loop()
+
+    def tell(reached: bool) -> None:
+        if not events.stop.is_set():
+            health.set(reached)
+
+    def on_reach(reached: bool) -> None:
+        loop.call_soon_threadsafe(tell, reached)
+
+    ledger.on_reach(on_reach)
 
 
 def _pruner(parts: Parts, settings: Settings) -> Pruner:
@@ -187,7 +227,7 @@ async def _look_at_files(events: Events, access: Access) -> None:
     await asyncio.to_thread(access.refresh, force)
 
 
-async def _look_at_writes(events: Events, ledger: SqliteLedger, health: Health) -> None:
+async def _look_at_writes(events: Events, ledger: Ledger, health: Health) -> None:
     """Once the disk was full: can writes be stored again? Asked each second until they can."""
     await events.storage_full.wait()
     health.set_writes(False)

@@ -10,7 +10,8 @@ Reading order
     `core/ports/ledger.py`   what the core and the edge ask of a ledger: read it first
     `core/ports/mirror.py`   what the mirror asks: a change feed out, commands in
     `sql/`                   tables, queries and transactions, shared by all engines
-    `sqlite/`                the engine: connections, the writer, locks, upgrade, integrity, backup
+    `sqlite/`                one engine: connections, the writer, locks, upgrade, integrity, backup
+    `postgres/`              another one, for several servers
     `export_cache.py`        keeps batches of whole exports; wraps any ledger
 
 An example

@@ -292,6 +292,10 @@ class ExportCache:
         """See the port."""
         self._ledger.on_full(listener)
 
+    def on_reach(self, listener: Callable[[bool], None]) -> None:
+        """See the port."""
+        self._ledger.on_reach(listener)
+
     def close(self) -> None:
         """See the port."""
         self._ledger.close()

@@ -2,7 +2,8 @@
 
 `AVOCET_FAILPOINT=NAME:kill[:N]`, several separated by commas: SIGKILL ends the whole service the N-th time
 (default: the first) that a process reaches NAME. `die` in place of `kill` ends that process alone, and not the one that
-takes its place. Unset, as in any service that is used, a place costs one look at an empty table.
+takes its place; `stop` stops it (SIGSTOP), with what it holds. Unset, as in any service that is used, a place costs one
+look at an empty table.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ NAMES = (
 VARIABLE = "AVOCET_FAILPOINT"
 
 
-ACTIONS = ("kill", "die")
+ACTIONS = ("kill", "die", "stop")
 
 
 def _armed_by(text: str) -> dict[str, tuple[str, int]]:
@@ -62,11 +63,11 @@ def belong_to(supervisor: int, again: bool) -> None:
 
 
 def hit(name: str) -> None:
-    """End the service or the process here if `AVOCET_FAILPOINT` says so."""
+    """End the service or the process here, or stop it, if `AVOCET_FAILPOINT` says so."""
     if _armed and name in _armed:
         action, left = _armed[name]
         _armed[name] = action, left - 1
         if left <= 1:
             if action == "kill" and _supervisor:
                 os.kill(_supervisor, signal.SIGKILL)
-            os.kill(os.getpid(), signal.SIGKILL)
+            os.kill(os.getpid(), signal.SIGSTOP if action == "stop" else signal.SIGKILL)

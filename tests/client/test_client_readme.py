@@ -42,7 +42,7 @@ def run(command: list[str], cwd: Path) -> str:
 
 def test_the_readme_has_snippets_of_known_kinds_alone() -> None:
     assert {snippet.language for snippet in SNIPPETS} == {"python", "sh", "toml"}
-    assert (len(snippets("python")), len(PYTHON), len(snippets("sh"))) == (10, 7, 3)
+    assert (len(snippets("python")), len(PYTHON), len(snippets("sh"))) == (16, 13, 3)
 
 
 @pytest.mark.parametrize("snippet", PYTHON, ids=lambda snippet: f"snippet-{snippet.number}")

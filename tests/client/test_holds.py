@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from avocet_client import AsyncCorrectionsClient, Claimed, ClaimLost, NotInRevie
 from avocet_client.claim_state import ClaimState
 from avocet_client.v1 import corrections_pb2 as pb
 from tests.client.drivers import wait_for
+from tests.client.fake import FakeServer
 from tests.support import Server, eventually, record, write_records
 
 SHORTEST = 10
@@ -139,6 +141,37 @@ def test_a_cancelled_task_releases_its_claims(server: Server) -> None:
             assert {each.get_name() for each in asyncio.all_tasks()} & {"avocet-claims"} == set()
 
     asyncio.run(cancelled())
+
+
+def test_a_task_that_is_cancelled_while_it_claims_gives_back_what_comes_late() -> None:
+    cancelled = threading.Event()
+
+    def behave(name: str, request: Any, context: Any) -> Any:
+        if name == "ReleaseClaims":
+            return pb.ReleaseClaimsResponse(released=1)
+        cancelled.wait(20)
+        return pb.ClaimResponse(claims=[pb.Claim(lease_id="late")])
+
+    async def review(client: AsyncCorrectionsClient) -> None:
+        async with client.hold(reviewer="kim"):
+            raise AssertionError("the block never begins")
+
+    async def main(fake: FakeServer) -> None:
+        async with AsyncCorrectionsClient(fake.address) as client:
+            task = asyncio.create_task(review(client))
+            while not fake.attempts["Claim"]:
+                await asyncio.sleep(0.01)
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+            cancelled.set()
+            while not fake.attempts["ReleaseClaims"]:
+                await asyncio.sleep(0.01)
+
+    fake = FakeServer(behave)
+    asyncio.run(main(fake))
+    fake.close()
+    assert list(fake.requests[-1].lease_ids) == ["late"]
 
 
 def test_leases_that_could_not_be_renewed_in_time_count_as_lost() -> None:

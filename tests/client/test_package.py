@@ -74,6 +74,7 @@ NAMES = [
     "Status",
     "StorageFailed",
     "StorageFull",
+    "StorageUnreachable",
     "Tls",
     "TokenMissing",
     "TokenRefused",

@@ -5,25 +5,61 @@ from __future__ import annotations
 import os
 import random
 import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from tests.faults.acks import Acks
-from tests.faults.check import check, files_agree
+from tests.faults.check import check, files_agree, get
+from tests.faults.foreign_program import appended_record
 from tests.faults.load import UNKNOWN, Load, candidates
+from tests.faults.programs import Program, running
 from tests.faults.support import rounds
-from tests.support import Server, eventually, write_records
+from tests.support import Server, eventually, record, write_records
 
 KILLED = -9
 WORKERS = 2
+OWN = [record(f"own-{number:04d}") for number in range(3)]
+"""Records that another program edits, and that nobody decides on."""
+
+
+@contextmanager
+def another_program(server: Server, acks: Acks, number: int) -> Iterator[None]:
+    """In turn, one that appends and one that rewrites the file, with edits. Two at once may lose each other's lines."""
+    if number % 2 == 0:
+        program = Program(acks.seed, "append", server.candidates, "--prefix", f"other{number}", "--hold-share", 0.2)
+    else:
+        program = Program(acks.seed, "rewrite", server.candidates, "--rounds", len(OWN), "--gap-s", 0.3)
+    with running(program):
+        yield
+        if number % 2 == 0:
+            appended = program.end()["ids"]
+            assert appended, "the other program did nothing"
+            acks.add(appended_record(id) for id in appended)
+        else:
+            assert len(program.report(timeout=30)["edits"]) == len(OWN)
+
+
+def check_all(acks: Acks, server: Server, number: int, asked: int = 300) -> None:
+    """`check`, with the records on which nobody decides: they are edited from the second round on."""
+    acks.add(OWN)
+    # A mirror that has just been started again reads first what others wrote meanwhile.
+    for last in [id for id in acks.known if id.startswith("other")][-1:]:
+        eventually(lambda: get(server, last) is not None, within=20)  # noqa: B023
+    for at, one in enumerate(OWN if number else ()):
+        acks.edit(one["id"], task_name=f"edit {at}")
+    check(acks, server, asked)
+    for one in OWN:
+        acks.drop(one["id"])
 
 
 @pytest.fixture
 def several(victim: Server, acks: Acks) -> Server:
     """A service of two workers with candidates in review."""
     victim.environment = {"AVOCET_WORKERS": str(WORKERS)}
-    write_records(victim.candidates, made := candidates(300))
+    write_records(victim.candidates, [*(made := candidates(300)), *OWN])
     acks.add(made)
     victim.start().set_runs_directory()
     return victim
@@ -33,8 +69,11 @@ def several(victim: Server, acks: Acks) -> Server:
 def test_nothing_is_lost_and_calls_go_on_over_kills_of_one_process(several: Server, acks: Acks, role: str) -> None:
     dice = random.Random(acks.seed)
     supervisor = several.process.pid
-    for _ in range(rounds(short=2, whole=50)):
-        with Load(acks, several.address, persistent=True, runs=several.runs) as load:
+    for number in range(count := rounds(short=2, whole=50)):
+        with (
+            another_program(several, acks, number),
+            Load(acks, several.address, persistent=True, runs=several.runs) as load,
+        ):
             wanted = dice.randrange(20, 150)
             load.wait_for(wanted)
             killed = dice.choice(several.processes(role))
@@ -43,19 +82,18 @@ def test_nothing_is_lost_and_calls_go_on_over_kills_of_one_process(several: Serv
         failed = sum(load.failures(code) for code in UNKNOWN)
         assert role == "worker" or failed == 0, f"{failed} calls failed although no worker was killed"
         eventually(lambda: len(several.processes()) == WORKERS + 1 and killed not in several.processes(), within=20)  # noqa: B023
-        check(acks, several)
+        check_all(acks, several, number)
     assert several.process.pid == supervisor and several.process.poll() is None
-    assert several.log.count("it starts again") >= rounds(short=2, whole=50)
+    assert several.log.count("it starts again") >= count
     assert several.stop() == 0
-    files_agree(acks, several.data, within=0)
-    check(acks, several.start(), asked=100_000)
+    check_all(acks, several.start(), count - 1, asked=100_000)
 
 
 def test_no_orphan_keeps_the_files_or_the_port_over_kills_of_the_supervisor(several: Server, acks: Acks) -> None:
     dice = random.Random(acks.seed)
     several.listen = several.address
-    for _ in range(rounds(short=2, whole=50)):
-        with Load(acks, several.address, runs=several.runs) as load:
+    for number in range(count := rounds(short=2, whole=50)):
+        with another_program(several, acks, number), Load(acks, several.address, runs=several.runs) as load:
             wanted = dice.randrange(20, 150)
             load.wait_for(wanted)
             orphans = several.processes()
@@ -63,10 +101,10 @@ def test_no_orphan_keeps_the_files_or_the_port_over_kills_of_the_supervisor(seve
             assert several.ended() == KILLED
         assert load.acknowledged >= wanted and len(orphans) == WORKERS + 1
         eventually(lambda: not any(Path(f"/proc/{pid}").exists() for pid in orphans), within=5)  # noqa: B023
-        check(acks, several.start())
+        check_all(acks, several.start(), number)
     assert acks.unknown > 0, "no call was under way at any kill"
     assert several.stop() == 0
-    check(acks, several.start(), asked=100_000)
+    check_all(acks, several.start(), count - 1, asked=100_000)
 
 
 def test_a_mirror_that_is_dead_at_a_stop_is_started_once_more_and_brings_the_files_level(
@@ -82,6 +120,7 @@ def test_a_mirror_that_is_dead_at_a_stop_is_started_once_more_and_brings_the_fil
     os.kill(mirror, signal.SIGKILL)
     several.process.send_signal(signal.SIGTERM)
     assert several.ended(within=60) == 0
+    acks.add(OWN)
     files_agree(acks, several.data, within=0)
 
 
@@ -101,5 +140,5 @@ def test_a_stop_without_a_living_mirror_does_not_exit_0(several: Server, acks: A
     assert "start and stop again" in several.log
     several.candidates.rmdir()
     aside.rename(several.candidates)
-    check(acks, several.start())
+    check_all(acks, several.start(), 0)
     assert several.stop() == 0

@@ -20,6 +20,7 @@ from avocet_grpc.core.model import (
     UndoRequest,
 )
 from avocet_grpc.core.ports.ledger import HistoryCursor, HistoryEntry, Ledger
+from avocet_grpc.telemetry import guard
 from tests.ledger_suite.support import (
     ALL,
     Fresh,
@@ -58,6 +59,21 @@ class ChangeRules(Fresh):
         assert ledger.read(lambda r: r.candidate("c99")) is None
         correct(ledger, "c1")
         assert exported(ledger) == ["c1"]
+
+    def test_a_failing_listener_silences_no_other_and_no_change(self, ledger: Ledger) -> None:
+        before, heard = guard.failures["listener"], list[str]()
+
+        def fail() -> None:
+            raise OSError
+
+        ledger.on_commit(fail)
+        ledger.on_commit(lambda: heard.append("commit"))
+        for _ in range(2):
+            made = ledger.write(lambda tx: ingest.ingest(tx, Correction("s", "t", "p", "r", "c")))
+            assert made.result(timeout=30).created
+        ledger.write(lambda tx: None).result(timeout=30)
+        assert len(heard) >= 2
+        assert guard.failures["listener"] - before >= 2
 
     def test_decisions_are_refused_as_the_contract_says(self, ledger: Ledger) -> None:
         import_candidates(ledger, 2)

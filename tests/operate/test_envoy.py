@@ -22,9 +22,9 @@ from avocet_client.v1 import corrections_pb2 as pb
 from tests.operate.envoy import CONFIG, envoy
 from tests.operate.support import Bearer, new_token
 from tests.support import Server, bearer, eventually, failure_of_status, record, write_records
+from tests.web.browser_programs import Program
 from tests.web.support import Answer
 from tests.web.test_bridge import GRPC_WEB, SERVICE, frame, parted
-from tests.web.test_page import Program
 
 APPROVED = 80
 pytestmark = pytest.mark.timeout(240)

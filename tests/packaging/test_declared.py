@@ -21,8 +21,9 @@ EXTRA_OF = {
     "avocet_client/legacy/": "web",
     "avocet_client/torch.py": "torch",
     "avocet_client/web/": "web",
+    "avocet_grpc/store/postgres/": "postgres",
 }
-"""The parts of the client that need an extra."""
+"""The parts of both packages that need an extra."""
 PROJECTS = packages_distributions()
 BROUGHT = {"numpy": "datasets"}
 """Modules that a declared project brings as part of its own interface."""
@@ -59,7 +60,7 @@ def files() -> list[tuple[str, Path]]:
 
 def declared(package: str, file: Path) -> set[str]:
     shown = str(file.relative_to(PACKAGES[package]))
-    extras = [extra for part, extra in EXTRA_OF.items() if shown.startswith(part) and package == "avocet-client"]
+    extras = [extra for part, extra in EXTRA_OF.items() if shown.startswith(part)]
     return {canonicalize_name(one.name) for one in requirements_of(package, *extras)}
 
 

@@ -7,6 +7,7 @@ import json
 import os
 import random
 import signal
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -17,8 +18,9 @@ from typing import Any
 
 import pytest
 
+from avocet_grpc.core.errors import StorageFailed
 from avocet_grpc.core.model import CandidateFilter, ExportSelection, File
-from avocet_grpc.core.ports.ledger import HistoryCursor
+from avocet_grpc.core.ports.ledger import HistoryCursor, Transaction
 from avocet_grpc.layout import DataDirectory
 from avocet_grpc.store.sqlite import inspect
 from avocet_grpc.store.sqlite.engine import SqliteLedger
@@ -295,3 +297,32 @@ def test_an_adoption_leaves_the_ledger_as_it_works_best_and_others_may_have_it_o
     for each in filter(None, (ledger, other, late)):
         each.close()
     assert inspect.problems(DataDirectory(tmp_path).ledger) == []
+
+
+def test_after_a_failed_sync_nobody_else_commits_not_even_one_that_waits_for_its_turn(tmp_path: Path) -> None:
+    first, second = (SqliteLedger(DataDirectory(tmp_path), encode) for _ in range(2))
+    holds, waits = threading.Event(), threading.Event()
+
+    def fails(tx: Transaction) -> None:
+        holds.set()
+        assert waits.wait(10)
+        error = sqlite3.OperationalError("disk I/O error")
+        error.sqlite_errorcode = sqlite3.SQLITE_IOERR_FSYNC
+        raise error
+
+    failed = first.write(fails)
+    assert holds.wait(10)
+    late = second.write(lambda tx: tx.put(File.CANDIDATES, candidate_line(1)))
+    assert not late.done()
+    waits.set()
+    with pytest.raises(StorageFailed):
+        failed.result(10)
+    # As at the end of the first process.
+    first._let_go()
+    with pytest.raises(StorageFailed):
+        late.result(10)
+    second._let_go()
+    third = SqliteLedger(DataDirectory(tmp_path), encode)
+    third.write(lambda tx: tx.put(File.CANDIDATES, candidate_line(2))).result(10)
+    assert third.read(lambda reader: reader.stats(CandidateFilter())).total == 1
+    third.close()

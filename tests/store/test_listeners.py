@@ -45,16 +45,6 @@ def test_a_failing_observer_is_counted_and_changes_go_on(ledger: SqliteLedger) -
     assert guard.failures["observer"] - before >= 2
 
 
-def test_a_failing_listener_silences_no_other_and_no_change(ledger: SqliteLedger) -> None:
-    before, heard = guard.failures["listener"], list[str]()
-    ledger.on_commit(fail)
-    ledger.on_commit(lambda: heard.append("commit"))
-    assert ingested(ledger) and ingested(ledger)
-    ledger.write(lambda tx: None).result(timeout=10)
-    assert len(heard) >= 2
-    assert guard.failures["listener"] - before >= 2
-
-
 @pytest.mark.parametrize("event", ["failure", "full"])
 def test_a_failing_listener_to_the_storages_condition_silences_no_other(event: str) -> None:
     condition, heard = Condition(None), list[str]()

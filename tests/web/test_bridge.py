@@ -92,6 +92,13 @@ def test_a_stream_passes_message_by_message(bridge: str) -> None:
     assert responses[-1].summary.example_count == 40
 
 
+def test_the_page_is_told_under_which_name_it_claims(quiet_server: Server, tmp_path: Path) -> None:
+    with web_bridge(tmp_path, quiet_server.address, "--reviewer", 'k"im <b>') as address:
+        where = urlsplit(address)
+        page = ask(where.netloc, "GET", f"{where.path}/").body.decode()
+    assert '<meta name="reviewer" content="k&quot;im &lt;b&gt;" />' in page
+
+
 def test_a_run_is_uploaded_message_by_message(bridge: str, server: Server) -> None:
     lines = b'{"id": "u1", "status": "needs_review"}\nnot JSON\n'
     (answer,), trailers = call(bridge, "UploadRun", pb.UploadRunRequest(run_id="r", lines=lines))

@@ -1,90 +1,30 @@
-"""The review page in a real Chromium, through `avocet web`."""
+"""The review page in a real Chromium: a reviewer, two reviewers, and everything beside the review."""
 
 from __future__ import annotations
 
 import gzip
-import http.server
 import json
 import os
-import shutil
-import subprocess
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from avocet_client.v1 import corrections_pb2 as pb
-from tests.support import ROOT, Server, eventually, record, write_records
-from tests.web.support import web_bridge
-from tests.web.test_bridge import DECISION, SERVICE
+from tests.support import ROOT, Json, Server, eventually, record, write_records
+from tests.web.browser_programs import FRONTS, FULL, Program, lease_of, page_of
 
-PROGRAMS = Path(__file__).parent / "browser"
-PACKAGE = ROOT / "clients" / "web"
 PAGE = ROOT / "clients/python/avocet_client/web/page"
 BUDGET_BYTES = 90_000
-FULL = os.environ.get("BROWSER") == "full"
 SCREENSHOTS = os.environ.get("SCREENSHOTS", "")
 """A directory that gets pictures of the page."""
-COUNT = 50 if FULL else 12
-pytestmark = [pytest.mark.timeout(300), pytest.mark.xdist_group("browser")]
+COUNT = 50 if FULL else 14
+KINDS = ["bridge", "envoy"] if FULL else ["bridge"]
+pytestmark = [pytest.mark.timeout(400), pytest.mark.xdist_group("browser")]
 
 
-def chromium() -> str:
-    """The browser's path. Skips the test if it, or what drives it, is not here."""
-    found = shutil.which("chromium") or shutil.which("chromium-browser")
-    if found is None or not (PACKAGE / "node_modules/playwright-core").is_dir():
-        pytest.skip("LEFT OUT: the page's tests need Chromium and playwright-core; 'make setup-browser' installs them")
-    return found
-
-
-class Program:
-    """A program that drives the browser, line by line."""
-
-    def __init__(self, name: str, address: str, **variables: str) -> None:
-        environment = {key: value for key, value in os.environ.items() if not key.startswith("AVOCET_")} | {
-            "AVOCET_PAGE": address,
-            "AVOCET_CHROMIUM": chromium(),
-            "AVOCET_WEB_PACKAGE": f"{PACKAGE}/",
-        }
-        self._process = subprocess.Popen(
-            ["node", str(PROGRAMS / name)],
-            env=environment | variables,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-
-    def said(self) -> Any:
-        assert self._process.stdout
-        line = self._process.stdout.readline()
-        assert line, f"it ended with {self._process.wait()}"
-        return json.loads(line)
-
-    def go_on(self) -> None:
-        assert self._process.stdin
-        self._process.stdin.write("\n")
-        self._process.stdin.flush()
-
-    def lines(self) -> list[Any]:
-        out, _ = self._process.communicate(timeout=240)
-        assert self._process.returncode == 0
-        return [json.loads(line) for line in out.splitlines()]
-
-    def __enter__(self) -> Program:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._process.kill()
-        self._process.communicate()
-
-
-@contextmanager
-def page_of(server: Server, directory: Path) -> Iterator[str]:
-    with web_bridge(directory / "web", server.address) as address:
-        yield f"{address}/"
+def candidates(count: int) -> list[Json]:
+    return [record(f"c{n:02d}", model_response=f"Answer {n}.") for n in range(count)]
 
 
 def test_what_is_typed_right_after_the_key_of_the_editor_is_text(server: Server, tmp_path: Path) -> None:
@@ -95,17 +35,20 @@ def test_what_is_typed_right_after_the_key_of_the_editor_is_text(server: Server,
     assert dict(server.stats().by_status) == {"needs_review": 4}
 
 
-def test_a_reviewer_with_a_keyboard_alone_decides_everything(server: Server, tmp_path: Path) -> None:
-    write_records(server.candidates, [record(f"c{n:02d}", model_response=f"Answer {n}.") for n in range(COUNT)])
-    eventually(lambda: server.stats().total == COUNT, within=10)
-    with page_of(server, tmp_path) as address, Program("review.mjs", address) as reviewer:
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_reviewer_with_a_keyboard_alone_decides_everything(kind: str, tmp_path: Path) -> None:
+    with FRONTS[kind](tmp_path, candidates(COUNT)) as front, front.program("review.mjs") as reviewer:
+        server, kim, lee = front.server, front.stubs["kim"], front.stubs["lee"]
         assert reviewer.said() == ["first", "c00", True]
         assert "".join(reviewer.said()[1]) == " And blue light scatters most."
         assert reviewer.said() == ["corrected", "c01"]
         assert reviewer.said() == ["skipped", "c03", "c04"]
         assert reviewer.said() == ["undone", "Answer 0. And blue light scatters most.", True]
         assert reviewer.said() == ["draft", "c01", "a draft of mine d f s u"]
-        assert dict(server.stats().by_status) == {"needs_review": COUNT - 1, "discarded": 1}
+        assert reviewer.said() == ["undone after a reload", 0]
+        assert reviewer.said() == ["its draft again", "c01", "a draft of mine d f s u"]
+        assert dict(lee.Stats(pb.StatsRequest()).by_status) == {"needs_review": COUNT - 1, "discarded": 1}
+
         server.listen = server.address
         server.kill()
         reviewer.go_on()
@@ -113,123 +56,172 @@ def test_a_reviewer_with_a_keyboard_alone_decides_everything(server: Server, tmp
         server.start()
         reviewer.go_on()
         assert reviewer.said() == ["stored after the restart", "c02"]
-        server.stub.Submit(pb.SubmitRequest(id="c02", action=pb.ACTION_FLAG))
+
+        claims = reviewer.said()[1]
+        if kind == "bridge":  # a stub of the server that came back
+            kim = lee = server.stub
+        kim.ReleaseClaims(pb.ReleaseClaimsRequest(lease_ids=[lease_of(claims, "c02")]))
+        lee.Submit(pb.SubmitRequest(id="c02", action=pb.ACTION_FLAG, reviewer="lee"))
         reviewer.go_on()
         where, shown, told = reviewer.said()
-        assert (
-            (where, shown) == ("conflict", "c03")
-            and "Somebody else" in told
-            and "c02: it is now model rejected" in told
-        )
-        assert reviewer.said() == ["done", "Nothing is left to review"]
+        assert (where, shown) == ("conflict", "c03")
+        assert "Somebody else" in told and "c02: it is now model rejected" in told
+
+        where, shown, claims = reviewer.said()
+        assert (where, shown) == ("typing", "c03")
+        kim.ReleaseClaims(pb.ReleaseClaimsRequest(lease_ids=[lease_of(claims, "c03")]))
+        (claim,) = lee.Claim(pb.ClaimRequest(reviewer="lee")).claims
+        assert claim.candidate.id == "c03"
+        reviewer.go_on()
+        where, shown, told = reviewer.said()
+        assert where == "lost" and shown not in ("", "c03") and "c03: it is now with lee" in told
+        assert reviewer.said() == ["its draft", "too late"]
+        assert reviewer.said() == ["done", "Others are at work on what is left"]
+        lee.Submit(pb.SubmitRequest(id="c03", action=pb.ACTION_DISCARD, lease_id=claim.lease_id))
+        reviewer.go_on()
+        assert reviewer.said() == ["all done", "Nothing is left to review"]
         assert reviewer.said() == ["statistics", [f"By {of}" for of in COUNTED]]
         assert reviewer.said() == ["seen", [], [], []]
-    counts = dict(server.stats().by_status)
-    assert counts.pop("approved") == 1 and sum(counts.values()) == COUNT - 1 and "needs_review" not in counts
-    (approved,) = next(iter(server.stub.StreamExport(pb.StreamExportRequest()))).examples
-    assert (approved.id, approved.messages[-1].content) == ("c01", "a draft of mine d f s u")
+        counts = dict(lee.Stats(pb.StatsRequest()).by_status)
+        assert sum(counts.values()) == COUNT and "needs_review" not in counts and counts["approved"] > 2
+        approved = {item.id: item for item in listed(lee, pb.CANDIDATE_STATUS_APPROVED)}
+        assert approved["c01"].corrected_response == "a draft of mine d f s u"
+        rest = [item for id, item in approved.items() if id != "c01"]
+        assert all(item.corrected_response.endswith(" Better.") and item.failure_category for item in rest)
+        if kind == "envoy":
+            assert {item.reviewed_by for item in approved.values()} == {"kim"}
 
 
 COUNTED = ("status", "model", "task type", "source", "failure category")
-RUN = "(globalThis.ran ??= []).push"
-OUTSIDE = "http://127.0.0.2:9"
-HOSTILE = f"""hostile <script>{RUN}("script")</script> <img src=x onerror='{RUN}("img")'>
-<svg onload='{RUN}("svg")'></svg> <iframe srcdoc="<script>parent.ran = ['iframe']</script>"></iframe>
-<details open ontoggle='{RUN}("details")'>d</details>
-<img src="{OUTSIDE}/pixel"> <link rel=stylesheet href="{OUTSIDE}/css"> <style>@import "{OUTSIDE}/import";</style>
-<form action="{OUTSIDE}"><button>send</button></form> <object data="{OUTSIDE}/object"></object>
-<base href="{OUTSIDE}/">
-<div style="background:url({OUTSIDE}/style)">styled</div> <video poster="{OUTSIDE}/poster"></video>
-
-![beacon]({OUTSIDE}/markdown.png) [click](javascript:{RUN}("link"))
-[data](data:text/html,<script>{RUN}("data")</script>)
-[ref]: javascript:{RUN}("ref")
-[auto][ref] <javascript:{RUN}("auto")> [safe](https://example.org/a"onmouseover="{RUN}("quote"))
-\x1b]0;title\x07\x1b[2J ‮reversed {{{{constructor.constructor("{RUN}('template')")()}}}}
-"""
 
 
-def test_hostile_text_in_every_field_runs_nothing_and_sends_nothing(server: Server, tmp_path: Path) -> None:
-    fields = ["model_response", "failure_reason", "task_type", "task_name", "model_name", "source", "benchmark_run_id"]
-    prompt = [{"role": role, "content": HOSTILE, "name": HOSTILE} for role in ("system", "user", "tool")]
-    hostile = record("hostile" + HOSTILE[:400], prompt_messages=prompt, **dict.fromkeys(fields, HOSTILE))
-    write_records(server.candidates, [hostile])
+def listed(stub: Any, status: Any) -> list[pb.Candidate]:
+    request = pb.ListCandidatesRequest(statuses=[status], page_size=500)
+    return list(stub.ListCandidates(request).items)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_two_reviewers_at_once_never_meet_and_decide_everything(kind: str, tmp_path: Path) -> None:
+    with FRONTS[kind](tmp_path, candidates(COUNT)) as front:
+        with front.program("decide.mjs", "kim") as kim, front.program("decide.mjs", "lee") as lee:
+            assert (kim.said(), lee.said()) == ("ready", "ready")
+            kim.go_on()
+            lee.go_on()
+            met = {"kim": kim.said(), "lee": lee.said()}
+            assert kim.said() == lee.said() == ["seen", [], [], []]
+        assert sorted(met["kim"] + met["lee"]) == [f"c{n:02d}" for n in range(COUNT)]
+        assert met["kim"] and met["lee"]
+        counts = dict(front.stubs["lee"].Stats(pb.StatsRequest()).by_status)
+        assert sum(counts.values()) == COUNT and set(counts) == {"discarded", "model_rejected"}
+        if kind == "envoy":
+            decided = listed(front.stubs["lee"], pb.CANDIDATE_STATUS_DISCARDED)
+            assert all(item.id in met[item.reviewed_by] for item in decided)
+
+
+def test_a_claim_that_ends_is_told_at_its_renewal_and_the_text_is_kept(server: Server, tmp_path: Path) -> None:
+    write_records(server.candidates, candidates(2))
+    eventually(lambda: server.stats().total == 2, within=10)
+    with page_of(server, tmp_path) as address, Program("lost.mjs", address) as reviewer:
+        id, claims = reviewer.said()
+        server.stub.ReleaseClaims(pb.ReleaseClaimsRequest(lease_ids=[lease_of(claims, id)]))
+        (claim,) = server.stub.Claim(pb.ClaimRequest(reviewer="lee")).claims
+        assert claim.candidate.id == id
+        reviewer.go_on()
+        assert reviewer.said() == ["told", "Answer 0. more"]
+        server.stub.ReleaseClaims(pb.ReleaseClaimsRequest(lease_ids=[claim.lease_id]))
+        reviewer.go_on()
+        assert reviewer.said() == ["again", id, "Answer 0. more"]
+        assert reviewer.said() == ["seen", [], [], []]
+    assert dict(server.stats().by_status) == {"needs_review": 1, "approved": 1}
+
+
+def test_a_page_that_is_closed_lets_go_of_what_it_holds(server: Server, tmp_path: Path) -> None:
+    write_records(server.candidates, candidates(9))
+    eventually(lambda: server.stats().total == 9, within=10)
+    with page_of(server, tmp_path) as address, Program("leave.mjs", address) as reviewer:
+        assert reviewer.said() == "open"
+        assert server.stats().claimed >= 5
+        reviewer.go_on()
+        assert reviewer.said() == "closed"
+        eventually(lambda: server.stats().claimed == 0, within=10)
+
+
+def test_runs_search_history_figures_and_snapshots_have_their_views(server: Server, tmp_path: Path) -> None:
+    (server.runs / "2026-01-01").mkdir()
+    write_records(
+        server.runs / "2026-01-01" / "sft_candidates.jsonl",
+        [record("r1", status="discarded", benchmark_run_id="2026-01-01")],
+    )
+    server.stub.SetConfig(pb.SetConfigRequest(config=pb.Config(bench_results_dir=str(server.runs))))
+    with page_of(server, tmp_path) as address, Program("views.mjs", address) as browser:
+        lines = browser.lines()
+    for line, counts in zip(lines, ("4 imported, 0 known already", "0 imported, 4 known already"), strict=False):
+        assert line == ["upload", f"night: {counts}, 1 malformed lines", ["line 5"]]
+    assert lines[2][0] == "import" and "imported already" in lines[2][1]
+    assert lines[3:] == [
+        ["filtered", "#/?model=Stork", "c"],
+        ["by category", "No candidate matches"],
+        ["found", ["a", "b", "c", "d"]],
+        ["history", ["flagged", "imported"]],
+        ["fields", ["failure_category", "reviewed_at", "reviewed_by", "status"]],
+        ["decided", [["discarded", "d"], ["flagged", "c"]]],
+        ["after the undo", [["undone", "c"], ["discarded", "d"], ["flagged", "c"]]],
+        ["snapshot", "monday 1 examples"],
+        ["seen", [], []],
+    ]
+    assert dict(server.stats().by_status) == {"needs_review": 2, "approved": 1, "discarded": 2}
+
+
+def test_a_correction_may_be_tool_calls(server: Server, tmp_path: Path) -> None:
+    call = {"id": "call_1", "type": "function", "function": {"name": "weather", "arguments": '{"city": "Oslo"}'}}
+    tools = [{"type": "function", "function": {"name": name}} for name in ("weather", "time")]
+    response = {"role": "assistant", "content": None, "tool_calls": [call]}
+    write_records(server.candidates, [record("t1", model_response=response, tools=tools)])
     eventually(lambda: server.stats().total == 1, within=10)
-    with page_of(server, tmp_path) as address, Program("hostile.mjs", address) as browser:
-        (found,) = browser.lines()
-    assert found == {"ran": [], "outside": [], "dialogs": [], "elements": [], "messages": []}
-
-
-def test_texts_of_100_kb_are_compared_and_edited(server: Server, tmp_path: Path) -> None:
-    text = " ".join(f"word{n:05d}" for n in range(10_000))
-    write_records(server.candidates, [record("large", model_response=text)])
-    eventually(lambda: server.stats().total == 1, within=10)
-    with page_of(server, tmp_path) as address, Program("large.mjs", address) as browser:
-        assert browser.lines() == [["few changes", 1], ["approved", True], ["seen", [], [], []]]
+    with page_of(server, tmp_path) as address, Program("tools.mjs", address) as browser:
+        lines = browser.lines()
+    assert lines[0] == ["begins with", [call["function"]]]
+    assert "Oslo" in "".join(lines[1][1]) and "Bergen" in "".join(lines[1][2])
+    assert lines[2:] == [
+        ["draft", ["weather", "time"]],
+        ["fault", "The arguments of call 2 are not JSON.", "t1"],
+        ["undone", "Two calls.", 2],
+        ["seen", [], [], []],
+    ]
     (approved,) = next(iter(server.stub.StreamExport(pb.StreamExportRequest()))).examples
-    assert approved.messages[-1].content.endswith(" and more")
-
-
-def test_the_same_text_on_a_page_without_safeguards_runs_and_sends(tmp_path: Path) -> None:
-    text = json.dumps(HOSTILE).replace("<", "\\u003c")
-    page = f"<!doctype html><main></main><script>document.querySelector('main').innerHTML = {text}</script>"
-    with plain_server(page) as address, Program("hostile.mjs", address, AVOCET_CONTROL="1") as browser:
-        (found,) = browser.lines()
-    assert found["ran"] and found["outside"] and found["elements"]
-
-
-@contextmanager
-def plain_server(page: str) -> Iterator[str]:
-    """A page of another origin, without any policy; gives its address."""
-
-    class Handler(http.server.BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            self.send_response(200)
-            self.send_header("content-type", "text/html; charset=utf-8")
-            self.end_headers()
-            self.wfile.write(page.encode())
-
-        def log_message(self, format: str, *args: Any) -> None:
-            pass
-
-    serving = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=serving.serve_forever, daemon=True).start()
-    try:
-        yield f"http://127.0.0.1:{serving.server_port}/"
-    finally:
-        serving.shutdown()
-        serving.server_close()
-
-
-def test_a_foreign_page_that_knows_the_address_decides_nothing_and_frames_nothing(
-    server: Server, tmp_path: Path
-) -> None:
-    write_records(server.candidates, [record("a")])
-    eventually(lambda: server.stats().total == 1, within=10)
-    with page_of(server, tmp_path) as address, plain_server("<p>foreign</p>") as foreign:
-        target = f"{address}{SERVICE}/Submit"
-        variables = {
-            "AVOCET_FOREIGN": foreign,
-            "AVOCET_TARGET": target,
-            "AVOCET_BODY": json.dumps(list(DECISION)),
-        }
-        with Program("foreign.mjs", address, **variables) as browser:
-            ((outcomes, frames),) = browser.lines()
-    assert outcomes == ["refused"] * 4
-    assert frames == [] or all(not frame.startswith(address) for frame in frames)
-    assert dict(server.stats().by_status) == {"needs_review": 1}
+    assert approved.messages[-1].content == "Two calls."
+    calls = json.loads(approved.messages[-1].extra_json)["tool_calls"]
+    assert [one["function"]["name"] for one in calls] == ["weather", "time"]
+    assert json.loads(calls[0]["function"]["arguments"]) == {"city": "Bergen"}
 
 
 def test_the_page_is_legible_for_everybody_in_light_and_dark_wide_and_narrow(server: Server, tmp_path: Path) -> None:
     response = "The sky is **blue** because of the `sea`:\n\n- it reflects\n- it is [deep](https://example.org/sea)\n"
-    write_records(server.candidates, [record(f"c{n}", model_response=response) for n in range(3)])
-    eventually(lambda: server.stats().total == 3, within=10)
+    write_records(server.candidates, [record(f"c{n}", model_response=response) for n in range(30)])
+    eventually(lambda: server.stats().total == 30, within=10)
+    better = response.replace("because of the `sea`", "because air scatters *blue* light most")
+    correction = pb.SubmitRequest(id="c29", action=pb.ACTION_CORRECT, corrected_response=better, reviewer="lee")
+    server.stub.Submit(correction)
+    server.stub.Submit(pb.SubmitRequest(id="c28", action=pb.ACTION_DISCARD, reviewer="kim"))
     variables = {"AVOCET_SCREENSHOTS": SCREENSHOTS} if SCREENSHOTS else {}
     with page_of(server, tmp_path) as address, Program("look.mjs", address, **variables) as browser:
         found = browser.lines()
-    assert len(found) == 16
+    assert len(found) == 28
     for scheme, width, view, violations, is_too_wide, messages in found:
         assert (violations, is_too_wide, messages) == ([], False, []), f"{scheme} {width} {view}"
+
+
+@pytest.mark.skipif(not FULL, reason="it measures; make test-page shows its figures")
+def test_how_soon_the_first_candidate_is_there_and_how_long_a_frame_is_while_somebody_types(
+    server: Server, tmp_path: Path
+) -> None:
+    text = " ".join(f"word{n:05d}" for n in range(10_000))
+    write_records(server.candidates, [record("c00", model_response=text), *candidates(9)[1:]])
+    eventually(lambda: server.stats().total == 9, within=10)
+    with page_of(server, tmp_path) as address, Program("speed.mjs", address) as browser:
+        (found,) = browser.lines()
+    print(found)
+    assert len(found["firstCandidateMs"]) == 10 and found["typed"]
 
 
 def test_the_page_is_small_and_loads_nothing_from_elsewhere() -> None:

@@ -239,5 +239,11 @@ class Ledger(Protocol):
     def on_full(self, listener: Callable[[], None]) -> None:
         """Call `listener` whenever changes were refused because the disk is full, from any thread."""
 
+    def on_reach(self, listener: Callable[[bool], None]) -> None:
+        """Call `listener` with False once the storage cannot be reached, and with True once it can be again.
+
+        From any thread. Calls wait meanwhile, and end with StorageUnreachable if it lasts.
+        """
+
     def close(self) -> None:
         """Finish what waits and close."""

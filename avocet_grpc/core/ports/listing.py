@@ -6,7 +6,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Protocol
 
-from avocet_grpc.core.model import CandidateFilter, Order, Position, QueueItem
+from avocet_grpc.core.model import Candidate, CandidateFilter, Order, Position, QueueItem
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +35,14 @@ class Listing(Protocol):
         A status None stands for every word that is not a `core.model.Status`; no statuses means all. MUST cost no more
         than `scan` rows, whatever the size of the store.
         """
+
+    def among(
+        self, keys: Collection[int], statuses: Collection[str | None], filter: CandidateFilter
+    ) -> dict[int, Candidate]:
+        """Return those of the candidates with these keys that match, by key."""
+
+    def changed_after(self, revision: int, limit: int) -> list[int]:
+        """Return keys of at most `limit` candidates that changed after this revision, in no order."""
 
     def passing(self, keys: Collection[int], filter: CandidateFilter) -> set[int]:
         """Return those of the candidates with these keys that pass the filter."""

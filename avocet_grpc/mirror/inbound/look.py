@@ -34,6 +34,7 @@ class Looker:
         self._session, self.path = session, path
         self._seen: Signature | None = None
         self._changed_at = self._rewritten_at = session.clock.monotonic()
+        self._ours = range(0)
 
     def begin(self, image: FileImage) -> None:
         """Before the first look: take the file's own time into account."""
@@ -52,6 +53,10 @@ class Looker:
         if hides:
             self._changed_at = self._session.clock.monotonic()
 
+    def wrote_behind_others(self, ours: range) -> None:
+        """We appended at these offsets, behind lines that we have not read: the next look reads both."""
+        self._ours = ours
+
     def take_in(self, image: FileImage, *, stopping: bool) -> tuple[FileImage, bool]:
         """Take in what others did. Return the image after it, and whether nothing is left to take in or to wait for.
 
@@ -68,7 +73,7 @@ class Looker:
                 return self._take_rest(image, found, still, stopping)
             return self._check(image, still, stopping)
         if found is not None and self.is_growth(image, found):
-            image = import_tail(self._session, self.path, image, found)
+            image = import_tail(self._session, self.path, image, found, self._ours)
             return image, image.is_read
         was_empty = image.signature is not None and image.signature.size == 0
         if found is not None and not was_empty and still < REWRITE_S and self._has_writer() is not False:
@@ -136,7 +141,7 @@ class Looker:
             scanner = LineScanner(self._session.disk, descriptor, image.read_to, found.size)
             next(iter(scanner), None)
         if scanner.end > image.read_to:
-            image = import_tail(self._session, self.path, image, found)
+            image = import_tail(self._session, self.path, image, found, self._ours)
             return image, image.is_read
         rest = scanner.rest
         if rest is None:

@@ -75,7 +75,7 @@ class _Comparison:
         self._descriptor, self._found = descriptor, found
         self._size = found.size if found else 0
         self._mtime = found.mtime if found else session.clock.now()
-        self._gone: set[int] = set()
+        self._gone: dict[int, int] = {}  # by key, where the line stood
         self._torn = self._half_of_ours = False
         self._last_key = 0
         self._accepted = self._undone = self._put_back = self._missing = 0
@@ -160,7 +160,7 @@ class _Comparison:
         """Tell the index where the lines stand now; rows that came back no longer miss anything."""
         index, file = self._session.index, self._session.file
         moves.apply()
-        self._gone = {place.key for place in gone if place.offset is not None}
+        self._gone = {place.key: place.offset for place in gone if place.offset is not None}
         index.lose(self._gone)
         if self._look.mode is Mode.CRASHED:
             stood = [(place.offset, place.length, place.key) for place in gone if place.offset is not None]
@@ -209,16 +209,28 @@ class _Comparison:
         self._count(verdicts)
 
     def _pair(self, lines: Lines, batch: list[Read]) -> tuple[list[tuple[Row, Read]], list[Read]]:
+        """Return the edits of records that disappeared, and the other lines.
+
+        If other lines of the id disappeared in front of the record, those are paired before it.
+        """
+        found: dict[str, list[Read]] = {}
+        for one in sorted(batch, key=lambda one: one.line.offset):
+            if one.id is not None:
+                found.setdefault(one.id, []).append(one)
         edits: list[tuple[Row, Read]] = []
-        news: list[Read] = []
-        for one in batch:
-            record = lines.record(one.id) if one.id is not None else None
-            if record is not None and record.key in self._gone:
-                self._gone.discard(record.key)
-                edits.append((record, one))
-            else:
-                news.append(one)
+        for id, reads in found.items():
+            record = lines.record(id)
+            if record is not None and (record.key in self._gone or record.mark is Mark.MISSING):
+                edits.append((record, reads[min(self._gone_before(lines, record), len(reads) - 1)]))
+        for record, _ in edits:
+            self._gone.pop(record.key, None)
+        paired = {one.line.offset for _, one in edits}
+        news = [one for one in batch if one.line.offset not in paired]
         return edits, sorted(news, key=lambda one: one.line.offset)
+
+    def _gone_before(self, lines: Lines, record: Row) -> int:
+        stood = self._gone.get(record.key, 0)
+        return sum(self._gone.get(row.key, stood) < stood for row in lines.of(record.id or ""))
 
     def _without_deleted(
         self, lines: Lines, edits: list[tuple[Row, Read]], news: list[Read], now: dict[str, Changed]
@@ -257,8 +269,7 @@ class _Comparison:
         found: list[Found] = []
         for one in with_id:
             id = one.id or ""
-            record = lines.record(id)
-            expected = record.expected if record is not None else ABSENT
+            expected = self._expected_by(one, lines.record(id))
             found.append(Found(one.parsed, expected, self._is_removal_fresh(now.get(id), removals.get(id))))
         outcomes = iter(self._session.take_in(found, How.REWRITTEN, trusted=self._look.mode is Mode.CLEAN))
         for one in news:
@@ -270,6 +281,13 @@ class _Comparison:
                 verdicts.malformed(one)
                 self.malformed.append(one)
         self._news += len(news)
+
+    def _expected_by(self, one: Read, record: Row | None) -> Expected:
+        """Return what the line may take the place of: nothing if a record counts that stands behind it."""
+        if record is None or record.offset is None:
+            return ABSENT
+        is_before = record.is_exportable and one.line.offset < record.offset
+        return ABSENT if is_before else record.expected
 
     def _is_remains(self, one: Read) -> bool:
         """Return whether a malformed line is what a kill or a power cut left of ours."""

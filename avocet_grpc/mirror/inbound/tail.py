@@ -23,8 +23,10 @@ BATCH_BYTES = 8 * 1024 * 1024
 BATCH_LINES = 5_000
 
 
-def import_tail(session: Session, path: Path, image: FileImage, found: Signature) -> FileImage:
+def import_tail(session: Session, path: Path, image: FileImage, found: Signature, ours: range) -> FileImage:
     """Take in whole lines behind what was read, a batch at most; return the image after it.
+
+    `ours` are the offsets that the mirror itself wrote last.
 
     Raises OSError, FileChanged, or an error of the ledger; nothing is noted then.
     """
@@ -37,17 +39,23 @@ def import_tail(session: Session, path: Path, image: FileImage, found: Signature
             lines.append(line)
             if scanner.end - image.read_to > BATCH_BYTES or len(lines) >= BATCH_LINES:
                 break
-    return import_lines(session, path, image, found, lines, scanner.end)
+    return import_lines(session, path, image, found, lines, scanner.end, ours)
 
 
 def import_lines(
-    session: Session, path: Path, image: FileImage, found: Signature, lines: Sequence[Line], end: int
+    session: Session,
+    path: Path,
+    image: FileImage,
+    found: Signature,
+    lines: Sequence[Line],
+    end: int,
+    ours: range = range(0),
 ) -> FileImage:
     """Take these lines in, after which the file is read up to `end`. Raises what `import_tail` raises."""
     failpoints.hit("import.before")
     reads, before = [Read(line, line.parsed(), image.last_key) for line in lines], image.newlines
     with session.index.transaction():
-        last_key = take_appended(session, path, reads)
+        last_key = take_appended(session, path, reads, ours=ours)
         data, blank = _read_data(session, path, image.read_to, end, lines)
         image = image.imported(found, data, blank, last_key, bool(lines))
         session.index.save_image(session.file, image)
@@ -64,7 +72,13 @@ def _read_data(session: Session, path: Path, start: int, end: int, lines: Sequen
 
 
 def take_appended(
-    session: Session, path: Path, reads: Sequence[Read], *, is_late: bool = False, removed: Collection[str] = ()
+    session: Session,
+    path: Path,
+    reads: Sequence[Read],
+    *,
+    is_late: bool = False,
+    removed: Collection[str] = (),
+    ours: range = range(0),
 ) -> int:
     """Report lines and note what the ledger decided; return the highest order key. Call it inside a transaction.
 
@@ -73,7 +87,7 @@ def take_appended(
     """
     with_id = [one for one in reads if one.id is not None]
     lines = session.index.lines(session.file, {one.id for one in with_id if one.id is not None})
-    verdicts = Verdicts(session, lines, reader_of(session, path), is_late=is_late)
+    verdicts = Verdicts(session, lines, reader_of(session, path), is_late=is_late, ours=ours)
     expected = expectations(lines, with_id)
     found = [Found(one.parsed, what, one.id in removed) for one, what in zip(with_id, expected, strict=True)]
     how = How.REWRITTEN if removed else How.LATE if is_late else How.APPENDED

@@ -42,7 +42,7 @@ class Verdicts:
     """Turns outcomes into rows.
 
     `after_crash`: this is the first look after an end that was not clean. `is_rewrite`: others wrote the whole file.
-    `is_late`: the lines stand in a displaced file.
+    `is_late`: the lines stand in a displaced file. `ours` are the offsets that the mirror itself wrote last.
 
     `respelled` collects records whose line has the ledger's content in other bytes.
     """
@@ -53,6 +53,7 @@ class Verdicts:
     after_crash: bool = False
     is_rewrite: bool = False
     is_late: bool = False
+    ours: range = range(0)
     last_key: int = 0
     accepted: int = 0
     undone: int = 0
@@ -90,7 +91,7 @@ class Verdicts:
 
     def _same(self, one: Read, record: Row | None, now: Changed | None) -> None:
         if record is not None and record.stands and now is not None and record.content == now.digest:
-            if record.digest == one.line.digest and self._is_copy(now):
+            if record.digest == one.line.digest and self._is_copy(one, now):
                 self._add_stale(one)
             elif not self.is_late:
                 self._add_duplicate(one, now)
@@ -99,12 +100,12 @@ class Verdicts:
             return
         self._becomes_record(one, record, now, keeps_old=True)
 
-    def _is_copy(self, now: Changed) -> bool:
+    def _is_copy(self, one: Read, now: Changed) -> bool:
         """Return whether a second line with the very bytes of the record says nothing that others meant to say.
 
-        A kill may leave one of ours, and a program that read both writes both back.
+        A kill may leave one of ours, a program that read both writes both back, and one may write ours just before us.
         """
-        return self.after_crash or (self.is_rewrite and now.source is Source.SERVICE)
+        return self.after_crash or one.line.offset in self.ours or (self.is_rewrite and now.source is Source.SERVICE)
 
     def _stale(self, one: Read, record: Row | None, now: Changed | None) -> None:
         self.undone += 1

@@ -199,7 +199,7 @@ def _plan_record(made: _Plan, file: File, record: Row | None, state: Changed, no
         return
     if record is not None:
         made.leave(record)
-    good = exportable(file, parse(state.raw))
+    good = file is File.APPROVED and exportable(file, parse(state.raw))
     what = state.id, state.digest, digest_of(state.raw), None, len(state.raw), Order(state.key), state.revision
     row = Row(Kind.RECORD, *what, written_at=now, is_exportable=good)
     made.writes.append(Write(row, state.raw))

@@ -150,6 +150,7 @@ class Writer:
         same = before is None or before.same_file(done.signature)
         if done.offset != start or done.signature.size != image.read_to + len(blob) or not same:
             # Others were quicker: the next look finds their lines and ours in the tail.
+            self._looker.wrote_behind_others(range(done.offset, done.offset + len(blob)))
             return Result(image, False)
         offsets: list[int] = []
         for line in lines_of(units):

@@ -32,10 +32,10 @@ def bodies_until_full(session: Session, keys: Sequence[int]) -> Mapping[int, Bod
     where, values = among("r.key", keys)
     # A line's length is known without reading the line.
     lengths = f"SELECT r.key, length(b.raw) AS size {tables} WHERE {where} AND b.key = r.key"
-    sizes = {row.key: row.size for row in session.each(_Size, lengths, values)}
+    sizes = {row.key: row.size for row in session.all(_Size, lengths, values)}
     where, values = among("r.key", _first(keys, sizes))
     lines = f"SELECT r.key, b.raw, r.revision {tables} WHERE {where} AND b.key = r.key"
-    return {body.key: body for body in session.each(Body, lines, values)}
+    return {body.key: body for body in session.all(Body, lines, values)}
 
 
 def _first(keys: Sequence[int], sizes: Mapping[int, int]) -> Sequence[int]:

@@ -78,11 +78,11 @@ class Claims:
         return {claim.key: claim for claim in self._living(where, values)}
 
     def is_empty(self) -> bool:
-        """Whether there is no claim, not even one that has ended."""
+        """Return whether there is no claim, not even one that has ended."""
         return bool(self._session.number("SELECT NOT EXISTS (SELECT 1 FROM claims)"))
 
     def find(self, lease_ids: Collection[str]) -> Mapping[str, Claim]:
-        """The living claims among these, by lease id."""
+        """Return the living claims among these, by lease id."""
         where, values = among("lease_id", lease_ids)
         return {claim.lease_id: claim for claim in self._living(where, values)}
 
@@ -116,13 +116,13 @@ class Claims:
         return self.count(filter, held)
 
     def free(self, filter: CandidateFilter, order: Order, reviewer: str, limit: int) -> list[QueueItem]:
-        """Candidates in review that nobody holds and that the reviewer has not postponed, in order."""
+        """Return candidates in review that nobody holds and that the reviewer has not postponed, in order."""
         values = {"now": self._milliseconds(), "taker": reviewer}
         also = Also(f" AND NOT {HELD} AND NOT {POSTPONED}", values)
         return self._pages.page(filter, order, None, 0, limit, also)
 
     def held_candidates(self, lease_ids: Collection[str]) -> Mapping[str, Candidate]:
-        """The candidates that the living claims among these hold, by lease id."""
+        """Return the candidates that the living claims among these hold, by lease id."""
         where, values = among("c.lease_id", lease_ids)
         query = (
             "SELECT c.lease_id, r.key, b.raw, r.revision FROM claims c"

@@ -74,7 +74,7 @@ class _Reported(NamedTuple):
 
 
 def counters_of(row: RecordRow) -> Iterator[tuple[str, str]]:
-    """The counters that a living record counts in."""
+    """Yield the counters that a living record counts in."""
     if row.queued:
         yield QUEUED, ""
     if row.file == File.CANDIDATES and row.benchmark_run_id is not None:
@@ -96,7 +96,7 @@ def _told_by_stats(row: RecordRow | _Group) -> Iterator[tuple[str, str]]:
 
 
 def combination_of(row: RecordRow) -> FacetRow:
-    """The row of `facets` that a living record counts in, with an `n` of 0."""
+    """Return the row of `facets` that a living record counts in, with an `n` of 0."""
     return _combination(
         row.facet,
         row.file,
@@ -126,7 +126,7 @@ class CountsToAdd:
         self._facets: Counter[FacetRow] = Counter()
 
     def count(self, row: RecordRow, by: int) -> None:
-        """So many living records like this one more."""
+        """Count `by` more living records like this one."""
         for counter in counters_of(row):
             self._counters[counter] += by
         self._facets[combination_of(row)] += by
@@ -158,17 +158,17 @@ class Counts:
         self._session = session
 
     def counter(self, name: str, value: str = "") -> int:
-        """How many records count under a value."""
+        """Return how many records count under a value."""
         query = "SELECT name, value, n FROM counters WHERE name = :name AND value = :value"
         row = self._session.one(CounterRow, query, {"name": name, "value": value})
         return row.n if row else 0
 
     def known_run_ids(self, run_ids: Collection[str]) -> set[str]:
-        """Those of `run_ids` that some candidate has."""
+        """Return those of `run_ids` that some candidate has."""
         return {run_id for run_id in run_ids if self.counter(BY_RUN, run_id)}
 
     def queue_total(self, filter: CandidateFilter) -> int:
-        """How many candidates in review pass the filter."""
+        """Return how many candidates in review pass the filter."""
         if not filter:
             return self.counter(QUEUED)
         if is_by_values(filter):
@@ -208,7 +208,7 @@ class Counts:
         return found if len(found) <= MOST_FACETS else None
 
     def export_ready(self, filter: CandidateFilter) -> int | None:
-        """How many examples that pass the filter an export sends now; None if only the examples can tell."""
+        """Return how many examples that pass the filter an export sends now; None if only the examples can tell."""
         if not filter:
             return self.counter(EXPORT_READY)
         if not is_by_values(filter):
@@ -218,7 +218,7 @@ class Counts:
         return int(self._session.number(query, values))
 
     def stats(self, filter: CandidateFilter, revision: int) -> Stats:
-        """The counts of what passes the filter; `revision` is the ledger's."""
+        """Return the counts of what passes the filter; `revision` is the ledger's."""
         counts = self._counts(filter)
         reported = self._session.one(
             _Reported, "SELECT coalesce(sum(malformed), 0), coalesce(sum(duplicate_ids), 0) FROM reports"
@@ -238,12 +238,12 @@ class Counts:
         )
 
     def _counts(self, filter: CandidateFilter) -> dict[str, dict[str, int]]:
-        """The values of each counter that Stats tells, and how many records count under each."""
+        """Return the values of each counter that Stats tells, and how many records count under each."""
         names = [*COUNTED, EXPORT_READY, UNEXPORTABLE]
         counts: dict[str, dict[str, int]] = {name: {} for name in names}
         if not filter:
             where, values = among("name", names)
-            for row in self._session.each(CounterRow, f"SELECT name, value, n FROM counters WHERE {where}", values):
+            for row in self._session.all(CounterRow, f"SELECT name, value, n FROM counters WHERE {where}", values):
                 if row.n:
                     counts[row.name][row.value] = row.n
             return counts
@@ -252,14 +252,14 @@ class Counts:
                 counts[name][value] = counts[name].get(value, 0) + int(group.n)
         return counts
 
-    def _groups(self, filter: CandidateFilter) -> Iterator[_Group]:
+    def _groups(self, filter: CandidateFilter) -> list[_Group]:
         if is_by_values(filter):
             where, values = where_of(filter)
             query = f"SELECT {GROUP}, sum(n) FROM facets WHERE 1 = 1{where} GROUP BY {GROUP}"
         else:
             where, values = where_of(filter, "r.")
             query = f"SELECT {GROUP}, count(*) FROM {self._records()} WHERE r.lives = 1{where} GROUP BY {GROUP}"
-        return self._session.each(_Group, query, values)
+        return self._session.all(_Group, query, values)
 
     def _records(self) -> str:
         # By an index each row would be looked up in the table at random, which costs ten times the whole table.

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 Row = TypeVar("Row", bound=tuple[Any, ...])
 """A NamedTuple whose fields are the columns that the statement selects, in order."""
@@ -22,16 +23,27 @@ class Dialect:
     """The type of text that is compared byte by byte."""
     row_number: str
     """The type of an integer that is a table's primary key."""
+    counted: str
+    """The same, if the engine gives each new row the next number."""
     clustered: str
     """After a table: keep its rows in the order of its primary key, if the engine can."""
     scan: str
     """After a table's name: read the table itself, whatever indexes there are."""
     by_index: str
     """After a table's name: go by this index and no other, if the engine can be told; `{0}` is the index's name."""
-    joined_lines: str
-    """All texts of a group, each with a newline behind it, as bytes; `{0}` is the expression."""
-    joined_bytes: str
-    """All byte strings of a group, one behind the other; `{0}` is the expression."""
+    longest_indexed: int | None
+    """How many characters of a text an index can hold; None: any number. Rows have no more of such texts."""
+    indexes_last: bool
+    """Whether a large load drops the indexes and makes them again at its end; other connections must not be hurt."""
+
+
+class Joined(NamedTuple):
+    """Rows of a query as one: the last key, how many, the ids with a newline behind each, the examples joined."""
+
+    last_key: int
+    size: int
+    ids: bytes
+    encoded: bytes
 
 
 class Session(Protocol):
@@ -42,22 +54,28 @@ class Session(Protocol):
         """The engine's spelling."""
 
     def now(self) -> float:
-        """The store's clock: Unix time in seconds."""
+        """Return the store's clock: Unix time in seconds."""
 
     def each(self, kind: type[Row], sql: str, values: Mapping[str, Any] = NOTHING) -> Iterator[Row]:
-        """The rows of a query, one after the other."""
+        """Return the rows of a query, one after the other."""
 
     def all(self, kind: type[Row], sql: str, values: Mapping[str, Any] = NOTHING) -> list[Row]:
-        """All rows of a query."""
+        """Return all rows of a query."""
 
     def one(self, kind: type[Row], sql: str, values: Mapping[str, Any] = NOTHING) -> Row | None:
-        """The first row of a query."""
+        """Return the first row of a query."""
 
     def number(self, sql: str, values: Mapping[str, Any] = NOTHING) -> int:
-        """The only value of a query."""
+        """Return the only value of a query."""
 
     def execute(self, sql: str, values: Mapping[str, Any] = NOTHING) -> int:
         """Run a statement. Returns how many rows it changed."""
+
+    def joined(self, part: str, values: Mapping[str, Any]) -> Joined:
+        """The rows `key`, `id`, `encoded` of a query that has some; `part` is what comes behind FROM, in key order."""
+
+    def batch(self) -> AbstractContextManager[None]:
+        """Statements inside may go out together, so that none of them gives an answer. Nests."""
 
     def insert(self, table: str, rows: Sequence[tuple[Any, ...]], on_conflict: str = "") -> None:
         """Insert NamedTuples; their fields name the columns. `on_conflict` ends the statement."""

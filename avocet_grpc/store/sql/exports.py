@@ -58,7 +58,7 @@ class ExportQueries:
     def export_batch(
         self, selection: ExportSelection, after_key: int, limit: int, max_bytes: int, up_to_key: int | None = None
     ) -> ExportBatch | None:
-        """The next examples after `after_key` joined, none beyond `up_to_key`."""
+        """Return the next examples after `after_key` joined, none beyond `up_to_key`."""
         if selection.split is not None:
             return self._batch_by_rows(selection, after_key, limit, max_bytes)
         where, values = _where(selection, after_key)
@@ -74,14 +74,10 @@ class ExportQueries:
         return self._joined(part, values) if size else None
 
     def _joined(self, part: str, values: dict[str, Any]) -> ExportBatch:
-        """Joined by the engine: a step for each row would let go of the interpreter's lock and wait for it again."""
-        dialect = self._session.dialect
-        ids, encoded = dialect.joined_lines.format("id"), dialect.joined_bytes.format("encoded")
-        [row] = self._session.all(tuple, f"SELECT max(key), count(*), {ids}, {encoded} FROM {part}", values)
-        return ExportBatch(*row)
+        return ExportBatch(*self._session.joined(part, values))
 
     def export_total(self, selection: ExportSelection, after_key: int) -> int:
-        """How many examples the selection has after `after_key`."""
+        """Return how many examples the selection has after `after_key`."""
         now = ExportSelection(self._queries.head().revision, selection.filter)
         if not after_key and selection == now and (ready := self._counts.export_ready(selection.filter)) is not None:
             return ready

@@ -85,10 +85,10 @@ class SqlMirrorReader:
     def _changed(self, query: str, **values: int | str) -> list[Changed]:
         return [
             Changed(row.id, row.key, row.revision, Source(row.made_by), row.raw, row.digest, row.removed_revision)
-            for row in self._session.each(_Changed, query, values)
+            for row in self._session.all(_Changed, query, values)
         ]
 
 
 def is_known(session: Session, file: File, id: str, digest: bytes) -> bool:
-    """Whether the content was the record's before, was overruled, or was removed."""
+    """Return whether the content was the record's before, was overruled, or was removed."""
     return session.one(_Known, KNOWN, {"id": id, "file": int(file), "digest": digest}) is not None

@@ -16,19 +16,19 @@ def among(column: str, wanted: Collection[Any], name: str = "wanted") -> tuple[s
 
 
 def by_values(filter: CandidateFilter) -> CandidateFilter:
-    """The part of the filter that asks for listed values."""
+    """Return the part of the filter that asks for listed values."""
     return replace(filter, prompt_digests=(), min_quality_score=None, max_quality_score=None)
 
 
 def quality_range(filter: CandidateFilter, prefix: str = "") -> tuple[str, dict[str, Any]]:
-    """The range of quality of the filter, as SQL that continues a WHERE, and its values."""
+    """Return the range of quality of the filter, as SQL that continues a WHERE, and its values."""
     return where_of(
         CandidateFilter(min_quality_score=filter.min_quality_score, max_quality_score=filter.max_quality_score), prefix
     )
 
 
 def has_range(filter: CandidateFilter) -> bool:
-    """Whether the filter asks for a range of quality."""
+    """Return whether the filter asks for a range of quality."""
     return filter.min_quality_score is not None or filter.max_quality_score is not None
 
 
@@ -38,7 +38,7 @@ def is_by_values(filter: CandidateFilter) -> bool:
 
 
 def where_of(filter: CandidateFilter, prefix: str = "") -> tuple[str, dict[str, Any]]:
-    """The filter as SQL that continues a WHERE, and its values. `prefix` is the table's alias with its dot."""
+    """Return the filter as SQL that continues a WHERE, and its values. `prefix` is the table's alias with its dot."""
     lists = {
         "task_type": filter.task_types,
         "model_name": filter.model_names,

@@ -54,7 +54,7 @@ class Run:
             self._pending.stored.update(Queries(self._session).stored_all(ids))
 
     def outcome(self, work: Work) -> Any:
-        """What the work gives or raises. Raises only if the storage fails."""
+        """Return what the work gives or raises. Raises only if the storage fails."""
         tx = SqlTransaction(self._session, self.head, self._encode, self._pending)
         try:
             value = work(tx)

@@ -51,7 +51,7 @@ class History:
         return after.number if after.number != END else self._queries.last_number(after.revision)
 
     def _with_names(self, row: Noted) -> Noted:
-        """The row with a change that has all its names, whatever else of it is cut off."""
+        """Return the row with a change that has all its names, whatever else of it is cut off."""
         if row.change is not None and len(row.change) == NAMES_MOST:
             try:
                 names_of(row.change)

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from avocet_grpc.core.model import Candidate, CandidateFilter, Order, Position, QueueItem, Status
 from avocet_grpc.core.ports.listing import Looked
-from avocet_grpc.store.sql.bodies import bodies_until_full
+from avocet_grpc.store.sql.bodies import Body, bodies_until_full
 from avocet_grpc.store.sql.dialect import Session
 from avocet_grpc.store.sql.filters import among, where_of
 
@@ -66,6 +66,23 @@ class Listing:
             return Looked(items, items[-1].position)
         return Looked(items, None if ended or last is None else _position(last, order))
 
+    def among(
+        self, keys: Collection[int], statuses: Collection[str | None], filter: CandidateFilter
+    ) -> dict[int, Candidate]:
+        chosen, values = among("r.key", keys)
+        where, more = where_of(filter, "r.")
+        matching, words = _status_where(statuses)
+        table = f"records r{self._session.dialect.scan}"
+        query = (
+            f"SELECT r.key, b.raw, r.revision FROM {table} CROSS JOIN bodies b"
+            f" WHERE {chosen} AND b.key = r.key AND {LIVES}{matching}{where}"
+        )
+        return {row.key: Candidate(*row) for row in self._session.each(Body, query, values | more | words)}
+
+    def changed_after(self, revision: int, limit: int) -> list[int]:
+        query = "SELECT key FROM records WHERE file = 0 AND revision > :revision LIMIT :limit"
+        return [row.key for row in self._session.each(_Key, query, {"revision": revision, "limit": limit})]
+
     def passing(self, keys: Collection[int], filter: CandidateFilter) -> set[int]:
         chosen, values = among("r.key", keys)
         where, more = where_of(filter, "r.")
@@ -105,7 +122,7 @@ class Listing:
     def _range(
         self, index: str, range: str, matching: str, values: dict[str, Any], order: Order, after: Position | None
     ) -> Iterator[_Place]:
-        """One stretch of an index, each place with whether it matches."""
+        """Return one stretch of an index, each place with whether it matches."""
         indexed = self._session.dialect.by_index.format(f"records_by_{index}")
         place = {"value": after.value, "key": after.key} if after else {}
         down = " DESC" if order in DESCENDING else ""
@@ -132,7 +149,7 @@ def _beyond(after: Position | None, order: Order) -> str:
 
 
 def _status_where(statuses: Collection[str | None]) -> tuple[str, dict[str, Any]]:
-    """The statuses as SQL that continues a WHERE."""
+    """Return the statuses as SQL that continues a WHERE."""
     if not statuses:
         return "", {}
     words, values = among("r.status", [status for status in statuses if status is not None], "status")

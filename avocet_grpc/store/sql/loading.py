@@ -16,6 +16,7 @@ from avocet_grpc.core.record import content_of, record_in
 from avocet_grpc.store.sql.counts import CountsToAdd
 from avocet_grpc.store.sql.dialect import Session
 from avocet_grpc.store.sql.feed import IS_EMPTY
+from avocet_grpc.store.sql.filters import among
 from avocet_grpc.store.sql.pending import Pending
 from avocet_grpc.store.sql.rows import BodyRow, HeadRow, RecordRow, example_row, exportability, record_row
 from avocet_grpc.store.sql.schema import LATE_INDEXES
@@ -24,7 +25,7 @@ from avocet_grpc.store.sql.transaction import Encode, SqlTransaction
 BATCH_LINES = 1_000
 MOST_COUNTS = 20_000
 """Different combinations of values that wait to be counted."""
-KNOWN_ID = "SELECT 1 FROM records WHERE id = :id AND file = :file"
+KNOWN_AT_ONCE = 250
 NOT_COUNTED: dict[str, Any] = {
     "key": 0, "id": "", "task_id": None, "quality_score": None, "recorded_at": None, "reviewed_at": None,
     "prompt_digest": None, "digest": b"",
@@ -47,12 +48,12 @@ class Load:
         return self._head.mirror_epoch
 
     def is_empty(self, file: File) -> bool:
-        """Whether the ledger has never held a record of the file."""
+        """Return whether the ledger has never held a record of the file."""
         return bool(self._session.number(IS_EMPTY, {"file": int(file)}))
 
     def lines(self, file: File, lines: Iterable[ParsedLine]) -> Iterator[Outcome]:
         """Take the lines in as they stand in the file; what becomes of each."""
-        if all(self.is_empty(each) for each in File):
+        if self._session.dialect.indexes_last and all(self.is_empty(each) for each in File):
             self._drop_indexes()
         source = iter(lines)
         while batch := list(islice(source, BATCH_LINES)):
@@ -81,20 +82,31 @@ class Load:
 
     def _take(self, file: File, lines: list[ParsedLine]) -> list[Outcome]:
         outcomes, new = list[Outcome](), dict[str, tuple[RecordRow, ParsedLine]]()
+        known = self._known(file, lines)
         for line in lines:
             if line.columns is None:
                 raise ValueError("a malformed line is not a record")
             id = line.columns.id
-            if id in new or self._session.one(tuple, KNOWN_ID, {"id": id, "file": int(file)}) is not None:
+            if id in known:
                 self._insert(new)
                 new = {}
                 outcomes.append(self._take_again(file, id, line))
                 continue
             row = self._row(file, line, line.columns)
             new[id] = (row, line)
+            known.add(id)
             outcomes.append(Outcome(Verdict.NEW, _changed(row, line.raw)))
         self._insert(new)
         return outcomes
+
+    def _known(self, file: File, lines: list[ParsedLine]) -> set[str]:
+        """Return those ids of the lines that the ledger has."""
+        ids, known = [line.columns.id for line in lines if line.columns is not None], set[str]()
+        for start in range(0, len(ids), KNOWN_AT_ONCE):
+            where, values = among("id", ids[start : start + KNOWN_AT_ONCE])
+            query = f"SELECT id FROM records WHERE {where} AND file = :file"
+            known |= {id for (id,) in self._session.all(tuple, query, {**values, "file": int(file)})}
+        return known
 
     def _take_again(self, file: File, id: str, line: ParsedLine) -> Outcome:
         """A further line of an id: candidates, the first line is the record; approved, the last exportable one."""
@@ -117,6 +129,7 @@ class Load:
             key,
             file,
             columns,
+            longest=self._session.dialect.longest_indexed,
             prompt_digest=prompt_digest(record),
             **exportability(file, record),
             revision=self._revision,

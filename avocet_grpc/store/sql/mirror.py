@@ -35,10 +35,10 @@ class Engine(Protocol):
         """Run a work; see `core.ports.ledger.Ledger`."""
 
     def session(self) -> AbstractContextManager[Session]:
-        """One consistent view."""
+        """Return one consistent view."""
 
     def loading(self) -> AbstractContextManager[Load]:
-        """One large change that the caller makes step by step; committed at the end, undone by an error."""
+        """Return one large change that the caller makes step by step; committed at the end, undone by an error."""
 
 
 class SqlMirrorLedger:

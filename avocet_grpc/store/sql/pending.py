@@ -104,6 +104,10 @@ class Pending:
 
     def flush(self, session: Session) -> None:
         """Write all changes."""
+        with session.batch():
+            self._flush(session)
+
+    def _flush(self, session: Session) -> None:
         self._write_records(session)
         for key in self.left:
             session.execute("DELETE FROM claims WHERE key = :key", {"key": key})
@@ -149,7 +153,7 @@ def _delete(session: Session, stored: Stored) -> None:
 
 
 def _is_decided(was: RecordRow, now: RecordRow) -> bool:
-    """Whether only columns of DECIDED differ."""
+    """Return whether only columns of DECIDED differ."""
     return was == now._replace(
         status=was.status,
         failure_category=was.failure_category,

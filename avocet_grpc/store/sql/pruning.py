@@ -18,7 +18,7 @@ EXAMPLES_LOOKED_AT = "examples_looked_at"
 
 OLD_EXAMPLES = (
     "SELECT number, approved_revision, removed_revision FROM examples"
-    " WHERE removed_revision > :looked_at AND removed_revision <= :floor AND removed_revision < :never"
+    f" WHERE removed_revision > :looked_at AND removed_revision <= :floor AND removed_revision < {NEVER}"
     " ORDER BY removed_revision LIMIT :limit"
 )
 PINNED = (
@@ -91,7 +91,7 @@ class Pruning:
     def _prune_examples(self, limit: int) -> int:
         """Look at removed examples in order of removal, and go on from there: those that a snapshot keeps stay."""
         looked_at = self._queries.meta(EXAMPLES_LOOKED_AT) or 0
-        values = {"looked_at": looked_at, "floor": self.floors().resumes, "never": NEVER, "limit": limit}
+        values = {"looked_at": looked_at, "floor": self.floors().resumes, "limit": limit}
         old = self._session.all(_Old, OLD_EXAMPLES, values)
         if not old:
             return 0
@@ -114,18 +114,18 @@ class Pruning:
         return self._session.number(PINNED, values) > 0
 
     def _prune_changes(self, limit: int) -> int:
-        """Past versions and tombstones that the mirror has brought to the files."""
+        """Delete past versions and tombstones that the mirror has brought to the files."""
         pruned = self._queries.head().pruned_revision
         deleted = self._delete("records", "key", "lives = 0 AND revision <= :floor", limit, floor=pruned)
         return deleted + self._delete("past", "id, file, digest", "revision <= :floor", limit - deleted, floor=pruned)
 
     def _prune_requests(self, limit: int) -> int:
         return self._delete(
-            "requests", "request_id, principal", "at <= :before", limit, before=self.now() - RESUMABLE_SECONDS
+            "requests", "request_id, principal", "at <= :before", limit, before=int(self.now() - RESUMABLE_SECONDS)
         )
 
     def _rest(self, limit: int) -> int:
-        """Snapshots that were deleted long ago, and moments that no floor will ask for again."""
+        """Delete snapshots that were deleted long ago, and moments that no floor will ask for again."""
         before = self.now() - RESUMABLE_SECONDS
         deleted = self._delete("snapshots", "number", "deleted_at > 0 AND deleted_at <= :before", limit, before=before)
         if deleted:

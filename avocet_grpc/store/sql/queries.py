@@ -28,6 +28,17 @@ REMEMBERED = (
 )
 
 
+SAME_PROMPT = (
+    "SELECT {0} AS number, count(*) AS n FROM (SELECT 1 FROM records WHERE file = 0 AND prompt_digest IS NOT NULL"
+    " AND prompt_digest = :prompt_{0} LIMIT :most) found_{0}"
+)
+
+
+class _Asked(NamedTuple):
+    number: int
+    n: int
+
+
 class _Found(NamedTuple):
     key: int
     raw: bytes
@@ -106,12 +117,16 @@ class Queries:
         return found
 
     def same_prompt(self, digests: Collection[bytes], most: int) -> dict[bytes, int]:
-        """How many candidates have each of these prompts, at most `most`."""
-        query = (
-            "SELECT count(*) FROM (SELECT 1 FROM records WHERE file = 0 AND prompt_digest IS NOT NULL"
-            " AND prompt_digest = :prompt LIMIT :most) found"
-        )
-        return {each: self._session.number(query, {"prompt": each, "most": most}) for each in set(digests)}
+        """Return how many candidates have each of these prompts, at most `most`."""
+        asked, counts = list(set(digests)), dict[bytes, int]()
+        for start in range(0, len(asked), AT_ONCE):
+            part = asked[start : start + AT_ONCE]
+            # One statement: each one lets go of the interpreter's lock and has to win it back.
+            query = " UNION ALL ".join(SAME_PROMPT.format(number) for number in range(len(part)))
+            values = {f"prompt_{number}": digest for number, digest in enumerate(part)}
+            for row in self._session.each(_Asked, query, values | {"most": most}):
+                counts[part[row.number]] = row.n
+        return counts
 
     def meta(self, name: str) -> int | None:
         """A number that the ledger keeps of itself; None if it was never set."""

@@ -79,7 +79,7 @@ class QueuePages:
         limit: int,
         also: Also = ANYTHING,
     ) -> list[QueueItem]:
-        """At most `limit` candidates in review after `after`; records without the order's key come last."""
+        """Return at most `limit` candidates in review after `after`; records without the order's key come last."""
         where, values = where_of(filter, "r.")
         where, values = where + also.where, values | also.values
         if also.driven_by:
@@ -148,7 +148,7 @@ class QueuePages:
         return until_full(_item(row, row, order) for row in self._session.each(_Queued, query, values))
 
     def _merged(self, facets: int, where: str, values: dict[str, Any], offset: int, limit: int) -> list[QueueItem]:
-        """A page in file order from the first keys of each facet, however far apart they lie."""
+        """Return a page in file order from the first keys of each facet, however far apart they lie."""
         hint = self._session.dialect.by_index.format(BY_FACET)
         parts = " UNION ALL ".join(
             f"SELECT key FROM (SELECT r.key FROM records r{hint} WHERE r.queued = 1 AND r.facet = :facet_{number}"
@@ -165,7 +165,7 @@ class QueuePages:
         return [_item(bodies[place.key], place, order) for place in places[: len(bodies)]]
 
     def _with_key(self, records: _Records, column: str) -> int:
-        """How many have the order's key."""
+        """Return how many have the order's key."""
         # By an index each row would be looked up in the table at random, which costs ten times the whole table.
         table = records.table if records.keys_first else f"records r{self._session.dialect.scan}"
         query = f"SELECT count(*) FROM {table} WHERE r.queued = 1 AND {column} IS NOT NULL{records.where}"

@@ -181,18 +181,21 @@ class Stored(NamedTuple):
         return load(self.raw or b"") if self.loaded is None else self.loaded
 
     def as_candidate(self) -> Candidate:
-        """The record as the core knows it."""
+        """Return the record as the core knows it."""
         return Candidate(self.row.key, self.raw or b"", self.row.revision, self.loaded)
 
 
-def record_row(key: int, file: File, columns: Columns, **more: Any) -> RecordRow:
-    """The row of a living record; `more` are the fields that the line does not tell."""
+def record_row(key: int, file: File, columns: Columns, longest: int | None = None, **more: Any) -> RecordRow:
+    """Return the row of a living record; `more` are the fields that the line does not tell.
+
+    `longest` is how many characters an index can hold, `Dialect.longest_indexed`.
+    """
     c = columns
     return RecordRow(
         key=key,
         file=int(file),
         id=c.id,
-        status=c.status,
+        status=_cut(c.status, longest),
         task_type=c.task_type,
         model_name=c.model_name,
         source=c.source,
@@ -201,8 +204,8 @@ def record_row(key: int, file: File, columns: Columns, **more: Any) -> RecordRow
         label=c.label,
         task_id=c.task_id,
         quality_score=c.quality_score,
-        recorded_at=c.timestamp,
-        reviewed_at=c.reviewed_at,
+        recorded_at=_cut(c.timestamp, longest),
+        reviewed_at=_cut(c.reviewed_at, longest),
         lives=1,
         queued=int(file is File.CANDIDATES and c.status == Status.NEEDS_REVIEW),
         facet=facet_of(*(getattr(c, column) for column in FACET)),
@@ -216,15 +219,19 @@ FACET = ("task_type", "model_name", "source", "benchmark_run_id", "failure_categ
 
 @lru_cache(maxsize=4096)
 def facet_of(*values: str | None) -> int:
-    """A number of 63 bits that stands for the values that a filter looks at.
+    """Return a number of 63 bits that stands for the values that a filter looks at.
 
     Two sets of values could share it: queries that go by it compare the values too.
     """
     return xxh3_64_intdigest(json.dumps(values)) >> 1
 
 
+def _cut(text: str | None, longest: int | None) -> str | None:
+    return text if text is None or longest is None else text[:longest]
+
+
 def tombstone(row: RecordRow, revision: int, made_by: int) -> RecordRow:
-    """What is left of a record that was removed at this revision."""
+    """Return what is left of a record that was removed at this revision."""
     return row._replace(
         lives=0,
         queued=0,
@@ -239,7 +246,7 @@ def tombstone(row: RecordRow, revision: int, made_by: int) -> RecordRow:
 
 
 def exportability(file: File, record: Record) -> dict[str, Any]:
-    """The fields `exported` and `unexportable` of a record's row."""
+    """Return the fields `exported` and `unexportable` of a record's row."""
     if file is not File.APPROVED or record.get("status") != Status.APPROVED.value:
         return {"exported": 0, "unexportable": None}
     reason = unexportable_reason(record)
@@ -247,7 +254,7 @@ def exportability(file: File, record: Record) -> dict[str, Any]:
 
 
 def example_row(row: RecordRow, shard_hash: int, encoded: bytes) -> ExampleRow:
-    """The open example of an exported record."""
+    """Return the open example of an exported record."""
     return ExampleRow(
         key=row.key,
         approved_revision=row.revision,
@@ -268,5 +275,5 @@ def example_row(row: RecordRow, shard_hash: int, encoded: bytes) -> ExampleRow:
 
 
 def selected(kind: Any, prefix: str = "") -> str:
-    """The columns of a row type, for a SELECT; `prefix` is the table's alias with its dot."""
+    """Return the columns of a row type, for a SELECT; `prefix` is the table's alias with its dot."""
     return ", ".join(f"{prefix}{name}" for name in kind._fields)

@@ -26,7 +26,7 @@ TABLES = (
         facet BIGINT NOT NULL)""",
     "CREATE TABLE bodies (key {row_number}, raw {blob} NOT NULL)",
     """CREATE TABLE examples (
-        number {row_number}, key BIGINT NOT NULL, approved_revision BIGINT NOT NULL, removed_revision BIGINT NOT NULL,
+        number {counted}, key BIGINT NOT NULL, approved_revision BIGINT NOT NULL, removed_revision BIGINT NOT NULL,
         id {text} NOT NULL, shard_hash BIGINT NOT NULL, task_type {text}, model_name {text}, source {text},
         benchmark_run_id {text}, failure_category {text}, label {text}, task_id {text},
         quality_score DOUBLE PRECISION, prompt_digest {blob}, encoded {blob} NOT NULL)""",
@@ -34,7 +34,7 @@ TABLES = (
         id {text} NOT NULL, file INTEGER NOT NULL, digest {blob} NOT NULL, revision BIGINT NOT NULL,
         made_by INTEGER NOT NULL, PRIMARY KEY (id, file, digest)){clustered}""",
     """CREATE TABLE history (
-        number {row_number}, revision BIGINT NOT NULL, file INTEGER NOT NULL, id {text} NOT NULL,
+        number {counted}, revision BIGINT NOT NULL, file INTEGER NOT NULL, id {text} NOT NULL,
         action {text} NOT NULL, actor {text} NOT NULL, at {text} NOT NULL, status_before {text}, status_after {text},
         change {text}, made_by INTEGER NOT NULL)""",
     """CREATE TABLE requests (
@@ -58,7 +58,7 @@ TABLES = (
         reviewer {text} NOT NULL, key BIGINT NOT NULL, until BIGINT NOT NULL,
         PRIMARY KEY (reviewer, key)){clustered}""",
     """CREATE TABLE snapshots (
-        number {row_number}, name {text} NOT NULL, revision BIGINT NOT NULL, note {text} NOT NULL,
+        number {counted}, name {text} NOT NULL, revision BIGINT NOT NULL, note {text} NOT NULL,
         created_by {text} NOT NULL, created_at {text} NOT NULL, example_count BIGINT NOT NULL,
         deleted_at DOUBLE PRECISION NOT NULL)""",
     "CREATE TABLE moments (at DOUBLE PRECISION PRIMARY KEY, revision BIGINT NOT NULL)",
@@ -107,8 +107,12 @@ LATE_INDEXES = {
 
 
 def statements(dialect: Dialect) -> Iterator[str]:
-    """What makes an empty ledger."""
+    """Yield what makes an empty ledger."""
     for statement in (*TABLES, *LATE_INDEXES.values()):
         yield statement.format(
-            text=dialect.text, blob=dialect.blob, row_number=dialect.row_number, clustered=dialect.clustered
+            text=dialect.text,
+            blob=dialect.blob,
+            row_number=dialect.row_number,
+            counted=dialect.counted,
+            clustered=dialect.clustered,
         )

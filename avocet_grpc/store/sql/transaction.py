@@ -75,7 +75,7 @@ class SqlTransaction:
         self.head = head
 
     def keep(self) -> HeadRow:
-        """The work is done: its changes go in with the others'. Returns the head after it."""
+        """Keep what the work did: its changes go in with the others'. Returns the head after it."""
         if self._saved:
             self._session.execute("RELEASE SAVEPOINT work")
         self._earlier.take(self._own)
@@ -189,7 +189,7 @@ class SqlTransaction:
         return self.written().export_total(selection, after_key)
 
     def written(self) -> SqlReader:
-        """The database with all that waits to be written."""
+        """Return the database with all that waits to be written."""
         if not self._saved:
             self._earlier.flush(self._session)
             self._session.execute("SAVEPOINT work")
@@ -198,7 +198,7 @@ class SqlTransaction:
         return self._reader
 
     def stored(self, file: File, id: str) -> Stored | None:
-        """The record of the id in the file, or its tombstone; None if the ledger never had one."""
+        """Return the record of the id in the file, or its tombstone; None if the ledger never had one."""
         place = (int(file), id)
         for pending in (self._own, self._earlier):
             if place in pending.stored:
@@ -225,6 +225,7 @@ class SqlTransaction:
             was.row.key if was is not None and replaces and not new_key else self._take_key(),
             file,
             line.columns,
+            longest=self._session.dialect.longest_indexed,
             prompt_digest=self._prompt_digest(record, was),
             **exportability(file, record),
             revision=self.new_revision(),
@@ -258,14 +259,14 @@ class SqlTransaction:
         self._change(was.row, line.raw, None)
 
     def standing(self, file: File, id: str) -> Changed | None:
-        """The record of the id as the mirror knows it, or its tombstone; None if the ledger never had one."""
+        """Return the record of the id as the mirror knows it, or its tombstone; None if the ledger never had one."""
         if (stored := self.stored(file, id)) is None:
             return None
         row = stored.row
         return Changed(row.id, row.key, row.revision, Source(row.made_by), stored.raw, row.digest, row.removed_revision)
 
     def knows(self, file: File, line: ParsedLine) -> bool:
-        """Whether the line's content was the record's before, was overruled, or was removed."""
+        """Return whether the line's content was the record's before, was overruled, or was removed."""
         if line.columns is None:
             return False
         id, digest = line.columns.id, content_of(line)

@@ -72,6 +72,7 @@ class SqliteLedger:
         if self._path is not None:
             self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._presence, self._turns = Presence(self._path), Turns(self._path)
+            self._condition.on_failure(self._turns.end)
         try:
             self._db = self._opened()
         except BaseException:
@@ -118,6 +119,9 @@ class SqliteLedger:
         """See the port."""
         self._condition.on_full(listener)
 
+    def on_reach(self, listener: Callable[[bool], None]) -> None:
+        """See the port: a file is reached, or has failed."""
+
     @contextlib.contextmanager
     def session(self) -> Iterator[SqliteSession]:
         """One consistent view of the ledger. Raises StorageFailed, or Overloaded.
@@ -145,25 +149,30 @@ class SqliteLedger:
         Raises StorageFull, StorageFailed or Overloaded.
         """
         self._condition.check()
+        # A failure is judged while the turn is held: nobody else may commit after it.
+        with self._judged(), self._turn_to_load() as connection, self._judged():
+            session = SqliteSession(connection)
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                load = Load(session, Queries(session).head(), self._encode)
+                yield load
+                session.execute(SET_HEAD, load.finish()._asdict())
+                connection.execute("COMMIT")
+            except BaseException:
+                roll_back(connection)
+                raise
+        self._writer.committed()
+
+    @contextlib.contextmanager
+    def _judged(self) -> Iterator[None]:
         try:
-            with self._turn_to_load() as connection:
-                session = SqliteSession(connection)
-                connection.execute("BEGIN IMMEDIATE")
-                try:
-                    load = Load(session, Queries(session).head(), self._encode)
-                    yield load
-                    session.execute(SET_HEAD, load.finish()._asdict())
-                    connection.execute("COMMIT")
-                except BaseException:
-                    roll_back(connection)
-                    raise
+            yield
         except sqlite3.Error as error:
             failure = self._condition.judge(error)
             if failure is None:
                 raise
             self._condition.refused(failure)
             raise failure from error
-        self._writer.committed()
 
     def mirror(self) -> SqlMirrorLedger:
         """Return the ledger as the mirror sees it: `core.ports.mirror.MirrorLedger`."""
@@ -199,6 +208,8 @@ class SqliteLedger:
         alone = presence.is_alone()
         if not alone:
             presence.let_others_in()
+        elif self._turns is not None:
+            self._turns.begin()
         sealed = refuse_if_damaged(path) if alone else True
         try:
             db = connect(path, cache_kb=WRITER_CACHE_KB)

@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from functools import lru_cache
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from avocet_grpc.store.sql.dialect import NOTHING, Dialect, Row
+from avocet_grpc.store.sql.dialect import NOTHING, Dialect, Joined, Row
 
 SQLITE = Dialect(
     blob="BLOB",
     text="TEXT",
     row_number="INTEGER PRIMARY KEY",
+    counted="INTEGER PRIMARY KEY",
     clustered=" WITHOUT ROWID",
     scan=" NOT INDEXED",
     by_index=" INDEXED BY {0}",
-    joined_lines="CAST(group_concat({0} || char(10), '') AS BLOB)",
-    joined_bytes="CAST(group_concat({0}, '') AS BLOB)",
+    longest_indexed=None,
+    indexes_last=True,
 )
 
 JOURNAL_BYTES = 64 * 1024 * 1024
@@ -40,6 +43,11 @@ WRITER_CACHE_KB = 8 * 1024
 READER_CACHE_KB = 1024
 LOADING_CACHE_KB = 64 * 1024
 
+JOINED = (
+    "SELECT max(key), count(*), CAST(group_concat(id || char(10), '') AS BLOB), CAST(group_concat(encoded, '') AS BLOB)"
+)
+ALONE = contextlib.nullcontext()
+"""A statement costs no round trip, so there is nothing to send together."""
 MOST_ROWS = 64
 """Rows a statement."""
 ANY_LENGTH = 24
@@ -96,6 +104,13 @@ class SqliteSession:
 
     def execute(self, sql: str, values: Mapping[str, Any] = NOTHING) -> int:
         return self._db.execute(sql, values).rowcount
+
+    def joined(self, part: str, values: Mapping[str, Any]) -> Joined:
+        # By the engine: a step for each row would let go of the interpreter's lock and wait for it again.
+        return Joined._make(self._db.execute(f"{JOINED} FROM {part}", values).fetchone())
+
+    def batch(self) -> AbstractContextManager[None]:
+        return ALONE
 
     def insert(self, table: str, rows: Sequence[tuple[Any, ...]], on_conflict: str = "") -> None:
         start = 0

@@ -12,21 +12,44 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from avocet_grpc.core.errors import StorageFailed
+
 
 class Turns:
-    """One commit at a time: the processes that wait get their turn in the order in which they came."""
+    """One commit at a time: the processes that wait get their turn in the order in which they came.
+
+    The file is empty. After a failure of the storage it has a mark, and nobody gets a turn any more.
+    """
 
     def __init__(self, ledger: Path) -> None:
         self._descriptor = _opened(ledger.with_name(f"{ledger.name}-turn"))
+        self._ended = False
 
     @contextlib.contextmanager
     def taken(self) -> Iterator[None]:
-        """Hold the turn. SQLite's own lock makes those that wait try again and again, and starves some."""
+        """Hold the turn. SQLite's own lock makes those that wait try again and again, and starves some.
+
+        Raises StorageFailed if the storage failed in any process: a later commit could hide what a failed sync lost.
+        """
         fcntl.flock(self._descriptor, fcntl.LOCK_EX)
         try:
+            if os.fstat(self._descriptor).st_size:
+                raise StorageFailed("the ledger has stopped")
             yield
         finally:
-            fcntl.flock(self._descriptor, fcntl.LOCK_UN)
+            # A turn that ended all turns is kept: the mark may not have reached the file.
+            if not self._ended:
+                fcntl.flock(self._descriptor, fcntl.LOCK_UN)
+
+    def end(self) -> None:
+        """The storage failed: nobody may commit until a new start. The process that holds the turn keeps it."""
+        self._ended = True
+        with contextlib.suppress(OSError):
+            os.pwrite(self._descriptor, b"failed\n", 0)
+
+    def begin(self) -> None:
+        """Let commits begin again. Only who has the ledger open alone may do it. Raises OSError."""
+        os.ftruncate(self._descriptor, 0)
 
     def close(self) -> None:
         """Let go of the file."""

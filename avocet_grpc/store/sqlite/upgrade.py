@@ -170,7 +170,7 @@ class Upgrade:
         saved.close()
 
     def _take(self, line: _Line, rows: _Rows, revision: int) -> None:
-        """A record as version 4 has it. One that a rule has changed for since is exported anew from `revision` on."""
+        """A record as version 4 has it. One that a rule has changed for since is exported again from `revision` on."""
         parsed = parse(line.raw)
         if parsed.columns is None:
             log.warning("a line is not a record any more", key=line.key)
@@ -253,7 +253,7 @@ class _Rows:
 
 
 class _SavedLines:
-    """Lines of other programs that are no records and that no file holds: kept beside the ledger, for its operator."""
+    """Lines of other programs that are not records and that no file holds: kept beside the ledger, for its operator."""
 
     def __init__(self, private: Path) -> None:
         self._private = private

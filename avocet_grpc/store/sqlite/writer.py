@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import queue
 import sqlite3
 import threading
 import time
@@ -12,18 +11,18 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
-from avocet_grpc.core.errors import Overloaded, StorageFailed, StorageFull
+from avocet_grpc.core.errors import StorageFailed, StorageFull
 from avocet_grpc.core.observer import SILENT, Observer
 from avocet_grpc.store.sql.group import Group, Run
 from avocet_grpc.store.sql.queries import Queries
 from avocet_grpc.store.sql.transaction import Encode
+from avocet_grpc.store.sql.waiting import Waiting, refuse
 from avocet_grpc.store.sqlite.condition import Condition
 from avocet_grpc.store.sqlite.failure import may_go_on
 from avocet_grpc.store.sqlite.session import JOURNAL_BYTES, SqliteSession
 from avocet_grpc.telemetry import failpoints
 from avocet_grpc.telemetry.guard import guarded
 
-BATCH = 256
 CHECKPOINT_CHANGES = 60_000
 """Changed rows after which the journal is copied into the database."""
 FULL_PAUSE_S = 1.0
@@ -48,10 +47,9 @@ class Writer:
         self.observer: Observer = SILENT
         self.revision = 0
         self._db, self._session = connection, SqliteSession(connection, clock)
-        self._path, self._encode, self._turn, self._condition, self._waiting = path, encode, turn, condition, waiting
-        self._groups: queue.SimpleQueue[Group | None] = queue.SimpleQueue()
+        self._path, self._encode, self._turn, self._condition = path, encode, turn, condition
+        self._waiting = Waiting(waiting)
         self._listeners: list[Callable[[], None]] = []
-        self._closed = False
         self._checkpoint = Checkpoint(connection, path, condition)
         self._thread = threading.Thread(target=self._work, name="ledger-writer", daemon=True)
         self._thread.start()
@@ -68,18 +66,14 @@ class Writer:
 
     def queue(self, group: Group) -> Any:
         """Let the group wait for the next commit. Returns its future."""
-        if self._condition.failed or self._closed:
+        if self._condition.failed:
             group.future.set_exception(StorageFailed("the ledger has stopped"))
-        elif self._groups.qsize() >= self._waiting:
-            group.future.set_exception(Overloaded("too many changes wait"))
-        else:
-            self._groups.put(group)
-        return group.future
+            return group.future
+        return self._waiting.put(group)
 
     def close(self) -> None:
         """Commit what waits, and end the thread."""
-        self._closed = True
-        self._groups.put(None)
+        self._waiting.close()
         self._thread.join()
 
     def committed(self) -> None:
@@ -89,29 +83,18 @@ class Writer:
 
     def _work(self) -> None:
         last = False
-        while not last and (first := self._groups.get()) is not None:
-            groups, last = self._gather(first)
-            groups = [group for group in groups if group.future.set_running_or_notify_cancel()]
+        while not last:
+            groups, last = self._waiting.take()
             if self._condition.failed:
-                _refuse(groups, StorageFailed("the ledger has stopped"))
+                refuse(groups, StorageFailed("the ledger has stopped"))
             elif groups:
                 self._commit(groups)
                 self._checkpoint.run_if_due()
 
-    def _gather(self, first: Group) -> tuple[list[Group], bool]:
-        """Return what waits by now, and whether it is the last."""
-        groups = [first]
-        while len(groups) < BATCH and not self._groups.empty():
-            group = self._groups.get()
-            if group is None:
-                return groups, True
-            groups.append(group)
-        return groups, False
-
     def _commit(self, groups: list[Group]) -> None:
         try:
             with self._turn():
-                outcomes, synced = self._run(groups)
+                outcomes, synced = self._run_or_fail(groups)
         except Exception as error:
             self._refuse(groups, error)
             return
@@ -120,6 +103,18 @@ class Writer:
             group.answer(found)
         self.observer.committed(sum(map(len, outcomes)), synced)
         self.committed()
+
+    def _run_or_fail(self, groups: list[Group]) -> tuple[list[list[Any]], float]:
+        """Judge a failure while the turn is held: nobody else may commit after it."""
+        try:
+            return self._run(groups)
+        except Exception as error:
+            found = self._condition.meaning(error) or error
+            if not may_go_on(found):
+                self._condition.fail(error)
+            if found is error:
+                raise
+            raise found from error
 
     def _run(self, groups: list[Group]) -> tuple[list[list[Any]], float]:
         """Return what each work gave or raised, and how long the commit took.
@@ -144,12 +139,11 @@ class Writer:
 
     def _refuse(self, groups: list[Group], error: Exception) -> None:
         """Nothing of the groups is stored, or nobody knows: a full disk may go on, a failure may not."""
-        found = self._condition.meaning(error) or error
-        if not may_go_on(found):
+        if not may_go_on(error):
             self._condition.fail(error)
-        self._checkpoint.is_full = isinstance(found, StorageFull)
-        _refuse(groups, found)
-        self._condition.refused(found)
+        self._checkpoint.is_full = isinstance(error, StorageFull)
+        refuse(groups, error)
+        self._condition.refused(error)
 
 
 class Checkpoint:
@@ -193,11 +187,6 @@ def roll_back(connection: sqlite3.Connection) -> None:
             connection.execute("ROLLBACK")
     except sqlite3.Error as error:
         raise StorageFailed("the ledger failed") from error
-
-
-def _refuse(groups: list[Group], error: Exception) -> None:
-    for group in groups:
-        group.future.set_exception(error)
 
 
 def _size_of(journal: Path) -> int:

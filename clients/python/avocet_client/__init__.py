@@ -8,9 +8,10 @@ nothing else of this package.
     with CorrectionsClient("127.0.0.1:50051") as client:
         print(client.stats().total)
 
-Reading order: `client` (each method), `calls` (what a method sends), `errors`, then `export_state` and `bulk_state`
-(exports and bulk ingestion without any I/O), which `exports` and `bulk` carry out. `render` makes trainers' rows of
-examples. `cli` is the command `avocet`.
+Reading order: `client`, `team_client` and `listing_client` (each method), `calls` (what a method sends), `errors`. Then
+come `export_state`, `bulk_state`, `watch_state` and `claim_state`, which do no I/O. `exports`, `bulk`, `watches` and
+`holds` carry them out. `render` makes trainers' rows of examples. `cli` is the command `avocet`. `testing` is the
+service in memory.
 """
 
 from __future__ import annotations

@@ -7,7 +7,15 @@ import random
 
 import grpc
 
-from avocet_client.errors import CallTooLong, CorrectionsError, Overloaded, ShuttingDown, StorageFailed, TransportError
+from avocet_client.errors import (
+    CallTooLong,
+    CorrectionsError,
+    Overloaded,
+    ShuttingDown,
+    StorageFailed,
+    StorageUnreachable,
+    TransportError,
+)
 
 FIRST_SECONDS = 0.2
 LONGEST_SECONDS = 10.0
@@ -55,4 +63,4 @@ class Backoff:
 def _passes(error: CorrectionsError) -> bool:
     if isinstance(error, TransportError):
         return error.code in _PASSING
-    return isinstance(error, CallTooLong | Overloaded | ShuttingDown | StorageFailed)
+    return isinstance(error, CallTooLong | Overloaded | ShuttingDown | StorageFailed | StorageUnreachable)

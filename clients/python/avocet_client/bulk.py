@@ -1,7 +1,7 @@
 """Bulk ingest over StreamIngest: the sync and the async way, over the same state.
 
-What is sent waits in a queue, which the state's window bounds: a call that wrote and read by turns could wait for a
-server that waits for it to read.
+Messages wait in a queue, which the state's window bounds. A call that wrote and read by turns could wait for a server
+that waits for it to read.
 """
 
 from __future__ import annotations

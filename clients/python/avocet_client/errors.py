@@ -6,7 +6,8 @@ CorrectionsError
 ├── Conflict                NotInReview, AlreadyInReview, RevisionMismatch
 ├── RevisionExpired
 ├── Unauthorized            TokenMissing, TokenRefused
-├── TryLater                IngestionNotConfigured, StorageFull, Overloaded, ShuttingDown, StorageFailed
+├── TryLater                IngestionNotConfigured, StorageFull, Overloaded, ShuttingDown, StorageFailed,
+│                           StorageUnreachable
 ├── ConfigUnreadable
 ├── CallTooLong             the server ended the call, whatever its own deadline
 ├── InternalError
@@ -200,6 +201,12 @@ class StorageFailed(TryLater):
     """The server's storage failed; whether the change was stored is unknown. Repeat a write with its `request_id`."""
 
     reason = "STORAGE_FAILED"
+
+
+class StorageUnreachable(TryLater):
+    """The server cannot reach its store now; whether the change was stored is unknown. Repeat with its `request_id`."""
+
+    reason = "STORAGE_UNREACHABLE"
 
 
 class ConfigUnreadable(CorrectionsError):

@@ -1,8 +1,8 @@
 """One export without any I/O: what to ask for, what has arrived, what was handed out, and whether that is all.
 
-The sync and the async iterator carry it out. Each example is handed out once, in order, over any number of breaks:
-after one, the next call continues behind the last batch that was handed out whole, and what was handed out of the
-batch after that is skipped.
+The sync and the async iterator carry it out. Each example is handed out once, in order, over any number of breaks.
+After a break the next call continues behind the last batch that was handed out whole. Examples of the next batch that
+were handed out already are skipped.
 """
 
 from __future__ import annotations

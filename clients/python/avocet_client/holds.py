@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import TracebackType
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, overload
 
 from avocet_client.calls import Call, submit
 from avocet_client.claim_state import CALL_SECONDS, ClaimState
@@ -136,7 +136,13 @@ class _Hold(Sequence[Claim], Generic[Claim]):
     def __len__(self) -> int:
         return len(self._claims)
 
-    def __getitem__(self, index: Any) -> Any:
+    @overload
+    def __getitem__(self, index: int) -> Claim: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Claim]: ...
+
+    def __getitem__(self, index: int | slice) -> Claim | Sequence[Claim]:
         return self._claims[index]
 
     def __iter__(self) -> Iterator[Claim]:
@@ -203,8 +209,12 @@ class AsyncHold(_Hold[AsyncHeldClaim]):
     """`Hold` for asyncio, as `async with`: a task renews the claims. Leaving it releases them, also when cancelled."""
 
     async def __aenter__(self) -> AsyncHold:
-        asked = time.monotonic()
-        self._held(AsyncHeldClaim, await self._carry_out(self._call), asked)
+        self._task = asyncio.create_task(self._claim(), name="avocet-claims")
+        try:
+            await asyncio.shield(self._task)
+        except asyncio.CancelledError:
+            self._task.add_done_callback(self._release_late)
+            raise
         self._task = asyncio.create_task(self._renew(), name="avocet-claims")
         return self
 
@@ -214,6 +224,18 @@ class AsyncHold(_Hold[AsyncHeldClaim]):
         self._task.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await self._task
+        await self._release_all()
+
+    async def _claim(self) -> None:
+        asked = time.monotonic()
+        self._held(AsyncHeldClaim, await self._carry_out(self._call), asked)
+
+    def _release_late(self, claiming: asyncio.Task[None]) -> None:
+        """The block was cancelled before it began: give back what the service hands out all the same."""
+        if not claiming.cancelled() and claiming.exception() is None:
+            self._task = asyncio.create_task(self._release_all(), name="avocet-claims")
+
+    async def _release_all(self) -> None:
         if self._state.live:
             try:
                 await self._carry_out(self._release())

@@ -11,9 +11,15 @@ export interface ReviewClient extends Calls, Pages {
   sendRun(runId: string, source: RunSource, options?: UploadOptions): Promise<UploadRunResponse>;
 }
 
+export interface ReviewOptions extends ClientOptions {
+  /** Sends the requests in place of the browser's own `fetch`. */
+  readonly fetch?: typeof globalThis.fetch;
+}
+
 /** Return the review page's client, over gRPC-Web. `baseUrl` is where the bridge or the proxy is. */
-export function reviewClient(baseUrl: string, options: ClientOptions = {}): ReviewClient {
-  const steady = kept(createGrpcWebTransport({ baseUrl }), options);
+export function reviewClient(baseUrl: string, options: ReviewOptions = {}): ReviewClient {
+  const { fetch } = options;
+  const steady = kept(createGrpcWebTransport({ baseUrl, ...(fetch && { fetch }) }), options);
   const calls = callsOver(steady);
   const uploadPart = uploadPartOver(steady);
   return Object.assign(calls, {

@@ -1,24 +1,39 @@
-import { Action } from "@avocet/client";
 import { reviewClient } from "@avocet/client/review";
-import { options } from "preact";
 import { useEffect, useMemo, useReducer, useRef, useState } from "preact/hooks";
+import { actionsOf } from "./actions.js";
+import { CandidateView } from "./candidate.js";
 import { Filters } from "./filters.js";
+import { DecidedView } from "./history.js";
 import { keyOf, KEYS } from "./keys.js";
-import { CATEGORIES, hashOf, type Place, placeOf, VIEWS } from "./place.js";
+import { Messages, Theme, Token, You } from "./frame.js";
+import { hashOf, placeOf } from "./place.js";
 import { Review } from "./review.js";
+import { Runs } from "./runs.js";
+import { Search } from "./search.js";
 import { Session } from "./session.js";
-import { Decided, Runs, Statistics } from "./views.js";
-import { FailureCategory } from "@avocet/client";
+import { Snapshots } from "./snapshots.js";
+import { Statistics } from "./statistics.js";
 
 const SERVER = new URL(".", location.href).href.replace(/\/$/, "");
 /** The page tells of an outage itself, and soon. */
 const RETRY_FOR_MS = 800;
 const NOTICE_MS = 10_000;
-const TITLES = { review: "Review", decided: "Decided", stats: "Statistics", runs: "Runs" } as const;
+const TITLES = {
+  review: "Review",
+  decided: "Decided",
+  search: "Search",
+  stats: "Statistics",
+  runs: "Runs",
+  snapshots: "Snapshots",
+} as const;
+let isLeaving = false;
+/** What is sent while the page goes has to outlive it. */
+const send: typeof fetch = (input, init) => fetch(input, { ...init, keepalive: isLeaving });
 
 export function App() {
   const [token, setToken] = useState(() => sessionStorage.getItem("avocet-token") ?? "");
   const [place, setPlace] = useState(() => placeOf(location.hash));
+  const [reviewer, setReviewer] = useState(nameOfBefore);
   const [isRaw, setRaw] = useState(false);
   const [areFiltersShown, showFilters] = useState(false);
   const [, redraw] = useReducer((count: number) => count + 1, 0);
@@ -27,20 +42,37 @@ export function App() {
     sessionStorage.setItem("avocet-token", value);
     setToken(value);
   };
-  const client = useMemo(() => reviewClient(SERVER, { token, retryForMs: RETRY_FOR_MS }), [token]);
-  const session = useMemo(() => new Session(client, () => redraw(undefined as never), place), [client]);
+  const client = useMemo(() => reviewClient(SERVER, { token, retryForMs: RETRY_FOR_MS, fetch: send }), [token]);
+  const session = useMemo(
+    () => new Session(client, () => redraw(undefined as never), place, token ? "" : reviewer),
+    [client, reviewer],
+  );
   const { view, ...rest } = place;
-  const which = JSON.stringify(rest);
+  // What else stands in the address is of other views: it does not begin the queue again.
+  const which = JSON.stringify({ ...rest, text: "", status: "", id: "", who: "" });
 
-  useEffect(() => void session.begin(place), [session, which]);
+  // Claims begin when somebody wants to review, not when somebody looks at figures.
+  const reviews = useRef(false);
+  reviews.current ||= view === "review" || view === "candidate";
+  useEffect(() => void (reviews.current && session.begin(place)), [session, which, reviews.current]);
+  useEffect(() => () => session.end(), [session]);
   useEffect(() => {
     const moved = () => setPlace(placeOf(location.hash));
-    const leaving = () => session.keepNow();
+    const leaving = () => {
+      isLeaving = true;
+      session.end();
+    };
+    const shown = (event: PageTransitionEvent) => {
+      isLeaving = false;
+      void (event.persisted && session.begin(placeOf(location.hash)));
+    };
     addEventListener("hashchange", moved);
     addEventListener("pagehide", leaving);
+    addEventListener("pageshow", shown);
     return () => {
       removeEventListener("hashchange", moved);
       removeEventListener("pagehide", leaving);
+      removeEventListener("pageshow", shown);
     };
   }, [session]);
   useEffect(() => {
@@ -53,7 +85,7 @@ export function App() {
   useEffect(() => {
     const pressed = (event: KeyboardEvent) => {
       const key = keyOf(event);
-      const act = key && actions(session, view, { setRaw, showFilters, help: () => help.current?.showModal() })[key];
+      const act = key && actionsOf(session, view, { setRaw, showFilters, help: () => help.current?.showModal() })[key];
       if (act) {
         event.preventDefault();
         act();
@@ -68,9 +100,13 @@ export function App() {
       <header>
         <h1>Corrections</h1>
         <nav aria-label="Views">
-          {VIEWS.map((each) => (
-            <a key={each} href={hashOf({ ...place, view: each })} aria-current={each === view ? "page" : undefined}>
-              {TITLES[each]}
+          {Object.entries(TITLES).map(([each, title]) => (
+            <a
+              key={each}
+              href={hashOf({ ...place, view: each as keyof typeof TITLES, id: "" })}
+              aria-current={each === view ? "page" : undefined}
+            >
+              {title}
             </a>
           ))}
         </nav>
@@ -82,16 +118,23 @@ export function App() {
           ?
         </button>
         <Theme />
-        {token && <button onClick={() => keepToken("")}>Forget the token</button>}
+        {token ? (
+          <button onClick={() => keepToken("")}>Forget the token</button>
+        ) : (
+          session.supply.reviewer && <You name={reviewer} rename={setReviewer} />
+        )}
       </header>
       {areFiltersShown && <Filters client={client} place={place} />}
       <Messages session={session} />
       {session.needsToken && <Token keep={keepToken} />}
       <main>
         {view === "review" && <Review session={session} isRaw={isRaw} place={place} />}
-        {view === "decided" && <Decided session={session} />}
+        {view === "decided" && <DecidedView session={session} place={place} />}
+        {view === "search" && <Search client={client} place={place} />}
         {view === "stats" && <Statistics client={client} place={place} />}
-        {view === "runs" && <Runs client={client} imported={() => void session.begin(place)} />}
+        {view === "runs" && <Runs client={client} imported={() => void (session.loaded && session.begin(place))} />}
+        {view === "snapshots" && <Snapshots client={client} />}
+        {view === "candidate" && <CandidateView session={session} place={place} isRaw={isRaw} />}
       </main>
       <dialog ref={help} aria-label="Keys">
         <dl>
@@ -110,95 +153,10 @@ export function App() {
   );
 }
 
-interface Switches {
-  setRaw: (change: (was: boolean) => boolean) => void;
-  showFilters: (isShown: boolean) => void;
-  help: () => void;
-}
-
-/** Do something and draw it before the next key comes: what is typed then must reach the editor, and decide nothing. */
-function drawnAtOnce(work: () => void): void {
-  options.debounceRendering = (draw) => draw();
-  try {
-    work();
-  } finally {
-    delete options.debounceRendering;
-  }
-}
-
-/** What each key does now. */
-function actions(session: Session, view: Place["view"], { setRaw, showFilters, help }: Switches) {
-  const everywhere: Record<string, () => void> = {
-    "?": help,
-    u: () => void session.undo(),
-    "/": () => showFilters(true),
-    j: () => scrollBy({ top: 200 }),
-    k: () => scrollBy({ top: -200 }),
-  };
-  if (view !== "review") {
-    return everywhere;
-  }
-  const categories = [FailureCategory.UNSPECIFIED, ...CATEGORIES.map(([category]) => category)];
-  return {
-    ...everywhere,
-    ...Object.fromEntries(categories.map((category, digit) => [`${digit}`, () => session.choose(category)])),
-    c: () => drawnAtOnce(() => session.edit()),
-    "Ctrl+Enter": () => void session.decide(Action.CORRECT),
-    d: () => void session.decide(Action.DISCARD),
-    f: () => void session.decide(Action.FLAG),
-    s: () => session.skip(),
-    r: () => setRaw((was) => !was),
-    Escape: () => session.leave(),
-  };
-}
-
-function Messages({ session }: { session: Session }) {
-  const { notice } = session;
-  return (
-    <>
-      <div role="status" class="messages">
-        {notice?.kind === "done" && (
-          <p class="notice">
-            {notice.text} {notice.canUndo && <button onClick={() => void session.undo()}>Undo</button>}
-          </p>
-        )}
-      </div>
-      <div role="alert" class="messages">
-        {session.isAway && <p class="notice wrong">The service does not answer; trying again every 2 s. Your text is kept.</p>}
-        {notice && notice.kind !== "done" && (
-          <p class="notice wrong">
-            {notice.text} <button onClick={() => session.dismiss()}>Close</button>
-          </p>
-        )}
-      </div>
-    </>
-  );
-}
-
-/** The reviewer's token, for this tab alone; never in the address. */
-function Token({ keep }: { keep: (token: string) => void }) {
-  const [typed, type] = useState("");
-  return (
-    <div class="notice token">
-      <label>
-        token <input type="password" autocomplete="off" value={typed} onInput={(event) => type(event.currentTarget.value)} />
-      </label>
-      <button onClick={() => keep(typed)}>Use it</button>
-      <p class="quiet">On your own machine, give the token to the command: AVOCET_TOKEN, or its settings file.</p>
-    </div>
-  );
-}
-
-function Theme() {
-  const [theme, set] = useState(() => localStorage.getItem("avocet-theme") ?? "");
-  useEffect(() => {
-    document.documentElement.dataset["theme"] = theme;
-    localStorage.setItem("avocet-theme", theme);
-  }, [theme]);
-  const next = { "": "dark", dark: "light", light: "" }[theme] ?? "";
-  return (
-    <button onClick={() => set(next)} aria-label={`Colours: ${theme || "as the system"}`}>
-      {theme === "dark" ? "☾" : theme === "light" ? "☀" : "◐"}
-    </button>
-  );
+/** What the reviewer was called before, or what the page was opened with; else a name that nobody else has. */
+function nameOfBefore(): string {
+  const given = document.querySelector<HTMLMetaElement>("meta[name=reviewer]")?.content;
+  const name = given || localStorage.getItem("avocet-reviewer") || `browser-${crypto.randomUUID().slice(0, 6)}`;
+  localStorage.setItem("avocet-reviewer", name);
+  return name;
 }

@@ -6,6 +6,8 @@ const PREFIX = "avocet-draft:";
 export interface Draft {
   readonly revision: string;
   readonly text: string;
+  /** The text is a message with tool calls, as JSON. */
+  readonly isMessage?: boolean;
 }
 
 /** Return the draft of a candidate, of this revision or of an older one; null if there is none. */
@@ -18,10 +20,16 @@ export function draftOf(candidate: Candidate): Draft | null {
   }
 }
 
+/** Return the draft of a candidate at this very revision; null if there is none. */
+export function currentDraft(candidate: Candidate): Draft | null {
+  const draft = draftOf(candidate);
+  return draft?.revision === candidate.revision.toString() ? draft : null;
+}
+
 /** Keep a draft. Return whether the browser kept it. */
-export function keepDraft(candidate: Candidate, text: string): boolean {
+export function keepDraft(candidate: Candidate, text: string, isMessage: boolean): boolean {
   try {
-    const draft: Draft = { revision: candidate.revision.toString(), text };
+    const draft: Draft = { revision: candidate.revision.toString(), text, isMessage };
     localStorage.setItem(PREFIX + candidate.id, JSON.stringify(draft));
     return true;
   } catch {

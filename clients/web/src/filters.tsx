@@ -1,7 +1,7 @@
 import type { StatsResponse } from "@avocet/client";
 import type { ReviewClient } from "@avocet/client/review";
 import { useEffect, useState } from "preact/hooks";
-import { hashOf, ORDERS, type Place } from "./place.js";
+import { CATEGORIES, hashOf, ORDERS, type Place } from "./place.js";
 
 /** Order and filters; they stand in the address. */
 export function Filters({ client, place }: { client: ReviewClient; place: Place }) {
@@ -42,6 +42,11 @@ export function Filters({ client, place }: { client: ReviewClient; place: Place 
       {choice("task", "task type", Object.keys(stats?.byTaskType ?? {}))}
       {choice("model", "model", Object.keys(stats?.byModel ?? {}))}
       {choice("source", "source", Object.keys(stats?.bySource ?? {}))}
+      {choice("category", "category", CATEGORIES.map(([, word]) => word))}
+      <label>
+        run
+        <input class="wider" value={place.run} onChange={(event) => go("run", event.currentTarget.value)} />
+      </label>
       {bound("min", "score from")}
       {bound("max", "to")}
     </div>

@@ -1,7 +1,8 @@
 /** What the keys do, for the handler and for the list that `?` shows. */
 export const KEYS: readonly (readonly [string, string])[] = [
-  ["c", "edit the correction"],
-  ["Ctrl+Enter", "approve the correction"],
+  ["c, Enter", "edit the correction"],
+  ["t", "correct with tool calls, or with plain text"],
+  ["Ctrl+Enter", "approve the correction (⌘ Enter on a Mac)"],
   ["d", "discard"],
   ["f", "flag as a failure of the model"],
   ["s", "skip"],
@@ -16,10 +17,10 @@ export const KEYS: readonly (readonly [string, string])[] = [
 
 /** Return the name of a key that may act: none while somebody types, in a dialog, with a modifier, or on repeat. */
 export function keyOf(event: KeyboardEvent): string | null {
-  if (event.key === "Enter" && (event.ctrlKey || event.metaKey) && !event.repeat) {
-    return "Ctrl+Enter";
-  }
   const target = event.target instanceof HTMLElement ? event.target : null;
+  if (event.key === "Enter" && (event.ctrlKey || event.metaKey) && !event.repeat) {
+    return target?.closest("dialog, select, input:not([type=radio])") ? null : "Ctrl+Enter";
+  }
   if (event.key === "Escape") {
     return target?.closest("dialog") ? null : "Escape";
   }

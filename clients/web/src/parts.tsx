@@ -1,4 +1,4 @@
-import type { ChatMessage } from "@avocet/client";
+import { type Candidate, CandidateStatus, type ChatMessage } from "@avocet/client";
 import { useEffect, useMemo, useRef, useState } from "preact/hooks";
 import { difference } from "./differences.js";
 import { rendered } from "./markdown.js";
@@ -13,11 +13,63 @@ export function Text({ text, isRaw }: { text: string; isRaw: boolean }) {
   }, [text, isRaw]);
   return isRaw ? (
     <pre class="text raw" tabIndex={0}>
-      {text.replace(/ (?=\n|$)/g, "·")}
+      {text.replace(/[ \t]+(?=\n|$)/g, (blanks) => blanks.replaceAll(" ", "·").replaceAll("\t", "→"))}
     </pre>
   ) : (
     <div class="text" ref={box} tabIndex={0} />
   );
+}
+
+/** What the model was asked and what it answered. */
+export function Conversation({ candidate, isRaw }: { candidate: Candidate; isRaw: boolean }) {
+  const { promptMessages, promptJson, modelResponse, modelResponseJson } = candidate;
+  return (
+    <section aria-label="Prompt and response">
+      {promptMessages.map((message, place) => (
+        <Message key={place} message={message} isRaw={isRaw} />
+      ))}
+      {promptJson && <Text text={promptJson} isRaw />}
+      {candidate.toolsJson && (
+        <details class="message">
+          <summary>tools</summary>
+          <Text text={candidate.toolsJson} isRaw />
+        </details>
+      )}
+      <section class="message">
+        <h3>response</h3>
+        <Text text={modelResponse || modelResponseJson} isRaw={isRaw || !modelResponse} />
+        {modelResponse && modelResponseJson && <Text text={modelResponseJson} isRaw />}
+      </section>
+    </section>
+  );
+}
+
+/** What is known about a candidate, in short. */
+export function Chips({ candidate }: { candidate: Candidate }) {
+  const { modelName, taskType, benchmarkRunId, qualityScore, failureReason, samePrompt, id } = candidate;
+  return (
+    <ul class="chips" aria-label="About it">
+      {modelName && <li>{modelName}</li>}
+      {taskType && <li>{taskType}</li>}
+      {benchmarkRunId && <li>{benchmarkRunId}</li>}
+      {qualityScore !== undefined && <li>score {qualityScore.toFixed(2)}</li>}
+      {failureReason && <li>{failureReason}</li>}
+      {samePrompt > 0 && <li>{samePrompt === 100 ? "100 or more" : samePrompt} with the same prompt</li>}
+      <li>
+        <button class="chip" onClick={() => void navigator.clipboard?.writeText(id)} title="Copy the id">
+          {id}
+        </button>
+      </li>
+    </ul>
+  );
+}
+
+export function statusOf(status: CandidateStatus): string {
+  return status === CandidateStatus.UNSPECIFIED ? "other status" : CandidateStatus[status].toLowerCase().replaceAll("_", " ");
+}
+
+export function timeOf(time: { readonly seconds: bigint } | undefined): string {
+  return time ? new Date(Number(time.seconds) * 1_000).toLocaleString() : "";
 }
 
 export function Message({ message, isRaw }: { message: ChatMessage; isRaw: boolean }) {
@@ -57,6 +109,18 @@ export function Difference({ before, after }: { before: string; after: string })
         kind === "same" ? text : kind === "added" ? <ins key={place}>{text}</ins> : <del key={place}>{text}</del>,
       )}
     </pre>
+  );
+}
+
+/** How a correction will look; nothing is rendered while it is folded. */
+export function Preview({ text }: { text: string }) {
+  const [isOpen, open] = useState(false);
+  const settled = useSettled(text, 150);
+  return (
+    <details class="message" onToggle={(event) => open(event.currentTarget.open)}>
+      <summary>preview</summary>
+      {isOpen && <Text text={settled} isRaw={false} />}
+    </details>
   );
 }
 

@@ -1,7 +1,9 @@
 import { Action, type Candidate, FailureCategory } from "@avocet/client";
 import { useLayoutEffect, useRef } from "preact/hooks";
-import { Difference, Message, Text } from "./parts.js";
-import { CATEGORIES, isFiltered, type Place } from "./place.js";
+import { useAnswer } from "./answers.js";
+import { mayCallTools, responseMessage, toolNames, withCall } from "./message.js";
+import { Chips, Conversation, Difference, Preview } from "./parts.js";
+import { CATEGORIES, hashOf, isFiltered, type Place, unfiltered } from "./place.js";
 import type { Session } from "./session.js";
 
 export function Review({ session, isRaw, place }: { session: Session; isRaw: boolean; place: Place }) {
@@ -12,17 +14,14 @@ export function Review({ session, isRaw, place }: { session: Session; isRaw: boo
   return (
     <>
       <Heading key={candidate.id} candidate={candidate} />
+      {session.isLost && (
+        <p class="notice wrong" role="alert">
+          Your claim on this candidate has ended, so somebody else may be at work on it. Your text is kept.{" "}
+          <button onClick={() => void session.claimAgain()}>Claim it again</button>
+        </p>
+      )}
       <div class="columns">
-        <section aria-label="Prompt and response">
-          {candidate.promptMessages.map((message, place) => (
-            <Message key={place} message={message} isRaw={isRaw} />
-          ))}
-          {candidate.promptJson && <Text text={candidate.promptJson} isRaw />}
-          <section class="message">
-            <h3>response</h3>
-            <Text text={candidate.modelResponse || candidate.modelResponseJson} isRaw={isRaw} />
-          </section>
-        </section>
+        <Conversation candidate={candidate} isRaw={isRaw} />
         <Correction key={candidate.id} session={session} candidate={candidate} />
       </div>
       <Actions session={session} />
@@ -33,36 +32,17 @@ export function Review({ session, isRaw, place }: { session: Session; isRaw: boo
 function Heading({ candidate }: { candidate: Candidate }) {
   const heading = useRef<HTMLHeadingElement>(null);
   useLayoutEffect(() => heading.current?.focus(), []);
-  const score = candidate.qualityScore;
   return (
     <>
       <h2 ref={heading} tabIndex={-1}>
         {candidate.taskName || candidate.taskType || "Candidate"}
       </h2>
-      <ul class="chips" aria-label="About it">
-        {candidate.modelName && <li>{candidate.modelName}</li>}
-        {candidate.taskType && <li>{candidate.taskType}</li>}
-        {candidate.benchmarkRunId && <li>{candidate.benchmarkRunId}</li>}
-        {score !== undefined && <li>score {score.toFixed(2)}</li>}
-        {candidate.failureReason && <li>{candidate.failureReason}</li>}
-        <li>
-          <button class="chip" onClick={() => void navigator.clipboard?.writeText(candidate.id)} title="Copy the id">
-            {candidate.id}
-          </button>
-        </li>
-      </ul>
+      <Chips candidate={candidate} />
     </>
   );
 }
 
 function Correction({ session, candidate }: { session: Session; candidate: Candidate }) {
-  const editor = useRef<HTMLTextAreaElement>(null);
-  const isOpen = session.text !== null;
-  useLayoutEffect(() => {
-    if (isOpen) {
-      editor.current?.focus();
-    }
-  }, [isOpen]);
   return (
     <section class="correction" aria-label="Correction">
       {session.text === null ? (
@@ -70,22 +50,12 @@ function Correction({ session, candidate }: { session: Session; candidate: Candi
           Correct it <kbd>c</kbd>
         </button>
       ) : (
-        <>
-          <label>
-            <h3>correction</h3>
-            <textarea
-              ref={editor}
-              value={session.text}
-              spellcheck={false}
-              onInput={(event) => session.type(event.currentTarget.value)}
-            />
-          </label>
-          <p class="quiet" aria-live="polite">
-            {session.draftKept ? "draft kept" : ""}
-          </p>
-          <h3>difference</h3>
-          <Difference before={candidate.modelResponse} after={session.text} />
-        </>
+        <Editor session={session} candidate={candidate} text={session.text} />
+      )}
+      {(mayCallTools(candidate) || session.isMessage) && (
+        <button class="wide" onClick={() => session.switchEditor()}>
+          {session.isMessage ? "Correct with plain text" : "Correct with tool calls"} <kbd>t</kbd>
+        </button>
       )}
       {session.olderDraft !== null && (
         <p class="notice">
@@ -110,6 +80,45 @@ function Correction({ session, candidate }: { session: Session; candidate: Candi
   );
 }
 
+function Editor({ session, candidate, text }: { session: Session; candidate: Candidate; text: string }) {
+  const editor = useRef<HTMLTextAreaElement>(null);
+  useLayoutEffect(() => editor.current?.focus(), [session.isMessage]);
+  const fault = session.notice?.kind === "field" ? session.notice.text : "";
+  return (
+    <>
+      <label>
+        <h3>{session.isMessage ? "correction, a message with tool calls" : "correction"}</h3>
+        <textarea
+          ref={editor}
+          value={text}
+          spellcheck={false}
+          aria-invalid={fault !== ""}
+          aria-describedby="fault"
+          onInput={(event) => session.type(event.currentTarget.value)}
+        />
+      </label>
+      <p id="fault" class="fault">
+        {fault}
+      </p>
+      <p class="quiet" aria-live="polite">
+        {session.draftKept ? "draft kept" : ""}
+      </p>
+      {session.isMessage && (
+        <p>
+          {toolNames(candidate).map((name) => (
+            <button key={name} onClick={() => session.type(withCall(text, name))}>
+              Add a call of {name}
+            </button>
+          ))}
+        </p>
+      )}
+      <h3>difference</h3>
+      <Difference before={session.isMessage ? responseMessage(candidate) : candidate.modelResponse} after={text} />
+      {!session.isMessage && <Preview text={text} />}
+    </>
+  );
+}
+
 function Actions({ session }: { session: Session }) {
   const { busy } = session;
   const decide = (action: Action) => () => void session.decide(action);
@@ -127,7 +136,7 @@ function Actions({ session }: { session: Session }) {
       <button disabled={busy} onClick={() => session.skip()}>
         Skip <kbd>s</kbd>
       </button>
-      <button disabled={busy || session.decided.length === 0} onClick={() => void session.undo()}>
+      <button disabled={busy || session.stack.length === 0} onClick={() => void session.undo()}>
         Undo <kbd>u</kbd>
       </button>
     </div>
@@ -135,16 +144,27 @@ function Actions({ session }: { session: Session }) {
 }
 
 function Nothing({ session, place }: { session: Session; place: Place }) {
+  const stats = useAnswer(() => session.client.stats({}), [session, session.stack.length]);
+  const others = session.left;
+  const title = others > 0 ? "Others are at work on what is left" : isFiltered(place) ? "No candidate matches" : "Nothing is left to review";
   return (
     <>
-      <h2>{isFiltered(place) ? "No candidate matches" : "Nothing is left to review"}</h2>
+      <h2>{title}</h2>
+      {others > 0 && <p>{others.toLocaleString()} are claimed. The page looks again by itself.</p>}
       <p>
-        {session.decided.length > 0 && `You decided ${session.decided.length} in this session. `}
-        {isFiltered(place) ? <a href="#/">Clear the filters</a> : <a href="#/runs">Import a benchmark run</a>}
+        {session.stack.length > 0 && `You decided ${session.stack.length} in this session. `}
+        {isFiltered(place) ? (
+          <a href={hashOf(unfiltered(place))}>Clear the filters</a>
+        ) : (
+          <a href="#/runs">Import a benchmark run</a>
+        )}
       </p>
-      <p class="quiet">
-        Approved corrections leave by <code>avocet export</code>.
-      </p>
+      {typeof stats !== "string" && (
+        <p class="quiet">
+          {stats.total.toLocaleString()} candidates in all, {stats.exportReady.toLocaleString()} examples ready:{" "}
+          <code>avocet export</code> brings them to a file.
+        </p>
+      )}
     </>
   );
 }

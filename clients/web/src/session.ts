@@ -1,97 +1,103 @@
-import {
-  Action,
-  type Candidate,
-  CandidateNotFound,
-  CandidateStatus,
-  Conflict,
-  CorrectionsError,
-  FailureCategory,
-  InternalError,
-  InvalidField,
-  TransportError,
-  TryLater,
-  Unauthorized,
-} from "@avocet/client";
+import { Action, type Candidate, CandidateStatus, ClaimLost, FailureCategory } from "@avocet/client";
 import type { ReviewClient } from "@avocet/client/review";
-import { draftOf, dropDraft, keepDraft } from "./drafts.js";
-import { asked, type Place } from "./place.js";
+import { currentDraft, type Draft, draftOf, dropDraft, keepDraft } from "./drafts.js";
+import { failureOf, type Notice, noticeOf, standing } from "./failures.js";
+import { correctedMessage, correctionOf, faultOfCorrection, messageTemplate } from "./message.js";
+import { candidateHash, type Place } from "./place.js";
+import { type Decided, Stack } from "./stack.js";
+import { type Held, Supply } from "./supply.js";
 
-const READ_AHEAD = 10;
-const FEW_LEFT = 3;
 const RETRY_MS = 2_000;
+const LOOK_AGAIN_MS = 5_000;
 
-/** A decision of this session: what Undo needs to bring everything back. */
-export interface Decision {
-  readonly candidate: Candidate;
-  readonly action: Action;
-  readonly text: string | null;
-  readonly category: FailureCategory;
-  readonly revision: bigint;
-  readonly at: Date;
-}
+export const WORDS: Readonly<Record<Action, string>> = {
+  [Action.UNSPECIFIED]: "",
+  [Action.CORRECT]: "Approved",
+  [Action.DISCARD]: "Discarded",
+  [Action.FLAG]: "Flagged",
+};
 
-/** Something to be told: what was done, or what went wrong. */
-export interface Notice {
-  readonly kind: "done" | "conflict" | "field" | "wrong";
-  readonly text: string;
-  readonly canUndo: boolean;
-}
-
-/** The reviewer's session: what is shown, what was read ahead, and what was decided. It knows no page. */
+/** The reviewer's session: what is shown, what is typed, and what was decided. It knows no page. */
 export class Session {
-  candidate: Candidate | null = null;
+  /** What is shown, and whether it is ours. */
+  held: Held | null = null;
   /** The correction while the editor is open, else null. */
   text: string | null = null;
+  /** The editor has a message with tool calls, as JSON. */
+  isMessage = false;
   category = FailureCategory.UNSPECIFIED;
-  total = 0;
   loaded = false;
   busy = false;
   isAway = false;
   needsToken = false;
   draftKept = false;
+  /** The claim on what is shown has ended. */
+  isLost = false;
   /** A draft of an older revision of what is shown. */
-  olderDraft: string | null = null;
+  olderDraft: Draft | null = null;
   notice: Notice | null = null;
-  readonly decided: Decision[] = [];
-  #waiting: Candidate[] = [];
-  #skipped: Candidate[] = [];
-  readonly #seen = new Set<string>();
+  readonly stack = new Stack();
+  readonly supply: Supply;
   readonly #requestIds = new Map<string, string>();
-  #pageToken: string | null = "";
-  #loading: Promise<void> | null = null;
+  #otherText: string | null = null;
   #saving: ReturnType<typeof setTimeout> | undefined;
+  #looking: ReturnType<typeof setTimeout> | undefined;
   #generation = 0;
 
   constructor(
-    private readonly client: ReviewClient,
+    readonly client: ReviewClient,
     private readonly changed: () => void,
-    private place: Place,
-  ) {}
+    place: Place,
+    reviewer: string,
+  ) {
+    this.supply = new Supply(client, reviewer, (leaseId) => this.#lose(leaseId), place);
+  }
+
+  get candidate(): Candidate | null {
+    return this.held?.candidate ?? null;
+  }
+
+  get left(): number {
+    return Math.max(this.supply.total, this.held ? 1 : 0);
+  }
 
   /** Begin at the first candidate of a place. */
   async begin(place: Place): Promise<void> {
     this.keepNow();
-    this.place = place;
     this.#generation += 1;
-    this.#waiting = [];
-    this.#skipped = [];
-    this.#seen.clear();
-    this.#pageToken = "";
-    this.#loading = null;
+    this.supply.begin(place);
     this.loaded = false;
     this.#show(null);
-    await this.#next();
+    await this.#attempt(() => this.#next(), false);
   }
 
-  get left(): number {
-    return Math.max(this.total, this.candidate ? 1 : 0);
+  /** Keep what is typed, and let go of every claim. */
+  end(): void {
+    this.keepNow();
+    this.#generation += 1;
+    this.isAway = false;
+    clearTimeout(this.#looking);
+    void this.supply.leave();
   }
 
   /** Open the editor on the draft, or on the model's own response. */
   edit(): void {
     if (this.candidate && this.text === null) {
-      this.text = currentDraft(this.candidate) ?? this.candidate.modelResponse;
+      const draft = currentDraft(this.candidate);
+      this.text = draft?.text ?? this.candidate.modelResponse;
+      this.isMessage = draft?.isMessage ?? false;
       this.changed();
+    }
+  }
+
+  /** Correct with tool calls, or with plain text again; what was typed before comes back with the next change. */
+  switchEditor(): void {
+    if (this.candidate) {
+      this.isMessage = !this.isMessage;
+      const begun = this.isMessage ? messageTemplate(this.candidate) : this.candidate.modelResponse;
+      const text = this.#otherText ?? begun;
+      this.#otherText = this.text;
+      this.type(text);
     }
   }
 
@@ -113,13 +119,14 @@ export class Session {
   keepNow(): void {
     clearTimeout(this.#saving);
     if (this.candidate && this.text !== null && this.text !== this.candidate.modelResponse) {
-      this.draftKept = keepDraft(this.candidate, this.text);
+      this.draftKept = keepDraft(this.candidate, this.text, this.isMessage);
       this.changed();
     }
   }
 
   takeOlderDraft(): void {
-    this.text = this.olderDraft;
+    this.isMessage = this.olderDraft?.isMessage ?? false;
+    this.text = this.olderDraft?.text ?? null;
     this.olderDraft = null;
     this.changed();
   }
@@ -130,80 +137,96 @@ export class Session {
   }
 
   skip(): void {
-    const candidate = this.candidate;
-    if (!candidate || this.busy) {
-      return;
+    const { held } = this;
+    if (held && !this.busy) {
+      this.keepNow();
+      this.supply.skip(held);
+      this.#tell({ kind: "done", text: "Skipped to the end of this session's list. Nothing was stored." });
+      void this.#attempt(() => this.#next());
     }
-    this.keepNow();
-    this.#skipped.push(candidate);
-    this.#tell("done", "Skipped to the end of this session's list. Nothing was stored.");
-    void this.#next();
   }
 
   async decide(action: Action): Promise<void> {
-    const { candidate, text, category } = this;
-    if (!candidate || this.busy) {
+    const { held, text, isMessage, category } = this;
+    if (!held || this.busy) {
       return;
     }
-    if (action === Action.CORRECT && !text?.trim()) {
+    const { candidate, leaseId } = held;
+    const isCorrection = action === Action.CORRECT;
+    const fault = isCorrection ? faultOfCorrection(text, isMessage) : "";
+    if (fault) {
       this.edit();
-      this.#tell("field", "A correction needs a text.");
+      this.#tell({ kind: "field", text: fault });
       return;
     }
     await this.#attempt(async () => {
       const request = {
         id: candidate.id,
         action,
-        correctedResponse: action === Action.CORRECT ? text! : "",
+        ...(isCorrection && (isMessage ? { correctedMessage: correctedMessage(text!) } : { correctedResponse: text! })),
         failureCategory: category,
         expectedRevision: candidate.revision,
+        ...(leaseId ? { leaseId } : { reviewer: this.supply.reviewer }),
       };
       const done = await this.client.submit({ ...request, requestId: this.#requestId(request) });
-      this.total = Math.max(0, this.total - 1);
-      const revision = done.candidate?.revision ?? candidate.revision;
-      this.decided.push({ candidate, action, text, category, revision, at: new Date() });
+      const revision = (done.candidate?.revision ?? candidate.revision).toString();
+      this.stack.push({ id: candidate.id, action, revision, text: isCorrection ? null : text, isMessage });
+      this.supply.settled(held);
       clearTimeout(this.#saving);
       dropDraft(candidate);
-      this.#tell("done", `${WORDS[action]}: ${candidate.id}`, true);
+      this.#tell({ kind: "done", text: `${WORDS[action]}: ${candidate.id}`, canUndo: true });
       await this.#next();
     });
   }
 
   /** Take the last decision of this session back. */
   async undo(): Promise<void> {
-    const last = this.decided.at(-1);
+    const { last } = this.stack;
     if (!last || this.busy) {
       return;
     }
     await this.#attempt(async () => {
-      const request = { id: last.candidate.id, expectedRevision: last.revision };
-      const undone = await this.client
-        .undo({ ...request, requestId: this.#requestId(request) })
-        .catch((thrown: unknown) => this.#undoneByOthers(thrown, last));
-      if (!undone) {
+      const [before, after] = await this.#undone(last);
+      this.stack.pop();
+      if (!before || !after) {
+        const text = `Somebody else has changed ${last.id} since; it stays as it is.`;
+        this.#tell({ kind: "conflict", text, link: candidateHash(last.id) });
         return;
       }
-      this.decided.pop();
-      this.total += 1;
-      this.keepNow();
-      if (this.candidate) {
-        this.#waiting.unshift(this.candidate);
-      }
-      this.#show(undone.candidate ?? last.candidate);
-      this.text = last.text;
-      this.category = last.category;
-      this.#tell("done", `Undone: ${last.candidate.id}`);
+      this.supply.total += 1;
+      await this.bring(after);
+      this.category = before.failureCategory;
+      this.isMessage = last.action === Action.CORRECT ? before.correctedMessage !== undefined : last.isMessage;
+      this.text = last.action === Action.CORRECT ? correctionOf(before) : last.text;
+      this.#tell({ kind: "done", text: `Undone: ${last.id}` });
     });
   }
 
-  /** A decision that somebody else has changed since is no longer ours to take back. */
-  #undoneByOthers(thrown: unknown, last: Decision): null {
-    if (!(thrown instanceof Conflict || thrown instanceof CandidateNotFound)) {
-      throw thrown;
+  /** Show one candidate now, and hold it if nobody else does; what was shown comes after it. */
+  async bring(candidate: Candidate): Promise<void> {
+    this.keepNow();
+    if (this.held) {
+      this.supply.putBack(this.held);
+      this.held = null;
     }
-    this.decided.pop();
-    this.#tell("conflict", `Somebody else has changed ${last.candidate.id} since; it stays as it is.`);
-    return null;
+    this.#show(await this.supply.hold(candidate));
+  }
+
+  /** The claim had ended: hold the candidate again, or go on if somebody else has it. */
+  async claimAgain(): Promise<void> {
+    await this.#attempt(async () => {
+      const { candidate } = this;
+      const theirs = candidate && (await this.client.getCandidate({ id: candidate.id })).candidate;
+      const isFree = theirs?.status === CandidateStatus.NEEDS_REVIEW && !theirs.claim;
+      const again = isFree && (await this.supply.hold(theirs));
+      if (again && again.leaseId) {
+        this.keepNow();
+        this.#show(again);
+        this.#tell({ kind: "done", text: `You hold ${again.candidate.id} again.` });
+      } else {
+        await this.#overtaken(null);
+      }
+    });
   }
 
   dismiss(): void {
@@ -211,63 +234,58 @@ export class Session {
     this.changed();
   }
 
-  #show(candidate: Candidate | null): void {
-    this.candidate = candidate;
+  /** Do something that is not a decision; what goes wrong is told as if it were one. */
+  async attempt(work: () => Promise<void>): Promise<void> {
+    await this.#attempt(work, false);
+  }
+
+  /** Undo a decision; return the candidate before and after, or nothing if somebody else has changed it since. */
+  async #undone({ id, revision }: Decided): Promise<readonly (Candidate | undefined)[]> {
+    try {
+      const before = (await this.client.getCandidate({ id })).candidate;
+      const request = { id, expectedRevision: BigInt(revision), reviewer: this.supply.reviewer };
+      const { candidate: after } = await this.client.undo({ ...request, requestId: this.#requestId(request) });
+      return [before, after];
+    } catch (thrown) {
+      if (failureOf(thrown) !== "conflict") {
+        throw thrown;
+      }
+      return [];
+    }
+  }
+
+  #show(held: Held | null): void {
+    this.held = held;
     this.text = null;
+    this.isMessage = false;
+    this.#otherText = null;
+    this.isLost = false;
     this.olderDraft = null;
     this.draftKept = false;
     this.category = FailureCategory.UNSPECIFIED;
-    if (candidate) {
-      this.text = currentDraft(candidate);
-      this.draftKept = this.text !== null;
-      this.olderDraft = this.draftKept ? null : (draftOf(candidate)?.text ?? null);
+    if (held) {
+      const draft = currentDraft(held.candidate);
+      this.text = draft?.text ?? null;
+      this.isMessage = draft?.isMessage ?? false;
+      this.draftKept = draft !== null;
+      this.olderDraft = draft ? null : draftOf(held.candidate);
     }
     this.changed();
   }
 
   async #next(): Promise<void> {
     const generation = this.#generation;
-    if (this.#waiting.length === 0) {
-      this.#show(null);
-      await this.#load();
-      if (generation !== this.#generation) {
-        return;
-      }
-    }
-    if (this.#waiting.length === 0) {
-      this.#waiting = this.#skipped.splice(0);
-    }
-    this.#show(this.#waiting.shift() ?? null);
-    if (this.#waiting.length <= FEW_LEFT) {
-      void this.#load();
-    }
-  }
-
-  /** Read the next page, if there is one; several callers share one call. */
-  #load(): Promise<void> {
-    this.#loading ??= this.#attempt(() => this.#readPage(), false).finally(() => {
-      this.#loading = null;
-    });
-    return this.#loading;
-  }
-
-  async #readPage(): Promise<void> {
-    const generation = this.#generation;
-    if (this.#pageToken === null) {
-      return;
-    }
-    const request = { ...asked(this.place), perPage: READ_AHEAD, pageToken: this.#pageToken };
-    const page = await this.client.queue(request);
+    clearTimeout(this.#looking);
+    const held = await this.supply.next();
     if (generation !== this.#generation) {
       return;
     }
-    const fresh = page.items.filter((item) => !this.#seen.has(item.id));
-    fresh.forEach((item) => this.#seen.add(item.id));
-    this.#waiting.push(...fresh);
-    this.#pageToken = page.nextPageToken || null;
-    this.total = Number(page.total);
     this.loaded = true;
-    this.changed();
+    this.#show(held);
+    if (!held) {
+      // Others may give something back, or bring something new.
+      this.#looking = setTimeout(() => void (this.busy || this.held || this.#attempt(() => this.#next(), false)), LOOK_AGAIN_MS);
+    }
   }
 
   /** One id for each content, until it is answered: to repeat it after a break cannot store it twice. */
@@ -292,37 +310,52 @@ export class Session {
   }
 
   async #failed(thrown: unknown): Promise<void> {
-    if (thrown instanceof Unauthorized) {
-      this.needsToken = true;
-      this.#tell("wrong", thrown.message);
-    } else if (thrown instanceof Conflict || thrown instanceof CandidateNotFound) {
-      await this.#overtaken();
-    } else if (thrown instanceof InvalidField) {
-      const fields = thrown.fieldViolations.map(({ field, description }) => `${field}: ${description}`);
-      this.#tell("field", fields.join("; ") || thrown.message);
-    } else if (thrown instanceof InternalError) {
-      this.#tell("wrong", `${thrown.message} (${thrown.metadata["correlation_id"] ?? "no correlation id"})`);
-    } else if (thrown instanceof TransportError || thrown instanceof TryLater) {
-      this.keepNow();
-      this.#tell("wrong", thrown.message);
-      void this.#wait(thrown.retryAfterMs ?? RETRY_MS);
-    } else {
-      const text = thrown instanceof CorrectionsError ? `${thrown.message} (${thrown.reason || thrown.code})` : `${thrown}`;
-      this.#tell("wrong", text);
+    const failure = failureOf(thrown);
+    if (failure === "conflict") {
+      await this.#overtaken(thrown).catch((again: unknown) => this.#tell(noticeOf(again)));
+      return;
+    }
+    this.keepNow();
+    this.needsToken ||= failure === "token";
+    this.#tell(noticeOf(thrown));
+    const pauseMs = (thrown as { retryAfterMs?: number }).retryAfterMs ?? RETRY_MS;
+    if (failure === "away") {
+      void this.#wait(pauseMs);
+    } else if (failure === "busy" && !this.held) {
+      this.#looking = setTimeout(() => void this.#attempt(() => this.#next(), false), pauseMs);
     }
   }
 
-  /** Somebody else was faster. Say how it stands now, keep the text, and go on; what is in review still is shown again. */
-  async #overtaken(): Promise<void> {
-    const mine = this.candidate;
+  /** Somebody else was faster. Say how it stands now, keep the text, and go on; what is ours still is shown again. */
+  async #overtaken(thrown: unknown): Promise<void> {
+    const { held: mine } = this;
     this.keepNow();
-    const theirs = mine && (await this.client.getCandidate({ id: mine.id }).catch(() => null))?.candidate;
-    const word = theirs ? CandidateStatus[theirs.status].toLowerCase().replaceAll("_", " ") : "gone";
-    if (theirs?.status === CandidateStatus.NEEDS_REVIEW) {
-      this.#waiting.unshift(theirs);
+    if (!mine) {
+      await this.#next();
+      return;
     }
-    this.#tell("conflict", `Somebody else has changed ${mine?.id ?? "it"}: it is now ${word}. Your text is kept.`);
+    const { id } = mine.candidate;
+    const theirs = (await this.client.getCandidate({ id }).catch(() => null))?.candidate;
+    const holder = theirs?.claim?.reviewer ?? "";
+    const isHeldHere = holder !== "" && holder === this.supply.name && !(thrown instanceof ClaimLost);
+    this.held = null;
+    if (theirs?.status === CandidateStatus.NEEDS_REVIEW && (isHeldHere || !holder)) {
+      this.supply.putBack(isHeldHere ? { ...mine, candidate: theirs } : await this.supply.hold(theirs));
+    } else {
+      this.supply.settled(mine);
+    }
+    const text = `Somebody else was faster with ${id}: ${standing(theirs?.status, holder)}. Your text is kept.`;
     await this.#next();
+    this.#tell({ kind: "conflict", text, link: candidateHash(id) });
+  }
+
+  #lose(leaseId: string): void {
+    if (this.held?.leaseId === leaseId) {
+      this.keepNow();
+      this.held.leaseId = "";
+      this.isLost = true;
+      this.changed();
+    }
   }
 
   /** Look every two seconds whether the service is back. What is shown and typed stays. */
@@ -334,32 +367,20 @@ export class Session {
     this.changed();
     for (let pauseMs = firstMs; this.isAway; pauseMs = RETRY_MS) {
       await new Promise((resolve) => setTimeout(resolve, pauseMs));
-      this.isAway = await this.client.getConfig({}).then(
+      this.isAway &&= await this.client.getConfig({}).then(
         () => false,
-        (thrown: unknown) => thrown instanceof TransportError || thrown instanceof TryLater,
+        (thrown: unknown) => failureOf(thrown) === "away",
       );
     }
     this.notice = null;
     this.changed();
-    if (!this.candidate) {
-      await this.#next();
+    if (!this.held) {
+      await this.#attempt(() => this.#next(), false);
     }
   }
 
-  #tell(kind: Notice["kind"], text: string, canUndo = false): void {
-    this.notice = { kind, text, canUndo };
+  #tell(notice: Notice): void {
+    this.notice = notice;
     this.changed();
   }
 }
-
-function currentDraft(candidate: Candidate): string | null {
-  const draft = draftOf(candidate);
-  return draft?.revision === candidate.revision.toString() ? draft.text : null;
-}
-
-export const WORDS: Readonly<Record<Action, string>> = {
-  [Action.UNSPECIFIED]: "",
-  [Action.CORRECT]: "Approved",
-  [Action.DISCARD]: "Discarded",
-  [Action.FLAG]: "Flagged",
-};

@@ -13,14 +13,19 @@ from avocet_client import (
     Correction,
     CorrectionsClient,
     CorrectionsError,
+    Decision,
     Export,
     ExportStateDict,
     FailureCategory,
+    Health,
+    HeldClaim,
+    Hold,
     IngestResult,
     Status,
     Tls,
     category_word,
     status_word,
+    testing,
     to_kto,
     to_preference,
     to_sft,
@@ -66,6 +71,33 @@ def streams(client: CorrectionsClient) -> None:
     assert_type(export.write_jsonl("a.jsonl", render=to_sft), int)
     results = client.ingest_many([Correction(source="s", task_type="t", prompt="p", correction="c")])
     assert_type(results, Iterator[IngestResult])
+
+
+def team(client: CorrectionsClient) -> None:
+    with client.hold(reviewer="kim", limit=5) as held:
+        assert_type(held, Hold)
+        for claim in held:
+            assert_type(claim, HeldClaim)
+            assert_type(claim.submit(action="flag"), pb.Candidate)
+        assert_type(held[0].lost, bool)
+    for change in client.history(id="a"):
+        assert_type(change, pb.Change)
+    for page in client.in_review(claims="unclaimed").pages():
+        assert_type(page, pb.QueueResponse)
+    assert_type(client.submit_many([Decision(id="a", action="flag")])[0].status, Status | None)
+    assert_type(client.upload_run("run").imported, int)
+    assert_type(client.health(), Health)
+    assert_type(next(client.watch()), pb.Change)
+    assert_type(testing.client(), CorrectionsClient)
+
+
+async def team_async(client: AsyncCorrectionsClient) -> None:
+    async with client.hold(reviewer="kim") as held:
+        for claim in held:
+            assert_type(await claim.submit(action="flag"), pb.Candidate)
+    async for snapshot in client.snapshots():
+        assert_type(snapshot.name, str)
+    assert_type(testing.async_client(), AsyncCorrectionsClient)
 
 
 async def streams_async(client: AsyncCorrectionsClient) -> None:

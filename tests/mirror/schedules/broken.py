@@ -28,6 +28,8 @@ from avocet_grpc.mirror.lines import Kind, Row
 from avocet_grpc.mirror.outbound import append, outbox
 from avocet_grpc.mirror.outbound.writer import Writer
 from tests.mirror.memory_disk import MemoryDisk
+from tests.mirror.schedules.directed import DIRECTED
+from tests.mirror.schedules.oracle import Violation
 from tests.mirror.schedules.run import run
 from tests.mirror.schedules.world import World
 
@@ -299,17 +301,22 @@ RULES: dict[str, Break] = {
 }
 
 
-def first_caught(name: str, seeds: Sequence[int]) -> tuple[int, str] | None:
-    """The first of the seeds whose schedule finds that the rule is off, and what it finds."""
+def first_caught(name: str, seeds: Sequence[int]) -> tuple[str, str] | None:
+    """The set piece, or the first of the seeds, that finds that the rule is off, and what it finds."""
     with pytest.MonkeyPatch.context() as patch:
         prepare = RULES[name](patch) or (lambda world: None)
+        if name in DIRECTED:
+            try:
+                DIRECTED[name](prepare)
+            except Violation as violation:
+                return DIRECTED[name].__name__, str(violation)
         for seed in seeds:
             try:
                 what = run(seed, prepare)[0]
             except (AssertionError, ValueError, LookupError, TypeError) as error:
                 what = f"{type(error).__name__}: {error}"
             if what:
-                return seed, what
+                return f"seed {seed}", what
     return None
 
 
@@ -317,9 +324,12 @@ def main() -> None:
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(50))
     names = [sys.argv[1]] if len(sys.argv) > 1 else list(RULES)
     most = int(sys.argv[2]) if len(sys.argv) > 2 else 300
+    missed = 0
     for name in names:
         caught = first_caught(name, range(most))
-        print(f"{name}: " + (f"seed {caught[0]}: {caught[1][:110]}" if caught else f"not in {most}"), flush=True)
+        missed += caught is None
+        print(f"{name}: " + (f"{caught[0]}: {caught[1][:110]}" if caught else f"not in {most}"), flush=True)
+    raise SystemExit(bool(missed))
 
 
 if __name__ == "__main__":

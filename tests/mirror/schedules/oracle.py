@@ -44,6 +44,7 @@ class Oracle:
         self.observed: dict[File, set[bytes]] = {file: set() for file in File}
         self.removed_by_service: set[Key] = set()
         self.time = 0.0
+        self.looked = dict.fromkeys(File, -1e9)
         self.clean = False
         self.lenient = False
 
@@ -70,11 +71,14 @@ class Oracle:
         if self.lenient or now.source is not Source.SERVICE or content.d == standing.d:
             return
         key = file, id, content
-        if self.basis.get(key) == "append" and (self.clean or standing in self.stood.get(key, ())):
+        # Its author saw the record, or an edit of it that the mirror had not taken in yet.
+        saw = {self._root(file, id, one, standing) for one in self.stood.get(key, ())}
+        if self.basis.get(key) == "append" and (self.clean or standing in saw):
             return
         # One program deleted what it had seen, and another added the id again before the mirror looked.
         at, seen = self.deleted_at.get((file, id), (-1e9, set()))
-        if self.basis.get(key) == "append" and self.time - at < 15 and standing in seen:
+        is_unseen = self.time - at < 15 or self.looked[file] < at
+        if self.basis.get(key) == "append" and is_unseen and standing in seen:
             return
         if what == "later line":
             if any(

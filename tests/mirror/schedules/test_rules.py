@@ -8,6 +8,7 @@ import pytest
 import structlog
 
 from tests.mirror.schedules.broken import RULES, first_caught
+from tests.mirror.schedules.directed import DIRECTED
 
 MOST = int(os.environ.get("SCHEDULES", "120")) * 5
 """How many schedules are tried before a rule counts as not needed."""
@@ -22,13 +23,23 @@ QUICK = (
     "without an index nothing is deleted",
     "the order in the file says which line counts",
     "damage is not a deletion",
+    *DIRECTED,
 )
-"""Those that few schedules find; the others are in the long form: SCHEDULES=2000."""
+"""Those that few schedules or a set piece find; the others are in the long form: SCHEDULES=2000."""
+
+
+@pytest.fixture(autouse=True)
+def quiet() -> None:
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(50))
+
+
+@pytest.mark.parametrize("name", list(DIRECTED))
+def test_a_set_piece_breaks_nothing_while_all_rules_hold(name: str) -> None:
+    DIRECTED[name](lambda world: None)
 
 
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("name", list(RULES) if MOST > 1_000 else QUICK)
 def test_a_rule_that_is_switched_off_is_missed(name: str) -> None:
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(50))
     caught = first_caught(name, range(MOST))
     assert caught is not None, f"{MOST} schedules did not find it"

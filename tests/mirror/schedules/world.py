@@ -28,10 +28,10 @@ class Kill(BaseException):
 
 
 class Reading:
-    """What another program read, and when."""
+    """What another program read, and when; `deleted` is what somebody had deleted before, with what he had seen."""
 
-    def __init__(self, file: File, lines: list[bytes], at: float) -> None:
-        self.file, self.lines, self.at = file, lines, at
+    def __init__(self, file: File, lines: list[bytes], at: float, deleted: dict[str, set[Content]]) -> None:
+        self.file, self.lines, self.at, self.deleted = file, lines, at, deleted
 
 
 class World:
@@ -94,7 +94,7 @@ class World:
 
     def serve(self) -> None:
         """One call that the service acknowledges."""
-        candidates = self._records(File.CANDIDATES)
+        candidates = self.records(File.CANDIDATES)
         dice = self.random.random()
         if (dice < 0.15 and len(candidates) < 12) or not candidates:
             self._ingest()
@@ -105,7 +105,8 @@ class World:
         else:
             self._undo(id)
 
-    def _records(self, file: File) -> dict[str, Any]:
+    def records(self, file: File) -> dict[str, Any]:
+        """The records of a file as the ledger has them, by id."""
         with self.ledger.mirror().view() as view:
             return {one.id: one for one in view.records(file, 0, 10_000)}
 
@@ -131,7 +132,7 @@ class World:
         self.say("SERVICE submit", id, decision.action.value, decision.corrected_response)
 
     def _undo(self, id: str) -> None:
-        was_approved = id in self._records(File.APPROVED)
+        was_approved = id in self.records(File.APPROVED)
         try:
             self.ledger.write(lambda tx: review.undo(tx, UndoRequest(id))).result()
         except AlreadyInReview:
@@ -155,9 +156,9 @@ class World:
         if dice < 0.25:
             raw = b'{"torn %d' % number
         elif dice < 0.6 or not known:
-            raw = self._added(file, fresh(f"x{number}", number, file), number)
+            raw = self.added(file, fresh(f"x{number}", number, file), number)
         else:
-            raw = self._added(file, self._again(self.random.choice(known), number, file), number)
+            raw = self.added(file, self._again(self.random.choice(known), number, file), number)
         self.oracle.foreign.add(raw)
         self.disk.add(inode, raw + b"\n")
         self.say("foreign appends", file.name, raw, "to", inode.number)
@@ -171,7 +172,8 @@ class World:
             return record | {"status": "approved", "corrected_response": " "}
         return record | {"status": "approved", "corrected_response": f"d{number}"}
 
-    def _added(self, file: File, record: dict[str, Any], number: int) -> bytes:
+    def added(self, file: File, record: dict[str, Any], number: int) -> bytes:
+        """Return a line that another program is about to append."""
         content, id = content_of(record), record["id"]
         self.oracle.basis[file, id, content] = "append"
         standing = [one for raw in self.lines(file) if (one := record_of(raw)) and one["id"] == id]
@@ -179,7 +181,8 @@ class World:
         return spell(record, number)
 
     def read(self, file: File) -> None:
-        self.readings.append(Reading(file, self.lines(file), self.clock.passed))
+        deleted = {id: seen for (of, id), seen in self.oracle.deleted.items() if of is file}
+        self.readings.append(Reading(file, self.lines(file), self.clock.passed, deleted))
         self.say("foreign reads", file.name)
 
     def rewrite(self, reading: Reading) -> None:
@@ -209,7 +212,7 @@ class World:
             oracle.basis[file, record["id"], content_of(record)] = "append"
             out.insert(self.random.randrange(len(out) + 1), raw)
             what += " + new"
-        self._note_rewrite(file, out, deleted)
+        self.note_rewrite(file, out, deleted, reading.deleted)
         self._put(file, out, what, reading)
 
     def _edited(self, file: File, record: dict[str, Any]) -> bytes:
@@ -223,13 +226,18 @@ class World:
         self.oracle.foreign.add(raw)
         return raw
 
-    def _note_rewrite(self, file: File, out: list[bytes], deleted: dict[str, set[Content]]) -> None:
+    def note_rewrite(
+        self, file: File, out: list[bytes], deleted: dict[str, set[Content]], before_reading: dict[str, set[Content]]
+    ) -> None:
+        """Another program writes these lines; it deletes `deleted`; the others were gone before it read."""
         oracle, before = self.oracle, self.lines(file)
         after = {record["id"] for raw in out if (record := record_of(raw)) is not None}
         was = {record["id"] for raw in before if (record := record_of(raw)) is not None}
         for key in [key for key in oracle.deleted if key[0] is file and key[1] in after]:
             del oracle.deleted[key]
-        for id, seen in deleted.items():
+        # What a stale rewrite had put back, one that was read after the deletion deletes again.
+        again = {id: seen for id, seen in before_reading.items() if id in was - after}
+        for id, seen in (again | deleted).items():
             oracle.deleted[file, id] = seen
             oracle.deleted_at[file, id] = (self.clock.passed, seen)
         oracle.omitted |= {(file, id) for id in was - after}
@@ -346,6 +354,7 @@ class World:
     def see(self) -> None:
         for file in File:
             if self.is_level(file):
+                self.oracle.looked[file] = self.clock.passed
                 self.oracle.saw(file, self.lines(file))
 
     def come_to_rest(self) -> None:
@@ -373,7 +382,7 @@ class World:
 
     def state(self) -> object:
         """What a second start must not change."""
-        records = [(file, id, one.raw, one.revision) for file in File for id, one in self._records(file).items()]
+        records = [(file, id, one.raw, one.revision) for file in File for id, one in self.records(file).items()]
         return [self.disk.content(self.path(file)) for file in File], sorted(records)
 
 

@@ -37,6 +37,44 @@ export async function open(options = {}) {
   return { browser, context, page, seen };
 }
 
+/** The id of the candidate that is shown. */
+export const shown = async (page) => (await page.locator(".chip").textContent()).trim();
+
+/** Wait until another candidate than this one is shown, or none; give its id, or "". */
+export async function next(page, from) {
+  await page.waitForFunction((id) => {
+    const chip = document.querySelector(".chip");
+    return chip ? chip.textContent.trim() !== id : /Nothing is left|Others are at work/.test(document.body.textContent);
+  }, from);
+  return (await page.locator(".chip").count()) > 0 ? shown(page) : "";
+}
+
+/** Type the token that the test gives, if the page has to ask for one. */
+export async function enter(page) {
+  if (process.env.AVOCET_TYPED_TOKEN) {
+    await page.locator("input[type=password]").fill(process.env.AVOCET_TYPED_TOKEN);
+    await page.getByRole("button", { name: "Use it" }).click();
+    await page.waitForSelector(".chip");
+    await page.locator("h2").focus();
+  }
+}
+
+/** Keep what the service answers to `Claim`: the lease ids are in it, and nowhere on the page. */
+export async function recordClaims(page) {
+  await page.addInitScript(() => {
+    const send = window.fetch;
+    window.claimed = [];
+    window.fetch = async (url, init) => {
+      const answer = await send(url, init);
+      if (!String(url).endsWith("/Claim")) return answer;
+      const bytes = await answer.arrayBuffer();
+      window.claimed.push([...new Uint8Array(bytes)]);
+      return new Response(bytes, { status: answer.status, headers: answer.headers });
+    };
+  });
+  return () => page.evaluate(() => window.claimed);
+}
+
 /** What ran or left, over everything that hostile text could do. */
 export async function harm(page, seen) {
   const ran = await page.evaluate(() => globalThis.ran ?? []);

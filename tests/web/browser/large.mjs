@@ -8,7 +8,14 @@ await page.keyboard.press("c");
 await page.keyboard.press("Control+End");
 await page.keyboard.type("!");
 await page.waitForSelector(".difference ins");
+await page.locator("summary", { hasText: "preview" }).click();
+await page.waitForFunction(() => document.querySelector(".correction details .text")?.textContent.trim().endsWith("!"));
+await page.locator("textarea").focus();
 say(["few changes", await page.locator(".difference ins").count()]);
+await page.keyboard.press("Escape");
+await page.keyboard.press("r");
+await page.waitForSelector("pre.raw", { state: "attached" });
+await page.keyboard.press("c");
 const other = Array.from({ length: 100_000 / 8 }, (_, n) => (n * 7_919).toString(36).padStart(7, "q")).join(" ");
 await page.locator("textarea").fill(other);
 await page.waitForFunction((text) => {

@@ -8,7 +8,20 @@ async function violations(page) {
   return violations.map(({ id, nodes }) => `${id}: ${nodes.map(({ html }) => html).join(" | ")}`);
 }
 
-const VIEWS = ["", "#/stats", "#/decided", "#/runs"];
+/** The pictures of the page on browsers; the test gives a directory if they are wanted. */
+const PICTURES = {
+  "light-1280": { "": "light-1280", "#/decided": "decided-1280", "#/candidate?id=c29": "candidate-1280" },
+  "dark-390": { "": "dark-390" },
+};
+async function picture(page, kind, view) {
+  const name = PICTURES[kind]?.[view];
+  if (process.env.AVOCET_SCREENSHOTS && name) {
+    await page.waitForTimeout(300);
+    await page.screenshot({ path: `${process.env.AVOCET_SCREENSHOTS}/${name}.png` });
+  }
+}
+
+const VIEWS = ["", "#/stats", "#/decided", "#/search?text=sky", "#/runs", "#/snapshots", "#/candidate?id=c29"];
 for (const colorScheme of ["light", "dark"]) {
   for (const viewport of [{ width: 1280, height: 800 }, { width: 390, height: 760 }]) {
     const { browser, page, seen } = await open({ colorScheme, viewport });
@@ -22,9 +35,7 @@ for (const colorScheme of ["light", "dark"]) {
         await page.waitForSelector(".difference ins");
       }
       const found = await violations(page);
-      if (process.env.AVOCET_SCREENSHOTS && !view) {
-        await page.screenshot({ path: `${process.env.AVOCET_SCREENSHOTS}/${colorScheme}-${viewport.width}.png` });
-      }
+      await picture(page, `${colorScheme}-${viewport.width}`, view);
       if (view === "") {
         await page.keyboard.press("Escape");
         await page.keyboard.press("/");

@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from avocet_client.cli import lacks
+from avocet_client.cli.options import Reviewer
 from avocet_client.cli.session import Exit, Session, complain
 
 DEFAULT_LISTEN = "127.0.0.1:8080"
@@ -43,6 +44,7 @@ def web(
     session: Session,
     port: Annotated[int, typer.Option(min=0, max=65_535, help="Where to serve on this machine; 0 picks one.")] = 0,
     no_open: Annotated[bool, typer.Option("--no-open", help="Print the address, and open no browser.")] = False,
+    reviewer: Reviewer = None,
 ) -> int:
     """Review in the browser: serve the page on this machine alone, and open it.
 
@@ -58,7 +60,7 @@ def web(
         if not no_open:
             threading.Thread(target=webbrowser.open, args=(address,), daemon=True).start()
 
-    asyncio.run(serve_web(session.connection, port, opened))
+    asyncio.run(serve_web(session.connection, port, opened, reviewer or ""))
     return 0
 
 

@@ -504,7 +504,7 @@ class Candidate(_message.Message):
     benchmark's.
     """
     failure_reason: _builtins.str
-    """Output only. Why the benchmark thinks that it failed, in words."""
+    """Output only. Why the benchmark counts it as failed, as text."""
     task_id: _builtins.str
     """Output only. The task's id in the benchmark."""
     task_type: _builtins.str
@@ -653,7 +653,7 @@ Global___Candidate: _TypeAlias = Candidate  # noqa: Y015
 @_typing.final
 class CandidateFilter(_message.Message):
     """Which candidates. The values in one list are ORed, the fields are ANDed; what
-    is empty or absent does not restrict. Matches are exact and mind upper case. A
+    is empty or absent does not restrict. Matches are exact and case-sensitive. A
     record without the key matches no list and no bound on it.
     """
 
@@ -746,8 +746,8 @@ class Run(_message.Message):
     run_id: _builtins.str
     """Output only. The directory's name."""
     timestamp: _builtins.str
-    """Output only. The same name, as the run's time: `YYYY-MM-DD-HHMMSS` as a rule,
-    but any name will do.
+    """Output only. The same name, as the run's time: usually `YYYY-MM-DD-HHMMSS`,
+    but any name is allowed.
     """
     candidate_count: _builtins.int
     """Output only. How many lines of its candidates file are records."""
@@ -2109,9 +2109,9 @@ class Change(_message.Message):
 
     @_builtins.property
     def fields(self) -> _containers.RepeatedCompositeFieldContainer[Global___FieldChange]:
-        """Output only. The keys that the change set, added or took away; none for a
-        record that is new or was removed. With their values in `ListHistory` of one
-        id, else with their names alone.
+        """Output only. The keys that the change set, added or removed; none for a
+        record that is new or was removed. With their values in `ListHistory` of
+        one id, else with their names alone.
         """
 
     @_builtins.property
@@ -2159,7 +2159,7 @@ class FieldChange(_message.Message):
     `Candidate.extra_json`. Empty when the key was not there.
     """
     after_json: _builtins.str
-    """Output only. Its value after. Empty when the key was taken away."""
+    """Output only. Its value after. Empty when the key was removed."""
     def __init__(
         self,
         *,
@@ -2452,16 +2452,18 @@ class ClaimRequest(_message.Message):
     REVIEWER_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     order: Global___Order.ValueType
-    """Optional. Which first. Unspecified means `ORDER_FILE`."""
+    """Optional. The order in which they are claimed. Unspecified means
+    `ORDER_FILE`.
+    """
     limit: _builtins.int
-    """Optional. How many at most. 0 means 1; at most 50. Fewer come when the
-    response has 3 MB.
+    """Optional. How many at most. 0 means 1; at most 50. Fewer if the response
+    would exceed 3 MB.
     """
     lease_seconds: _builtins.int
-    """Optional. How long. 0 means 600; 10 to 3,600."""
+    """Optional. How long the claims last. 0 means 600; 10 to 3,600."""
     reviewer: _builtins.str
-    """Who claims. Required and not blank, unless a token names the caller: then it is
-    empty or the token's name. At most 1,000 characters.
+    """Who claims. Required and not blank without a token. With one it is empty or
+    the token's name. At most 1,000 characters.
     """
     request_id: _builtins.str
     """Optional, but required for a retry. At most 128 characters; see the service's
@@ -2497,7 +2499,7 @@ class ClaimResponse(_message.Message):
     CLAIMS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def claims(self) -> _containers.RepeatedCompositeFieldContainer[Global___Claim]:
-        """Output only. The claims, in the order that was asked for."""
+        """Output only. The claims, in the requested order."""
 
     def __init__(
         self,
@@ -2518,7 +2520,7 @@ class RenewClaimsRequest(_message.Message):
     LEASE_IDS_FIELD_NUMBER: _builtins.int
     LEASE_SECONDS_FIELD_NUMBER: _builtins.int
     lease_seconds: _builtins.int
-    """Optional. How long from now. 0 means 600; 10 to 3,600."""
+    """Optional. How long they last from now. 0 means 600; 10 to 3,600."""
     @_builtins.property
     def lease_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Required. 1 to 500 lease ids."""
@@ -2544,11 +2546,11 @@ class RenewClaimsResponse(_message.Message):
     LOST_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def claims(self) -> _containers.RepeatedCompositeFieldContainer[Global___Claim]:
-        """Output only. The claims that live on, without their candidates."""
+        """Output only. The claims that were renewed, without their candidates."""
 
     @_builtins.property
     def lost(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Output only. The lease ids that are not, or no longer, a claim of the caller."""
+        """Output only. The lease ids that are not a current claim of the caller."""
 
     def __init__(
         self,
@@ -2600,7 +2602,7 @@ class ReleaseClaimsResponse(_message.Message):
     """Output only. How many claims were ended."""
     @_builtins.property
     def lost(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Output only. The lease ids that are not, or no longer, a claim of the caller."""
+        """Output only. The lease ids that are not a current claim of the caller."""
 
     def __init__(
         self,
@@ -2633,20 +2635,20 @@ class WatchRequest(_message.Message):
     include_candidates: _builtins.bool
     """Optional. Fill `Change.candidate`."""
     heartbeat_seconds: _builtins.int
-    """Optional. After how long without a response one comes without changes. 0 means
-    10; 1 to 300.
+    """Optional. After this long without a response, one without changes is sent.
+    0 means 10; 1 to 300.
     """
     include_record: _builtins.bool
     """Optional. Fill `record_json` of the candidates."""
     resume_token: _builtins.str
     """Optional. `resume_token` of a response that was processed, with the same
-    filter and actions. Good as long as the history after it is kept.
+    filter and actions. Valid as long as the history after it is kept.
     """
     @_builtins.property
     def filter(self) -> Global___CandidateFilter:
         """Optional. Only changes of candidates that match when the response is made;
-        those of records that are gone come always. A copy of the store is kept
-        without a filter.
+        changes of records that no longer exist always come. A copy of the store is
+        kept without a filter.
         """
 
     @_builtins.property
@@ -2681,7 +2683,7 @@ class WatchResponse(_message.Message):
     REVISION_FIELD_NUMBER: _builtins.int
     RESUME_TOKEN_FIELD_NUMBER: _builtins.int
     revision: _builtins.int
-    """Output only. Every change up to this revision has been sent. Where a revision
+    """Output only. Every change up to this revision has been sent. If a revision
     takes several responses, all but its last have the revision before it.
     """
     resume_token: _builtins.str
@@ -2719,7 +2721,7 @@ class Snapshot(_message.Message):
     revision: _builtins.int
     """Output only. The revision."""
     note: _builtins.str
-    """Output only. The creator's words."""
+    """Output only. The note that its creator gave."""
     created_by: _builtins.str
     """Output only. The token's name that created it. Empty without tokens."""
     example_count: _builtins.int
@@ -2924,7 +2926,7 @@ Global___DeleteSnapshotResponse: _TypeAlias = DeleteSnapshotResponse  # noqa: Y0
 
 @_typing.final
 class Claim(_message.Message):
-    """A candidate that a reviewer holds."""
+    """A claim: one reviewer holds one candidate for a time."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -2933,9 +2935,9 @@ class Claim(_message.Message):
     REVIEWER_FIELD_NUMBER: _builtins.int
     EXPIRES_AT_FIELD_NUMBER: _builtins.int
     lease_id: _builtins.str
-    """Output only. Proves the claim: hand it to `Submit`, `RenewClaims` and
-    `ReleaseClaims`, and to nobody else. 22 characters that cannot be guessed. With
-    a tokens file it works for the token that took it alone.
+    """Output only. Proves the claim. Give it to `Submit`, `RenewClaims` and
+    `ReleaseClaims`, and to nobody else. 22 characters that cannot be guessed.
+    With a tokens file it works only for the token that took it.
     """
     reviewer: _builtins.str
     """Output only. The holder's name."""
@@ -2974,8 +2976,8 @@ class UploadRunRequest(_message.Message):
     ON_CONFLICT_FIELD_NUMBER: _builtins.int
     LINES_FIELD_NUMBER: _builtins.int
     run_id: _builtins.str
-    """Required in the first message. As in `ImportRequest.run_id`; it need not be a
-    run that the server has.
+    """Required in the first message. As in `ImportRequest.run_id`; the server
+    need not have such a run.
     """
     on_conflict: Global___OnConflict.ValueType
     """Optional, in the first message. As in `ImportRequest.on_conflict`."""

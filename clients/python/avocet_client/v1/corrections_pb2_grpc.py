@@ -74,7 +74,8 @@ class CorrectionsServiceStub(object):
 
     **Errors.** Each carries `google.rpc.ErrorInfo`, with a reason of
     `ErrorReason`. Any method may end with `OVERLOADED` (`RESOURCE_EXHAUSTED`),
-    `STORAGE_FAILED` (`UNAVAILABLE`), `SHUTTING_DOWN` (`UNAVAILABLE`: the server
+    `STORAGE_FAILED` or `STORAGE_UNREACHABLE` (`UNAVAILABLE`; the latter if the
+    store is a database of its own), `SHUTTING_DOWN` (`UNAVAILABLE`: the server
     is stopping and has not begun the call, or ends a `Watch`), `CALL_TOO_LONG`
     (`DEADLINE_EXCEEDED`: the call took longer than the server allows) or
     `INTERNAL` (`INTERNAL`); any write also with `STORAGE_FULL`
@@ -286,7 +287,8 @@ class CorrectionsServiceServicer(object):
 
     **Errors.** Each carries `google.rpc.ErrorInfo`, with a reason of
     `ErrorReason`. Any method may end with `OVERLOADED` (`RESOURCE_EXHAUSTED`),
-    `STORAGE_FAILED` (`UNAVAILABLE`), `SHUTTING_DOWN` (`UNAVAILABLE`: the server
+    `STORAGE_FAILED` or `STORAGE_UNREACHABLE` (`UNAVAILABLE`; the latter if the
+    store is a database of its own), `SHUTTING_DOWN` (`UNAVAILABLE`: the server
     is stopping and has not begun the call, or ends a `Watch`), `CALL_TOO_LONG`
     (`DEADLINE_EXCEEDED`: the call took longer than the server allows) or
     `INTERNAL` (`INTERNAL`); any write also with `STORAGE_FULL`
@@ -401,7 +403,7 @@ class CorrectionsServiceServicer(object):
         `summary`. A stream that ends without one is incomplete; continue it with
         the `resume_token` of the last response that arrived.
 
-        Errors: `INVALID_FIELD` (also an `at_revision` that is yet to come, and a
+        Errors: `INVALID_FIELD` (also an `at_revision` in the future, and a
         `resume_token` of another filter, shard or split), `REVISION_EXPIRED`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -571,9 +573,10 @@ class CorrectionsServiceServicer(object):
         `ListCandidates`. Then watch from that revision with `include_candidates`.
         Of each candidate keep the highest `revision`.
 
-        Errors: `INVALID_FIELD` (also a `since_revision` that is yet to come),
-        `REVISION_EXPIRED` (changes after it were pruned, or it is of a ledger that was
-        there before: read everything again), `TOKEN_REFUSED` (also in mid-stream).
+        Errors: `INVALID_FIELD` (also a `since_revision` in the future),
+        `REVISION_EXPIRED` (changes after it were pruned, or it is of a ledger that
+        was there before: read everything again), `TOKEN_REFUSED` (also in
+        mid-stream).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -815,7 +818,8 @@ class CorrectionsService(object):
 
     **Errors.** Each carries `google.rpc.ErrorInfo`, with a reason of
     `ErrorReason`. Any method may end with `OVERLOADED` (`RESOURCE_EXHAUSTED`),
-    `STORAGE_FAILED` (`UNAVAILABLE`), `SHUTTING_DOWN` (`UNAVAILABLE`: the server
+    `STORAGE_FAILED` or `STORAGE_UNREACHABLE` (`UNAVAILABLE`; the latter if the
+    store is a database of its own), `SHUTTING_DOWN` (`UNAVAILABLE`: the server
     is stopping and has not begun the call, or ends a `Watch`), `CALL_TOO_LONG`
     (`DEADLINE_EXCEEDED`: the call took longer than the server allows) or
     `INTERNAL` (`INTERNAL`); any write also with `STORAGE_FULL`

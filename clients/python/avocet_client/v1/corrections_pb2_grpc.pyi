@@ -75,7 +75,8 @@ class CorrectionsServiceStub:
 
     **Errors.** Each carries `google.rpc.ErrorInfo`, with a reason of
     `ErrorReason`. Any method may end with `OVERLOADED` (`RESOURCE_EXHAUSTED`),
-    `STORAGE_FAILED` (`UNAVAILABLE`), `SHUTTING_DOWN` (`UNAVAILABLE`: the server
+    `STORAGE_FAILED` or `STORAGE_UNREACHABLE` (`UNAVAILABLE`; the latter if the
+    store is a database of its own), `SHUTTING_DOWN` (`UNAVAILABLE`: the server
     is stopping and has not begun the call, or ends a `Watch`), `CALL_TOO_LONG`
     (`DEADLINE_EXCEEDED`: the call took longer than the server allows) or
     `INTERNAL` (`INTERNAL`); any write also with `STORAGE_FULL`
@@ -170,7 +171,7 @@ class CorrectionsServiceStub:
     `summary`. A stream that ends without one is incomplete; continue it with
     the `resume_token` of the last response that arrived.
 
-    Errors: `INVALID_FIELD` (also an `at_revision` that is yet to come, and a
+    Errors: `INVALID_FIELD` (also an `at_revision` in the future, and a
     `resume_token` of another filter, shard or split), `REVISION_EXPIRED`.
     """
     Stats: _grpc.UnaryUnaryMultiCallable[_corrections_pb2.StatsRequest, _corrections_pb2.StatsResponse]
@@ -288,9 +289,10 @@ class CorrectionsServiceStub:
     `ListCandidates`. Then watch from that revision with `include_candidates`.
     Of each candidate keep the highest `revision`.
 
-    Errors: `INVALID_FIELD` (also a `since_revision` that is yet to come),
-    `REVISION_EXPIRED` (changes after it were pruned, or it is of a ledger that was
-    there before: read everything again), `TOKEN_REFUSED` (also in mid-stream).
+    Errors: `INVALID_FIELD` (also a `since_revision` in the future),
+    `REVISION_EXPIRED` (changes after it were pruned, or it is of a ledger that
+    was there before: read everything again), `TOKEN_REFUSED` (also in
+    mid-stream).
     """
     CreateSnapshot: _grpc.UnaryUnaryMultiCallable[_corrections_pb2.CreateSnapshotRequest, _corrections_pb2.CreateSnapshotResponse]
     """Gives a revision a name. What an export at that revision needs is kept until
@@ -374,7 +376,8 @@ class CorrectionsServiceAsyncStub(CorrectionsServiceStub):
 
     **Errors.** Each carries `google.rpc.ErrorInfo`, with a reason of
     `ErrorReason`. Any method may end with `OVERLOADED` (`RESOURCE_EXHAUSTED`),
-    `STORAGE_FAILED` (`UNAVAILABLE`), `SHUTTING_DOWN` (`UNAVAILABLE`: the server
+    `STORAGE_FAILED` or `STORAGE_UNREACHABLE` (`UNAVAILABLE`; the latter if the
+    store is a database of its own), `SHUTTING_DOWN` (`UNAVAILABLE`: the server
     is stopping and has not begun the call, or ends a `Watch`), `CALL_TOO_LONG`
     (`DEADLINE_EXCEEDED`: the call took longer than the server allows) or
     `INTERNAL` (`INTERNAL`); any write also with `STORAGE_FULL`
@@ -466,7 +469,7 @@ class CorrectionsServiceAsyncStub(CorrectionsServiceStub):
     `summary`. A stream that ends without one is incomplete; continue it with
     the `resume_token` of the last response that arrived.
 
-    Errors: `INVALID_FIELD` (also an `at_revision` that is yet to come, and a
+    Errors: `INVALID_FIELD` (also an `at_revision` in the future, and a
     `resume_token` of another filter, shard or split), `REVISION_EXPIRED`.
     """
     Stats: _aio.UnaryUnaryMultiCallable[_corrections_pb2.StatsRequest, _corrections_pb2.StatsResponse]  # type: ignore[assignment]
@@ -584,9 +587,10 @@ class CorrectionsServiceAsyncStub(CorrectionsServiceStub):
     `ListCandidates`. Then watch from that revision with `include_candidates`.
     Of each candidate keep the highest `revision`.
 
-    Errors: `INVALID_FIELD` (also a `since_revision` that is yet to come),
-    `REVISION_EXPIRED` (changes after it were pruned, or it is of a ledger that was
-    there before: read everything again), `TOKEN_REFUSED` (also in mid-stream).
+    Errors: `INVALID_FIELD` (also a `since_revision` in the future),
+    `REVISION_EXPIRED` (changes after it were pruned, or it is of a ledger that
+    was there before: read everything again), `TOKEN_REFUSED` (also in
+    mid-stream).
     """
     CreateSnapshot: _aio.UnaryUnaryMultiCallable[_corrections_pb2.CreateSnapshotRequest, _corrections_pb2.CreateSnapshotResponse]  # type: ignore[assignment]
     """Gives a revision a name. What an export at that revision needs is kept until
@@ -669,7 +673,8 @@ class CorrectionsServiceServicer(metaclass=_abc_1.ABCMeta):
 
     **Errors.** Each carries `google.rpc.ErrorInfo`, with a reason of
     `ErrorReason`. Any method may end with `OVERLOADED` (`RESOURCE_EXHAUSTED`),
-    `STORAGE_FAILED` (`UNAVAILABLE`), `SHUTTING_DOWN` (`UNAVAILABLE`: the server
+    `STORAGE_FAILED` or `STORAGE_UNREACHABLE` (`UNAVAILABLE`; the latter if the
+    store is a database of its own), `SHUTTING_DOWN` (`UNAVAILABLE`: the server
     is stopping and has not begun the call, or ends a `Watch`), `CALL_TOO_LONG`
     (`DEADLINE_EXCEEDED`: the call took longer than the server allows) or
     `INTERNAL` (`INTERNAL`); any write also with `STORAGE_FULL`
@@ -801,7 +806,7 @@ class CorrectionsServiceServicer(metaclass=_abc_1.ABCMeta):
         `summary`. A stream that ends without one is incomplete; continue it with
         the `resume_token` of the last response that arrived.
 
-        Errors: `INVALID_FIELD` (also an `at_revision` that is yet to come, and a
+        Errors: `INVALID_FIELD` (also an `at_revision` in the future, and a
         `resume_token` of another filter, shard or split), `REVISION_EXPIRED`.
         """
 
@@ -997,9 +1002,10 @@ class CorrectionsServiceServicer(metaclass=_abc_1.ABCMeta):
         `ListCandidates`. Then watch from that revision with `include_candidates`.
         Of each candidate keep the highest `revision`.
 
-        Errors: `INVALID_FIELD` (also a `since_revision` that is yet to come),
-        `REVISION_EXPIRED` (changes after it were pruned, or it is of a ledger that was
-        there before: read everything again), `TOKEN_REFUSED` (also in mid-stream).
+        Errors: `INVALID_FIELD` (also a `since_revision` in the future),
+        `REVISION_EXPIRED` (changes after it were pruned, or it is of a ledger that
+        was there before: read everything again), `TOKEN_REFUSED` (also in
+        mid-stream).
         """
 
     @_abc_1.abstractmethod

@@ -213,6 +213,15 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     - `snapshot`: the name.
     - `revision`: the revision of the snapshot that has it, in decimal.
     """
+    ERROR_REASON_STORAGE_UNREACHABLE: _ErrorReason.ValueType  # 22
+    """The database does not answer. The server goes on trying, and serves again by
+    itself. Whether a change was stored is unknown: repeat a write only with the
+    `request_id` that it had.
+
+    Code: `UNAVAILABLE`.
+
+    Metadata: none.
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Why a call failed, for programs.
@@ -415,5 +424,14 @@ Code: `ALREADY_EXISTS`. Also carries `google.rpc.ResourceInfo`.
 Metadata:
 - `snapshot`: the name.
 - `revision`: the revision of the snapshot that has it, in decimal.
+"""
+ERROR_REASON_STORAGE_UNREACHABLE: ErrorReason.ValueType  # 22
+"""The database does not answer. The server goes on trying, and serves again by
+itself. Whether a change was stored is unknown: repeat a write only with the
+`request_id` that it had.
+
+Code: `UNAVAILABLE`.
+
+Metadata: none.
 """
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

@@ -17,6 +17,11 @@ from avocet_client.web.guard import any_page_can_send
 MOST_BYTES = 17_000_000
 """A larger request is refused; the service takes 16 MB."""
 CONTENT_TYPES = ("application/grpc-web+proto", "application/grpc-web")
+_HEADERS = (
+    (b"content-type", CONTENT_TYPES[0].encode()),
+    (b"cache-control", b"no-store"),
+    (b"x-content-type-options", b"nosniff"),
+)
 _PASSED_ON = ("authorization", "x-correlation-id", "traceparent")
 
 Scope = Mapping[str, Any]
@@ -86,20 +91,10 @@ class Bridge:
 
 
 async def _answer(call: Any, send: Send) -> None:
-    await send(
-        {
-            "type": "http.response.start",
-            "status": 200,
-            "headers": [
-                (b"content-type", CONTENT_TYPES[0].encode()),
-                (b"cache-control", b"no-store"),
-                (b"x-content-type-options", b"nosniff"),
-            ],
-        }
-    )
+    body = _Body(send)
     try:
         async for message in call:
-            await send({"type": "http.response.body", "body": data_frame(message), "more_body": True})
+            await body.send(data_frame(message), more=True)
     except grpc.aio.AioRpcError:
         pass  # the status has it
     except asyncio.CancelledError:
@@ -109,7 +104,24 @@ async def _answer(call: Any, send: Send) -> None:
         return  # the caller is gone, so the call was cancelled
     code, details = await call.code(), await call.details()
     end = trailers_frame(code.value[0], details or "", await call.trailing_metadata() or ())
-    await send({"type": "http.response.body", "body": end})
+    await body.send(end, more=False)
+
+
+class _Body:
+    """An answer's body. Its headers wait for the first part.
+
+    A page that closes while it releases its claims sends on only until headers arrive; the call is done by then.
+    """
+
+    def __init__(self, send: Send) -> None:
+        self._send = send
+        self._has_begun = False
+
+    async def send(self, part: bytes, more: bool) -> None:
+        if not self._has_begun:
+            self._has_begun = True
+            await self._send({"type": "http.response.start", "status": 200, "headers": list(_HEADERS)})
+        await self._send({"type": "http.response.body", "body": part, "more_body": more})
 
 
 async def _read(receive: Receive) -> bytes:

@@ -22,7 +22,7 @@ CHANNEL_OPTIONS = (
 )
 
 
-async def serve_web(connection: Connection, port: int, opened: Callable[[str], None]) -> None:
+async def serve_web(connection: Connection, port: int, opened: Callable[[str], None], reviewer: str = "") -> None:
     """Serve the page until a signal comes. `opened` gets its address. Raises OSError if the port is taken."""
     with bind(HOST, port) as listening:
         bound = listening.getsockname()[1]
@@ -31,7 +31,7 @@ async def serve_web(connection: Connection, port: int, opened: Callable[[str], N
         options = CHANNEL_OPTIONS + connection.options
         channel = Connection(connection.address, tls=connection.tls, options=options).aio_channel()
         try:
-            site = Site(Bridge(channel, connection.token), guard, key, built_page())
+            site = Site(Bridge(channel, connection.token), guard, key, built_page(reviewer))
             await serve(site, listening, lambda: opened(f"http://{HOST}:{bound}/{key}/"))
         finally:
             await channel.close()

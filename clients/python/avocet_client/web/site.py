@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hmac
+import html
 import mimetypes
 from collections.abc import Mapping
 from importlib.resources import files
@@ -41,10 +42,19 @@ HEADERS: Mapping[str, str] = MappingProxyType(
 )
 
 
-def built_page() -> Mapping[str, bytes]:
-    """Return the files of the page by their path below its address; "" is the page itself."""
+_UNNAMED = b'<meta name="reviewer" content="" />'
+
+
+def built_page(reviewer: str = "") -> Mapping[str, bytes]:
+    """Return the files of the page by their path below its address; "" is the page itself.
+
+    The page claims and decides as `reviewer`, unless a token names somebody or the reviewer types another name.
+    """
     found = dict(_below(files("avocet_client.web") / "page", ""))
-    return MappingProxyType(found | ({"": found["index.html"]} if "index.html" in found else {}))
+    if "index.html" in found:
+        named = f'<meta name="reviewer" content="{html.escape(reviewer)}" />'.encode()
+        found[""] = found["index.html"] = found["index.html"].replace(_UNNAMED, named)
+    return MappingProxyType(found)
 
 
 class Site:

@@ -143,7 +143,7 @@ export type Candidate = Message<"avocet.corrections.v1.Candidate"> & {
   qualityScore?: number | undefined;
 
   /**
-   * Output only. Why the benchmark thinks that it failed, in words.
+   * Output only. Why the benchmark counts it as failed, as text.
    *
    * @generated from field: string failure_reason = 10;
    */
@@ -334,7 +334,7 @@ export const CandidateSchema: GenMessage<Candidate> = /*@__PURE__*/
 
 /**
  * Which candidates. The values in one list are ORed, the fields are ANDed; what
- * is empty or absent does not restrict. Matches are exact and mind upper case. A
+ * is empty or absent does not restrict. Matches are exact and case-sensitive. A
  * record without the key matches no list and no bound on it.
  *
  * @generated from message avocet.corrections.v1.CandidateFilter
@@ -427,8 +427,8 @@ export type Run = Message<"avocet.corrections.v1.Run"> & {
   runId: string;
 
   /**
-   * Output only. The same name, as the run's time: `YYYY-MM-DD-HHMMSS` as a rule,
-   * but any name will do.
+   * Output only. The same name, as the run's time: usually `YYYY-MM-DD-HHMMSS`,
+   * but any name is allowed.
    *
    * @generated from field: string timestamp = 2;
    */
@@ -1874,9 +1874,9 @@ export type Change = Message<"avocet.corrections.v1.Change"> & {
   statusAfter: string;
 
   /**
-   * Output only. The keys that the change set, added or took away; none for a
-   * record that is new or was removed. With their values in `ListHistory` of one
-   * id, else with their names alone.
+   * Output only. The keys that the change set, added or removed; none for a
+   * record that is new or was removed. With their values in `ListHistory` of
+   * one id, else with their names alone.
    *
    * @generated from field: repeated avocet.corrections.v1.FieldChange fields = 8;
    */
@@ -1935,7 +1935,7 @@ export type FieldChange = Message<"avocet.corrections.v1.FieldChange"> & {
   beforeJson: string;
 
   /**
-   * Output only. Its value after. Empty when the key was taken away.
+   * Output only. Its value after. Empty when the key was removed.
    *
    * @generated from field: string after_json = 3;
    */
@@ -2260,30 +2260,31 @@ export type ClaimRequest = Message<"avocet.corrections.v1.ClaimRequest"> & {
   filter?: CandidateFilter | undefined;
 
   /**
-   * Optional. Which first. Unspecified means `ORDER_FILE`.
+   * Optional. The order in which they are claimed. Unspecified means
+   * `ORDER_FILE`.
    *
    * @generated from field: avocet.corrections.v1.Order order = 2;
    */
   order: Order;
 
   /**
-   * Optional. How many at most. 0 means 1; at most 50. Fewer come when the
-   * response has 3 MB.
+   * Optional. How many at most. 0 means 1; at most 50. Fewer if the response
+   * would exceed 3 MB.
    *
    * @generated from field: int32 limit = 3;
    */
   limit: number;
 
   /**
-   * Optional. How long. 0 means 600; 10 to 3,600.
+   * Optional. How long the claims last. 0 means 600; 10 to 3,600.
    *
    * @generated from field: int32 lease_seconds = 4;
    */
   leaseSeconds: number;
 
   /**
-   * Who claims. Required and not blank, unless a token names the caller: then it is
-   * empty or the token's name. At most 1,000 characters.
+   * Who claims. Required and not blank without a token. With one it is empty or
+   * the token's name. At most 1,000 characters.
    *
    * @generated from field: string reviewer = 5;
    */
@@ -2312,7 +2313,7 @@ export const ClaimRequestSchema: GenMessage<ClaimRequest> = /*@__PURE__*/
  */
 export type ClaimResponse = Message<"avocet.corrections.v1.ClaimResponse"> & {
   /**
-   * Output only. The claims, in the order that was asked for.
+   * Output only. The claims, in the requested order.
    *
    * @generated from field: repeated avocet.corrections.v1.Claim claims = 1;
    */
@@ -2340,7 +2341,7 @@ export type RenewClaimsRequest = Message<"avocet.corrections.v1.RenewClaimsReque
   leaseIds: string[];
 
   /**
-   * Optional. How long from now. 0 means 600; 10 to 3,600.
+   * Optional. How long they last from now. 0 means 600; 10 to 3,600.
    *
    * @generated from field: int32 lease_seconds = 2;
    */
@@ -2361,14 +2362,14 @@ export const RenewClaimsRequestSchema: GenMessage<RenewClaimsRequest> = /*@__PUR
  */
 export type RenewClaimsResponse = Message<"avocet.corrections.v1.RenewClaimsResponse"> & {
   /**
-   * Output only. The claims that live on, without their candidates.
+   * Output only. The claims that were renewed, without their candidates.
    *
    * @generated from field: repeated avocet.corrections.v1.Claim claims = 1;
    */
   claims: Claim[];
 
   /**
-   * Output only. The lease ids that are not, or no longer, a claim of the caller.
+   * Output only. The lease ids that are not a current claim of the caller.
    *
    * @generated from field: repeated string lost = 2;
    */
@@ -2425,7 +2426,7 @@ export type ReleaseClaimsResponse = Message<"avocet.corrections.v1.ReleaseClaims
   released: bigint;
 
   /**
-   * Output only. The lease ids that are not, or no longer, a claim of the caller.
+   * Output only. The lease ids that are not a current claim of the caller.
    *
    * @generated from field: repeated string lost = 2;
    */
@@ -2455,8 +2456,8 @@ export type WatchRequest = Message<"avocet.corrections.v1.WatchRequest"> & {
 
   /**
    * Optional. Only changes of candidates that match when the response is made;
-   * those of records that are gone come always. A copy of the store is kept
-   * without a filter.
+   * changes of records that no longer exist always come. A copy of the store is
+   * kept without a filter.
    *
    * @generated from field: avocet.corrections.v1.CandidateFilter filter = 2;
    */
@@ -2477,8 +2478,8 @@ export type WatchRequest = Message<"avocet.corrections.v1.WatchRequest"> & {
   includeCandidates: boolean;
 
   /**
-   * Optional. After how long without a response one comes without changes. 0 means
-   * 10; 1 to 300.
+   * Optional. After this long without a response, one without changes is sent.
+   * 0 means 10; 1 to 300.
    *
    * @generated from field: int32 heartbeat_seconds = 5;
    */
@@ -2493,7 +2494,7 @@ export type WatchRequest = Message<"avocet.corrections.v1.WatchRequest"> & {
 
   /**
    * Optional. `resume_token` of a response that was processed, with the same
-   * filter and actions. Good as long as the history after it is kept.
+   * filter and actions. Valid as long as the history after it is kept.
    *
    * @generated from field: string resume_token = 7;
    */
@@ -2521,7 +2522,7 @@ export type WatchResponse = Message<"avocet.corrections.v1.WatchResponse"> & {
   changes: Change[];
 
   /**
-   * Output only. Every change up to this revision has been sent. Where a revision
+   * Output only. Every change up to this revision has been sent. If a revision
    * takes several responses, all but its last have the revision before it.
    *
    * @generated from field: int64 revision = 2;
@@ -2564,7 +2565,7 @@ export type Snapshot = Message<"avocet.corrections.v1.Snapshot"> & {
   revision: bigint;
 
   /**
-   * Output only. The creator's words.
+   * Output only. The note that its creator gave.
    *
    * @generated from field: string note = 3;
    */
@@ -2798,15 +2799,15 @@ export const DeleteSnapshotResponseSchema: GenMessage<DeleteSnapshotResponse> = 
   messageDesc(file_avocet_corrections_v1_corrections, 63);
 
 /**
- * A candidate that a reviewer holds.
+ * A claim: one reviewer holds one candidate for a time.
  *
  * @generated from message avocet.corrections.v1.Claim
  */
 export type Claim = Message<"avocet.corrections.v1.Claim"> & {
   /**
-   * Output only. Proves the claim: hand it to `Submit`, `RenewClaims` and
-   * `ReleaseClaims`, and to nobody else. 22 characters that cannot be guessed. With
-   * a tokens file it works for the token that took it alone.
+   * Output only. Proves the claim. Give it to `Submit`, `RenewClaims` and
+   * `ReleaseClaims`, and to nobody else. 22 characters that cannot be guessed.
+   * With a tokens file it works only for the token that took it.
    *
    * @generated from field: string lease_id = 1;
    */
@@ -2849,8 +2850,8 @@ export const ClaimSchema: GenMessage<Claim> = /*@__PURE__*/
  */
 export type UploadRunRequest = Message<"avocet.corrections.v1.UploadRunRequest"> & {
   /**
-   * Required in the first message. As in `ImportRequest.run_id`; it need not be a
-   * run that the server has.
+   * Required in the first message. As in `ImportRequest.run_id`; the server
+   * need not have such a run.
    *
    * @generated from field: string run_id = 1;
    */
@@ -3531,7 +3532,8 @@ export const ClaimStateSchema: GenEnum<ClaimState> = /*@__PURE__*/
  *
  * **Errors.** Each carries `google.rpc.ErrorInfo`, with a reason of
  * `ErrorReason`. Any method may end with `OVERLOADED` (`RESOURCE_EXHAUSTED`),
- * `STORAGE_FAILED` (`UNAVAILABLE`), `SHUTTING_DOWN` (`UNAVAILABLE`: the server
+ * `STORAGE_FAILED` or `STORAGE_UNREACHABLE` (`UNAVAILABLE`; the latter if the
+ * store is a database of its own), `SHUTTING_DOWN` (`UNAVAILABLE`: the server
  * is stopping and has not begun the call, or ends a `Watch`), `CALL_TOO_LONG`
  * (`DEADLINE_EXCEEDED`: the call took longer than the server allows) or
  * `INTERNAL` (`INTERNAL`); any write also with `STORAGE_FULL`
@@ -3666,7 +3668,7 @@ export const CorrectionsService: GenService<{
    * `summary`. A stream that ends without one is incomplete; continue it with
    * the `resume_token` of the last response that arrived.
    *
-   * Errors: `INVALID_FIELD` (also an `at_revision` that is yet to come, and a
+   * Errors: `INVALID_FIELD` (also an `at_revision` in the future, and a
    * `resume_token` of another filter, shard or split), `REVISION_EXPIRED`.
    *
    * @generated from rpc avocet.corrections.v1.CorrectionsService.StreamExport
@@ -3875,9 +3877,10 @@ export const CorrectionsService: GenService<{
    * `ListCandidates`. Then watch from that revision with `include_candidates`.
    * Of each candidate keep the highest `revision`.
    *
-   * Errors: `INVALID_FIELD` (also a `since_revision` that is yet to come),
-   * `REVISION_EXPIRED` (changes after it were pruned, or it is of a ledger that was
-   * there before: read everything again), `TOKEN_REFUSED` (also in mid-stream).
+   * Errors: `INVALID_FIELD` (also a `since_revision` in the future),
+   * `REVISION_EXPIRED` (changes after it were pruned, or it is of a ledger that
+   * was there before: read everything again), `TOKEN_REFUSED` (also in
+   * mid-stream).
    *
    * @generated from rpc avocet.corrections.v1.CorrectionsService.Watch
    */

@@ -1,0 +1,41 @@
+"""The command `avocet-grpc migrate`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from avocet_grpc.exit_codes import ExitCode
+
+
+def migrate(
+    store: Annotated[
+        str, typer.Option(envvar="AVOCET_STORE", metavar="URL", help="postgres://USER@HOST[,HOST]/DATABASE")
+    ],
+) -> None:
+    """Make the tables in a PostgreSQL database, or bring older ones up to date. Safe to repeat, also at once.
+
+        avocet-grpc migrate --store postgres://avocet@db1,db2/avocet
+
+    The password comes from PGPASSFILE, PGPASSWORD or the URL.
+    """
+    try:
+        import psycopg
+
+        from avocet_grpc.store.postgres.connect import DatabaseUnusable, connect, shown
+        from avocet_grpc.store.postgres.failure import text_of
+        from avocet_grpc.store.postgres.migrate import migrate as bring_up_to_date
+    except ImportError:
+        typer.echo("avocet-grpc: this needs: pip install 'avocet-grpc[postgres]'", err=True)
+        raise typer.Exit(ExitCode.FAILED) from None
+    try:
+        with connect(store) as db:
+            done = bring_up_to_date(db)
+    except DatabaseUnusable as error:
+        typer.echo(f"avocet-grpc: {error}", err=True)
+        raise typer.Exit(ExitCode.FAILED) from None
+    except psycopg.Error as error:
+        typer.echo(f"avocet-grpc: cannot use the database {shown(store)}: {text_of(error)}", err=True)
+        raise typer.Exit(ExitCode.FAILED) from None
+    typer.echo(f"steps run: {', '.join(map(str, done))}" if done else "the tables are up to date")

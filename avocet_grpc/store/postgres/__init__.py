@@ -1,0 +1,23 @@
+"""The ledger in a PostgreSQL database, for any number of servers.
+
+Owns
+    Connections, the thread that commits, what became of a commit whose answer was lost, and what its errors mean.
+
+May import
+    `store.sql`, `core`, `telemetry`, and psycopg, which the extra `avocet-grpc[postgres]` brings.
+
+Reading order
+    `engine`                 PostgresLedger, which puts the parts together
+    `writer`, `head`         one thread that commits whatever waits; the row that each commit locks
+    `readers`, `reach`       the connections that calls read on; whether the database can be reached
+    `session`, `adapters`    a connection as the shared statements use it, and the values, U+0000 among them
+    `connect`, `failure`     from a URL to a connection, without showing its password; what an error means
+    `migrate`, `settings`    makes and upgrades the tables; which settings of the database are refused
+    `wake`                   notices what other servers commit
+
+Rules
+    - Each commit locks the row of `head` first and holds it to its end, at READ COMMITTED: commit order is revision
+      order is key order. No advisory lock, and no sequence without that lock.
+    - Each commit writes its number to `servers`. If the answer to a COMMIT is lost: connect again, lock, look. The
+      lock waits until the old transaction has ended, so what is seen then is what became of it.
+"""

@@ -1,0 +1,78 @@
+"""From a URL to a connection."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import psycopg
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+
+from avocet_grpc.store.postgres import adapters
+
+Connection = psycopg.Connection[tuple[Any, ...]]
+
+SCHEMES = ("postgres://", "postgresql://")
+
+# Without them a primary that lost power holds a COMMIT for minutes.
+DEFAULTS: dict[str, Any] = {
+    "application_name": "avocet-grpc",
+    "connect_timeout": 3,
+    "keepalives_idle": 3,
+    "keepalives_interval": 1,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 5_000,
+    "target_session_attrs": "read-write",
+    "client_encoding": "utf8",
+}
+# Joins are written in the order in which they are to be made, each row by an index; what statistics say may be old.
+PLANS = (
+    "SET join_collapse_limit = 1; SET enable_mergejoin = off; SET enable_hashjoin = off; SET jit = off;"
+    " SET TimeZone = 'UTC'"
+)
+HOLDER = "SET idle_in_transaction_session_timeout = '5s'"
+"""A writer that was paused must not keep the head from the others."""
+
+
+class DatabaseUnusable(Exception):
+    """The database cannot be used; the text says why and what to do, and shows no password."""
+
+
+class NotAnAddress(DatabaseUnusable):
+    """The URL is not a valid address of a database; the text says why, and does not show it."""
+
+
+def is_address(store: str) -> bool:
+    """Return True for the URL of a PostgreSQL database."""
+    return store.startswith(SCHEMES)
+
+
+def shown(url: str) -> str:
+    """Return the address without its password, for logs and messages. Raises NotAnAddress."""
+    parts = _parts(url)
+    hosts, ports = str(parts.get("host", "")), str(parts.get("port", ""))
+    user = f"{parts['user']}@" if "user" in parts else ""
+    port = f":{ports}" if ports and "," not in ports else ""
+    return f"postgres://{user}{hosts}{port}/{parts.get('dbname', '')}"
+
+
+def connect(url: str, *, holds_head: bool = False) -> Connection:
+    """Return a connection in autocommit mode. Raises NotAnAddress, psycopg.Error."""
+    given = _parts(url)
+    logging.getLogger("psycopg").setLevel(logging.ERROR)  # It warns of each pipeline that a broken connection ends.
+    connection: Connection = psycopg.connect(make_conninfo("", **{**DEFAULTS, **given}), autocommit=True)
+    try:
+        adapters.register(connection.adapters)
+        connection.execute(f"{PLANS}; {HOLDER}" if holds_head else PLANS)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _parts(url: str) -> dict[str, Any]:
+    try:
+        return conninfo_to_dict(url)
+    except psycopg.ProgrammingError:
+        # The text of the error shows the URL, which may hold a password.
+        raise NotAnAddress("the store is not a valid URL: it must be postgres://USER@HOST[,HOST]/DATABASE") from None

@@ -1,0 +1,16 @@
+-- What several servers need beside the ledger's own tables (store/sql/schema.py).
+CREATE TABLE servers (server text COLLATE "C" PRIMARY KEY, last_group bigint NOT NULL, seen_at bigint NOT NULL);
+CREATE TABLE settings (name text COLLATE "C" PRIMARY KEY, value text COLLATE "C" NOT NULL);
+CREATE TABLE keeper (
+    holder text COLLATE "C" NOT NULL, files_id text COLLATE "C" NOT NULL, host text COLLATE "C" NOT NULL,
+    until double precision NOT NULL
+);
+-- Rows that each commit changes: room for their next version on the same page.
+ALTER TABLE head SET (fillfactor = 10);
+ALTER TABLE counters SET (fillfactor = 20);
+ALTER TABLE servers SET (fillfactor = 20);
+-- Lines and examples are read whole: neither compressed nor looked up twice.
+ALTER TABLE bodies ALTER COLUMN raw SET STORAGE EXTERNAL;
+ALTER TABLE examples ALTER COLUMN encoded SET STORAGE EXTERNAL;
+ALTER TABLE bodies SET (toast_tuple_target = 8160);
+ALTER TABLE examples SET (toast_tuple_target = 8160);

@@ -1,0 +1,71 @@
+"""The oracle: which deletion counts, whatever other programs write over each other."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from avocet_grpc.core.model import File
+from tests.mirror.schedules.content import Content, content_of, record_of
+from tests.mirror.schedules.directed import LONG, appended, correct, rest
+from tests.mirror.schedules.oracle import Violation
+from tests.mirror.schedules.world import Reading, World
+
+FILE = File.CANDIDATES
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[World]:
+    """A decision on `x` has stood in the file for long, between other records."""
+    made = World(1, tmp_path, beside=True)
+    made.start()
+    appended(made, FILE, "x")
+    appended(made, FILE, "y")
+    rest(made)
+    correct(made, "x")
+    rest(made)
+    appended(made, FILE, "z")
+    rest(made)
+    made.clock.sleep(LONG)
+    yield made
+    assert made.mirror is not None
+    made.mirror.close()
+    made.ledger.close()
+
+
+def read(world: World) -> Reading:
+    world.read(FILE)
+    return world.readings.pop()
+
+
+def rewritten(world: World, reading: Reading, *, without: str | None = None) -> None:
+    """Another program writes what it read, and deletes one record."""
+    out = [raw for raw in reading.lines if (record_of(raw) or {}).get("id") != without]
+    seen: set[Content] = {
+        content_of(record)
+        for raw in reading.lines
+        if (record := record_of(raw)) is not None and record["id"] == without
+    }
+    world.note_rewrite(FILE, out, {without: seen} if without else {}, reading.deleted)
+    world.disk.put(world.path(FILE), b"".join(raw + b"\n" for raw in out))
+
+
+def test_a_deletion_counts_that_a_stale_rewrite_put_back_and_a_later_reading_took_away_again(world: World) -> None:
+    stale = read(world)
+    rewritten(world, read(world), without="x")
+    after = read(world)
+    rewritten(world, stale)
+    world.clock.sleep(30)
+    rewritten(world, after)
+    rest(world)
+    assert [(record_of(raw) or {})["id"] for raw in world.lines(FILE)] == ["y", "z"]
+
+
+def test_a_deletion_that_nobody_meant_is_a_violation(world: World) -> None:
+    reading = read(world)
+    lines = [raw for raw in reading.lines if (record_of(raw) or {}).get("id") != "x"]
+    rewritten(world, Reading(FILE, lines, reading.at, {}))
+    with pytest.raises(Violation, match="x was deleted though nobody deleted it"):
+        rest(world)

