@@ -276,7 +276,9 @@ SABOTAGES: dict[str, Sabotage] = {
         "test_a_decision_repeated_with_its_request_id_gets_the_first_answer_also_after_a_restart",
         "NOT_IN_REVIEW|AssertionError|_InactiveRpcError",
     ),
-    "patch without a lease": Sabotage(patch_without_a_lease, READERS, "twice|missing|unparsable|torn end"),
+    "patch without a lease": Sabotage(
+        patch_without_a_lease, READERS, "twice|missing|unparsable|torn end|did not come about"
+    ),
     "replace instead of exchange": Sabotage(replace_instead_of_exchange, LATE, "did not come about"),
     "do not drain": Sabotage(do_not_drain, LATE, "did not come about"),
     "take an old file for a twin as it is": Sabotage(

@@ -88,7 +88,7 @@ def serve_and_review(installed: Environment, directory: Path) -> None:
         server.kill()
 
 
-def test_the_bare_client_needs_three_projects_and_says_which_extra_the_command_needs(
+def test_the_bare_client_needs_four_projects_and_says_which_extra_the_command_needs(
     wheels: dict[str, Path], tmp_path: Path
 ) -> None:
     bare = empty_environment(tmp_path / "bare").install(str(wheels["avocet-client"]))
@@ -97,6 +97,7 @@ def test_the_bare_client_needs_three_projects_and_says_which_extra_the_command_n
         "avocet-client",
         "googleapis-common-protos",
         "grpcio",
+        "grpcio-health-checking",
         "protobuf",
         "typing_extensions",  # of grpcio
     }

@@ -28,7 +28,8 @@ class ErrorLayer(Layer):
         except (grpc.aio.BaseError, asyncio.CancelledError):
             raise
         except CorrectionsError as error:
-            await _abort(context, status_of(error))
+            # Its frames hold the request, which would wait for the garbage collector.
+            await _abort(context, status_of(error.with_traceback(None)))
         except NotImplementedError:
             await context.abort(grpc.StatusCode.UNIMPLEMENTED, "The server does not implement this method.")
         except Exception as error:
