@@ -29,11 +29,13 @@ os.execv(sys.argv[2], sys.argv[2:])
 
 
 class Terminal:
-    """A process on a terminal of its own, 100 columns wide. `prepare` is Python that is run there before it."""
+    """A process on a terminal of its own. `prepare` is Python that is run there before it."""
 
-    def __init__(self, command: list[str], environment: dict[str, str], prepare: str = "") -> None:
+    def __init__(
+        self, command: list[str], environment: dict[str, str], prepare: str = "", columns: int = 100, rows: int = 40
+    ) -> None:
         self._ours, theirs = pty.openpty()
-        fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 100, 0, 0))
+        fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
         self._process = subprocess.Popen(
             [sys.executable, "-c", LAUNCH, prepare, shutil.which(command[0]) or command[0], *command[1:]],
             stdin=theirs,
@@ -61,6 +63,17 @@ class Terminal:
                     data = b""
                 assert data or text in self.screen, f"it ended before {text!r}:\n{self.screen}"
                 self.screen += re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", data.decode(errors="replace"))
+        return self.screen
+
+    def rest(self) -> str:
+        """What comes until the process has let the terminal go."""
+        deadline = time.monotonic() + WITHIN
+        while time.monotonic() < deadline:
+            try:
+                data = os.read(self._ours, 65_536)
+            except OSError:
+                break
+            self.screen += re.sub(r"\x1b\[[0-9;?]*m", "", data.decode(errors="replace"))
         return self.screen
 
     def set_mode(self, change: Callable[[list[Any]], None]) -> None:

@@ -24,6 +24,8 @@ ChangeAction = Literal["correct", "discard", "flag", "undo", "ingest", "import",
 SplitName = Literal["train", "validation"]
 ClaimWord = Literal["any", "unclaimed", "claimed", "mine"]
 """Which candidates of the queue, by who holds them."""
+ConflictWord = Literal["skip", "qualify"]
+"""What an import does with a record whose id is known with other content."""
 Status = Literal["needs_review", "approved", "discarded", "model_rejected"]
 
 T = TypeVar("T")
@@ -39,6 +41,7 @@ ORDERS: dict[str, pb.Order.ValueType] = _numbers(pb.Order, "ORDER_")
 SPLIT_BYS: dict[str, pb.SplitBy.ValueType] = _numbers(pb.SplitBy, "SPLIT_BY_")
 STATUSES: dict[str, pb.CandidateStatus.ValueType] = _numbers(pb.CandidateStatus, "CANDIDATE_STATUS_")
 CLAIM_STATES: dict[str, pb.ClaimState.ValueType] = _numbers(pb.ClaimState, "CLAIM_STATE_")
+ON_CONFLICTS: dict[str, pb.OnConflict.ValueType] = _numbers(pb.OnConflict, "ON_CONFLICT_")
 CHANGE_ACTIONS: dict[str, pb.ChangeAction.ValueType] = _numbers(pb.ChangeAction, "CHANGE_ACTION_")
 SPLITS: dict[str, pb.SplitName.ValueType] = _numbers(pb.SplitName, "SPLIT_NAME_")
 _CATEGORY_WORDS: dict[Any, Any] = {number: word for word, number in CATEGORIES.items()}

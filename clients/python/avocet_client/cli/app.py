@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from collections.abc import Callable
+from typing import Annotated
 
-import grpc
 import typer
-from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from avocet_client import __version__
+from avocet_client.cli import snapshots
+from avocet_client.cli.batch import batch
 from avocet_client.cli.candidate_view import candidate_panel
+from avocet_client.cli.changes import history, watch
 from avocet_client.cli.drafts import kept
 from avocet_client.cli.editor import edit
 from avocet_client.cli.export import export
 from avocet_client.cli.http import legacy, web
 from avocet_client.cli.ingest import ingest
+from avocet_client.cli.listing import list_candidates
 from avocet_client.cli.message_draft import read_message
 from avocet_client.cli.options import ActionName, Category, OrderName, RequestId, Reviewer, word
 from avocet_client.cli.plain import plain
@@ -23,11 +26,9 @@ from avocet_client.cli.screen import text
 from avocet_client.cli.session import EXIT_CODES, Exit, Session, complain, with_session
 from avocet_client.cli.settings import config_path
 from avocet_client.cli.tables import queue_table, runs_table, stats_bars
-from avocet_client.errors import CorrectionsError, error_of_call
+from avocet_client.cli.uploads import import_run, upload
+from avocet_client.errors import CorrectionsError
 from avocet_client.words import CandidateFilter
-
-SERVICE = "avocet.corrections.v1.CorrectionsService"
-HEALTH_SECONDS = 10
 
 app = typer.Typer(
     name="avocet",
@@ -60,23 +61,8 @@ def root(
 
 def runs(session: Session) -> None:
     """List the benchmark runs, newest first."""
-    page = session.client.list_runs(page_size=500)
-    found = list(page.runs)
-    while page.next_page_token:
-        page = session.client.list_runs(page_size=500, page_token=page.next_page_token)
-        found += page.runs
+    found = list(session.client.runs(page_size=500))
     session.show([plain(run) for run in found], lambda: runs_table(found))
-
-
-def import_run(session: Session, run_id: Annotated[str, typer.Argument(help="From 'avocet runs'.")]) -> None:
-    """Take the candidates of a benchmark run into review. A second import of it does no harm."""
-    with session.err.status(text(f"importing {run_id}")):
-        done = session.client.import_run(run_id)
-    words = f"{done.imported:,} imported, {done.skipped:,} known already, {done.malformed:,} malformed lines"
-    if done.conflicts:
-        words += f", {done.conflicts:,} not taken: their ids are known with other content"
-    problems = [f"line {one.line}: {one.reason}{f' ({one.id})' if one.id else ''}" for one in done.problems]
-    session.show(plain(done), lambda: text("\n".join([words, *problems])))
 
 
 def queue(
@@ -131,7 +117,7 @@ def submit(
             corrected_response=typed or correction or "",
             corrected_message=stated,
             failure_category=word(category),
-            reviewer=reviewer or "",
+            reviewer=session.reviewer(reviewer),
             expected_revision=revision,
             request_id=request_id,
         )
@@ -150,7 +136,7 @@ def undo(
     request_id: RequestId = None,
 ) -> None:
     """Take the last decision on a candidate back."""
-    undone = session.client.undo(id, reviewer=reviewer or "", request_id=request_id)
+    undone = session.client.undo(id, reviewer=session.reviewer(reviewer), request_id=request_id)
     session.show(plain(undone), lambda: candidate_panel(undone))
 
 
@@ -177,16 +163,77 @@ def config(
 
 def health(session: Session) -> int:
     """Ask whether the service serves. Exits with 6 if it does not."""
-    stub: Any = health_pb2_grpc.HealthStub(session.client.channel())
-    try:
-        answer = stub.Check(health_pb2.HealthCheckRequest(service=SERVICE), timeout=HEALTH_SECONDS)
-    except grpc.RpcError as error:
-        raise error_of_call(error) from None
-    status = health_pb2.HealthCheckResponse.ServingStatus.Name(answer.status)
+    status = session.client.health().upper()
     session.show({"status": status}, lambda: status)
-    return 0 if answer.status == health_pb2.HealthCheckResponse.SERVING else Exit.UNAVAILABLE
+    return 0 if status == "SERVING" else Exit.UNAVAILABLE
 
 
-for _command in (runs, queue, show, submit, undo, review, export, stats, config, ingest, health, web, legacy):
-    app.command()(with_session(_command))
-app.command("import")(with_session(import_run))
+def version(session: Session) -> None:
+    """Print the version of this command, and of the service. '--version' asks no service."""
+    if not session.as_json:
+        session.out.print(f"avocet {__version__}")
+    server = session.client.get_version()
+    since = server.started_at.ToJsonString()
+    words = f"service {server.version}, schema {server.schema_version}, engine {server.engine}, up since {since}"
+    session.show({"client": __version__, "server": plain(server)}, lambda: words)
+
+
+GROUPS: dict[str, list[tuple[str, Callable[..., int | None], str]]] = {
+    "Review": [
+        ("queue", queue, "avocet queue --order quality --limit 5"),
+        ("review", review, "avocet review --task-type code"),
+        ("show", show, "avocet show run-0007"),
+        ("submit", submit, 'avocet submit run-0007 correct --text "Blue light scatters most." --category wrong_answer'),
+        ("undo", undo, "avocet undo run-0007"),
+        ("batch", batch, "avocet batch decisions.jsonl --dry-run"),
+    ],
+    "Look": [
+        ("list", list_candidates, 'avocet list --status approved --text "blue light" --limit 50'),
+        ("history", history, "avocet history --reviewer kim --limit 10"),
+        ("watch", watch, "avocet watch --json --state watch.json"),
+        ("stats", stats, "avocet stats --run 2025-03-01-120000"),
+    ],
+    "Bring candidates and corrections in": [
+        ("runs", runs, "avocet runs"),
+        ("import", import_run, "avocet import 2025-03-01-120000 --on-conflict qualify"),
+        ("upload", upload, "avocet upload ./bench/2025-03-01-120000"),
+        ("ingest", ingest, "avocet ingest corrections.jsonl"),
+    ],
+    "Train": [
+        ("export", export, "avocet export --format preference --out pairs.jsonl"),
+    ],
+    "Run it": [
+        ("health", health, "avocet health"),
+        ("version", version, "avocet version --json"),
+        ("config", config, "avocet config --bench-results-dir /srv/bench"),
+        ("web", web, "avocet web --port 0"),
+        ("legacy", legacy, "avocet legacy --listen 127.0.0.1:8080"),
+    ],
+}
+"""The commands as the overview has them: name, function, example."""
+SNAPSHOTS: list[tuple[str, Callable[..., int | None], str]] = [
+    ("create", snapshots.create, 'avocet snapshot create sft-2025-03 --note "first training run"'),
+    ("list", snapshots.list_all, "avocet snapshot list"),
+    ("show", snapshots.show, "avocet snapshot show sft-2025-03"),
+    ("export", snapshots.export_snapshot, "avocet snapshot export sft-2025-03 --format sft --out sft.jsonl"),
+    ("delete", snapshots.delete, "avocet snapshot delete sft-2025-03"),
+]
+
+
+def _add(to: typer.Typer, name: str, command: Callable[..., int | None], example: str, panel: str | None) -> None:
+    to.command(name, epilog=f"Example: {example}", rich_help_panel=panel)(with_session(command))
+
+
+def _add_all() -> None:
+    group = typer.Typer(
+        name="snapshot", no_args_is_help=True, help="Name a revision, and export it for a training run."
+    )
+    for name, command, example in SNAPSHOTS:
+        _add(group, name, command, example, None)
+    for panel, commands in GROUPS.items():
+        for name, command, example in commands:
+            _add(app, name, command, example, panel)
+    app.add_typer(group, rich_help_panel="Train")
+
+
+_add_all()

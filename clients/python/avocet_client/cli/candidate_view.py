@@ -8,7 +8,7 @@ from typing import Any
 from rich.console import Group, RenderableType
 from rich.panel import Panel
 
-from avocet_client.cli.screen import text
+from avocet_client.cli.screen import Line, text
 from avocet_client.messages import Message, message_dict, response_dict, text_of
 from avocet_client.v1 import corrections_pb2 as pb
 from avocet_client.words import category_word, status_word
@@ -33,7 +33,7 @@ def candidate_panel(candidate: pb.Candidate) -> RenderableType:
         parts += _section("the correction", "green", shown(message_dict(candidate.corrected_message)))
     elif candidate.HasField("corrected_response"):
         parts += _section("the correction", "green", candidate.corrected_response)
-    return Panel(Group(*parts), title=text(candidate.id), title_align="left")
+    return Group(Line(candidate.id, style="bold"), Panel(Group(*parts)))
 
 
 def shown(message: Message) -> str:

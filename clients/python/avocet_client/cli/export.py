@@ -46,19 +46,23 @@ RENDERERS: dict[Format, Render] = {
 }
 
 
+Out = Annotated[
+    Path, typer.Option("--out", "-o", metavar="FILE", help="Where to; '-' is standard output.", allow_dash=True)
+]
+Rows = Annotated[
+    Format, typer.Option("--format", "-f", help="TRL's or OpenAI's rows, or all that there is of an example.")
+]
+Shard = Annotated[str, typer.Option(metavar="I/N", help="One of N disjoint shards, from 0/N.")]
+Strict = Annotated[bool, typer.Option("--strict", help="With openai: end with an error if the format refuses a row.")]
+
+
 def export(
     session: Session,
     options: ExportOptions,
-    out: Annotated[
-        Path, typer.Option("--out", "-o", metavar="FILE", help="Where to; '-' is standard output.", allow_dash=True)
-    ] = STANDARD_OUTPUT,
-    format: Annotated[
-        Format, typer.Option("--format", "-f", help="TRL's or OpenAI's rows, or all that there is of an example.")
-    ] = Format.ALL,
-    shard: Annotated[str, typer.Option(metavar="I/N", help="One of N disjoint shards, from 0/N.")] = "0/1",
-    strict: Annotated[
-        bool, typer.Option("--strict", help="With openai: end with an error if the format refuses a row.")
-    ] = False,
+    out: Out = STANDARD_OUTPUT,
+    format: Rows = Format.ALL,
+    shard: Shard = "0/1",
+    strict: Strict = False,
 ) -> int | None:
     """Export the approved examples as JSON lines.
 

@@ -9,17 +9,22 @@ import typer
 
 import avocet_client.words as words
 from avocet_client.export_options import VALIDATION_FRACTION, ExportOptions
+from avocet_client.team_calls import OTHER
 from avocet_client.words import CandidateFilter
 
 
-def _choice(name: str, literal: Any) -> Any:
+def _choice(name: str, literal: Any, *others: str) -> Any:
     """Return a type whose values typer offers and completes."""
-    return enum.Enum(name, {word: word for word in get_args(literal)}, type=str)
+    return enum.Enum(name, {word: word for word in (*get_args(literal), *others)}, type=str)
 
 
 ActionName: Any = _choice("ActionName", words.Action)
 CategoryName: Any = _choice("CategoryName", words.FailureCategory)
 OrderName: Any = _choice("OrderName", words.Order)
+ListOrderName: Any = _choice("ListOrderName", words.ListOrder)
+ChangeActionName: Any = _choice("ChangeActionName", words.ChangeAction)
+StatusName: Any = _choice("StatusName", words.Status, OTHER)
+OnConflictName: Any = _choice("OnConflictName", words.ConflictWord)
 SplitByName: Any = _choice("SplitByName", words.SplitBy)
 Side: Any = _choice("Side", words.SplitName)
 
@@ -27,6 +32,11 @@ Side: Any = _choice("Side", words.SplitName)
 def word(choice: Any) -> Any:
     """Return the word of a choice, or None."""
     return None if choice is None else choice.value
+
+
+def words_of(choices: Any) -> list[Any]:
+    """Return the words of a flag that may be repeated."""
+    return [choice.value for choice in choices or ()]
 
 
 def _connection(*names: str, env: str, help: str, metavar: str | None = None) -> Any:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from google.protobuf.message import Message
+from google.protobuf.timestamp_pb2 import Timestamp
 
 
 def plain(message: Message) -> dict[str, Any]:
-    """Return the message as a dict; a field that is absent is None, an enum's zero too."""
+    """Return the message as a dict; a field that is absent is None, an enum's zero too. Times are as RFC 3339 says."""
     return {field.name: _field(message, field) for field in message.DESCRIPTOR.fields}
 
 
@@ -27,4 +28,6 @@ def _value(field: Any, value: Any) -> Any:
     if field.enum_type is not None:
         prefix = "".join(f"_{c}" if c.isupper() else c.upper() for c in field.enum_type.name).strip("_") + "_"
         return field.enum_type.values_by_number[value].name.removeprefix(prefix).lower() if value else None
+    if isinstance(value, Timestamp):
+        return value.ToJsonString()
     return plain(value) if field.message_type is not None else value

@@ -1,6 +1,7 @@
 """What reaches the terminal: nothing that a model or another program wrote may act on it.
 
-`visible` is the one place for that rule. The commands make their texts with `text`, and print them on a `Screen`.
+`visible` is the one place for that rule. The commands make their texts with `text`, and print them on a `Screen`. What
+people copy, such as an id, is a `Line`.
 """
 
 from __future__ import annotations
@@ -36,6 +37,11 @@ def visible(text: str) -> str:
     return _ACTING.sub(_escaped, text.replace("\r\n", "\n"))
 
 
+def one_line(text: str) -> str:
+    """Return the text visible, and in one line: ends of lines and tabs are escapes too. For ids and table cells."""
+    return visible(text).replace("\n", "\\n").replace("\t", "\\t")
+
+
 def text(content: str, style: str = "", **how: Any) -> Text:
     """Return a text for the screen. rich itself drops some control characters; here they are seen."""
     return Text(visible(content), style, **how)
@@ -55,6 +61,19 @@ class Screen(Console):
         """Render with every character visible, also what was not made with `text`."""
         for segment in super().render(renderable, options):
             yield segment if segment.control else segment._replace(text=visible(segment.text))
+
+
+class Line:
+    """One line that is never cut nor broken, however narrow the screen: the terminal wraps it, and it copies whole."""
+
+    def __init__(self, content: str, style: str = "") -> None:
+        self._content = one_line(content)
+        self._style = style
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterable[Segment]:
+        """Yield the line as it is."""
+        yield Segment(self._content, console.get_style(self._style))
+        yield Segment.line()
 
 
 def prepare_streams() -> None:

@@ -24,13 +24,17 @@ from avocet_client.errors import (
     Conflict,
     CorrectionsError,
     ExportCorrupted,
+    InvalidField,
     NotFound,
     TransportError,
     TryLater,
     Unauthorized,
 )
 
-READS = frozenset({"ListRuns", "Queue", "GetCandidate", "StreamExport", "Stats", "GetConfig", "GetVersion"})
+READS = frozenset({
+    "ListRuns", "Queue", "GetCandidate", "ListCandidates", "ListHistory", "Watch", "StreamExport", "Stats", "GetConfig",
+    "GetVersion", "GetSnapshot", "ListSnapshots",
+})  # fmt: skip
 """The methods that change nothing. Any other may have changed the store once it is called."""
 
 
@@ -53,9 +57,9 @@ class Exit(IntEnum):
 
 EXIT_CODES = """\
 Exit codes: 0 done; 1 refused by the service; 2 wrong flags, settings or files, and nothing was changed; 3 no such
-candidate or run; 4 the candidate is not as supposed; 5 the token is missing or refused; 6 the service cannot be
-reached, or cannot do it now; 7 an export came incomplete; 8 the service was asked to change something, but then a file
-could not be read or the result not be written; 9 the format refuses a row (export --strict); 130 interrupted; 141
+candidate, run or snapshot; 4 the candidate is not as supposed; 5 the token is missing or refused; 6 the service cannot
+be reached, or cannot do it now; 7 an export came incomplete; 8 the service was asked to change something, but then a
+file could not be read or the result not be written; 9 the format refuses a row (export --strict); 130 interrupted; 141
 the reader of the output has gone."""
 _CODES: tuple[tuple[type[CorrectionsError], Exit], ...] = (
     (NotFound, Exit.NOT_FOUND),
@@ -98,7 +102,20 @@ class Session:
             print(json.dumps(data, indent=2 if self.out.is_terminal else None))
         else:
             shown = people()
-            self.out.print(shown, soft_wrap=isinstance(shown, str))
+            # What a narrow screen would cut is an id, which must be whole.
+            self.out.print(shown, soft_wrap=isinstance(shown, str), crop=False)
+
+    def reviewer(self, stated: str | None) -> str:
+        """Return who decides: who is stated, else the login name; nobody if the service knows it by the token."""
+        if stated:
+            return stated
+        name = getpass.getuser()
+        if self.connection.token:
+            try:
+                self.client.queue(per_page=1, claims="mine", reviewer=name)
+            except InvalidField:
+                return ""
+        return name
 
 
 def with_session(command: Callable[..., int | None]) -> Callable[..., None]:
@@ -141,7 +158,7 @@ def _carry_out(command: Callable[..., int | None], arguments: dict[str, Any]) ->
         elif FILTER.keys() <= arguments.keys():
             arguments["filter"] = filter_of(arguments)
         if "reviewer" in arguments:
-            arguments["reviewer"] = arguments["reviewer"] or settings.get("reviewer") or getpass.getuser()
+            arguments["reviewer"] = arguments["reviewer"] or settings.get("reviewer")
         connection = connection_of(settings)
         client = NotingClient(connection.address, token=connection.token, tls=connection.tls)
         with client:

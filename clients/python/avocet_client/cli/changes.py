@@ -1,0 +1,128 @@
+"""`avocet history` and `avocet watch`: what changed, who changed it, and when."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Group, RenderableType
+
+from avocet_client.cli.options import ChangeActionName, words_of
+from avocet_client.cli.plain import plain
+from avocet_client.cli.screen import Line
+from avocet_client.cli.session import Session
+from avocet_client.v1 import corrections_pb2 as pb
+from avocet_client.watches import Watch
+from avocet_client.words import CandidateFilter
+
+PAGE = 500
+Actions = Annotated[
+    list[ChangeActionName] | None, typer.Option("--action", help="Only such changes. Repeat it for any of several.")
+]
+
+
+def history(
+    session: Session,
+    id: Annotated[str, typer.Argument(help="Of this candidate, with the values that changed. Else of all.")] = "",
+    by: Annotated[
+        list[str] | None, typer.Option("--reviewer", help="Only by this reviewer. Repeat it for any of several.")
+    ] = None,
+    actions: Actions = None,
+    since: Annotated[
+        int, typer.Option(min=0, metavar="REVISION", help="Only what changed after this revision; 'stats' has it.")
+    ] = 0,
+    oldest_first: Annotated[bool, typer.Option("--oldest-first", help="Oldest first, instead of newest.")] = False,
+    limit: Annotated[int, typer.Option("--limit", "-n", min=0, help="How many at most; 0 for all.")] = 50,
+) -> None:
+    """List what changed and who changed it, newest first. For one id, also from what to what."""
+    found = session.client.history(
+        id=id, actors=by or (), actions=words_of(actions), since_revision=since, oldest_first=oldest_first,
+        page_size=min(limit, PAGE) or PAGE,
+    )  # fmt: skip
+    changes = list(islice(found, limit or None))
+    session.show([plain(change) for change in changes], lambda: _listing(changes))
+
+
+def watch(
+    session: Session,
+    filter: CandidateFilter,
+    since: Annotated[
+        int, typer.Option(min=0, metavar="REVISION", help="Begin behind this revision; 0 is now. 'stats' has it.")
+    ] = 0,
+    actions: Actions = None,
+    state: Annotated[
+        Path | None,
+        typer.Option("--state", metavar="FILE", help="Keep here where it stands, and go on from there."),
+    ] = None,
+    candidates: Annotated[
+        bool, typer.Option("--candidates", help="With --json: each change has its candidate, as it is now.")
+    ] = False,
+    limit: Annotated[int, typer.Option("--limit", "-n", min=0, help="End after so many changes; 0 for never.")] = 0,
+) -> None:
+    """Print each change as it happens, until Ctrl-C. With --json each is a JSON object in one line.
+
+    A connection that breaks is made again, and no change is missed or printed twice. With --state that holds over runs
+    of the command too: a change is in the file once it is printed.
+    """
+    changes = session.client.watch(
+        since_revision=since, filter=filter, actions=words_of(actions), include_candidates=candidates
+    )
+    if state is not None:
+        _resume(changes, state)
+    session.reach()
+    try:
+        for change in islice(changes, limit or None):
+            _print(session, change)
+            if state is not None:
+                _save(changes, state)
+    finally:
+        changes.close()
+
+
+def _print(session: Session, change: pb.Change) -> None:
+    if session.as_json:
+        print(json.dumps(plain(change)), flush=True)
+    else:
+        session.out.print(Line(_line(change)), end="", crop=False)
+        session.out.file.flush()
+
+
+def _listing(changes: Sequence[pb.Change]) -> RenderableType:
+    lines: list[RenderableType] = []
+    for change in changes:
+        lines.append(Line(_line(change)))
+        for field in change.fields:
+            if field.before_json or field.after_json:
+                lines.append(Line(f"    {field.name}: {field.before_json or '-'} -> {field.after_json or '-'}"))
+    return Group(*lines, Line(f"{len(changes):,} changes", style="dim"))
+
+
+def _line(change: pb.Change) -> str:
+    told: dict[str, Any] = plain(change)
+    who = change.actor or ("another program" if told["source"] == "external" else "unknown")
+    status = f"{change.status_before or '-'} -> {change.status_after or '-'}"
+    where = " (approved file)" if told["file"] == "approved" else ""
+    return f"{told['at']}  {change.revision}  {told['action']}  {change.id}  {status}  by {who}{where}"
+
+
+def _resume(changes: Watch, state: Path) -> None:
+    try:
+        changes.load_state_dict(json.loads(state.read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        return
+    except (ValueError, KeyError, TypeError, RecursionError):
+        raise ValueError(f"{state} does not hold the state of a watch; delete it to begin again") from None
+
+
+def _save(changes: Watch, state: Path) -> None:
+    """Put the state in the place of the one before, whole at every moment."""
+    descriptor, path = tempfile.mkstemp(prefix=f".{state.name}.", dir=state.parent)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        json.dump(changes.state_dict(), file)
+    os.replace(path, state)
