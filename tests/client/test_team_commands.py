@@ -292,8 +292,9 @@ def test_versions_of_the_command_and_of_the_service_are_told(shell: Shell) -> No
 def test_an_id_is_whole_on_its_line_however_narrow_the_screen_is(
     shell: Shell, served: Server, columns: int, id: str
 ) -> None:
-    write_records(served.candidates, [record(id), record("short")])
-    eventually(lambda: served.stats().by_status.get("needs_review") == 2)
+    with served.candidates.open("a") as candidates:
+        candidates.write(json.dumps(record(id)) + "\n")
+    eventually(lambda: served.stats().by_status.get("needs_review") == 7)
     shown = id.replace("\x1b", "\\x1b").replace("\u202e", "\\u202e").replace("\t", "\\t").replace("\n", "\\n")
     environment = os.environ | shell.variables | {"HOME": str(shell.home), "TERM": "xterm"}
     for command in (("queue",), ("list",), ("history", id), ("show", id)):
