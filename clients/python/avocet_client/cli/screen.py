@@ -16,6 +16,9 @@ from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
 from rich.text import Text
 
+Canvas = Console
+"""What rich draws on, for what only measures it: texts go to it through this module."""
+
 _ACTING = re.compile(
     "["
     "\x00-\x08\x0b-\x1f\x7f-\x9f"  # C0 but for the tab and the end of a line, DEL, C1

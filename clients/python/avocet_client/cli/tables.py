@@ -6,10 +6,10 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from rich.bar import Bar
 from rich.cells import cell_len
-from rich.console import Console, ConsoleOptions, Group, RenderableType
+from rich.console import ConsoleOptions, Group, RenderableType
 from rich.table import Table
 
-from avocet_client.cli.screen import Line, one_line, text
+from avocet_client.cli.screen import Canvas, Line, one_line, text
 from avocet_client.v1 import corrections_pb2 as pb
 from avocet_client.words import status_word
 
@@ -30,7 +30,7 @@ class Listing:
         self._titles = titles
         self._rows = [[one_line(cell) for cell in row] for row in rows]
 
-    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterable[RenderableType]:
+    def __rich_console__(self, console: Canvas, options: ConsoleOptions) -> Iterable[RenderableType]:
         """Yield the table, or the lines."""
         if self._width() <= options.max_width:
             yield self._table()
