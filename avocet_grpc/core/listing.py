@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
+from itertools import repeat
 
 from avocet_grpc.core.forms import searched_texts
 from avocet_grpc.core.model import Candidate, CandidateFilter, Order, Position
@@ -62,16 +63,16 @@ def scan(
 
 
 def _all(reader: TeamReader, query: ListQuery, after: Position | None) -> Iterator[tuple[Position, Candidate | None]]:
-    """Yield every candidate that the filter passes, and the places where a look ended."""
-    while True:
-        looked = reader.listing.look(query.statuses, query.filter, query.order, after, CHUNK, SCANNED)
+    """Yield once for each row that was read: the candidates that the filter passes, and where the look ended."""
+    left = SCANNED
+    while left > 0:
+        looked = reader.listing.look(query.statuses, query.filter, query.order, after, CHUNK, left)
         for item in looked.found:
             yield item.position, item.candidate
         if looked.ended_at is None:
             return
-        after = looked.ended_at
-        if not looked.found or looked.found[-1].position != after:
-            yield after, None
+        after, left = looked.ended_at, left - looked.seen
+        yield from repeat((after, None), looked.seen - len(looked.found))
 
 
 def _recent(reader: TeamReader, search: Search) -> list[int] | None:

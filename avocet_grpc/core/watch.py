@@ -51,7 +51,8 @@ def begin_watch(reader: TeamReader, query: WatchQuery) -> HistoryCursor:
     else:
         at = complete(query.since_revision or newest)
     if at.revision > newest:
-        raise InvalidField("since_revision", f"is still to come; the newest revision is {newest}")
+        field = "resume_token" if query.resume_token else "since_revision"
+        raise InvalidField(field, f"is of a revision still to come; the newest revision is {newest}")
     if at.revision < reader.log.floor():
         raise RevisionExpired("changes after this revision are no longer kept")
     return at

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from functools import partial
 
@@ -70,20 +70,18 @@ class Watching:
         return await asyncio.shield(making)
 
     async def _make(self, query: WatchQuery, found: Stretch) -> Made:
-        wanted = [entry for entry in found.entries if not query.actions or entry.action in query.actions]
-        if wanted and (query.filter or query.include_candidates):
-            return await self._backend.read(partial(_with_candidates, query=query, found=found))
-        changes = [change_message(entry) for entry in wanted]
-        return Made(_response(query, changes, found.end), found.end, bool(changes))
+        asked = any(_is_asked_for(query, entry) for entry in found.entries)
+        if asked and (query.filter or query.include_candidates):
+            return await self._backend.read(lambda reader: _made(query, found, partial(_with_candidate, reader, query)))
+        return _made(query, found, change_message)
 
 
-def _with_candidates(reader: TeamReader, query: WatchQuery, found: Stretch) -> Made:
-    """Return the response of a watch that asks about the candidates, as they are now."""
+def _made(query: WatchQuery, found: Stretch, message: Callable[[HistoryEntry], pb.Change | None]) -> Made:
+    """Return the response with the first of these changes, as many as it holds; at least one that is wanted."""
     changes: list[pb.Change] = []
     size = 0
     for count, entry in enumerate(found.entries):
-        change = _change(reader, query, entry)
-        if change is None:
+        if not _is_asked_for(query, entry) or (change := message(entry)) is None:
             continue
         size += change.ByteSize()
         if changes and size > AIM_BYTES:
@@ -93,10 +91,12 @@ def _with_candidates(reader: TeamReader, query: WatchQuery, found: Stretch) -> M
     return Made(_response(query, changes, found.end), found.end, bool(changes))
 
 
-def _change(reader: TeamReader, query: WatchQuery, entry: HistoryEntry) -> pb.Change | None:
-    """Return the change with its candidate; None if the watch does not ask for it."""
-    if query.actions and entry.action not in query.actions:
-        return None
+def _is_asked_for(query: WatchQuery, entry: HistoryEntry) -> bool:
+    return not query.actions or entry.action in query.actions
+
+
+def _with_candidate(reader: TeamReader, query: WatchQuery, entry: HistoryEntry) -> pb.Change | None:
+    """Return the change with its candidate, as it is now; None if the filter does not pass it."""
     candidate: Candidate | None = reader.candidate(entry.id)
     if candidate is not None and query.filter and not reader.listing.passing([candidate.key], query.filter):
         return None

@@ -174,3 +174,18 @@ def test_a_search_looks_at_ten_thousand_candidates_a_page_and_goes_on(stopped_se
     assert not first.items and first.next_page_token
     second = server.stub.ListCandidates(pb.ListCandidatesRequest(text="needle", page_token=first.next_page_token))
     assert [item.id for item in second.items] == ["c10020"] and not second.next_page_token
+
+
+def test_a_filter_looks_at_ten_thousand_candidates_a_page_and_goes_on(stopped_server: Server) -> None:
+    made = [{"id": f"c{n}", "status": "needs_review", "task_type": "plain"} for n in range(20_050)]
+    for n in (3, 20_020):
+        made[n]["task_type"] = "rare"
+    write_records(stopped_server.candidates, made)
+    server = stopped_server.start(within=60)
+    pages, token = list[list[str]](), ""
+    while not pages or token:
+        request = pb.ListCandidatesRequest(filter=pb.CandidateFilter(task_types=["rare"]), page_token=token)
+        page = server.stub.ListCandidates(request)
+        pages.append([item.id for item in page.items])
+        token = page.next_page_token
+    assert pages == [["c3"], [], ["c20020"]]

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -136,6 +138,19 @@ def test_a_revision_with_more_changes_than_a_response_is_named_once_it_is_whole(
     assert rest == [change.id for change in changes[len(with_changes[0].changes) :]]
 
 
+def test_a_response_ends_before_it_is_too_large_for_a_client(stopped_server: Server, watchers: Any) -> None:
+    write_records(stopped_server.candidates, [record(f"c{n}") for n in range(900)])
+    server = stopped_server.start()
+    start, longest = server.stats().revision, "\U0001d11e" * 1_000
+    decisions = [pb.SubmitRequest(id=f"c{n}", action=pb.ACTION_FLAG, reviewer=longest) for n in range(900)]
+    for first in (0, 450):
+        server.stub.BatchSubmit(pb.BatchSubmitRequest(decisions=decisions[first : first + 450]))
+    watchers.append(Watcher(server, since_revision=start))
+    seen = watchers[0].wait(900)
+    assert [change.id for change in seen] == [each.id for each in decisions]
+    assert max(response.ByteSize() for response in watchers[0].responses) < 3_000_000
+
+
 def test_a_heartbeat_says_that_everything_has_been_sent(server: Server, watchers: Any) -> None:
     watcher = Watcher(server, heartbeat_seconds=1)
     watchers.append(watcher)
@@ -243,6 +258,21 @@ def test_a_token_goes_with_its_filter_and_actions_alone(server: Server) -> None:
     for other in ({"actions": [1]}, {"filter": pb.CandidateFilter(sources=["x"])}):
         request = pb.WatchRequest(resume_token=token, **other)
         assert failure_of(lambda r=request: next(server.stub.Watch(r))).fields == ["resume_token"]
+
+
+def test_a_token_ahead_of_a_restored_store_is_refused_by_its_field(server: Server, tmp_path: Path) -> None:
+    data = server.candidates.parent
+    server.stop()
+    shutil.copytree(data, tmp_path / "backup")
+    server.start()
+    flag(server, "c1")
+    token = Watcher(server).stop()
+    server.stop()
+    shutil.rmtree(data / ".avocet")
+    shutil.copytree(tmp_path / "backup", data, dirs_exist_ok=True)
+    server.start()
+    failure = failure_of(lambda: next(server.stub.Watch(pb.WatchRequest(resume_token=token))))
+    assert failure.reason == "INVALID_FIELD" and failure.fields == ["resume_token"]
 
 
 def test_a_revision_of_an_earlier_ledger_is_expired(quiet_server: Server) -> None:

@@ -11,10 +11,11 @@ from avocet_grpc.core.model import Candidate, CandidateFilter, Order, Position, 
 
 @dataclass(frozen=True, slots=True)
 class Looked:
-    """What one look found: the candidates that match, and where it ended (None: nothing follows)."""
+    """What one look found: the candidates that match, where it ended (None: nothing follows), and the rows it read."""
 
     found: list[QueueItem]
     ended_at: Position | None
+    seen: int
 
 
 class Listing(Protocol):

@@ -63,8 +63,8 @@ class Listing:
         ended = len(found) < limit and seen < scan
         items = self._items(found, order)
         if len(items) < len(found):
-            return Looked(items, items[-1].position)
-        return Looked(items, None if ended or last is None else _position(last, order))
+            return Looked(items, items[-1].position, seen)
+        return Looked(items, None if ended or last is None else _position(last, order), seen)
 
     def among(
         self, keys: Collection[int], statuses: Collection[str | None], filter: CandidateFilter
