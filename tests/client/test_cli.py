@@ -120,7 +120,7 @@ def test_the_queue_is_paged_and_filtered(shell: Shell) -> None:
                       "--page-token", page["next_page_token"])  # fmt: skip
     assert not {item["id"] for item in rest["items"]} & {item["id"] for item in page["items"]}
     out = shell.run("queue", "-n", "1").stdout
-    assert "1 of 6 in review\nthe next page: --page-token" in out
+    assert re.search(r"1 of \d+ in review\nthe next page: --page-token", out)
 
 
 def test_a_correction_with_tool_calls_is_given_as_json(shell: Shell) -> None:

@@ -21,6 +21,7 @@ EXTRA_OF = {
     "avocet_client/legacy/": "web",
     "avocet_client/torch.py": "torch",
     "avocet_client/web/": "web",
+    "avocet_grpc/cli/database.py": "postgres",
     "avocet_grpc/store/postgres/": "postgres",
 }
 """The parts of both packages that need an extra."""
