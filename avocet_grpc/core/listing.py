@@ -20,6 +20,8 @@ SCANNED_BY_INDEX = 1_000
 """The same of candidates that an index names: they may have all parts of a text, and not the text."""
 CHUNK = 100
 """Candidates that are read at once: each may have megabytes."""
+LINES = 8
+"""Lines that are read at once of candidates that an index names."""
 MOST_RECENT = 2_000
 """Candidates that an index of texts may lack; of more, the page is read without it."""
 _PLAIN = re.compile(rb"[ !#-.0-\[\]-~]+")
@@ -94,8 +96,8 @@ def _narrowed(
             return
         last = keys[-1] if len(keys) == CHUNK else None
         keys = sorted({*keys, *(key for key in recent if key > after and (last is None or key <= last))})
-        for start in range(0, len(keys), CHUNK):
-            part = keys[start : start + CHUNK]
+        for start in range(0, len(keys), LINES):
+            part = keys[start : start + LINES]
             found = reader.listing.among(part, query.statuses, query.filter)
             for key in part:
                 yield Position(None, key), found.get(key)

@@ -16,6 +16,7 @@ from avocet_grpc.core.model import CandidateFilter, File, Source
 from avocet_grpc.core.ports.mirror import Cursor, FeedExpired
 from avocet_grpc.layout import DataDirectory
 from avocet_grpc.store.sql.feed import SqlMirrorReader
+from avocet_grpc.store.sql.listing import Listing
 from avocet_grpc.store.sqlite.engine import SqliteLedger
 from avocet_grpc.store.sqlite.search_index import SearchFollower, SearchIndex
 from tests.ledger_suite import candidate_line, correct, encode, undo
@@ -173,3 +174,16 @@ def test_an_index_that_was_behind_what_is_kept_is_made_again(
     searched.agrees(narrowed=False)
     searched.follow()
     searched.agrees()
+
+
+def test_the_lines_of_few_candidates_are_read_at_once(searched: Searched, monkeypatch: pytest.MonkeyPatch) -> None:
+    searched.follow()
+    asked, among = list[int](), Listing.among
+
+    def noted(self: Listing, keys: Any, statuses: Any, filter: Any) -> Any:
+        asked.append(len(keys))
+        return among(self, keys, statuses, filter)
+
+    monkeypatch.setattr(Listing, "among", noted)
+    searched.agrees()
+    assert asked and max(asked) <= 8
