@@ -77,7 +77,7 @@ def deliver(export: Export, rpc: Any, *responses: pb.StreamExportResponse) -> No
     for response in responses:
         expected = export.consumed + len(response.examples)
         rpc.send_response(response)
-        eventually(lambda expected=expected: export.consumed >= expected, within=5)
+        eventually(lambda expected=expected: export.consumed >= expected)
 
 
 def end(rpc: Any, code: grpc.StatusCode = grpc.StatusCode.OK) -> None:
@@ -206,7 +206,7 @@ def test_a_state_from_the_middle_of_a_batch_skips_what_was_handed_out(script: Sc
     request, rpc = script.call()
     assert (request.resume_token, request.at_revision) == ("after b", REVISION)
     rpc.send_response(batch("cde", total=6))  # the batches need not be cut as they were
-    eventually(lambda: resumed.consumed == 5, within=5)
+    eventually(lambda: resumed.consumed == 5)
     end(rpc, grpc.StatusCode.UNAVAILABLE)
     request, rpc = script.call()
     assert request.resume_token == "after e"

@@ -88,7 +88,7 @@ def test_three_appenders_and_two_readers_lose_and_miss_nothing_beside_patches_an
             acknowledged = load.acknowledged
         foreign = list(itertools.chain.from_iterable(one["ids"] for one in written))
         acks.add(appended_record(id) for id in foreign)
-        eventually(lambda: server.stats().total == len(acks.known), within=10)
+        eventually(lambda: server.stats().total == len(acks.known))
         check(acks, server)
         reports = [program.end() for program in readers]
     watch.done.set()

@@ -27,7 +27,7 @@ def decided(victim: Server, acks: Acks) -> Server:
     acks.add(made)
     caller = Caller(acks, victim.start().address)
     assert caller.submit("correct", acks.known["c00005"]) and caller.submit("flag", acks.known["c00006"])
-    files_agree(acks, victim.data, within=5)
+    files_agree(acks, victim.data)
     return victim
 
 
@@ -57,10 +57,10 @@ def note_what_was_done(acks: Acks) -> None:
 
 def test_an_edit_a_deletion_and_an_addition_are_accepted_while_it_runs(decided: Server, acks: Acks) -> None:
     edit_delete_and_add(decided.candidates)
-    eventually(lambda: get(decided, "added"), within=5)
+    eventually(lambda: get(decided, "added"))
     note_what_was_done(acks)
     # A record that is missing counts as deleted only once the file has been still for 10 s.
-    eventually(lambda: decided.stats().total == COUNT, within=20)
+    eventually(lambda: decided.stats().total == COUNT)
     all_three_are_accepted(decided, acks)
 
 
@@ -75,9 +75,9 @@ def test_a_record_of_ours_that_a_rewrite_lacks_is_put_back_while_it_is_fresh(dec
     contents = [json.loads(line) for line in decided.candidates.read_text().split("\n") if line.strip()]
     caller = Caller(acks, decided.address)
     assert caller.ingest()
-    files_agree(acks, decided.data, within=5)
+    files_agree(acks, decided.data)
     write_records(decided.candidates, contents)
-    files_agree(acks, decided.data, within=15)
+    files_agree(acks, decided.data)
     check(acks, decided)
 
 
@@ -94,6 +94,6 @@ def test_an_approved_line_that_others_edit_is_exported_as_it_is_now(decided: Ser
         examples = [e for r in decided.stub.StreamExport(request) for e in r.examples]
         return [(e.id, e.messages[-1].content) for e in examples] == [(exported.id, "by another hand")]
 
-    eventually(edited, within=5)
+    eventually(edited)
     assert decided.stop() == 0
     assert json.loads(decided.approved.read_text())["corrected_response"] == "by another hand"

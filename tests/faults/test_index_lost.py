@@ -72,7 +72,7 @@ def worked(victim: Server, acks: Acks, tmp_path: Path) -> Server:
         file.write(MALFORMED + b"\n" + second + b"\n")
     acks.keep_line("candidates", MALFORMED)
     acks.keep_line("candidates", second)
-    eventually(lambda: (victim.stats().malformed, victim.stats().duplicate_ids) == (1, 1), within=10)
+    eventually(lambda: (victim.stats().malformed, victim.stats().duplicate_ids) == (1, 1))
     assert victim.stop() == 0
     keep(victim, "mirror.db", tmp_path / "older")
     keep(victim, "ledger.db", tmp_path / "older-ledger")
@@ -115,7 +115,7 @@ def test_a_start_without_a_sound_index_loses_doubles_and_deletes_nothing(
         worked.kill()
     spoil(worked, tmp_path / "older", other)
     check(acks, worked.start(), asked=1_000)
-    eventually(lambda: (worked.stats().malformed, worked.stats().duplicate_ids) == (1, 1), within=10)
+    eventually(lambda: (worked.stats().malformed, worked.stats().duplicate_ids) == (1, 1))
     work(worked, acks)
     check(acks, worked, asked=1_000)
     assert worked.stop() == 0

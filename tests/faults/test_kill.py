@@ -37,7 +37,7 @@ def append_by_hand(server: Server, acks: Acks) -> None:
     made = record(acks.name("foreign"), source="dashboard")
     with server.candidates.open("ab", buffering=0) as file:
         file.write(json.dumps(made).encode() + b"\n")
-    eventually(lambda: get(server, made["id"]), within=10)
+    eventually(lambda: get(server, made["id"]))
     acks.add([made])
 
 
@@ -92,7 +92,7 @@ def test_nothing_is_lost_by_a_kill_at_the_failpoint(victim: Server, acks: Acks, 
     assert code == KILLED, f"the failpoint was never reached: exit {code}"
     assert load.acknowledged >= 20
     victim.start()
-    eventually(lambda: all(get(victim, one["id"]) for one in foreign), within=20)
+    eventually(lambda: all(get(victim, one["id"]) for one in foreign))
     acks.add(foreign)
     check(acks, victim, asked=1_000)
     assert victim.stop() == 0
@@ -115,9 +115,9 @@ def drive_to_the_end(server: Server, acks: Acks, load: Load) -> list[Json]:
     for late in foreign[:2]:
         with server.candidates.open("ab", buffering=0) as held:
             inode = os.fstat(held.fileno()).st_ino
-            eventually(lambda: server.candidates.stat().st_ino != inode or process.poll() is not None, within=20)  # noqa: B023
+            eventually(lambda: server.candidates.stat().st_ino != inode or process.poll() is not None)  # noqa: B023
             held.write(json.dumps(late).encode() + b"\n")
-        eventually(lambda: process.poll() is not None or is_served(server, late["id"]), within=20)  # noqa: B023
+        eventually(lambda: process.poll() is not None or is_served(server, late["id"]))  # noqa: B023
     if process.poll() is None:
         process.send_signal(signal.SIGTERM)
     return foreign

@@ -47,7 +47,7 @@ def check_all(acks: Acks, server: Server, number: int, asked: int = 300) -> None
     acks.add(OWN)
     # A mirror that has just been started again reads first what others wrote meanwhile.
     for last in [id for id in acks.known if id.startswith("other")][-1:]:
-        eventually(lambda: get(server, last) is not None, within=20)  # noqa: B023
+        eventually(lambda: get(server, last) is not None)  # noqa: B023
     for at, one in enumerate(OWN if number else ()):
         acks.edit(one["id"], task_name=f"edit {at}")
     check(acks, server, asked)
@@ -81,7 +81,7 @@ def test_nothing_is_lost_and_calls_go_on_over_kills_of_one_process(several: Serv
             load.wait_for(wanted + 60)
         failed = sum(load.failures(code) for code in UNKNOWN)
         assert role == "worker" or failed == 0, f"{failed} calls failed although no worker was killed"
-        eventually(lambda: len(several.processes()) == WORKERS + 1 and killed not in several.processes(), within=20)  # noqa: B023
+        eventually(lambda: len(several.processes()) == WORKERS + 1 and killed not in several.processes())  # noqa: B023
         check_all(acks, several, number)
     assert several.process.pid == supervisor and several.process.poll() is None
     assert several.log.count("it starts again") >= count
@@ -100,7 +100,7 @@ def test_no_orphan_keeps_the_files_or_the_port_over_kills_of_the_supervisor(seve
             several.process.kill()
             assert several.ended() == KILLED
         assert load.acknowledged >= wanted and len(orphans) == WORKERS + 1
-        eventually(lambda: not any(Path(f"/proc/{pid}").exists() for pid in orphans), within=5)  # noqa: B023
+        eventually(lambda: not any(Path(f"/proc/{pid}").exists() for pid in orphans))  # noqa: B023
         check_all(acks, several.start(), number)
     assert acks.unknown > 0, "no call was under way at any kill"
     assert several.stop() == 0

@@ -77,7 +77,7 @@ def test_the_zoo_keeps_its_bytes_while_its_records_are_decided_on(victim: Server
     for id in DECIDED:
         server.correct(id, f"better {id}")
         kept -= Counter([dict(RECORDS.values())[id]])
-    eventually(lambda: all(f"better {id}".encode() in server.candidates.read_bytes() for id in DECIDED), within=10)
+    eventually(lambda: all(f"better {id}".encode() in server.candidates.read_bytes() for id in DECIDED))
     assert kept <= raw_lines(server)
     assert server.stop() == 0
     after = raw_lines(server)
@@ -99,7 +99,7 @@ def test_the_zoo_may_come_line_by_line_while_it_runs(victim: Server) -> None:
     for raw in (*MALFORMED.values(), *(raw for _, raw in RECORDS.values()), *REPEATED.values()):
         with server.candidates.open("ab", buffering=0) as file:
             file.write(raw + b"\n")
-    eventually(lambda: counts_are_right(server), within=15)
+    eventually(lambda: counts_are_right(server))
     records_are_served(server)
     assert raw_lines(server) == Counter(raw for raw in zoo().split(b"\n") if raw.strip())
 

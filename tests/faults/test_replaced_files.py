@@ -44,7 +44,7 @@ def test_an_atomic_replace_by_another_program_is_imported_beside_our_decisions(f
             load.wait_for(20 * (number + 1))
             write_records(draft, [*contents(server.candidates), record(f"added{number}")])
             os.replace(draft, server.candidates)
-            eventually(lambda number=number: get(server, f"added{number}"), within=4)
+            eventually(lambda number=number: get(server, f"added{number}"))
     acks.add(record(f"added{number}") for number in range(5))
     check(acks, server)
     assert server.stop() == 0
@@ -57,7 +57,7 @@ def test_a_file_that_was_deleted_is_put_back_while_it_runs(files: Server, acks: 
         for number, path in enumerate((server.candidates, server.approved)):
             load.wait_for(30 * (number + 1))
             path.unlink()
-            eventually(path.exists, within=4)
+            eventually(path.exists)
     check(acks, server)
     assert server.stop() == 0
 
@@ -71,9 +71,9 @@ def test_a_symbolic_link_stays_one_and_its_target_is_kept_level(files: Server, a
     with Load(acks, server.address, threads=2) as load, target.open("a") as held:
         load.wait_for(60)
         # No lease can be taken while the handle is held, so the file is replaced: beside the target, not the link.
-        eventually(lambda: os.stat(target).st_ino != os.fstat(held.fileno()).st_ino, within=5)
+        eventually(lambda: os.stat(target).st_ino != os.fstat(held.fileno()).st_ino)
         held.write(json.dumps(LATE) + "\n")
-    eventually(lambda: get(server, "late"), within=4)
+    eventually(lambda: get(server, "late"))
     acks.add([LATE])
     check(acks, server)
     assert server.candidates.is_symlink() and server.candidates.resolve() == target
@@ -94,10 +94,10 @@ def test_what_others_append_through_a_hard_link_is_not_lost(files: Server, acks:
         if not held:
             handle.close()
         assert caller.submit("correct")
-        files_agree(acks, server.data, within=8)
+        files_agree(acks, server.data)
     assert other.samefile(server.candidates) is not held
     append(other, LATE)
-    eventually(lambda: get(server, "late"), within=4)
+    eventually(lambda: get(server, "late"))
     acks.add([LATE])
     check(acks, server)
     assert server.stop() == 0
@@ -119,11 +119,11 @@ def test_a_file_that_cannot_be_read_holds_up_nothing_and_is_caught_up_with(unpri
     with Load(acks, server.address, threads=2, pause_s=0.02) as load:
         load.wait_for(40)
         append(server.candidates, LATE)
-        eventually(lambda: "shared file not brought up to date" in server.log, within=5)
+        eventually(lambda: "shared file not brought up to date" in server.log)
         load.wait_for(60)
     assert get(server, "late") is None
     os.chmod(server.candidates, 0o640)
-    eventually(lambda: get(server, "late"), within=5)
+    eventually(lambda: get(server, "late"))
     acks.add([LATE])
     check(acks, server)
     assert os.stat(server.candidates).st_mode & 0o777 == 0o640

@@ -95,7 +95,7 @@ def lose_one_answer(server: Server, acks: Acks) -> None:
         proxy.lose_answers()
         with ThreadPoolExecutor(1) as thread:
             call = thread.submit(caller.submit, "correct", known)
-            eventually(lambda: get(server, known.id).status == pb.CANDIDATE_STATUS_APPROVED, within=20)
+            eventually(lambda: get(server, known.id).status == pb.CANDIDATE_STATUS_APPROVED)
             proxy.cut()
             assert call.result(timeout=30) is False
         assert proxy.lost_bytes > 0 and known.doubt is not None

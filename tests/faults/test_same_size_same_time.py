@@ -50,6 +50,6 @@ def test_a_rewrite_of_the_same_size_and_time_is_noticed(files: Server, acks: Ack
     if when != "running":
         server.start()
         assert name(server) == "Grey sky"
-    eventually(lambda: name(server) == "Grey sky", within=3)
+    eventually(lambda: name(server) == "Grey sky")
     acks.edit("c00007", task_name="Grey sky")
     check(acks, server)

@@ -76,7 +76,7 @@ class Day:
             report = reader.end()
         assert report["wrong"] == {}
         for id in ids:
-            eventually(lambda id=id: get(self.server, id), within=10)
+            eventually(lambda id=id: get(self.server, id))
         self.acks.add(appended_record(id) for id in ids)
         self.counts["appended"] += len(ids)
         self.counts["reads"] += report["reads"]

@@ -66,7 +66,7 @@ class ServerMachine(RuleBasedStateMachine):
         for content in made:
             with self.server.candidates.open("ab", buffering=0) as file:
                 file.write(json.dumps(content).encode() + b"\n")
-        eventually(lambda: all(get(self.server, content["id"]) for content in made), within=10)
+        eventually(lambda: all(get(self.server, content["id"]) for content in made))
         self.acks.add(made)
 
     @rule(decisions=st.integers(0, 5), seed=st.integers(0, 1_000))
@@ -78,7 +78,7 @@ class ServerMachine(RuleBasedStateMachine):
         dice = random.Random(seed)
         assert all([self.caller.act(dice) for _ in range(decisions)])
         write_records(self.server.candidates, [*contents, added])
-        eventually(lambda: get(self.server, added["id"]), within=10)
+        eventually(lambda: get(self.server, added["id"]))
         self.acks.add([added])
 
     @rule(wanted=st.integers(5, 40))

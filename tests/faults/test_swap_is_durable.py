@@ -25,7 +25,7 @@ def test_an_exchange_is_on_the_disk_before_the_ledger_relies_on_it(victim: Serve
     with server.candidates.open("rb"):
         inode = server.candidates.stat().st_ino
         assert Caller(acks, server.address).submit("correct")
-        eventually(lambda: server.candidates.stat().st_ino != inode, within=10)
+        eventually(lambda: server.candidates.stat().st_ino != inode)
     check(acks, server)
     assert server.stop() == 0
     found = [(match["name"], match["rest"]) for line in trace.open() if (match := CALL.match(line))]

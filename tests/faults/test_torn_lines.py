@@ -39,7 +39,7 @@ def test_a_line_that_is_completed_after_a_pause_is_one_record(running: Server, a
         assert running.stats().malformed == 0 and get(running, "late") is None
         assert read_plainly(running.candidates.read_bytes()).torn == TEXT[:100].encode()
         write(file, TEXT[100:] + "\n")
-    eventually(lambda: get(running, "late"), within=3)
+    eventually(lambda: get(running, "late"))
     acks.add([LATE])
     check(acks, running)
     assert running.stats().malformed == 0
@@ -50,14 +50,14 @@ def test_a_line_that_is_given_up_counts_as_malformed_and_ours_begins_a_new_line(
     with running.candidates.open("ab") as file:
         write(file, TEXT[:100])
     assert caller.submit("correct") and caller.ingest()
-    eventually(lambda: running.stats().malformed == 1, within=9)
+    eventually(lambda: running.stats().malformed == 1)
     acks.keep_line("candidates", TEXT[:100].encode())
     check(acks, running)
     # Who completes it so late writes a second piece: both stay, neither is a record.
     with running.candidates.open("ab") as file:
         write(file, TEXT[100:] + "\n")
     acks.keep_line("candidates", TEXT[100:].encode())
-    eventually(lambda: running.stats().malformed == 2, within=3)
+    eventually(lambda: running.stats().malformed == 2)
     check(acks, running)
 
 
@@ -71,14 +71,14 @@ def test_lines_of_two_writers_that_run_into_each_other_leave_ours_whole(running:
             time.sleep(0.3)
     acks.keep_line("candidates", (TEXT[:50] + other[:70] + TEXT[50:]).encode())
     acks.keep_line("candidates", other[70:].encode())
-    eventually(lambda: running.stats().malformed == 2, within=5)
+    eventually(lambda: running.stats().malformed == 2)
     check(acks, running)
 
 
 def test_a_line_without_its_newline_is_served_once_its_writer_has_closed_it(running: Server, acks: Acks) -> None:
     with running.candidates.open("ab") as file:
         write(file, TEXT)
-    eventually(lambda: get(running, "late"), within=3)
+    eventually(lambda: get(running, "late"))
     acks.add([LATE])
     assert Caller(acks, running.address).ingest()
     check(acks, running)

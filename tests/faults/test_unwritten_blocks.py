@@ -37,7 +37,7 @@ def test_unwritten_blocks_at_the_end_are_no_line_and_what_stood_there_is_put_bac
         file.write(b"\0" * (stop - start))
     assert any(b"\0" in line for line in lines(server.candidates))
     server.start()
-    eventually(lambda: not any(b"\0" in line for line in lines(server.candidates)), within=8)
+    eventually(lambda: not any(b"\0" in line for line in lines(server.candidates)))
     found = [line for line in lines(server.candidates) if line.strip()]
     assert len(found) == COUNT
     assert sum(b'"discarded"' in line for line in found) == len(ids)

@@ -40,7 +40,7 @@ def test_verify_finds_nothing_beside_a_running_server_nor_after_a_clean_stop(wor
     assert ledger_of(worked).read_bytes() == before
     with Load(acks, worked.start().address, pause_s=0.01) as load:
         load.wait_for(50)
-    eventually(lambda: "both files agree" in verified(worked), within=20)
+    eventually(lambda: "both files agree" in verified(worked))
     assert "the service is running" in verified(worked)
     check(acks, worked)
 
@@ -58,7 +58,7 @@ def test_verify_after_a_crash_tells_what_waits_for_the_files_and_the_next_start_
     assert "acknowledged and not in the file yet: will be" in told
     worked.environment = {}
     check(acks, worked.start(), asked=1_000)
-    eventually(lambda: "both files agree" in verified(worked), within=20)
+    eventually(lambda: "both files agree" in verified(worked))
 
 
 def test_verify_tells_what_others_did_to_a_file_and_what_becomes_of_it(worked: Server, acks: Acks) -> None:
@@ -77,7 +77,7 @@ def test_verify_tells_what_others_did_to_a_file_and_what_becomes_of_it(worked: S
     worked.start()
     assert worked.stub.GetCandidate(pb.GetCandidateRequest(id=edited["id"])).candidate.task_name == "edited"
     assert worked.stub.GetCandidate(pb.GetCandidateRequest(id="new")).candidate.id == "new"
-    eventually(lambda: "both files agree" in verified(worked), within=20)
+    eventually(lambda: "both files agree" in verified(worked))
 
 
 def test_an_id_of_another_program_cannot_act_on_the_terminal_nor_fail_for_its_characters(

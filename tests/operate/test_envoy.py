@@ -91,7 +91,7 @@ def team(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Team]:
         with envoy(directory, directory, [server.address for server in servers]) as address:
             found = Team(address, authority.cert_pem.bytes(), servers, made_tokens)
             with found.client("admin") as client:
-                eventually(lambda: client.stats().total == 5, within=20)
+                eventually(lambda: client.stats().total == 5)
             yield found
     finally:
         for server in servers:

@@ -91,7 +91,7 @@ def test_a_log_that_cannot_be_written_changes_no_answer_and_holds_up_no_stop(bli
     refused = failure_of(lambda: blind.stub.Ingest(item, timeout=10))
     assert (refused.code, refused.reason) == (grpc.StatusCode.UNAUTHENTICATED, "TOKEN_MISSING")
     if blind.kind in ("full disk", "closed pipe"):  # type: ignore[attr-defined]
-        eventually(lambda: blind.dropped() >= CALLS, within=5)
+        eventually(lambda: blind.dropped() >= CALLS)
     assert blind.stop() == 0
 
 

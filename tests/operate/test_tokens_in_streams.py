@@ -87,7 +87,7 @@ def test_a_token_that_expires_during_a_stream_ends_it(stopped_server: Server, fi
             told: Any = error
             return bool(told.code() == grpc.StatusCode.PERMISSION_DENIED)
 
-    eventually(ended, within=15)
+    eventually(ended)
 
 
 def test_a_changed_file_ends_no_stream_whose_token_is_still_in_it(stopped_server: Server, file: Path) -> None:

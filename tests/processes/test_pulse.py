@@ -77,7 +77,7 @@ def test_a_mirror_that_is_stopped_is_replaced(stopped_server: Server) -> None:
     os.kill(stopped, signal.SIGSTOP)
     is_replaced(server, "mirror", stopped)
     write_records(server.candidates, [record("c0")])
-    eventually(lambda: server.stats().total == 1, within=10)
+    eventually(lambda: server.stats().total == 1)
     assert server.stop() == 0
 
 
@@ -93,7 +93,7 @@ def test_a_worker_that_is_stopped_with_its_turn_to_commit_does_not_block_the_oth
         for n in range(50):
             server.correct(f"c{n}", "better")
     is_replaced(server, "worker", stopped)
-    eventually(lambda: serves(server, 50), within=20)
+    eventually(lambda: serves(server, 50))
     server.correct("c49", "better")
     assert server.stop() == 0
 

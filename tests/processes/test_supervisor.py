@@ -48,9 +48,9 @@ def test_a_process_that_is_killed_is_started_again_and_counted_and_logged(severa
         now = several.processes(role)
         return len(now) == len(before) and before[0] not in now
 
-    eventually(is_replaced, within=10)
+    eventually(is_replaced)
     assert '"reason": "SIGKILL"' in several.log and f'"child": "{role}' in several.log
-    eventually(lambda: answers(several), within=10)
+    eventually(lambda: answers(several))
     assert several.stop() == 0
 
 
@@ -59,7 +59,7 @@ def test_a_worker_that_takes_the_place_of_another_serves_on_the_same_port(stoppe
     server = stopped_server.start()
     (worker,) = server.processes("worker")
     os.kill(worker, signal.SIGKILL)
-    eventually(lambda: answers(server), within=10)
+    eventually(lambda: answers(server))
     assert server.log.count("listening on") == 1
 
 
@@ -68,7 +68,7 @@ def test_no_process_outlives_a_killed_supervisor_and_the_port_and_the_directory_
     os.kill(started[0], signal.SIGSTOP)
     os.kill(several.process.pid, signal.SIGKILL)
     several.process.wait()
-    eventually(lambda: not any(Path(f"/proc/{pid}/status").exists() for pid in started), within=5)
+    eventually(lambda: not any(Path(f"/proc/{pid}/status").exists() for pid in started))
     several.listen = several.address
     several.start()
     assert answers(several)
@@ -125,9 +125,9 @@ def test_a_unix_socket_takes_one_worker(stopped_server: Server) -> None:
 def test_a_worker_that_dies_again_and_again_is_started_after_growing_pauses(several: Server) -> None:
     others = set(several.processes("worker")[1:])
     for _ in range(3):
-        (worker,) = eventually(lambda: set(several.processes("worker")) - others, within=10)
+        (worker,) = eventually(lambda: set(several.processes("worker")) - others)
         os.kill(worker, signal.SIGKILL)
-        eventually(lambda: set(several.processes("worker")) - others - {worker}, within=10)  # noqa: B023
+        eventually(lambda: set(several.processes("worker")) - others - {worker})  # noqa: B023
     pauses = [json.loads(line)["in_seconds"] for line in several.log.splitlines() if "it starts again" in line]
     assert pauses == [0.1, 0.2, 0.4]
 

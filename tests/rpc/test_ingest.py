@@ -108,7 +108,7 @@ def test_a_stream_answers_an_item_before_the_next_is_sent(server: Server) -> Non
         for number in range(3):
             sent.append(number)
             yield pb.StreamIngestRequest(items=[request(prompt=f"p{number}")])
-            eventually(lambda n=number: len(answered) > n, within=5)
+            eventually(lambda n=number: len(answered) > n)
 
     answered = []
     for answer in server.stub.StreamIngest(messages(), metadata=bearer()):

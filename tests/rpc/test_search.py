@@ -28,16 +28,16 @@ def test_a_text_is_found_by_the_index_from_the_first_start_over_changes_and_rest
     write_records(server.candidates, [record(f"c{n}", model_response=f"answer {n % 5}") for n in range(30)])
     server.environment = {"AVOCET_SEARCH": "1"}
     server.start()
-    eventually(lambda: is_level(server), within=10)
+    eventually(lambda: is_level(server))
     assert found(server, "Answer 3") == [f"c{n}" for n in range(3, 30, 5)]
     server.correct("c4", "a better answer 3")
     assert found(server, "ANSWER 3") == ["c3", "c4", *(f"c{n}" for n in range(8, 30, 5))]
     with server.candidates.open("a") as file:
         file.write('{"id": "late", "status": "needs_review", "model_response": "answer 3"}\n')
-    eventually(lambda: found(server, "answer 3")[-1] == "late", within=5)
+    eventually(lambda: found(server, "answer 3")[-1] == "late")
     server.kill()
     server.start()
-    eventually(lambda: is_level(server), within=10)
+    eventually(lambda: is_level(server))
     assert found(server, "better") == ["c4"]
     assert len(found(server, "answer 3")) == 8
 
@@ -48,10 +48,10 @@ def test_without_the_flag_the_index_is_deleted_and_the_same_is_found(stopped_ser
     server.environment = {"AVOCET_SEARCH": "1"}
     server.start()
     index = DataDirectory(server.candidates.parent).search
-    eventually(lambda: is_level(server), within=10)
+    eventually(lambda: is_level(server))
     assert server.stop() == 0
     assert index.exists()
     server.environment = {}
     server.start()
-    eventually(lambda: not index.exists(), within=5)
+    eventually(lambda: not index.exists())
     assert found(server, "THE ANSWER") == ["c0", "c1", "c2"]

@@ -43,7 +43,7 @@ class Watcher:
         return [change for response in self.responses for change in response.changes]
 
     def wait(self, count: int) -> list[pb.Change]:
-        eventually(lambda: len(self.changes) >= count, within=20)
+        eventually(lambda: len(self.changes) >= count)
         return self.changes
 
     def raise_error(self) -> None:
@@ -154,7 +154,7 @@ def test_a_response_ends_before_it_is_too_large_for_a_client(stopped_server: Ser
 def test_a_heartbeat_says_that_everything_has_been_sent(server: Server, watchers: Any) -> None:
     watcher = Watcher(server, heartbeat_seconds=1)
     watchers.append(watcher)
-    eventually(lambda: len(watcher.responses) >= 3, within=10)
+    eventually(lambda: len(watcher.responses) >= 3)
     assert not watcher.changes
     assert {response.revision for response in watcher.responses} == {server.stats().revision}
 
@@ -163,7 +163,7 @@ def test_actions_choose_and_a_heartbeat_goes_on_beside_what_is_passed_over(serve
     watcher = Watcher(server, actions=[pb.CHANGE_ACTION_UNDO], heartbeat_seconds=1)
     watchers.append(watcher)
     flagged = flag(server, "c0")
-    eventually(lambda: watcher.responses[-1].revision >= flagged.revision, within=10)
+    eventually(lambda: watcher.responses[-1].revision >= flagged.revision)
     assert not watcher.changes
     server.stub.Undo(pb.UndoRequest(id="c0"))
     assert [change.action for change in watcher.wait(1)] == [pb.CHANGE_ACTION_UNDO]
@@ -205,7 +205,7 @@ def test_a_watch_sees_a_commit_soon_after_it(server: Server, watchers: Any) -> N
     watcher = Watcher(server)
     watchers.append(watcher)
     flag(server, "c0")
-    eventually(lambda: watcher.changes, within=2)
+    eventually(lambda: watcher.changes)
 
 
 def test_many_watches_see_the_same_changes(server: Server, watchers: Any) -> None:
@@ -230,7 +230,7 @@ def test_a_watch_that_is_not_read_holds_nobody_up(server: Server) -> None:
 def test_a_stop_ends_a_watch_so_that_its_caller_goes_elsewhere(server: Server) -> None:
     watcher = Watcher(server)
     server.process.send_signal(signal.SIGTERM)
-    eventually(lambda: watcher.error is not None, within=20)
+    eventually(lambda: watcher.error is not None)
     failure = failure_of(watcher.raise_error)
     assert (failure.code, failure.reason) == (grpc.StatusCode.UNAVAILABLE, "SHUTTING_DOWN")
     assert server.ended(within=30) == 0

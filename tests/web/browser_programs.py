@@ -102,7 +102,7 @@ def behind_bridge(directory: Path, records: list[Json]) -> Iterator[Front]:
     """`avocet web` over a server with these records in review."""
     server = _filled(directory, records).start()
     try:
-        eventually(lambda: server.stats().total == len(records), within=20)
+        eventually(lambda: server.stats().total == len(records))
         with page_of(server, directory) as address:
             yield Front(address, server, dict.fromkeys(("kim", "lee"), server.stub), {"kim": {}, "lee": {}})
     finally:
@@ -135,7 +135,7 @@ def behind_envoy(directory: Path, records: list[Json]) -> Iterator[Front]:
             envoy(directory, directory, [server.address]) as address,
         ):
             stubs = {who: Bearer(channel, token) for who, token in tokens.items()}
-            eventually(lambda: stubs["kim"].Stats(pb.StatsRequest()).total == len(records), within=20)
+            eventually(lambda: stubs["kim"].Stats(pb.StatsRequest()).total == len(records))
             yield Front(f"https://{address}/", server, stubs, variables)
     finally:
         server.kill()

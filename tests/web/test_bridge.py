@@ -60,7 +60,7 @@ def bridge(server: Server, tmp_path: Path) -> Iterator[str]:
     write_records(server.candidates, [record(f"c{n}") for n in range(3)])
     approved = [record(f"e{n}", status="approved", corrected_response="x" * 1_000) for n in range(40)]
     write_records(server.approved, approved)
-    eventually(lambda: server.stats().export_ready == 40 and server.stats().total == 3, within=10)
+    eventually(lambda: server.stats().export_ready == 40 and server.stats().total == 3)
     with web_bridge(tmp_path / "bridge", server.address) as address:
         yield address
 
@@ -209,7 +209,7 @@ def test_a_call_ends_when_its_caller_is_gone(bridge: str, server: Server, tmp_pa
         while b"\x08\x01" not in received:
             received += caller.recv(4_096)
     # The server logs a call once it has ended.
-    eventually(lambda: "/grpc.health.v1.Health/Watch" in server.log or "Health/Watch" in server.log, within=10)
+    eventually(lambda: "/grpc.health.v1.Health/Watch" in server.log or "Health/Watch" in server.log)
     assert "Traceback" not in (tmp_path / "bridge" / "stderr").read_text()
 
 
@@ -236,7 +236,7 @@ def test_the_bridge_serves_again_after_the_service_has_restarted(bridge: str, se
     server.kill()
     assert call(bridge, "Stats", pb.StatsRequest())[1]["grpc-status"] == "14"
     server.start()
-    eventually(lambda: call(bridge, "Stats", pb.StatsRequest())[1]["grpc-status"] == "0", within=10)
+    eventually(lambda: call(bridge, "Stats", pb.StatsRequest())[1]["grpc-status"] == "0")
 
 
 def test_the_address_is_the_only_line_on_stdout_and_its_key_is_new_each_time(

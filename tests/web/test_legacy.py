@@ -188,7 +188,7 @@ def test_a_record_with_nan_is_served_with_null(pair: Pair) -> None:
         items = ask_json(pair.front, "GET", "/api/sft/queue?per_page=100").json["items"]
         return next((item for item in items if item["id"] == "nan"), None)
 
-    item = eventually(served_item, within=5)
+    item = eventually(served_item)
     assert item["quality_score"] is None and item["x"] == [None]
 
 
@@ -296,7 +296,7 @@ def test_the_front_answers_503_while_the_service_is_away_and_serves_again_after(
     assert ask_json(pair.front, "POST", "/api/sft/undo", {"id": "c00"}).status == 503
     pair.server.listen = port
     pair.server.start()
-    assert eventually(lambda: ask_json(pair.front, "GET", "/api/sft/queue").status == 200, within=15)
+    assert eventually(lambda: ask_json(pair.front, "GET", "/api/sft/queue").status == 200)
 
 
 def test_sigterm_stops_the_front_cleanly_and_a_taken_port_is_named(quiet_server: Server, tmp_path: Path) -> None:

@@ -29,7 +29,7 @@ def candidates(count: int) -> list[Json]:
 
 def test_what_is_typed_right_after_the_key_of_the_editor_is_text(server: Server, tmp_path: Path) -> None:
     write_records(server.candidates, [record(f"c{n}", model_response="") for n in range(4)])
-    eventually(lambda: server.stats().total == 4, within=10)
+    eventually(lambda: server.stats().total == 4)
     with page_of(server, tmp_path) as address, Program("ahead.mjs", address) as browser:
         assert browser.lines() == [["dfsu", "c0"]]
     assert dict(server.stats().by_status) == {"needs_review": 4}
@@ -120,7 +120,7 @@ def test_two_reviewers_at_once_never_meet_and_decide_everything(kind: str, tmp_p
 
 def test_a_claim_that_ends_is_told_at_its_renewal_and_the_text_is_kept(server: Server, tmp_path: Path) -> None:
     write_records(server.candidates, candidates(2))
-    eventually(lambda: server.stats().total == 2, within=10)
+    eventually(lambda: server.stats().total == 2)
     with page_of(server, tmp_path) as address, Program("lost.mjs", address) as reviewer:
         id, claims = reviewer.said()
         server.stub.ReleaseClaims(pb.ReleaseClaimsRequest(lease_ids=[lease_of(claims, id)]))
@@ -137,13 +137,13 @@ def test_a_claim_that_ends_is_told_at_its_renewal_and_the_text_is_kept(server: S
 
 def test_a_page_that_is_closed_lets_go_of_what_it_holds(server: Server, tmp_path: Path) -> None:
     write_records(server.candidates, candidates(9))
-    eventually(lambda: server.stats().total == 9, within=10)
+    eventually(lambda: server.stats().total == 9)
     with page_of(server, tmp_path) as address, Program("leave.mjs", address) as reviewer:
         assert reviewer.said() == "open"
         assert server.stats().claimed >= 5
         reviewer.go_on()
         assert reviewer.said() == "closed"
-        eventually(lambda: server.stats().claimed == 0, within=10)
+        eventually(lambda: server.stats().claimed == 0)
 
 
 def test_runs_search_history_figures_and_snapshots_have_their_views(server: Server, tmp_path: Path) -> None:
@@ -177,7 +177,7 @@ def test_a_correction_may_be_tool_calls(server: Server, tmp_path: Path) -> None:
     tools = [{"type": "function", "function": {"name": name}} for name in ("weather", "time")]
     response = {"role": "assistant", "content": None, "tool_calls": [call]}
     write_records(server.candidates, [record("t1", model_response=response, tools=tools)])
-    eventually(lambda: server.stats().total == 1, within=10)
+    eventually(lambda: server.stats().total == 1)
     with page_of(server, tmp_path) as address, Program("tools.mjs", address) as browser:
         lines = browser.lines()
     assert lines[0] == ["begins with", [call["function"]]]
@@ -198,7 +198,7 @@ def test_a_correction_may_be_tool_calls(server: Server, tmp_path: Path) -> None:
 def test_the_page_is_legible_for_everybody_in_light_and_dark_wide_and_narrow(server: Server, tmp_path: Path) -> None:
     response = "The sky is **blue** because of the `sea`:\n\n- it reflects\n- it is [deep](https://example.org/sea)\n"
     write_records(server.candidates, [record(f"c{n}", model_response=response) for n in range(30)])
-    eventually(lambda: server.stats().total == 30, within=10)
+    eventually(lambda: server.stats().total == 30)
     better = response.replace("because of the `sea`", "because air scatters *blue* light most")
     correction = pb.SubmitRequest(id="c29", action=pb.ACTION_CORRECT, corrected_response=better, reviewer="lee")
     server.stub.Submit(correction)
@@ -217,7 +217,7 @@ def test_how_soon_the_first_candidate_is_there_and_how_long_a_frame_is_while_som
 ) -> None:
     text = " ".join(f"word{n:05d}" for n in range(10_000))
     write_records(server.candidates, [record("c00", model_response=text), *candidates(9)[1:]])
-    eventually(lambda: server.stats().total == 9, within=10)
+    eventually(lambda: server.stats().total == 9)
     with page_of(server, tmp_path) as address, Program("speed.mjs", address) as browser:
         (found,) = browser.lines()
     print(found)

@@ -51,7 +51,7 @@ def test_hostile_text_in_every_field_and_every_view_runs_nothing_and_sends_nothi
     write_records(server.candidates, [hostile, decided])
     (server.runs / "hostile<svg onload=alert(1)>").mkdir()
     (server.runs / "hostile<svg onload=alert(1)>" / "sft_candidates.jsonl").write_text("not JSON\n")
-    eventually(lambda: server.stats().total == 2, within=10)
+    eventually(lambda: server.stats().total == 2)
     server.stub.SetConfig(pb.SetConfigRequest(config=pb.Config(bench_results_dir=str(server.runs))))
     correction = pb.SubmitRequest(id="decided", action=pb.ACTION_CORRECT, corrected_response=HOSTILE)
     correction.reviewer = HOSTILE[:900]
@@ -67,7 +67,7 @@ def test_texts_of_100_kb_are_compared_and_edited_and_freeze_nothing(server: Serv
     prompt = [{"role": role, "content": HOSTILE * 70} for role in ("system", "user")]
     fields = dict.fromkeys(FIELDS, HOSTILE * 70)
     write_records(server.candidates, [record("large", prompt_messages=prompt, model_response=text, **fields)])
-    eventually(lambda: server.stats().total == 1, within=10)
+    eventually(lambda: server.stats().total == 1)
     with page_of(server, tmp_path) as address, Program("large.mjs", address) as browser:
         assert browser.lines() == [["few changes", 1], ["approved", True], ["seen", [], [], []]]
     (approved,) = next(iter(server.stub.StreamExport(pb.StreamExportRequest()))).examples
@@ -109,7 +109,7 @@ def test_a_foreign_page_that_knows_the_address_decides_nothing_and_frames_nothin
     server: Server, tmp_path: Path
 ) -> None:
     write_records(server.candidates, [record("a")])
-    eventually(lambda: server.stats().total == 1, within=10)
+    eventually(lambda: server.stats().total == 1)
     with page_of(server, tmp_path) as address, plain_server("<p>foreign</p>") as foreign:
         target = f"{address}{SERVICE}/Submit"
         variables = {

@@ -26,7 +26,7 @@ def test_two_candidate_lines_that_change_places_are_an_edit(stopped_server: Serv
     assert response_of(server, "d") == "one"
     before = server.stats().revision
     rewrite(path, [contents[0], contents[2], contents[1], contents[3]])
-    eventually(lambda: response_of(server, "d") == "two", within=3)
+    eventually(lambda: response_of(server, "d") == "two")
     assert server.stats().revision > before
     assert server.stop() == 0
     assert [one["model_response"] for one in records(path) if one["id"] == "d"] == ["two", "one"]
@@ -44,7 +44,7 @@ def test_two_approved_lines_that_change_places_are_an_edit(stopped_server: Serve
 
     assert exported() == {"d": "two", "z": "z"}
     rewrite(path, [contents[1], contents[0], record("z", status="approved", corrected_response="z")])
-    eventually(lambda: exported() == {"d": "one", "z": "z"}, within=3)
+    eventually(lambda: exported() == {"d": "one", "z": "z"})
     assert server.stats().export_ready == 2
 
 
@@ -55,9 +55,9 @@ def test_a_decision_on_the_first_of_two_lines_outlives_a_rewrite_that_moves_othe
     )
     server = stopped_server.start()
     server.correct("d", "decided")
-    eventually(lambda: b"decided" in path.read_bytes(), within=3)
+    eventually(lambda: b"decided" in path.read_bytes())
     rewrite(path, [one for one in records(path) if one["id"] != "a"] + [record("new")])
-    eventually(lambda: "new" in {one["id"] for one in records(path)} and server.stats().total >= 3, within=3)
+    eventually(lambda: "new" in {one["id"] for one in records(path)} and server.stats().total >= 3)
     candidate = server.stub.GetCandidate(pb.GetCandidateRequest(id="d")).candidate
     assert (candidate.model_response, candidate.status) == ("one", pb.CANDIDATE_STATUS_APPROVED)
     assert server.stop() == 0

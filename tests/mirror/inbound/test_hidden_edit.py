@@ -36,7 +36,7 @@ def test_an_edit_that_a_growth_hides_is_served_once_the_file_is_quiet(stopped_se
         file.write(b"edited")
         file.seek(0, 2)
         file.write(json.dumps(record("new")).encode() + b"\n")
-    eventually(lambda: server.stats().total == COUNT + 1, within=3)
+    eventually(lambda: server.stats().total == COUNT + 1)
     edited = [one["id"] for one in records(path) if one.get("task_name") == "edited"]
     assert len(edited) == 1
     assert name_of(edited[0]) == "before"

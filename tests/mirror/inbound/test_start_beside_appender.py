@@ -36,9 +36,9 @@ def test_a_start_beside_a_steady_appender_takes_all_in(stopped_server: Server, f
     try:
         server.start()
         appended = server.stats().total - COUNT
-        eventually(lambda: server.stats().total > COUNT + appended, within=3)
+        eventually(lambda: server.stats().total > COUNT + appended)
     finally:
         done.set()
         appender.join()
-    eventually(lambda: server.stats().total == len({json.loads(line)["id"] for line in lines(path)}), within=3)
+    eventually(lambda: server.stats().total == len({json.loads(line)["id"] for line in lines(path)}))
     assert server.stop() == 0

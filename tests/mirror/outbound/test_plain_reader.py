@@ -83,7 +83,7 @@ def test_a_plain_reader_beside_decisions_and_foreign_appends_sees_whole_records_
             foreign.append(f"foreign-{number}")
             append(megabytes, foreign[-1])
     try:
-        eventually(lambda: statuses(megabytes) == counted(megabytes), within=10)
+        eventually(lambda: statuses(megabytes) == counted(megabytes))
     finally:
         # What the readers saw says more than a file that is not level.
         for reader in readers:
@@ -111,7 +111,7 @@ def counted(server: Server) -> Counter[str]:
 
 def test_a_line_that_another_program_appends_is_served_soon(megabytes: Server) -> None:
     append(megabytes, "new")
-    eventually(lambda: megabytes.stats().total == COUNT + 1, within=2)
+    eventually(lambda: megabytes.stats().total == COUNT + 1)
     assert megabytes.stub.GetCandidate(pb.GetCandidateRequest(id="new")).candidate.source == "dashboard"
     megabytes.correct("new")
     eventually(lambda: [r["id"] for r in records(megabytes.approved)] == ["new"])
@@ -132,11 +132,11 @@ def test_an_edit_by_a_whole_rewrite_is_served_and_no_acknowledged_change_is_lost
     def served() -> str:
         return megabytes.stub.GetCandidate(pb.GetCandidateRequest(id="c0002")).candidate.task_name
 
-    eventually(lambda: served() == "edited", within=4)
+    eventually(lambda: served() == "edited")
     for id in ("c0001", "c0003"):
         candidate = megabytes.stub.GetCandidate(pb.GetCandidateRequest(id=id)).candidate
         assert candidate.status == pb.CANDIDATE_STATUS_APPROVED
-    eventually(lambda: statuses(megabytes) == {"approved": 2, "needs_review": COUNT - 2}, within=4)
+    eventually(lambda: statuses(megabytes) == {"approved": 2, "needs_review": COUNT - 2})
 
 
 @pytest.mark.parametrize("damage", ["missing", "empty", "cut"])
@@ -152,7 +152,7 @@ def test_a_damaged_file_is_put_back_and_nothing_is_deleted(megabytes: Server, da
         megabytes.candidates.write_bytes(content[: len(content) // 2])
     wanted = {f"c{n:04d}" for n in range(COUNT)}
     # A file that ends inside a line may be one that is still being written, for up to 5 s; the torn line stays.
-    eventually(lambda: {one["id"] for one in readable(megabytes)} == wanted, within=9)
+    eventually(lambda: {one["id"] for one in readable(megabytes)} == wanted)
     assert len(readable(megabytes)) == COUNT
     stats = megabytes.stats()
     assert (stats.total, stats.malformed) == (COUNT, 1 if damage == "cut" else 0)
@@ -172,7 +172,7 @@ def test_after_a_stop_the_two_files_alone_are_the_truth(megabytes: Server) -> No
     for number in range(20):
         decide(megabytes, number)
     append(megabytes, "foreign")
-    eventually(lambda: megabytes.stats().total == COUNT + 1, within=2)
+    eventually(lambda: megabytes.stats().total == COUNT + 1)
     before = megabytes.stats()
     assert megabytes.stop() == 0
     assert len(records(megabytes.candidates)) == COUNT + 1
