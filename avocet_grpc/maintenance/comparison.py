@@ -14,7 +14,7 @@ from avocet_grpc.core.ports.mirror import START, Changed, Cursor, MirrorReader
 from avocet_grpc.core.record import content_of
 from avocet_grpc.layout import SHARED_FILES
 from avocet_grpc.mirror.fs.disk import Disk
-from avocet_grpc.mirror.fs.exchange import left_over
+from avocet_grpc.mirror.fs.exchange import displaced_by
 from avocet_grpc.mirror.fs.scan import LineScanner, read_line
 from avocet_grpc.mirror.inbound.line_diff import LineDiff, Unknown
 from avocet_grpc.mirror.inbound.reconcile import DAMAGE_LINES, DAMAGE_SHARE
@@ -106,7 +106,7 @@ class Comparison:
         self._judge_lost(damaged=bool(damage))
         yield from self._told()
         yield from ((text, True) for text in damage)
-        for displaced in left_over(self._disk, self._path):
+        for displaced in displaced_by(self._disk, self._path):
             yield f"{displaced.name} is left of a rewrite and may hold others' lines: will be read, then removed", False
 
     def _read(self, descriptor: int, size: int) -> tuple[list[Place], list[Unknown]]:

@@ -45,6 +45,14 @@ def test_verify_finds_nothing_beside_a_running_server_nor_after_a_clean_stop(wor
     check(acks, worked)
 
 
+def test_verify_removes_nothing_that_a_running_service_is_building(worked: Server) -> None:
+    worked.start()
+    half_built = worked.candidates.with_name(f".{worked.candidates.name}.1-1.new")
+    half_built.write_bytes(b"half of a replacement")
+    verified(worked)
+    assert half_built.read_bytes() == b"half of a replacement"
+
+
 def test_verify_after_a_crash_tells_what_waits_for_the_files_and_the_next_start_brings_it(
     worked: Server, acks: Acks
 ) -> None:

@@ -14,7 +14,7 @@ from avocet_grpc.mirror.displaced.file import Displaced, end_digest
 from avocet_grpc.mirror.displaced.late import take_late, take_whole
 from avocet_grpc.mirror.fs.block_digests import BlockDigests, Span
 from avocet_grpc.mirror.fs.disk import FileChanged, Lease
-from avocet_grpc.mirror.fs.exchange import DISPLACED, left_over
+from avocet_grpc.mirror.fs.exchange import DISPLACED, displaced_by, remove_half_built
 from avocet_grpc.mirror.fs.lease import lease_now, take_lease
 from avocet_grpc.mirror.fs.scan import LineScanner
 from avocet_grpc.mirror.fs.signature import Signature, has_writer, signature
@@ -54,7 +54,8 @@ class Drain:
         session = self._session
         noted = {row.name: row for row in session.index.displaced(session.file)}
         current = signature(session.disk, self._path)
-        for path in left_over(session.disk, self._path):
+        remove_half_built(session.disk, self._path)
+        for path in displaced_by(session.disk, self._path):
             row = noted.pop(path.name, None)
             found = signature(session.disk, path)
             if found is None:

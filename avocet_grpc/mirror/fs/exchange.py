@@ -21,17 +21,20 @@ def names(clock: Clock, path: Path, level_revision: int) -> tuple[Path, Path]:
     return path.with_name(f"{stem}{NEW}"), path.with_name(f"{stem}.at-{level_revision}{DISPLACED}")
 
 
-def left_over(disk: Disk, path: Path) -> list[Path]:
-    """Return what replacements of this file displaced, oldest first, and remove what was only half built."""
-    displaced: list[Path] = []
-    for name in disk.names(path.parent):
-        if not name.startswith(f".{path.name}."):
-            continue
-        if name.endswith(NEW):
-            disk.unlink(path.with_name(name))
-        elif name.endswith(DISPLACED):
-            displaced.append(path.with_name(name))
-    return displaced
+def displaced_by(disk: Disk, path: Path) -> list[Path]:
+    """Return what replacements of this file displaced, oldest first. Changes nothing."""
+    return _beside(disk, path, DISPLACED)
+
+
+def remove_half_built(disk: Disk, path: Path) -> None:
+    """Remove what was built to replace this file and never did. Only its mirror may ask for it, at its start."""
+    for built in _beside(disk, path, NEW):
+        disk.unlink(built)
+
+
+def _beside(disk: Disk, path: Path, suffix: str) -> list[Path]:
+    names = disk.names(path.parent)
+    return [path.with_name(name) for name in names if name.startswith(f".{path.name}.") and name.endswith(suffix)]
 
 
 def exchange(disk: Disk, built: Path, path: Path, displaced: Path) -> None:
