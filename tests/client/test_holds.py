@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from avocet_client import AsyncCorrectionsClient, Claimed, ClaimLost, NotInReview, RevisionMismatch
+from avocet_client import AsyncCorrectionsClient, Claimed, ClaimLost, CorrectionsClient, NotInReview, RevisionMismatch
+from avocet_client.calls import Call
 from avocet_client.claim_state import ClaimState
 from avocet_client.v1 import corrections_pb2 as pb
 from tests.client.drivers import wait_for
@@ -74,6 +75,40 @@ def test_what_was_not_decided_is_postponed_for_its_reviewer(client: Any) -> None
         assert held[0].candidate.id == "b"
     with client.hold(reviewer="ann") as held:
         assert held[0].candidate.id == "a"
+
+
+def test_one_claim_is_released_or_postponed_while_the_block_goes_on(client: Any, server: Server) -> None:
+    with client.hold(reviewer="kim", limit=2) as held:
+        held[0].release(postpone_seconds=600)
+        assert claimed_ids(server) == ["b"] and held.lost == []
+        with client.hold(reviewer="kim", limit=2) as more:
+            assert [claim.candidate.id for claim in more] == ["c"]
+            more[0].release()
+            with client.hold(reviewer="kim") as again:
+                assert again[0].candidate.id == "c"
+
+
+def test_an_interrupt_while_the_claim_is_under_way_gives_back_what_the_service_handed_out(server: Server) -> None:
+    class Interrupted(CorrectionsClient):
+        """Ctrl-C comes after the service has claimed, and before its answer is read."""
+
+        done = False
+
+        def _carry_out(self, call: Call[Any]) -> Any:
+            answer = super()._carry_out(call)
+            if call.method == "Claim" and not self.done:
+                self.done = True
+                assert claimed_ids(server) == ["a", "b"]
+                raise KeyboardInterrupt
+            return answer
+
+    with (
+        Interrupted(server.address) as client,
+        pytest.raises(KeyboardInterrupt),
+        client.hold(reviewer="kim", limit=2),
+    ):
+        raise AssertionError("the block never begins")
+    assert claimed_ids(server) == []
 
 
 def test_a_claim_that_somebody_else_took_is_lost_when_it_is_decided(client: Any, server: Server) -> None:

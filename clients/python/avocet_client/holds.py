@@ -8,6 +8,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from types import TracebackType
 from typing import Any, Generic, TypeVar, overload
 
@@ -75,6 +76,14 @@ class HeldClaim(_Held):
         self._state.settle(self.lease_id)
         return candidate
 
+    def release(self, *, postpone_seconds: int = 0, metadata: Metadata = ()) -> None:
+        """End the claim without a decision. For `postpone_seconds` this reviewer's claims leave the candidate out.
+
+        Raises InvalidField. After another error the claim is held on, and released when the block is left.
+        """
+        self._carry_out(_release_of([self.lease_id], postpone_seconds, metadata))
+        self._state.settle(self.lease_id)
+
 
 class AsyncHeldClaim(_Held):
     """One claim of an `AsyncHold`: its `candidate`, its `lease_id`, and whether it was `lost`."""
@@ -111,6 +120,14 @@ class AsyncHeldClaim(_Held):
             raise
         self._state.settle(self.lease_id)
         return candidate
+
+    async def release(self, *, postpone_seconds: int = 0, metadata: Metadata = ()) -> None:
+        """End the claim without a decision. For `postpone_seconds` this reviewer's claims leave the candidate out.
+
+        Raises InvalidField. After another error the claim is held on, and released when the block is left.
+        """
+        await self._carry_out(_release_of([self.lease_id], postpone_seconds, metadata))
+        self._state.settle(self.lease_id)
 
 
 Claim = TypeVar("Claim", bound=_Held)
@@ -157,8 +174,7 @@ class _Hold(Sequence[Claim], Generic[Claim]):
         return renew_claims(lease_ids, lease_seconds=seconds, timeout=CALL_SECONDS, metadata=metadata)
 
     def _release(self) -> Call[pb.ReleaseClaimsResponse]:
-        postpone, metadata = self._postpone_seconds, self._call.metadata
-        return release_claims(self._state.live, postpone_seconds=postpone, timeout=CALL_SECONDS, metadata=metadata)
+        return _release_of(self._state.live, self._postpone_seconds, self._call.metadata)
 
     def _renewal_failed(self, error: Exception) -> None:
         _log.warning("claims could not be renewed, and it is tried again: %s", error)
@@ -168,13 +184,19 @@ class _Hold(Sequence[Claim], Generic[Claim]):
 class Hold(_Hold[HeldClaim]):
     """The claims that a `with` block holds: a sequence of `HeldClaim`, empty if nothing was left to claim.
 
-    A thread renews them until the block is left. Then those that were not decided are released, also after an error.
-    If that fails they end by themselves when their lease does.
+    A thread renews them until the block is left. Then those that were not decided are released, also after an error
+    or an interrupt. If that fails they end by themselves when their lease does.
     """
 
     def __enter__(self) -> Hold:
         asked = time.monotonic()
-        self._held(HeldClaim, self._carry_out(self._call), asked)
+        try:
+            self._held(HeldClaim, self._carry_out(self._call), asked)
+        except Exception:
+            raise
+        except BaseException:
+            self._give_back()
+            raise
         self._left = threading.Event()
         self._thread = threading.Thread(target=self._renew, name="avocet-claims", daemon=True)
         if self._claims:
@@ -188,6 +210,16 @@ class Hold(_Hold[HeldClaim]):
         if not self._claims:
             return
         self._thread.join()
+        self._release_all()
+
+    def _give_back(self) -> None:
+        """The claim was interrupted: release what the service has handed out, which the same request id names."""
+        with contextlib.suppress(CorrectionsError):
+            claims = self._carry_out(replace(self._call, timeout=CALL_SECONDS))
+            self._held(HeldClaim, claims, time.monotonic())
+            self._release_all()
+
+    def _release_all(self) -> None:
         if self._state.live:
             try:
                 self._carry_out(self._release())
@@ -252,3 +284,7 @@ class AsyncHold(_Hold[AsyncHeldClaim]):
                 self._state.renewed(await self._carry_out(self._renewal(lease_ids)), asked)
             except Exception as error:  # whatever it was, the leases run out, and their holder has to be told
                 self._renewal_failed(error)
+
+
+def _release_of(lease_ids: Sequence[str], postpone_seconds: int, metadata: Metadata) -> Call[pb.ReleaseClaimsResponse]:
+    return release_claims(lease_ids, postpone_seconds=postpone_seconds, timeout=CALL_SECONDS, metadata=metadata)

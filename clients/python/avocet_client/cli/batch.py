@@ -12,15 +12,18 @@ from typing import Annotated, Any
 
 import typer
 
-from avocet_client.batch_state import Decision, DecisionResult
+from avocet_client.batch_state import Decision
 from avocet_client.calls import new_request_id, submit
+from avocet_client.cli.lookup import look_up
 from avocet_client.cli.options import RequestId, Reviewer
 from avocet_client.cli.session import Exit, Session, complain
-from avocet_client.errors import CorrectionsError, NotInReview
+from avocet_client.errors import CandidateNotFound, CorrectionsError, NotInReview, RevisionMismatch
 from avocet_client.v1 import corrections_pb2 as pb
 from avocet_client.words import ACTIONS, category_word, status_word
 
 AT_ONCE = 500
+RETRY_FOR_SECONDS = 20.0
+"""A person waits; who would rather have the batch sit out a longer outage says so."""
 STATUS_AFTER = {"correct": "approved", "discard": "discarded", "flag": "model_rejected"}
 KINDS: dict[str, tuple[type, str]] = {"corrected_message": (dict, "an object"), "expected_revision": (int, "a number")}
 NAMES = [each.name for each in fields(Decision)]
@@ -39,10 +42,17 @@ class _Outcome:
         self.failed.append({"line": line, "id": id, "reason": reason, "error": str(error)})
 
 
+_Lines = list[tuple[int, Decision]]
+"""Decisions with the numbers of their lines."""
+
+
 def batch(
     session: Session,
     file: Annotated[Path, typer.Argument(help="JSON lines, a decision each; '-' is standard input.", allow_dash=True)],
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check every line, and decide nothing.")] = False,
+    retry_for: Annotated[
+        float, typer.Option(metavar="SECONDS", min=0, help="How long an outage is sat out.")
+    ] = RETRY_FOR_SECONDS,
     reviewer: Reviewer = None,
     request_id: RequestId = None,
 ) -> int | None:
@@ -51,17 +61,19 @@ def batch(
     Each line is an object with id and action (correct, discard, flag). A correction has corrected_response or
     corrected_message. Optional: failure_category, reviewer, expected_revision, lease_id.
 
-    It is safe to run it again on the same file: what was decided as the line says counts as decided before.
+    It is safe to run it again on the same file: what was decided as the line says counts as decided before. So after
+    an outage that was longer than --retry-for run it again. --dry-run says beforehand what would be refused.
     """
     with sys.stdin.buffer if str(file) == "-" else file.open("rb") as lines:
         session.reach()
         who, made, outcome = session.reviewer(reviewer), request_id or new_request_id(), _Outcome()
+        decisions = _decisions(lines, who, outcome)
         try:
-            for number, piece in enumerate(_pieces(_decisions(lines, who, outcome))):
-                if dry_run:
-                    _check(session, piece, outcome)
-                else:
-                    _decide(session, piece, f"{made}.{number}", outcome)
+            if dry_run:
+                _check(session, list(decisions), outcome)
+            else:
+                for number, piece in enumerate(_pieces(decisions)):
+                    _decide(session, piece, f"{made}.{number}", retry_for, outcome)
         except CorrectionsError as error:
             error.request_id = made if error.request_id else ""
             raise
@@ -70,47 +82,62 @@ def batch(
     return Exit.REFUSED if outcome.failed else None
 
 
-def _pieces(decisions: Iterator[tuple[int, Decision]]) -> Iterator[list[tuple[int, Decision]]]:
+def _pieces(decisions: Iterator[tuple[int, Decision]]) -> Iterator[_Lines]:
     while piece := list(islice(decisions, AT_ONCE)):
         yield piece
 
 
-def _decide(session: Session, piece: Iterable[tuple[int, Decision]], request_id: str, outcome: _Outcome) -> None:
-    numbers, decisions = zip(*piece, strict=True)
-    results = session.client.submit_many(decisions, request_id=request_id)
-    for line, decision, result in zip(numbers, decisions, results, strict=True):
-        _count(session, line, decision, result, outcome)
-
-
-def _count(session: Session, line: int, decision: Decision, result: DecisionResult, outcome: _Outcome) -> None:
-    if result.error is None:
-        outcome.decided += 1
-    elif isinstance(result.error, NotInReview) and _says(session.client.get_candidate(decision.id), decision):
-        outcome.before += 1
-    else:
-        outcome.fail(line, decision.id, result.error)
-
-
-def _check(session: Session, piece: Iterable[tuple[int, Decision]], outcome: _Outcome) -> None:
-    """Count what deciding would do, from what the service says of each candidate."""
-    for line, decision in piece:
-        try:
-            candidate = session.client.get_candidate(decision.id)
-        except CorrectionsError as error:
-            if not error.reason:
-                raise
-            outcome.fail(line, decision.id, error)
-            continue
-        if status_word(candidate) == "needs_review":
-            revision = decision.expected_revision
-            if revision in (None, candidate.revision):
-                outcome.decided += 1
-            else:
-                outcome.fail(line, decision.id, ValueError(f"its revision is {candidate.revision}"))
-        elif _says(candidate, decision):
+def _decide(session: Session, piece: _Lines, request_id: str, retry_for: float, outcome: _Outcome) -> None:
+    decisions = [decision for _, decision in piece]
+    results = session.client.submit_many(decisions, request_id=request_id, retry_for=retry_for)
+    refused = [
+        (line, decision, result.error)
+        for (line, decision), result in zip(piece, results, strict=True)
+        if result.error is not None
+    ]
+    outcome.decided += len(piece) - len(refused)
+    before = [decision.id for _, decision, error in refused if isinstance(error, NotInReview | RevisionMismatch)]
+    known = look_up(session.client, before)
+    for line, decision, error in refused:
+        if decision.id in known and _says(known[decision.id], decision):
             outcome.before += 1
         else:
-            outcome.fail(line, decision.id, ValueError(f"it is {status_word(candidate) or 'not in review'} already"))
+            outcome.fail(line, decision.id, error)
+
+
+def _check(session: Session, lines: _Lines, outcome: _Outcome) -> None:
+    """Count what deciding would do, in the order of the lines, from what the service says of the candidates."""
+    known = look_up(session.client, [decision.id for _, decision in lines])
+    decided: dict[str, Decision] = {}
+    for line, decision in lines:
+        first = decided.get(decision.id)
+        candidate = known.get(decision.id)
+        if first is not None:
+            if replace(first, expected_revision=None) == replace(decision, expected_revision=None):
+                outcome.before += 1
+            else:
+                outcome.fail(line, decision.id, ValueError("an earlier line decides it otherwise"))
+        elif candidate is not None and _says(candidate, decision):
+            outcome.before += 1
+        elif (why := _refusal(candidate, decision)) is not None:
+            outcome.fail(line, decision.id, why)
+        else:
+            decided[decision.id] = decision
+            outcome.decided += 1
+
+
+def _refusal(candidate: pb.Candidate | None, decision: Decision) -> Exception | None:
+    """Return why the service would refuse the decision, as far as the candidate shows it."""
+    if candidate is None:
+        return CandidateNotFound("No candidate has this id.")
+    if decision.expected_revision not in (None, candidate.revision):
+        return ValueError(f"its revision is {candidate.revision}")
+    if candidate.status != pb.CANDIDATE_STATUS_NEEDS_REVIEW:
+        return ValueError(f"it is {status_word(candidate) or 'not in review'} already")
+    holder = candidate.claim.reviewer
+    if holder and not decision.lease_id and holder != decision.reviewer:
+        return ValueError(f"{holder} holds it")
+    return None
 
 
 def _says(candidate: pb.Candidate, decision: Decision) -> bool:
