@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Mapping
 from types import TracebackType
-from typing import Any, TypeVar, Unpack
+from typing import Any, Self, TypeVar, Unpack
 
 import grpc
 
@@ -247,7 +247,7 @@ class AsyncCorrectionsClient(AsyncTeamClient):
         if (channel := self._let_go()) is not None:
             await channel.close()
 
-    async def __aenter__(self) -> AsyncCorrectionsClient:
+    async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from types import TracebackType
-from typing import Any, TypeVar, Unpack
+from typing import Any, Self, TypeVar, Unpack
 
 import grpc
 
@@ -276,7 +276,7 @@ class CorrectionsClient(TeamClient):
         if (channel := self._let_go()) is not None:
             channel.close()
 
-    def __enter__(self) -> CorrectionsClient:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(
