@@ -67,8 +67,8 @@ def claim(tx: TeamTransaction, request: ClaimRequest) -> list[Held]:
     held: list[Held] = []
     for candidate in _fitting([item.candidate for item in items]):
         taken = Claim(secrets.token_urlsafe(16), candidate.key, request.reviewer, request.principal, expires_at)
-        tx.claims.put(taken)
         held.append(Held(taken, candidate))
+    tx.claims.put([one.claim for one in held])
     idempotency.keep(tx, request, digest, {"leases": [one.claim.lease_id for one in held]})
     return held
 
@@ -78,8 +78,7 @@ def renew(tx: TeamTransaction, lease_ids: Sequence[str], lease_seconds: int, pri
     leases = _own(tx, lease_ids, principal)
     expires_at = tx.claims.now() + lease_seconds
     renewed = [replace(claim, expires_at=expires_at) for claim in leases.living]
-    for claim in renewed:
-        tx.claims.put(claim)
+    tx.claims.put(renewed)
     return replace(leases, living=renewed)
 
 

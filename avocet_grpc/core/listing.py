@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from itertools import repeat
+from typing import NamedTuple
 
 from avocet_grpc.core.forms import searched_texts
 from avocet_grpc.core.model import Candidate, CandidateFilter, Order, Position
@@ -43,28 +44,40 @@ class ListQuery:
     include_record: bool = False
 
 
-def scan(
-    reader: TeamReader, query: ListQuery, search: Search | None = None
-) -> Iterator[tuple[Position, Candidate | None]]:
-    """Yield what the page looks at, in order: each place, and the candidate there if it matches.
+Places = Iterator[tuple[Position, Candidate | None]]
 
-    It ends at the last candidate; the reader must stop after SCANNED places. Raises InvalidField for a token of
-    another request.
+
+class Scan(NamedTuple):
+    """What a page looks at, in order: each place, and the candidate there if it matches.
+
+    It ends at the last candidate; the page must stop after `most` places.
     """
+
+    places: Places
+    most: int
+
+
+def scan(reader: TeamReader, query: ListQuery, search: Search | None = None) -> Scan:
+    """Return what the page looks at. Raises InvalidField for a token of another request."""
     after = None
     if query.page_token:
         shape = (place_value(query.order), is_count)
         after = Position(*decode_token("list", _binding(query), query.page_token, "page_token", shape))
-    if query.text and search is not None and (recent := _recent(reader, search)) is not None:
-        found = _narrowed(reader, query, search, recent, after.key if after else 0)
-    else:
-        found = _all(reader, query, after)
-    needle = folded(query.text)
+    narrowed = None
+    if query.text and search is not None:
+        narrowed = _narrowed(reader, query, search, after.key if after else 0)
+    if narrowed is not None:
+        return Scan(_with_text(narrowed, query.text), SCANNED_BY_INDEX)
+    return Scan(_with_text(_all(reader, query, after), query.text), SCANNED)
+
+
+def _with_text(found: Places, text: str) -> Places:
+    needle = folded(text)
     for at, candidate in found:
         yield at, candidate if candidate is not None and has_text(candidate, needle) else None
 
 
-def _all(reader: TeamReader, query: ListQuery, after: Position | None) -> Iterator[tuple[Position, Candidate | None]]:
+def _all(reader: TeamReader, query: ListQuery, after: Position | None) -> Places:
     """Yield once for each row that was read: the candidates that the filter passes, and where the look ended."""
     left = SCANNED
     while left > 0:
@@ -85,15 +98,25 @@ def _recent(reader: TeamReader, search: Search) -> list[int] | None:
     return sorted(changed) if len(changed) <= MOST_RECENT else None
 
 
-def _narrowed(
-    reader: TeamReader, query: ListQuery, search: Search, recent: list[int], after: int
-) -> Iterator[tuple[Position, Candidate | None]]:
-    """Yield candidates that the index names, and those that it does not know yet."""
+def _narrowed(reader: TeamReader, query: ListQuery, search: Search, after: int) -> Places | None:
+    """Return candidates that the index names, and those that it does not know yet; None if it cannot be used."""
+    recent = _recent(reader, search)
+    named = None if recent is None else search.keys(query.text, after, CHUNK)
+    if recent is None or named is None:
+        return None
+    return _named(reader, query, search, recent, after, named)
+
+
+def _named(
+    reader: TeamReader, query: ListQuery, search: Search, recent: list[int], after: int, named: list[int] | None
+) -> Places:
+    """Yield candidates behind `after`, of which the index has named the first already."""
     while True:
-        keys = search.keys(query.text, after, CHUNK)
-        if keys is None:
+        if named is None:
+            # The index failed in the middle of the page.
             yield from _all(reader, query, Position(None, after))
             return
+        keys = named
         last = keys[-1] if len(keys) == CHUNK else None
         keys = sorted({*keys, *(key for key in recent if key > after and (last is None or key <= last))})
         for start in range(0, len(keys), LINES):
@@ -103,7 +126,7 @@ def _narrowed(
                 yield Position(None, key), found.get(key)
         if last is None:
             return
-        after = last
+        after, named = last, search.keys(query.text, last, CHUNK)
 
 
 def list_token(query: ListQuery, at: Position) -> str:

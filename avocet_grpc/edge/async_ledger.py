@@ -39,6 +39,7 @@ class Backend:
         self._streams = ThreadPoolExecutor(STREAM_THREADS, thread_name_prefix="stream")
         self._long = ThreadPoolExecutor(LONG_THREADS, thread_name_prefix="files")
         self._waiting = 0
+        self._on_commit: list[Callable[[], None]] = []
         self._answers: deque[tuple[asyncio.Future[Any], Future[Any]]] = deque()
         self._woken = False
 
@@ -76,8 +77,14 @@ class Backend:
         return await asyncio.get_running_loop().run_in_executor(self._long, work)
 
     def on_commit(self, listener: Callable[[], None]) -> None:
-        """Call `listener` after each commit of this process, in the writer's thread; it must return at once."""
+        """Call `listener` after each commit, also of another process; from any thread, and it must return at once."""
+        self._on_commit.append(listener)
         self._store.on_commit(listener)
+
+    def committed_elsewhere(self) -> None:
+        """Another process has told of a commit."""
+        for listener in self._on_commit:
+            listener()
 
     def _delivered(self, answer: Future[T]) -> asyncio.Future[T]:
         """Return the writer's answer for the event loop, which is woken once for all that one commit answers."""

@@ -28,8 +28,8 @@ LIMIT = 1_000
 """Changes of one response, and of one look at the history."""
 KEPT = 5_000
 """Changes that stay in memory. Their values do not."""
-POLL_SECONDS = 0.05
-"""How often the history is looked at while anybody watches: other processes commit without a word to this one."""
+FALLBACK_SECONDS = 30.0
+"""How often the history is looked at although nobody has told of a commit. Each commit is told of."""
 PAUSE_SECONDS = 0.01
 PAUSE_PER_WATCH = 0.000_06
 """Changes that come closer together go out together: a thousand watches cost a busy server no more than ten do."""
@@ -38,9 +38,9 @@ PAUSE_PER_WATCH = 0.000_06
 class ChangeHub:
     """Gives each watch the changes after its cursor. It reads the store only while somebody watches."""
 
-    def __init__(self, read: Read, poll_seconds: float = POLL_SECONDS) -> None:
+    def __init__(self, read: Read, fallback_seconds: float = FALLBACK_SECONDS) -> None:
         self._read = read
-        self._poll_seconds = poll_seconds
+        self._fallback_seconds = fallback_seconds
         self._watches = 0
         self._pump: asyncio.Task[None] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -118,7 +118,7 @@ class ChangeHub:
                 # The ledger has told the reason itself; at the next look it may be well again.
                 log.warning("the history could not be read", error=type(error).__name__)
             await asyncio.sleep(PAUSE_SECONDS + PAUSE_PER_WATCH * self._watches)
-            await within(self._woken.wait(), asyncio.get_running_loop().time() + self._poll_seconds)
+            await within(self._woken.wait(), asyncio.get_running_loop().time() + self._fallback_seconds)
 
     async def _look(self) -> None:
         if not self._revision:

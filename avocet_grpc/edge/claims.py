@@ -12,15 +12,18 @@ from avocet_grpc.core.ports.claims import Claim
 from avocet_grpc.core.ports.team import TeamReader
 from avocet_grpc.edge import checks
 from avocet_grpc.edge.call_context import principal
-from avocet_grpc.edge.convert import candidate_message
+from avocet_grpc.edge.candidate_cache import CandidateCache
 from avocet_grpc.edge.parse import candidate_filter, order
 from avocet_grpc.edge.same_prompt import fill_same_prompt
+from avocet_grpc.edge.wire import length_delimited
 
 LEASE_SECONDS = 600
 LIMITS = range(1, 51)
 LEASES = range(10, 3_601)
 POSTPONES = range(604_801)
 MAX_LEASES = 500
+CLAIMS: int = pb.ClaimResponse.DESCRIPTOR.fields_by_name["claims"].number
+CANDIDATE: int = pb.Claim.DESCRIPTOR.fields_by_name["candidate"].number
 
 
 def claim_request(request: pb.ClaimRequest) -> ClaimRequest:
@@ -55,16 +58,20 @@ def lease_ids(ids: Sequence[str]) -> tuple[str, ...]:
     return checks.strings("lease_ids", ids, MAX_LEASES)
 
 
-def claim_response(reader: TeamReader, held: Sequence[Held]) -> pb.ClaimResponse:
-    """Return the claims with the candidates that they hold."""
-    response = pb.ClaimResponse()
-    for one in held:
-        message = candidate_message(one.candidate)
-        message.claim.CopyFrom(holder_message(one.claim))
-        response.claims.append(_claim(one.claim))
-        response.claims[-1].candidate.CopyFrom(message)
-    fill_same_prompt(reader, [claim.candidate for claim in response.claims])
-    return response
+def claim_response(reader: TeamReader, held: Sequence[Held], cache: CandidateCache) -> bytes:
+    """Return the claims with the candidates that they hold, as the bytes of a ClaimResponse."""
+    encoded = [cache.encoded(one.candidate, include_record=False) for one in held]
+    others = [
+        pb.Candidate(prompt_digest=made.prompt_digest, claim=holder_message(one.claim))
+        for made, one in zip(encoded, held, strict=True)
+    ]
+    fill_same_prompt(reader, others)
+    # A message in two parts is the sum of its fields.
+    candidates = [made.message + more.SerializeToString() for made, more in zip(encoded, others, strict=True)]
+    return b"".join(
+        length_delimited(CLAIMS, _claim(one.claim).SerializeToString() + length_delimited(CANDIDATE, candidate))
+        for one, candidate in zip(held, candidates, strict=True)
+    )
 
 
 def renewed_response(leases: Leases) -> pb.RenewClaimsResponse:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from avocet_client.v1 import corrections_pb2 as pb
 from avocet_grpc.core.errors import InvalidField
-from avocet_grpc.core.listing import SCANNED, SCANNED_BY_INDEX, ListQuery, list_token, scan
+from avocet_grpc.core.listing import ListQuery, list_token, scan
 from avocet_grpc.core.model import Candidate, Order, Position
 from avocet_grpc.core.ports.search import Search
 from avocet_grpc.core.ports.team import TeamReader
@@ -48,9 +48,10 @@ def list_query(request: pb.ListCandidatesRequest) -> ListQuery:
 def list_response(reader: TeamReader, query: ListQuery, search: Search | None = None) -> pb.ListCandidatesResponse:
     """Return one page of candidates of any status."""
     shown: list[tuple[Candidate, pb.Candidate]] = []
+    places, most = scan(reader, query, search)
 
     def looked_at() -> Iterator[tuple[Position, pb.Candidate | None]]:
-        for at, candidate in scan(reader, query, search):
+        for at, candidate in places:
             if candidate is None:
                 yield at, None
                 continue
@@ -58,8 +59,7 @@ def list_response(reader: TeamReader, query: ListQuery, search: Search | None = 
             shown.append((candidate, message))
             yield at, message
 
-    by_index = query.text and search is not None and search.level() is not None
-    page = fill(looked_at(), query.page_size, SCANNED_BY_INDEX if by_index else SCANNED)
+    page = fill(looked_at(), query.page_size, most)
     fill_same_prompt(reader, page.items)
     show_claims(reader, shown)
     token = "" if page.last is None else list_token(query, page.last)

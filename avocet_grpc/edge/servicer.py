@@ -129,9 +129,10 @@ class CorrectionsServicer(corrections_pb2_grpc.CorrectionsServiceServicer):
         decide = partial(submit_all, request=batch_request(request, _signed))
         return batch_response(await self._backend.write(decide))
 
-    async def Claim(self, request: pb.ClaimRequest, context: Context) -> pb.ClaimResponse:
+    async def Claim(self, request: pb.ClaimRequest, context: Context) -> Any:
         take = partial(claims.claim, request=claim_request(_signed(request)))
-        return await self._backend.read(partial(claim_response, held=await self._backend.write(take)))
+        held = await self._backend.write(take)
+        return await self._backend.read(partial(claim_response, held=held, cache=self._encoded))
 
     async def RenewClaims(self, request: pb.RenewClaimsRequest, context: Context) -> pb.RenewClaimsResponse:
         leases, seconds = lease_ids(request.lease_ids), lease_seconds(request.lease_seconds)
@@ -170,12 +171,13 @@ class CorrectionsServicer(corrections_pb2_grpc.CorrectionsServiceServicer):
 
 
 def method_handlers(servicer: CorrectionsServicer) -> grpc.GenericRpcHandler:
-    """Return the service as gRPC takes it; the responses of Queue, StreamExport and Watch are bytes already."""
+    """Return the service as gRPC takes it; the responses of Queue, Claim, StreamExport and Watch are bytes already."""
     catcher = _Catcher()
     corrections_pb2_grpc.add_CorrectionsServiceServicer_to_server(servicer, catcher)  # type: ignore[arg-type]
     handlers = dict(catcher.handlers)
     written: Mapping[str, Any] = {
         "Queue": servicer.Queue,
+        "Claim": servicer.Claim,
         "StreamExport": servicer.StreamExport,
         "Watch": servicer.Watch,
     }

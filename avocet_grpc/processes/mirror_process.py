@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import sqlite3
@@ -144,7 +145,8 @@ class Follower:
                 # A search works without the index, and slower.
                 log.error("texts not indexed; the index is made again", error=str(error))
                 follower.close()
-                search_index.delete(path)
+                with contextlib.suppress(OSError):
+                    search_index.delete(path)
                 more = False
                 self._ending.wait(SEARCH_AGAIN_S)
             self._ending.wait(SEARCH_PAUSE_S if more else SEARCH_STEP_S)

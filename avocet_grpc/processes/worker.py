@@ -32,6 +32,7 @@ from avocet_grpc.exit_codes import ExitCode
 from avocet_grpc.foreign_files import Unreadable
 from avocet_grpc.layout import DataDirectory
 from avocet_grpc.processes.access import Access, CannotServe
+from avocet_grpc.processes.bells import Bell
 from avocet_grpc.processes.ledger import SQLITE, open_ledger
 from avocet_grpc.processes.messages import (
     Alive,
@@ -185,6 +186,13 @@ class Events:
         parts.ledger.on_failure(on_failure)
         parts.ledger.on_full(on_full)
         loop.add_reader(parent.fileno(), self._obey)
+        self._bell = Bell(parent.begin.bell)
+        loop.add_reader(self._bell.descriptor, self._rung)
+
+    def _rung(self) -> None:
+        """Another process has committed something."""
+        self._bell.take()
+        self._parts.backend.committed_elsewhere()
 
     def _obey(self) -> None:
         match self._parent.next_order():

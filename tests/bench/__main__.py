@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from tests.bench import client, cpu, held, kinds, reads, report, today, whole, writes
+from tests.bench import client, cpu, held, kinds, reads, report, team, today, whole, writes
 from tests.bench.compare import compare as compare_commits
 from tests.bench.results import Results, this_machine
 from tests.bench.sides import ROOT
@@ -25,6 +25,9 @@ WORKS: dict[str, Callable[[Stage], writes.Found]] = {
     "client-export": client.client_export,
     "exports": kinds.exports,
     "export-curve": reads.export_curve,
+    "lists": team.lists,
+    "claims": team.claims,
+    "watches": team.watches,
     "submit": writes.submit_one,
     "anatomy": whole.one_call,
     "cpu": cpu.cpu,
@@ -38,7 +41,9 @@ WORKS: dict[str, Callable[[Stage], writes.Found]] = {
 }
 """In this order: the last ones add records."""
 SIZES = [1_000, 100_000]
-ONCE = frozenset({"anatomy", "cpu", "submit-many", "submit-curve", "export-curve", "ingest", "stream-ingest"})
+ONCE = frozenset(
+    {"anatomy", "cpu", "watches", "submit-many", "submit-curve", "export-curve", "ingest", "stream-ingest"}
+)
 ONCE_AT = 100_000
 """Of several sizes, what hardly depends on the size is measured at this one."""
 

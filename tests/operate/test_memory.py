@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import gzip
+import os
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,6 +19,7 @@ from tests.operate.support import SERVICE, resident_bytes
 from tests.support import SECRET, Server, failure_of, record, write_records
 
 UNFINISHED = 60 if FULL else 30
+UNREAD_WATCHES_BYTES = 250 << 20
 TOKEN = ("authorization", f"Bearer {SECRET}")
 HEALTH = "/grpc.health.v1.Health/"
 EACH_SHAPE = {
@@ -224,6 +227,53 @@ def test_exports_that_nobody_reads(large: Server, batch_size: int) -> None:
         time.sleep(3)
         quick = list(large.stub.StreamExport(pb.StreamExportRequest(batch_size=batch_size), timeout=60))
         assert quick[-1].summary.example_count == 400
+
+
+def test_watches_that_nobody_reads(tmp_path: Path) -> None:
+    server = Server(tmp_path)
+    write_records(server.candidates, [record(f"c{n}", model_response="x" * 20_000) for n in range(100)])
+    server.start()
+    start = server.stats().revision
+    flags = pb.BatchSubmitRequest(
+        decisions=[pb.SubmitRequest(id=f"c{n}", action=pb.ACTION_FLAG) for n in range(100)]
+    )
+    for number in range(12):
+        # Each that is so far behind reads for itself.
+        server.stub.BatchSubmit(flags)
+        for n in range(100 if number < 11 else 0):
+            server.stub.Undo(pb.UndoRequest(id=f"c{n}"))
+    request = pb.WatchRequest(since_revision=start, include_candidates=True)
+    try:
+        with Judged(server, "1,000 unread watches", UNREAD_WATCHES_BYTES), ExitStack() as stack:
+            hold_unread(server, f"/{SERVICE}/Watch", request.SerializeToString(), 990, stack)
+            quick = server.stub.Watch(request, timeout=60)
+            seen = list[pb.Change]()
+            while len(seen) < 2_300:
+                seen += next(quick).changes
+            server.stub.Undo(pb.UndoRequest(id="c0"))
+            while len(seen) < 2_301:
+                seen += next(quick).changes
+            assert seen[-1].id == "c0" and len({change.revision for change in seen}) == 2_301
+            quick.cancel()
+            settled(server)
+        assert server.stop() == 0
+    finally:
+        server.kill()
+
+
+def settled(server: Server) -> None:
+    """Wait until the server has prepared what it will hold for those who do not read."""
+    used, since = 0.0, time.monotonic()
+    while time.monotonic() - since < 1 and time.monotonic() < since + 60:
+        time.sleep(0.2)
+        if (now := cpu_seconds(server)) > used + 0.05:
+            used, since = now, time.monotonic()
+
+
+def cpu_seconds(server: Server) -> float:
+    """CPU time of the processes that serve calls."""
+    fields = [Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].split() for pid in server.processes("worker")]
+    return sum(int(each[11]) + int(each[12]) for each in fields) / os.sysconf("SC_CLK_TCK")
 
 
 def test_a_page_of_large_records_reads_no_more_than_the_page(large: Server) -> None:

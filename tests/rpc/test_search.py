@@ -19,6 +19,16 @@ def found(server: Server, text: str) -> list[str]:
             return ids
 
 
+def pages(server: Server, text: str) -> list[list[str]]:
+    """The ids of each page."""
+    found, token = list[list[str]](), ""
+    while not found or token:
+        page = server.stub.ListCandidates(pb.ListCandidatesRequest(text=text, page_token=token))
+        found.append([item.id for item in page.items])
+        token = page.next_page_token
+    return found
+
+
 def is_level(server: Server) -> bool:
     return SearchIndex(DataDirectory(server.candidates.parent).search).level() == server.stats().revision
 
@@ -55,3 +65,23 @@ def test_without_the_flag_the_index_is_deleted_and_the_same_is_found(stopped_ser
     server.start()
     eventually(lambda: not index.exists())
     assert found(server, "THE ANSWER") == ["c0", "c1", "c2"]
+
+
+def test_a_page_that_the_index_cannot_narrow_looks_at_as_many_as_without_an_index(stopped_server: Server) -> None:
+    server = stopped_server
+    made = [{"id": f"c{n}", "status": "needs_review", "model_response": "plain"} for n in range(10_050)]
+    # The index has no trigram of a text of three characters with a NUL among them.
+    made[10_020]["model_response"] = "the n\0d"
+    write_records(server.candidates, made)
+    server.environment = {"AVOCET_SEARCH": "1"}
+    server.start(within=60)
+    eventually(lambda: is_level(server), within=60)
+    assert pages(server, "n\0d") == [[], ["c10020"]]
+    assert pages(server, "no such") == [[]]
+    server.kill()
+    index = DataDirectory(server.candidates.parent).search
+    for path in index.parent.glob(index.name + "*"):
+        path.unlink()
+    index.mkdir()
+    server.start(within=60)
+    assert pages(server, "no such") == [[], []]

@@ -72,3 +72,19 @@ def test_pages_and_revisions_of_two_workers_agree(several: Server) -> None:
         assert revisions == sorted(set(revisions))
         made = [stub.Stats(pb.StatsRequest()) for stub in (one, other)]
         assert made[0] == made[1]
+
+
+def test_a_watch_at_one_worker_sees_what_the_other_commits(several: Server) -> None:
+    with both(several) as (one, other):
+        watches = [stub.Watch(pb.WatchRequest(), timeout=25) for stub in (one, other)]
+        for watch in watches:
+            next(watch)
+        for number in range(10):
+            stub = (one, other)[number % 2]
+            decided = stub.Submit(pb.SubmitRequest(id=f"c{number:02d}", action=pb.ACTION_FLAG)).candidate
+            for watch in watches:
+                # A heartbeat may come between.
+                seen = next(response for response in watch if response.changes).changes
+                assert [(change.id, change.revision) for change in seen] == [(decided.id, decided.revision)]
+        for watch in watches:
+            watch.cancel()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 import shutil
 import signal
 import threading
@@ -206,6 +208,26 @@ def test_a_watch_sees_a_commit_soon_after_it(server: Server, watchers: Any) -> N
     watchers.append(watcher)
     flag(server, "c0")
     eventually(lambda: watcher.changes)
+
+
+def test_a_watch_sees_what_other_programs_write(server: Server, watchers: Any) -> None:
+    watcher = Watcher(server, heartbeat_seconds=300)
+    watchers.append(watcher)
+    with server.candidates.open("a") as file:
+        file.write(json.dumps(record("late")) + "\n")
+    assert [(each.id, each.action) for each in watcher.wait(1)] == [("late", pb.CHANGE_ACTION_ADD)]
+
+
+def test_a_watch_sees_what_was_committed_by_a_process_that_died(server: Server, watchers: Any) -> None:
+    (mirror,) = server.processes("mirror")
+    watcher = Watcher(server, heartbeat_seconds=300)
+    watchers.append(watcher)
+    for n in range(5):
+        with server.candidates.open("a") as file:
+            file.write(json.dumps(record(f"late{n}")) + "\n")
+        os.kill(mirror, signal.SIGKILL)
+        assert [each.id for each in watcher.wait(n + 1)][-1] == f"late{n}"
+        (mirror,) = eventually(lambda: server.processes("mirror"), within=20)
 
 
 def test_many_watches_see_the_same_changes(server: Server, watchers: Any) -> None:

@@ -73,7 +73,7 @@ class Searched:
 
 def _page(reader: Any, query: ListQuery, index: SearchIndex | None) -> tuple[list[str], str]:
     found, last = list[str](), None
-    for place, candidate in scan(reader, query, index):
+    for place, candidate in scan(reader, query, index).places:
         last = place
         found += [json.loads(candidate.raw)["id"]] if candidate else []
         if len(found) == 3:
@@ -116,9 +116,9 @@ def test_only_what_the_index_names_is_read(searched: Searched) -> None:
     searched.ledger.write(lambda tx: tx.put(File.CANDIDATES, line)).result()
     searched.follow()
     query = ListQuery(text="sentence of its")
-    looked = searched.ledger.read(lambda r: len(list(scan(r, query, searched.index))))
+    looked = searched.ledger.read(lambda r: len(list(scan(r, query, searched.index).places)))
     assert looked == 1
-    assert searched.ledger.read(lambda r: len(list(scan(r, query)))) > 60
+    assert searched.ledger.read(lambda r: len(list(scan(r, query).places))) > 60
 
 
 def test_more_changes_than_the_index_can_lack_are_searched_without_it(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -89,8 +89,8 @@ class ClaimTable(ClaimReader, Protocol):
     def held_candidates(self, lease_ids: Collection[str]) -> Mapping[str, Candidate]:
         """Return the candidates that the living claims among these hold, by lease id."""
 
-    def put(self, claim: Claim) -> None:
-        """Store a claim, or the new `expires_at` of one. MUST replace a dead claim on the same candidate."""
+    def put(self, claims: Sequence[Claim]) -> None:
+        """Store claims, or the new `expires_at` of some. MUST replace a dead claim on the same candidate."""
 
     def end(self, keys: Collection[int]) -> None:
         """End the claims on these candidates."""

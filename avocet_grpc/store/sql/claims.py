@@ -132,10 +132,14 @@ class Claims:
         rows = self._session.all(_Held, query, values | {"now": self._milliseconds()})
         return {row.lease_id: Candidate(row.key, row.raw, row.revision) for row in rows}
 
-    def put(self, claim: Claim) -> None:
-        """Store a claim, in place of the one on the same candidate if there is one."""
-        row = ClaimRow(claim.key, claim.lease_id, claim.reviewer, claim.principal, int(claim.expires_at * 1_000))
-        self._session.insert("claims", [row], PUT)
+    def put(self, claims: Sequence[Claim]) -> None:
+        """Store claims, each in place of the one on the same candidate if there is one."""
+        rows = [
+            ClaimRow(claim.key, claim.lease_id, claim.reviewer, claim.principal, int(claim.expires_at * 1_000))
+            for claim in claims
+        ]
+        if rows:
+            self._session.insert("claims", rows, PUT)
 
     def end(self, keys: Collection[int]) -> None:
         """Nobody holds these candidates any longer."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 from avocet_grpc.core.model import Candidate, CandidateFilter, Order, Position, QueueItem
 from avocet_grpc.core.ports.claims import Claim, HeldBy
@@ -57,9 +57,9 @@ class WaitingClaims:
     def held_candidates(self, lease_ids: Collection[str]) -> Mapping[str, Candidate]:
         return self._written().held_candidates(lease_ids)
 
-    def put(self, claim: Claim) -> None:
+    def put(self, claims: Sequence[Claim]) -> None:
         self._pending.without_claims = False
-        self._written().put(claim)
+        self._written().put(claims)
 
     def end(self, keys: Collection[int]) -> None:
         self._written().end(keys)
