@@ -36,12 +36,15 @@ PAUSE_PER_WATCH = 0.000_06
 
 
 class ChangeHub:
-    """Gives each watch the changes after its cursor. It reads the store only while somebody watches."""
+    """Gives each watch the changes after its cursor. It reads the store only while somebody watches.
 
-    def __init__(self, read: Read, fallback_seconds: float = FALLBACK_SECONDS) -> None:
-        self._read = read
+    `read_apart` reads for watches that are far behind: no other call may wait behind them.
+    """
+
+    def __init__(self, read: Read, read_apart: Read, fallback_seconds: float = FALLBACK_SECONDS) -> None:
+        self._read, self._read_apart = read, read_apart
         self._fallback_seconds = fallback_seconds
-        self._watches = 0
+        self.watches = 0
         self._pump: asyncio.Task[None] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._woken = asyncio.Event()
@@ -65,15 +68,15 @@ class ChangeHub:
 
     def join(self) -> None:
         """A watch begins."""
-        self._watches += 1
+        self.watches += 1
         self._loop = asyncio.get_running_loop()
         if self._pump is None:
             self._pump = asyncio.create_task(self._run())
 
     def leave(self) -> None:
         """A watch ends; with the last one the reading ends, too."""
-        self._watches -= 1
-        if not self._watches and self._pump is not None:
+        self.watches -= 1
+        if not self.watches and self._pump is not None:
             self._pump.cancel()
             self._pump = self._loop = None
             self._entries, self._revision = [], 0
@@ -83,9 +86,10 @@ class ChangeHub:
         """Return True if nothing newer is known than what lies before the cursor."""
         return at == self._end
 
-    async def after(self, at: HistoryCursor, seconds: float) -> Stretch:
+    async def after(self, at: HistoryCursor, seconds: float, look: int) -> Stretch:
         """Return the changes after the cursor, at most LIMIT. If none comes for `seconds`, return an empty stretch.
 
+        At most `look` are read from the store if they are no longer in memory.
         Raises RevisionExpired if some of them were pruned, ShuttingDown once the server stops.
         """
         deadline = asyncio.get_running_loop().time() + seconds
@@ -96,7 +100,7 @@ class ChangeHub:
             if self._begin <= at < self._end:
                 return self._kept(at)
             if at < self._begin:
-                found: Stretch = await self._read(partial(stretch, begin=at, limit=LIMIT))
+                found: Stretch = await self._read_apart(partial(stretch, begin=at, limit=look))
                 return found
             if not await within(news.wait(), deadline):
                 return Stretch([], at, at, level_at(at))
@@ -117,7 +121,7 @@ class ChangeHub:
             except CorrectionsError as error:
                 # The ledger has told the reason itself; at the next look it may be well again.
                 log.warning("the history could not be read", error=type(error).__name__)
-            await asyncio.sleep(PAUSE_SECONDS + PAUSE_PER_WATCH * self._watches)
+            await asyncio.sleep(PAUSE_SECONDS + PAUSE_PER_WATCH * self.watches)
             await within(self._woken.wait(), asyncio.get_running_loop().time() + self._fallback_seconds)
 
     async def _look(self) -> None:

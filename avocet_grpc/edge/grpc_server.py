@@ -43,7 +43,7 @@ def build_server(
         interceptors=(interceptor(credentials, limits, gate, meter),),
         options=server_options(limits, with_channelz, share_port),
     )
-    hub = ChangeHub(backend.read)
+    hub = ChangeHub(backend.read, backend.read_for_stream)
     backend.on_commit(hub.wake)
     gate.on_shut(hub.stop)
     server.add_generic_rpc_handlers((method_handlers(CorrectionsServicer(backend, hub)),))

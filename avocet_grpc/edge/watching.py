@@ -13,23 +13,28 @@ from avocet_grpc.core.ports.ledger import HistoryCursor, HistoryEntry
 from avocet_grpc.core.ports.team import TeamReader
 from avocet_grpc.core.watch import Stretch, WatchQuery, begin_watch, complete, cut, level_at, watch_token
 from avocet_grpc.edge.async_ledger import Backend
-from avocet_grpc.edge.change_hub import ChangeHub
+from avocet_grpc.edge.change_hub import LIMIT, ChangeHub
 from avocet_grpc.edge.changes import change_message
 from avocet_grpc.edge.claims import show_claims
 from avocet_grpc.edge.convert import candidate_message
 
-AIM_BYTES = 512 * 1024
-"""A response ends here, so that a watch that does not read holds no more of it in the server."""
+UNREAD_BYTES = 32 << 20
+"""What all watches together hold of responses that nobody reads; gRPC holds each once more."""
+AIM_BYTES = range(16 << 10, (512 << 10) + 1)
+"""Where a response ends, by the number of watches. A larger change comes alone."""
+FIRST_LOOK = 100
+"""Changes that a watch that is far behind reads at first; later about as many as one response holds."""
 
 Wanted = tuple[HistoryCursor, CandidateFilter, frozenset[str], bool, bool]
 
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """One response as bytes, the cursor at its end, and whether it has changes."""
+    """One response as bytes, the cursor at its end, how many changes lie before that, and whether any is sent."""
 
     response: bytes
     end: HistoryCursor
+    passed: int
     has_changes: bool
 
 
@@ -44,14 +49,15 @@ class Watching:
     async def watch(self, query: WatchQuery) -> AsyncIterator[bytes]:
         """Yield the responses of one watch, serialized."""
         at = await self._backend.read(partial(begin_watch, query=query))
-        loop = asyncio.get_running_loop()
+        loop, look = asyncio.get_running_loop(), FIRST_LOOK
         self._hub.join()
         try:
             yield _response(query, [], at)
             due = loop.time() + query.heartbeat_seconds
             while True:
-                made = await self._next(query, await self._hub.after(at, due - loop.time()))
-                at = made.end
+                found = await self._hub.after(at, due - loop.time(), look)
+                made = await self._next(query, found)
+                at, look = made.end, min(LIMIT, max(1, made.passed) * (2 if made.end == found.end else 1))
                 if made.has_changes or loop.time() >= due:
                     yield made.response
                     due = loop.time() + query.heartbeat_seconds
@@ -71,24 +77,27 @@ class Watching:
 
     async def _make(self, query: WatchQuery, found: Stretch) -> Made:
         asked = any(_is_asked_for(query, entry) for entry in found.entries)
+        aim = max(AIM_BYTES.start, min(AIM_BYTES.stop, UNREAD_BYTES // self._hub.watches))
         if asked and (query.filter or query.include_candidates):
-            return await self._backend.read(lambda reader: _made(query, found, partial(_with_candidate, reader, query)))
-        return _made(query, found, change_message)
+            return await self._backend.read_for_stream(
+                lambda reader: _made(query, found, partial(_with_candidate, reader, query), aim)
+            )
+        return _made(query, found, change_message, aim)
 
 
-def _made(query: WatchQuery, found: Stretch, message: Callable[[HistoryEntry], pb.Change | None]) -> Made:
-    """Return the response with the first of these changes, as many as it holds; at least one that is wanted."""
+def _made(query: WatchQuery, found: Stretch, message: Callable[[HistoryEntry], pb.Change | None], aim: int) -> Made:
+    """Return the response with the first of these changes, about `aim` bytes; at least one that is wanted."""
     changes: list[pb.Change] = []
-    size = 0
+    size, passed = 0, len(found.entries)
     for count, entry in enumerate(found.entries):
         if not _is_asked_for(query, entry) or (change := message(entry)) is None:
             continue
         size += change.ByteSize()
-        if changes and size > AIM_BYTES:
-            found = cut(found, count)
+        if changes and size > aim:
+            found, passed = cut(found, count), count
             break
         changes.append(change)
-    return Made(_response(query, changes, found.end), found.end, bool(changes))
+    return Made(_response(query, changes, found.end), found.end, passed, bool(changes))
 
 
 def _is_asked_for(query: WatchQuery, entry: HistoryEntry) -> bool:
