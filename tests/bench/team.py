@@ -30,7 +30,7 @@ UNREAD = 600
 """Candidates that are flagged and put back: more changes than those who follow them can share."""
 TO_QUEUE = 1.3
 IDLE_PERCENT = 5.0
-UNREAD_MB = 150
+UNREAD_MB = 250
 
 
 def claims(stage: Stage) -> Found:

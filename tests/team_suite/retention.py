@@ -143,6 +143,24 @@ class RetentionRules(Fresh):
             pruned(ledger, Keep(history=0, revisions=0))
         assert len(changes(ledger)) == 6 and count(ledger, "examples") == 1
 
+    def test_the_ages_of_revisions_are_noted_while_something_changes_alone(self, ledger: Any, clock: Clock) -> None:
+        import_candidates(ledger, 2)
+        correct(ledger, "c0")
+        for keep in (Keep(history=0, revisions=0), Keep(history=0), Keep(revisions=0)):
+            for _ in range(50):
+                clock.now += 400 * DAY
+                pruned(ledger, keep)
+        assert count(ledger, "moments") == 1
+        correct(ledger, "c1")
+        pruned(ledger, Keep())
+        clock.now += DAY
+        noted = newest(ledger)
+        undo(ledger, "c1")
+        pruned(ledger, Keep())
+        clock.now += 364.5 * DAY
+        pruned(ledger, Keep())
+        assert ledger.read(lambda r: r.log.floor()) == noted
+
     def test_a_ledger_stops_growing_when_the_store_does_not_grow(self, ledger: Any, clock: Clock) -> None:
         import_candidates(ledger, 5)
         keep = Keep(history=3 * DAY, revisions=2 * DAY)

@@ -27,7 +27,7 @@ class Pruning(Protocol):
         """Return the store's clock: Unix time in seconds."""
 
     def mark(self, every: float) -> None:
-        """Note the revision of this moment, unless one was noted less than `every` seconds ago."""
+        """Note the revision of this moment, unless one was noted less than `every` seconds ago, or is the same."""
 
     def revision_before(self, moment: float) -> int | None:
         """Return the newest revision that was noted at that Unix time or before; None if there is none."""

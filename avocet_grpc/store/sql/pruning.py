@@ -56,9 +56,10 @@ class Pruning:
         return self._session.now()
 
     def mark(self, every: float) -> None:
-        newest = self._session.number("SELECT coalesce(max(at), 0) FROM moments")
-        if self.now() - newest >= every:
-            self._session.insert("moments", [MomentRow(self.now(), self._queries.head().revision)])
+        newest = self._session.one(MomentRow, "SELECT at, revision FROM moments ORDER BY at DESC LIMIT 1")
+        revision = self._queries.head().revision
+        if newest is None or (newest.revision != revision and self.now() - newest.at >= every):
+            self._session.insert("moments", [MomentRow(self.now(), revision)])
 
     def revision_before(self, moment: float) -> int | None:
         query = "SELECT revision FROM moments WHERE at <= :moment ORDER BY at DESC LIMIT 1"
