@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 from avocet_client.v1 import corrections_pb2 as pb
 from avocet_grpc.core.claims import ClaimRequest, Held, Leases
@@ -23,6 +24,7 @@ LEASES = range(10, 3_601)
 POSTPONES = range(604_801)
 MAX_LEASES = 500
 CLAIMS: int = pb.ClaimResponse.DESCRIPTOR.fields_by_name["claims"].number
+LEASE_ID: int = pb.Claim.DESCRIPTOR.fields_by_name["lease_id"].number
 CANDIDATE: int = pb.Claim.DESCRIPTOR.fields_by_name["candidate"].number
 
 
@@ -61,17 +63,19 @@ def lease_ids(ids: Sequence[str]) -> tuple[str, ...]:
 def claim_response(reader: TeamReader, held: Sequence[Held], cache: CandidateCache) -> bytes:
     """Return the claims with the candidates that they hold, as the bytes of a ClaimResponse."""
     encoded = [cache.encoded(one.candidate, include_record=False) for one in held]
-    others = [
-        pb.Candidate(prompt_digest=made.prompt_digest, claim=holder_message(one.claim))
-        for made, one in zip(encoded, held, strict=True)
-    ]
+    others = [pb.Candidate(prompt_digest=made.prompt_digest) for made in encoded]
     fill_same_prompt(reader, others)
-    # A message in two parts is the sum of its fields.
-    candidates = [made.message + more.SerializeToString() for made, more in zip(encoded, others, strict=True)]
-    return b"".join(
-        length_delimited(CLAIMS, _claim(one.claim).SerializeToString() + length_delimited(CANDIDATE, candidate))
-        for one, candidate in zip(held, candidates, strict=True)
-    )
+    # The claims of one answer mostly end together, and a message in two parts is the sum of its fields.
+    ends = {(one.claim.reviewer, one.claim.expires_at): one.claim for one in held}
+    holders = {end: pb.Candidate(claim=holder_message(claim)).SerializeToString() for end, claim in ends.items()}
+    sames = {end: _claim(replace(claim, lease_id="")).SerializeToString() for end, claim in ends.items()}
+    answer: list[bytes] = []
+    for one, made, more in zip(held, encoded, others, strict=True):
+        end = one.claim.reviewer, one.claim.expires_at
+        candidate = length_delimited(CANDIDATE, made.message + more.SerializeToString() + holders[end])
+        lease = length_delimited(LEASE_ID, one.claim.lease_id.encode())
+        answer.append(length_delimited(CLAIMS, lease + candidate + sames[end]))
+    return b"".join(answer)
 
 
 def renewed_response(leases: Leases) -> pb.RenewClaimsResponse:

@@ -17,6 +17,7 @@ SMALLEST_FIELD = 2
 GZIP = b"\x1f\x8b"
 """How gzip begins, and no message does: it would be a field of a wire type that does not exist."""
 LENGTH_DELIMITED = 2
+ONE_BYTE = [bytes([value]) for value in range(0x80)]
 SIZES = {1: 8, 5: 4}
 
 
@@ -95,6 +96,8 @@ def length_delimited(number: int, payload: bytes) -> bytes:
 
 
 def _encoded_varint(value: int) -> bytes:
+    if value <= 0x7F:
+        return ONE_BYTE[value]
     encoded = bytearray()
     while value > 0x7F:
         encoded.append(value & 0x7F | 0x80)
