@@ -7,25 +7,32 @@ what was accepted has the ledger's content then, and what was overruled is known
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Protocol
 
 from avocet_grpc.core.clock import now_iso
 from avocet_grpc.core.export import is_exportable
 from avocet_grpc.core.model import ChangeAction, File, ParsedLine, Record, Source
-from avocet_grpc.core.ports.ledger import HistoryEntry, Transaction
+from avocet_grpc.core.ports.ledger import HistoryEntry
 from avocet_grpc.core.ports.mirror import Changed, Edit, Expected, Found, How, Outcome, Verdict
 from avocet_grpc.core.record import content_of, difference, load, record_in
 from avocet_grpc.core.review import status_word
 
 
-class ExternalTransaction(Transaction, Protocol):
-    """A transaction that also takes what other programs did."""
+class ExternalTransaction(Protocol):
+    """What the rules need of a transaction: the ledger's own has more, and a rehearsal of a command has no more."""
 
     def standing(self, file: File, id: str) -> Changed | None:
         """Return the record of the id as it is now, or its tombstone; None if the ledger never had one."""
 
     def knows(self, file: File, line: ParsedLine) -> bool:
         """Return whether the line's content is a past version of its record, was overruled, or was removed."""
+
+    def history(self, id: str) -> Sequence[HistoryEntry]:
+        """Return all changes of this id, newest first."""
+
+    def new_revision(self) -> int:
+        """Return the revision of this change; MUST be larger than every one before."""
 
     def put(self, file: File, line: ParsedLine, source: Source = Source.SERVICE, *, new_key: bool = False) -> int:
         """As in the port. `source` says who wrote the line; `new_key` moves an existing record behind all others."""
@@ -38,6 +45,9 @@ class ExternalTransaction(Transaction, Protocol):
 
     def know(self, file: File, line: ParsedLine) -> None:
         """Count the line's content as a past version of its record from now on."""
+
+    def note(self, entry: HistoryEntry) -> None:
+        """Add to the history."""
 
 
 def take_in(tx: ExternalTransaction, file: File, found: Found, how: How, *, trusted: bool) -> Outcome:

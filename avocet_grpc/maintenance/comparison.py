@@ -1,4 +1,8 @@
-"""One shared file compared with the ledger and with the mirror's index, as the mirror would, without doing anything."""
+"""One shared file compared with the ledger and with the mirror's index, as the mirror would, without doing anything.
+
+The mirror's own comparison runs on a copy of its index, and the ledger's rules judge in memory (`rehearsal`). So what
+is said of a line is what will become of it.
+"""
 
 from __future__ import annotations
 
@@ -8,23 +12,31 @@ import sqlite3
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
-from avocet_grpc.core.model import File, Source
-from avocet_grpc.core.ports.mirror import START, Changed, Cursor, MirrorReader
-from avocet_grpc.core.record import content_of
+from avocet_grpc.core.model import File
+from avocet_grpc.core.observer import SILENT
+from avocet_grpc.core.ports.mirror import Changed, Cursor, FeedExpired, MirrorReader, Verdict
 from avocet_grpc.layout import SHARED_FILES
+from avocet_grpc.maintenance.rehearsal import History, RehearsedLedger
+from avocet_grpc.mirror.fs.clock import Clock
 from avocet_grpc.mirror.fs.disk import Disk
 from avocet_grpc.mirror.fs.exchange import displaced_by
-from avocet_grpc.mirror.fs.scan import LineScanner, read_line
-from avocet_grpc.mirror.inbound.line_diff import LineDiff, Unknown
-from avocet_grpc.mirror.inbound.reconcile import DAMAGE_LINES, DAMAGE_SHARE
-from avocet_grpc.mirror.index import Index, Place
-from avocet_grpc.mirror.index_database import VERSION
-from avocet_grpc.mirror.lines import Kind, Row
+from avocet_grpc.mirror.fs.signature import signature_of
+from avocet_grpc.mirror.image import FileImage, Trust
+from avocet_grpc.mirror.inbound.beginning import Beginning, begin
+from avocet_grpc.mirror.inbound.reconcile import DAMAGE_LINES, DAMAGE_SHARE, Reconciliation
+from avocet_grpc.mirror.inbound.resync import resync
+from avocet_grpc.mirror.inbound.rules import Look, Mode
+from avocet_grpc.mirror.inbound.without_index import Remake
+from avocet_grpc.mirror.index import Index
+from avocet_grpc.mirror.index_database import VERSION, connect
+from avocet_grpc.mirror.lines import Kind, Lines, Mark, Row
+from avocet_grpc.mirror.session import Session
 
 PAGE = 1_000
 EXAMPLES = 5
-TELL_EVERY = 4_096
+ALL = 2**31
 
 
 class State(enum.Enum):
@@ -33,6 +45,14 @@ class State(enum.Enum):
     RUNNING = "running"
     CRASHED = "not stopped cleanly"
     STOPPED = "stopped"
+
+
+LOOKS = {
+    State.RUNNING: Look(Mode.RUNNING),
+    State.CRASHED: Look(Mode.CRASHED, torn_is_given_up=True),
+    State.STOPPED: Look(Mode.CLEAN, torn_is_given_up=True),
+}
+"""How far the mirror believes the file at its next look."""
 
 
 class What(enum.Enum):
@@ -44,6 +64,7 @@ class What(enum.Enum):
     EDITED = "edited by others: will be accepted"
     OVERRULED = "edited by others before ours came: ours will be put back"
     NEW = "new, by others: will be taken in"
+    LATER = "later lines of an approved id, by others: will count from now on"
     FURTHER = "further lines of an id, by others: will be kept and counted"
     MALFORMED = "new and malformed, by others: will be kept and counted"
     STALE = "older states of ours: will be blanked"
@@ -52,20 +73,38 @@ class What(enum.Enum):
     DOUBTFUL = "missing: deleted, once the file has been still for 10 s"
 
 
+TAKEN = {
+    Verdict.NEW: What.NEW,
+    Verdict.REPLACED: What.LATER,
+    Verdict.DUPLICATE: What.FURTHER,
+    Verdict.STALE: What.STALE,
+}
+EDITED = {Verdict.EDITED: What.EDITED, Verdict.STALE: What.OVERRULED, Verdict.OVERRULED: What.OVERRULED}
+
+
 @contextlib.contextmanager
-def open_index(path: Path, file: File) -> Iterator[Index | None]:
-    """The index, opened to read; None if it is missing, damaged, or knows nothing of the file."""
-    with contextlib.ExitStack() as stack:
-        index = None
+def copied_index(path: Path) -> Iterator[Index]:
+    """A copy of the index, to be changed at will; an empty one if it is missing or damaged.
+
+    The copy is a temporary file of the same size. Raises sqlite3.Error, OSError.
+    """
+    with TemporaryDirectory(prefix="avocet-verify-") as directory:
+        copy = Path(directory) / path.name
         with contextlib.suppress(sqlite3.Error):
-            connection = stack.enter_context(
-                contextlib.closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True))
-            )
-            if connection.execute("PRAGMA user_version").fetchone() == (VERSION,):
-                index = Index(connection)
-                connection.execute("BEGIN")
-                index = index if index.image(file) is not None else None
-        yield index
+            source = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)
+            with contextlib.closing(source), contextlib.closing(sqlite3.connect(copy)) as target:
+                if source.execute("PRAGMA user_version").fetchone() == (VERSION,):
+                    source.backup(target)
+        try:
+            database = connect(copy, check=False)
+        except sqlite3.DatabaseError:
+            copy.unlink()
+            database = connect(copy, check=False)
+        index = Index(database)
+        try:
+            yield index
+        finally:
+            index.close()
 
 
 class Comparison:
@@ -77,148 +116,135 @@ class Comparison:
     def __init__(
         self,
         reader: MirrorReader,
-        index: Index | None,
+        history: History,
+        index: Index,
         file: File,
         path: Path,
         state: State,
         progress: Callable[[str, int, int], None],
+        disk: Disk,
+        clock: Clock,
     ) -> None:
         self._reader, self._index, self._file, self._path, self._state = reader, index, file, path, state
-        self._progress = progress
-        self._disk = Disk()
-        self._found: defaultdict[What, list[str]] = defaultdict(list)
-        self._seen: dict[str, bytes] = {}
-        """Of ids in lines that the index does not have: the content there."""
-        self._lost: list[Row] = []
-        self._torn = False
-        self._lines = 0
+        self._progress, self._disk = progress, disk
+        self._ledger = RehearsedLedger(reader, history)
+        self._session = Session(file, self._ledger, 0, index, disk, clock, SILENT)
+        self._known_rows = max((row.key for row in index.of_kind(file, Kind.MALFORMED, ALL)), default=0)
+        self.found: defaultdict[What, list[str]] = defaultdict(list)
+        """After `run`: the ids that differ, in the order of the file; malformed lines by their place."""
+        self._malformed: list[Row] = []
 
     def run(self) -> Iterator[tuple[str, bool]]:
         """Compare. A file that is missing is empty."""
-        with self._disk.reading(self._path) as descriptor:
-            size = self._disk.fstat(descriptor).size if descriptor >= 0 else 0
-            gone, unknown = self._read(descriptor, size)
-            for at in range(0, len(unknown), PAGE):
-                self._judge(descriptor, unknown[at : at + PAGE])
-        self._lost = [row for row in self._rows(gone) if row.kind is Kind.RECORD and row.id not in self._seen]
-        records = self._hold_against_the_ledger()
-        damage = list(self._damage(descriptor >= 0, size, records))
-        self._judge_lost(damaged=bool(damage))
+        with self._disk.reading(self._path) as descriptor, self._index.transaction():
+            found = signature_of(self._disk, descriptor) if descriptor >= 0 else None
+            size = found.size if found else 0
+            image = self._compared(descriptor, size)
+            self._progress(SHARED_FILES[self._file], size, size)
+            self._sort_verdicts()
+            records = self._hold_against_the_ledger(self._waiting(image))
+            self._sort_rows()
+        damage = list(self._damage(found is not None, image, size, records))
         yield from self._told()
         yield from ((text, True) for text in damage)
         for displaced in displaced_by(self._disk, self._path):
             yield f"{displaced.name} is left of a rewrite and may hold others' lines: will be read, then removed", False
 
-    def _read(self, descriptor: int, size: int) -> tuple[list[Place], list[Unknown]]:
-        """Return the rows that are no longer in the file, and the lines that the index does not have."""
-        rows = self._index.places(self._file) if self._index is not None else iter(())
-        diff, scanner = LineDiff(rows, lambda key, offset: None), LineScanner(self._disk, descriptor, 0, size)
-        name = SHARED_FILES[self._file]
-        for number, line in enumerate(scanner):
-            diff.take(line)
-            if number % TELL_EVERY == 0:
-                self._progress(name, line.offset, size)
-        self._progress(name, size, size)
-        if (rest := scanner.rest) is not None:
-            self._torn = rest.parsed().columns is None and not self._knows_malformed(rest.digest)
-            diff.take(rest)
-        self._lines = diff.lines
-        return diff.finish()
+    def _compared(self, descriptor: int, size: int) -> FileImage:
+        """Let the mirror's own comparison change the rows of the copy."""
+        session, path = self._session, self._path
+        found = signature_of(self._disk, descriptor) if descriptor >= 0 else None
+        beginning, image = begin(session)
 
-    def _knows_malformed(self, digest: bytes) -> bool:
-        return self._index is not None and self._index.has_malformed(self._file, digest)
+        def progress(read: int) -> None:
+            self._progress(SHARED_FILES[self._file], read, size)
 
-    def _rows(self, places: list[Place]) -> list[Row]:
-        keys = [place.key for place in places if place.offset is not None]
-        return list(self._index.each(keys)) if self._index is not None else []
+        if beginning is Beginning.BOTH:
+            return Reconciliation(session, path, image, LOOKS[self._state], descriptor, found).run(progress)
+        session.index.forget_file(self._file)
+        return Remake(session, path, descriptor, is_restored=image.trust is Trust.RESTORED).run(image, progress)
 
-    def _judge(self, descriptor: int, lines: list[Unknown]) -> None:
-        """Lines that the index does not have."""
-        parsed = [
-            (one, read_line(self._disk, descriptor, one.offset, one.length, one.digest).parsed()) for one in lines
-        ]
-        ids = {line.columns.id for _, line in parsed if line.columns is not None}
-        now, known = self._reader.changed(self._file, ids), set[tuple[str, bytes]]()
-        known = self._reader.knows(
-            self._file, {(line.columns.id, content_of(line)) for _, line in parsed if line.columns is not None}
-        )
-        rows = self._index.lines(self._file, ids) if self._index is not None else None
-        for one, line in parsed:
-            if line.columns is None:
-                if not self._torn:
-                    self._found[What.MALFORMED].append(f"at byte {one.offset}")
-                continue
-            id, content = line.columns.id, content_of(line)
-            state, row = now.get(id), rows.record(id) if rows is not None else None
-            what = self._about(state, content, (id, content) in known, row.revision if row is not None else None)
-            self._seen[id] = content
-            if what is not None:
-                self._found[what].append(id)
+    def _sort_verdicts(self) -> None:
+        for id, verdict in self._ledger.taken:
+            if (what := TAKEN.get(verdict)) is not None:
+                self.found[what].append(id)
+        for id, verdict in self._ledger.edited:
+            if (what := EDITED.get(verdict)) is not None:
+                self.found[what].append(id)
+        for id, verdict in self._ledger.deleted:
+            self.found[What.DELETED if verdict is Verdict.DELETED else What.PUT_BACK].append(id)
 
-    def _about(self, state: Changed | None, content: bytes, is_known: bool, noted: int | None) -> What | None:
-        """Return what becomes of a line, given its record now; `noted` is the revision that the index has of the id."""
-        if state is not None and state.digest == content:
-            return None
-        if is_known:
-            return What.STALE
-        if state is None or state.raw is None:
-            return What.NEW
-        if noted is None:
-            # Without an index no edit replaces what the service wrote.
-            is_ours = self._index is None and state.source is Source.SERVICE
-            return What.OVERRULED if is_ours else What.EDITED if self._index is None else What.FURTHER
-        return What.EDITED if state.revision <= noted else What.OVERRULED
+    def _waiting(self, image: FileImage) -> set[str]:
+        """Note what the ledger has changed since the file was level with it, and return those ids."""
+        waiting: set[str] = set()
+        try:
+            for page in self._changes(image.level):
+                lines = self._index.lines(self._file, [one.id for one in page])
+                for one in page:
+                    waiting.add(one.id)
+                    self._note_waiting(lines, one)
+        except FeedExpired:
+            resync(self._session, image)
+        return waiting
 
-    def _hold_against_the_ledger(self) -> int:
+    def _changes(self, after: Cursor) -> Iterator[list[Changed]]:
+        while page := self._reader.changes(self._file, after, PAGE):
+            yield page
+            after = Cursor(page[-1].revision, page[-1].key)
+
+    def _note_waiting(self, lines: Lines, one: Changed) -> None:
+        """A change that the file may lack. What was decided of the id just now was decided after it."""
+        row = lines.record(one.id)
+        if one.raw is None:
+            if any(row.stands and row.revision < one.removed_revision for row in lines.of(one.id)):
+                self.found[What.REMOVE].append(one.id)
+        elif row is None or (row.offset is None and row.mark is Mark.NONE):
+            self.found[What.APPEND].append(one.id)
+        elif row.content != one.digest and row.mark is Mark.NONE and row.revision < one.revision:
+            self.found[What.CHANGE].append(one.id)
+
+    def _hold_against_the_ledger(self, waiting: set[str]) -> int:
         """Check that each record of the ledger is in the file or waits. Return how many there are."""
-        count, after, lost = 0, 0, {row.id for row in self._lost}
+        count, after = 0, 0
+        decided = waiting.union(*self.found.values())
         while page := self._reader.records(self._file, after, PAGE):
-            rows = self._index.lines(self._file, [one.id for one in page]) if self._index is not None else None
+            lines = self._index.lines(self._file, [one.id for one in page])
             for one in page:
-                row = rows.record(one.id) if rows is not None else None
-                if one.id in lost or (one.id in self._seen and row is None):
-                    continue
-                if row is None:
-                    self._found[What.APPEND if self._index is not None else What.PUT_BACK].append(one.id)
-                elif row.offset is None:
-                    self._found[What.PUT_BACK].append(one.id)
-                elif row.content != one.digest and one.id not in self._seen:
-                    self._found[What.CHANGE].append(one.id)
+                row = lines.record(one.id)
+                if one.id not in decided and row is None:
+                    self.found[What.PUT_BACK].append(one.id)
+                elif one.id not in decided and row is not None and row.content != one.digest and not row.mark:
+                    self.found[What.CHANGE].append(one.id)
             count, after = count + len(page), page[-1].key
-        if self._index is not None:
-            self._look_for_removals(self._index)
         return count
 
-    def _look_for_removals(self, index: Index) -> None:
-        image = index.image(self._file)
-        after = image.level if image is not None else START
-        while changes := self._reader.changes(self._file, after, PAGE):
-            removed = [one.id for one in changes if one.raw is None]
-            rows = index.lines(self._file, removed)
-            standing = [id for id in removed if any(row.offset is not None for row in rows.of(id))]
-            self._found[What.REMOVE] += standing
-            self._lost = [row for row in self._lost if row.id not in set(standing)]
-            after = Cursor(changes[-1].revision, changes[-1].key)
-        self._found[What.STALE] += [str(row.id or "") for row in index.of_kind(self._file, Kind.STALE, PAGE)]
+    def _sort_rows(self) -> None:
+        """Note what the file owes to rows, and what is malformed."""
+        index, file = self._index, self._file
+        decided = set[str]().union(*self.found.values())
+        for row in index.marked(file, Mark.OWED, ALL):
+            if row.id is None or row.id not in decided:
+                self.found[What.CHANGE if row.stands else What.PUT_BACK].append(row.id or "")
+        self.found[What.DOUBTFUL] += [row.id or "" for row in index.marked(file, Mark.MISSING, ALL)]
+        stale = index.of_kind(file, Kind.STALE, ALL)
+        self.found[What.STALE] += [row.id or "" for row in stale if row.id is None or row.id not in decided]
+        self._malformed = [row for row in index.of_kind(file, Kind.MALFORMED, ALL) if row.key > self._known_rows]
+        self.found[What.MALFORMED] += [f"at byte {row.offset}" for row in self._malformed]
 
-    def _damage(self, exists: bool, size: int, records: int) -> Iterator[str]:
+    def _damage(self, exists: bool, image: FileImage, size: int, records: int) -> Iterator[str]:
         if not exists and records:
             yield "the file is missing"
-        mass = len(self._lost) > max(DAMAGE_LINES, DAMAGE_SHARE * records)
-        if self._state is State.STOPPED and self._torn:
+        lost = [one for what in (What.DELETED, What.DOUBTFUL, What.PUT_BACK) for one in self.found[what]]
+        mass = len(lost) > max(DAMAGE_LINES, DAMAGE_SHARE * records)
+        torn = image.ends_torn and any((row.offset or 0) + row.length == size for row in self._malformed)
+        if self._state is State.STOPPED and torn:
             yield "it is damaged: it ends inside a line"
-        elif self._lost and (mass or not self._lines or self._torn):
+        elif lost and (mass or image.blank >= size or torn):
             yield "it is damaged: whole parts of it are missing"
-
-    def _judge_lost(self, damaged: bool) -> None:
-        what = {State.STOPPED: What.DELETED, State.CRASHED: What.PUT_BACK, State.RUNNING: What.DOUBTFUL}[self._state]
-        if damaged and self._state is not State.STOPPED:
-            what = What.PUT_BACK
-        self._found[what] += [row.id or "" for row in self._lost]
 
     def _told(self) -> Iterator[tuple[str, bool]]:
         for what in What:
-            if which := [one for one in self._found[what] if one] or self._found[what]:
+            if which := [one for one in self.found[what] if one] or self.found[what]:
                 more = ", ..." if len(which) > EXAMPLES else ""
                 # Other programs chose the ids: control characters in them must not reach a terminal.
                 names = ", ".join(one.encode("unicode_escape").decode() for one in which[:EXAMPLES])

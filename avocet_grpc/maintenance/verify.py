@@ -12,8 +12,11 @@ from pathlib import Path
 
 from avocet_grpc.core.model import File
 from avocet_grpc.layout import SHARED_FILES, DataDirectory
-from avocet_grpc.maintenance.comparison import Comparison, State, open_index
+from avocet_grpc.maintenance.comparison import Comparison, State, copied_index
+from avocet_grpc.mirror.fs.clock import Clock
 from avocet_grpc.mirror.fs.disk import Disk, FileChanged
+from avocet_grpc.store.sql.feed import SqlMirrorReader
+from avocet_grpc.store.sql.queries import Queries
 from avocet_grpc.store.sqlite import inspect
 from avocet_grpc.store.sqlite.integrity import LedgerUnusable
 from avocet_grpc.store.sqlite.seal import has_sound_seal
@@ -77,13 +80,16 @@ def _state(directory: DataDirectory) -> State:
 
 def _compared(directory: DataDirectory, file: File, state: State, progress: Progress) -> Iterator[tuple[str, bool]]:
     """Yield what differs, and whether it is damage. Beside a running service it is looked at until two looks agree."""
-    path = Disk().resolve(directory.shared_file(file))
+    disk = Disk()
+    path = disk.resolve(directory.shared_file(file))
     lines: list[tuple[str, bool]] = []
     for _ in range(TRIES if state is State.RUNNING else 1):
         before = lines
         try:
-            with inspect.reader(directory.ledger) as reader, open_index(directory.index, file) as index:
-                lines = list(Comparison(reader, index, file, path, state, progress).run())
+            with inspect.opened(directory.ledger) as session, copied_index(directory.index) as index:
+                reader, history = SqlMirrorReader(session), Queries(session).history
+                comparison = Comparison(reader, history, index, file, path, state, progress, disk, Clock())
+                lines = list(comparison.run())
         except FileChanged:
             lines = [("it is being written; look again when it is quiet", False)]
         except sqlite3.DatabaseError as error:

@@ -12,6 +12,7 @@ from avocet_grpc.mirror.feed import Feed
 from avocet_grpc.mirror.fs.disk import FileChanged
 from avocet_grpc.mirror.fs.signature import end_before, signature
 from avocet_grpc.mirror.image import FileImage, Trust
+from avocet_grpc.mirror.inbound.beginning import Beginning, begin
 from avocet_grpc.mirror.inbound.first_start import adopt_first
 from avocet_grpc.mirror.inbound.look import Looker
 from avocet_grpc.mirror.inbound.reconcile import Progress, reconcile
@@ -42,7 +43,6 @@ class SharedFile:
     def __init__(self, session: Session, name: Path) -> None:
         self._session, self._name = session, name
         self._image = session.index.image(session.file) or FileImage()
-        self._is_known = session.index.image(session.file) is not None
         self._feed = Feed(session.file, self._image.level)
         self._left: list[Drain] = []
         self._use(session.disk.resolve(name))
@@ -76,12 +76,9 @@ class SharedFile:
         self._looker.begin(self._image)
         with session.ledger.view() as view:
             head = view.head()
-        image = self._image
-        if self._is_known and (image.incarnation != head.incarnation or image.level.revision > head.revision):
-            image = image.restored("the ledger is not the one that the index followed")
         while True:
             try:
-                image = self._compare_at_start(image, clean, progress)
+                image = self._compare_at_start(clean, progress)
                 break
             except FileChanged:
                 session.clock.sleep(ADOPT_PAUSE_S)
@@ -91,16 +88,13 @@ class SharedFile:
             session.index.save_image(session.file, self._image)
         self._looker.wrote(self._image.signature)
         self._unsynced = not clean
-        self._is_known = True
 
-    def _compare_at_start(self, image: FileImage, clean: bool, progress: Progress) -> FileImage:
+    def _compare_at_start(self, clean: bool, progress: Progress) -> FileImage:
         session, path = self._session, self._path
-        with session.ledger.view() as view:
-            is_new = view.is_empty(session.file)
-        is_unknown = not self._is_known or image.trust is Trust.RESTORED
-        if is_new and (is_unknown or session.index.is_empty(session.file)):
+        beginning, image = begin(session)
+        if beginning is Beginning.NEITHER:
             return adopt_first(session, path, image, progress)
-        if is_unknown:
+        if beginning is Beginning.LEDGER_ALONE:
             return compare_without_index(session, path, image, progress)
         found = signature(session.disk, path)
         if clean and found == image.signature and image.is_read:

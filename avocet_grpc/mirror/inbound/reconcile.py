@@ -22,7 +22,7 @@ from avocet_grpc.mirror.fs.signature import Signature, end_before, signature, si
 from avocet_grpc.mirror.image import FileImage
 from avocet_grpc.mirror.inbound.line_diff import LineDiff, Unknown
 from avocet_grpc.mirror.inbound.problems import log_malformed
-from avocet_grpc.mirror.inbound.remains import is_half_of_ours, is_unwritten_block
+from avocet_grpc.mirror.inbound.remains import Remains, is_half_of_ours
 from avocet_grpc.mirror.inbound.rules import Look, Mode
 from avocet_grpc.mirror.inbound.tail import BATCH_BYTES, BATCH_LINES
 from avocet_grpc.mirror.inbound.verdicts import Read, Verdicts
@@ -50,7 +50,7 @@ def reconcile(session: Session, path: Path, image: FileImage, look: Look, progre
     """
     with session.disk.reading(path) as descriptor, session.index.transaction():
         found = signature_of(session.disk, descriptor) if descriptor >= 0 else None
-        comparison = _Comparison(session, path, image, look, descriptor, found)
+        comparison = Reconciliation(session, path, image, look, descriptor, found)
         image = comparison.run(progress)
         session.index.save_image(session.file, image)
     failpoints.hit("import.after")
@@ -59,8 +59,8 @@ def reconcile(session: Session, path: Path, image: FileImage, look: Look, progre
     return image
 
 
-class _Comparison:
-    """One comparison of one file."""
+class Reconciliation:
+    """One comparison of one file: `reconcile` runs it in a transaction of the index."""
 
     def __init__(
         self,
@@ -81,11 +81,11 @@ class _Comparison:
         self._accepted = self._undone = self._put_back = self._missing = 0
         self._edited = self._news = 0
         self._damaged = False
-        self._starts: dict[int, int] = {}
-        self._ends: dict[int, int] = {}
+        self._remains: Remains | None = None
         self.malformed: list[Read] = []
 
     def run(self, progress: Progress) -> FileImage:
+        """Compare, ask the ledger, and change the rows. Raises what `reconcile` raises."""
         session, index, file = self._session, self._session.index, self._session.file
         blocks, moves = BlockDigests(), index.begin_moves()
         total = index.records(file)
@@ -163,9 +163,7 @@ class _Comparison:
         self._gone = {place.key: place.offset for place in gone if place.offset is not None}
         index.lose(self._gone)
         if self._look.mode is Mode.CRASHED:
-            stood = [(place.offset, place.length, place.key) for place in gone if place.offset is not None]
-            self._starts = {offset: key for offset, _, key in stood}
-            self._ends = {offset + length: key for offset, length, key in stood}
+            self._remains = Remains(self._session, gone)
         lines, now = Lines(file, index.each(diff.returned)), self._session.clock.now()
         for key in diff.returned:
             row = lines.get(key)
@@ -293,20 +291,7 @@ class _Comparison:
         """Return whether a malformed line is what a kill or a power cut left of ours."""
         if self._half_of_ours and one.line.offset + one.line.length >= self._size:
             return True
-        if self._look.mode is not Mode.CRASHED or one.line.raw is None:
-            return False
-        start, end = one.line.offset, one.line.offset + one.line.length
-        first, last = (self._bytes_before(self._starts.get(start)), self._bytes_before(self._ends.get(end)))
-        return is_unwritten_block(one.line.raw, first, last)
-
-    def _bytes_before(self, key: int | None) -> bytes:
-        """Return the bytes of a line that stood in the file."""
-        for row in self._session.index.each([key] if key is not None else []):
-            if row.id is None or row.kind is not Kind.RECORD:
-                return self._session.index.raw(row.key) or b""
-            state = self._session.changed([row.id]).get(row.id)
-            return state.raw or b"" if state is not None else b""
-        return b""
+        return self._remains is not None and self._remains.include(one.line)
 
     def _is_removal_fresh(self, state: Changed | None, reached_at: float | None) -> bool:
         """Return whether the program that wrote the file may not know that the service removed the record."""

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from avocet_grpc.core.ports.mirror import Changed, Cursor, FeedExpired
 from avocet_grpc.mirror.fs.scan import Line
+from avocet_grpc.mirror.index import Place
 from avocet_grpc.mirror.lines import Kind, Mark
 from avocet_grpc.mirror.session import Session
 
@@ -47,6 +48,32 @@ def _unwritten(session: Session, level: Cursor) -> Iterator[Changed]:
     ids = [row.id for row in owed if row.kind is Kind.RECORD and row.id is not None]
     for at in range(0, len(ids), PAGE):
         yield from session.changed(ids[at : at + PAGE]).values()
+
+
+class Remains:
+    """What a power cut may have left where lines that are `gone` now stood."""
+
+    def __init__(self, session: Session, gone: Iterable[Place]) -> None:
+        self._session = session
+        stood = [(place.offset, place.length, place.key) for place in gone if place.offset is not None]
+        self._starts = {offset: key for offset, _, key in stood}
+        self._ends = {offset + length: key for offset, length, key in stood}
+
+    def include(self, line: Line) -> bool:
+        """Return whether the malformed line is a block of the file that was never written."""
+        if line.raw is None:
+            return False
+        first = self._bytes_of(self._starts.get(line.offset))
+        return is_unwritten_block(line.raw, first, self._bytes_of(self._ends.get(line.offset + line.length)))
+
+    def _bytes_of(self, key: int | None) -> bytes:
+        """Return the bytes of a line that stood in the file."""
+        for row in self._session.index.each([key] if key is not None else []):
+            if row.id is None or row.kind is not Kind.RECORD:
+                return self._session.index.raw(row.key) or b""
+            state = self._session.changed([row.id]).get(row.id)
+            return state.raw or b"" if state is not None else b""
+        return b""
 
 
 def is_unwritten_block(raw: bytes, first: bytes, last: bytes) -> bool:

@@ -45,16 +45,20 @@ def compare_without_index(session: Session, path: Path, image: FileImage, progre
     """
     with session.disk.reading(path) as descriptor, session.index.transaction():
         session.index.forget_file(session.file)
-        rebuild = _Rebuild(session, path, descriptor, is_restored=image.trust is Trust.RESTORED)
-        image = rebuild.run(image, progress)
+        remake = Remake(session, path, descriptor, is_restored=image.trust is Trust.RESTORED)
+        image = remake.run(image, progress)
         session.index.save_image(session.file, image)
     failpoints.hit("import.after")
-    log_malformed(session.file, rebuild.malformed, 0)
+    log_malformed(session.file, remake.malformed, 0)
+    remake.report()
     return image
 
 
-class _Rebuild:
-    """First every line becomes a row, then each id is decided, then what the file lacks is marked as owed."""
+class Remake:
+    """First every line becomes a row, then each id is decided, then what the file lacks is marked as owed.
+
+    `compare_without_index` runs it in a transaction of the index.
+    """
 
     def __init__(self, session: Session, path: Path, descriptor: int, *, is_restored: bool) -> None:
         self._session, self._path, self._descriptor = session, path, descriptor
@@ -66,6 +70,7 @@ class _Rebuild:
         self.malformed: list[Read] = []
 
     def run(self, image: FileImage, progress: Progress) -> FileImage:
+        """Make the rows. Raises what `compare_without_index` raises."""
         session = self._session
         with session.ledger.view() as view:
             head = view.head()
@@ -81,12 +86,6 @@ class _Rebuild:
         self._note_what_lacks()
         now = session.clock.now()
         session.index.note_removals(session.file, [ALL_BEFORE], now, now)
-        log.log(
-            30 if self._is_restored else 20,
-            "the ledger was restored: compared the file without an index" if self._is_restored else "index made again",
-            file=SHARED_FILES[session.file],
-            put_back=self._owed,
-        )
         end = end_before(session.disk, self._path, self._size)
         image = image.compared(
             self._found,
@@ -100,6 +99,15 @@ class _Rebuild:
             put_back=self._owed > 0,
         )
         return image.levelled(Cursor(head.revision, LAST_KEY))
+
+    def report(self) -> None:
+        """Say what came of it."""
+        log.log(
+            30 if self._is_restored else 20,
+            "the ledger was restored: compared the file without an index" if self._is_restored else "index made again",
+            file=SHARED_FILES[self._session.file],
+            put_back=self._owed,
+        )
 
     def _note_lines(self, scanner: LineScanner, progress: Progress) -> None:
         batch: list[Line] = []

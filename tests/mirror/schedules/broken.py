@@ -198,16 +198,16 @@ def without_an_index_what_lacks_is_deleted(patch: pytest.MonkeyPatch) -> None:
         gone = [one for one in records if lines.record(one.id) is None]
         session.accept_deletions([(one.id, Expected(one.digest, one.revision)) for one in gone])
 
-    patch.setattr(without_index._Rebuild, "_note_what_lacks", delete)
+    patch.setattr(without_index.Remake, "_note_what_lacks", delete)
 
 
 def without_an_index_each_edit_counts(patch: pytest.MonkeyPatch) -> None:
-    made = without_index._Rebuild.__init__
+    made = without_index.Remake.__init__
 
     def init(self: Any, *what: Any, is_restored: bool) -> None:
         made(self, *what, is_restored=True)
 
-    patch.setattr(without_index._Rebuild, "__init__", init)
+    patch.setattr(without_index.Remake, "__init__", init)
 
 
 def do_not_settle_which_line_counts(patch: pytest.MonkeyPatch) -> None:
@@ -227,7 +227,7 @@ def blank_lines_of_others_too(patch: pytest.MonkeyPatch) -> None:
 
 
 def take_damage_at_its_word(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(reconcile._Comparison, "_is_damage", lambda self, *what: False)
+    patch.setattr(reconcile.Reconciliation, "_is_damage", lambda self, *what: False)
 
 
 def do_not_read_displaced_files(patch: pytest.MonkeyPatch) -> None:
