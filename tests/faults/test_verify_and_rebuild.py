@@ -116,7 +116,8 @@ def test_verify_finds_one_changed_byte_of_any_record_also_beside_a_running_serve
     with sqlite3.connect(ledger_of(worked), timeout=30) as db:
         (key, raw) = db.execute("SELECT key, raw FROM bodies ORDER BY key LIMIT 1 OFFSET 7").fetchone()
         at = random.Random(acks.seed).randrange(len(raw))
-        db.execute("UPDATE bodies SET raw = ? WHERE key = ?", (raw[:at] + b"~" + raw[at + 1 :], key))
+        changed = raw[:at] + bytes([raw[at] ^ 0xFF]) + raw[at + 1 :]
+        db.execute("UPDATE bodies SET raw = ? WHERE key = ?", (changed, key))
     assert f"the content of record {key}" in verified(worked, code=6)
 
 

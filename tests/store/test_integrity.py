@@ -18,9 +18,14 @@ from tests.ledger_suite import correct, encode, exported, import_candidates, new
 
 WRONG = {
     "a line that changed": (
-        "UPDATE bodies SET raw = CAST(replace(raw, 'qa', 'qb') AS BLOB) WHERE key = 3",
+        "UPDATE bodies SET raw = CAST('{}' AS BLOB), size = 2 WHERE key = 3",
         "content of record 3",
     ),
+    "a line whose stored form changed": (
+        "UPDATE bodies SET raw = CAST(substr(raw, 1, length(raw) - 1) || x'00' AS BLOB) WHERE key = 3",
+        "content of record 3",
+    ),
+    "a line of no record": ("INSERT INTO bodies VALUES (99, 2, CAST('{}' AS BLOB))", "line 99 belongs to no record"),
     "a line that is missing": ("DELETE FROM bodies WHERE key = 3", "record 3 (c2) has no line"),
     "a line too many": ("UPDATE records SET lives = 0, queued = 0 WHERE key = 3", "record 3 (c2) has still a line"),
     "a counter": ("UPDATE counters SET n = n + 1 WHERE name = 'by_model' AND value = 'm1'", "the counter by_model m1"),

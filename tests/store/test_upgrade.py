@@ -24,7 +24,7 @@ from avocet_grpc.core.ports.mirror import ABSENT, START, Found, How, Verdict
 from avocet_grpc.core.record import parse
 from avocet_grpc.edge.convert import encode_example
 from avocet_grpc.layout import DataDirectory
-from avocet_grpc.store.sqlite import inspect
+from avocet_grpc.store.sqlite import compression, inspect, upgrade
 from avocet_grpc.store.sqlite.engine import SqliteLedger
 from avocet_grpc.store.sqlite.integrity import LedgerUnusable
 from tests.ledger_suite import correct
@@ -177,6 +177,28 @@ def test_lines_that_are_no_records_and_in_no_file_are_kept_aside(
 def test_an_upgraded_ledger_is_sound(directory: DataDirectory) -> None:
     SqliteLedger(directory, encode_example).close()
     assert inspect.problems(directory.ledger) == []
+
+
+def test_an_upgraded_ledger_keeps_equal_lines_once_and_compresses_the_others(
+    directory: DataDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(upgrade, "ROWS", 4)
+    monkeypatch.setattr(compression, "FIRST_AT", 8)
+    monkeypatch.setattr(compression, "LEAST_SAMPLES", 4)
+    monkeypatch.setattr(compression, "DICTIONARY_BYTES", 512)
+    SqliteLedger(directory, encode_example).close()
+    with sqlite3.connect(directory.ledger) as db:
+        [dictionaries] = db.execute("SELECT count(*) FROM dictionaries").fetchone()
+        shared = {id for (id,) in db.execute("SELECT id FROM records WHERE file = 1 AND body <> key")}
+        compressed, stored = db.execute("SELECT sum(size > length(raw)), sum(size) FROM bodies").fetchone()
+    db.close()
+    assert (dictionaries, bool(compressed), bool(stored)) == (1, True, True)
+    assert shared >= {"c0", "c4"}
+    assert inspect.problems(directory.ledger) == []
+    ledger = SqliteLedger(directory, encode_example)
+    for id, known in FACTS["candidates"].items():
+        assert ledger.read(lambda r, i=id: r.candidate(i)).raw.decode() == known["raw"]
+    ledger.close()
 
 
 def test_a_ledger_of_an_unknown_version_is_refused_and_left_alone(directory: DataDirectory) -> None:

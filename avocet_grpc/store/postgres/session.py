@@ -14,7 +14,7 @@ from psycopg import Cursor
 
 from avocet_grpc.store.postgres.adapters import INDEXED_CHARACTERS
 from avocet_grpc.store.postgres.connect import Connection
-from avocet_grpc.store.sql.dialect import NOTHING, Dialect, Joined, Row
+from avocet_grpc.store.sql.dialect import NOTHING, Dialect, Joined, PlainLines, Row
 
 POSTGRES = Dialect(
     blob="bytea",
@@ -61,6 +61,7 @@ class PostgresSession:
     """
 
     dialect = POSTGRES
+    lines = PlainLines()
 
     def __init__(self, connection: Connection, clock: Callable[[], float], *, reading: bool = False) -> None:
         self._db, self._clock = connection, clock

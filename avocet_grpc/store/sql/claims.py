@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from avocet_grpc.core.model import Candidate, CandidateFilter, Order, Position, QueueItem
 from avocet_grpc.core.ports.claims import Claim, ClaimState, HeldBy
+from avocet_grpc.store.sql.bodies import Body
 from avocet_grpc.store.sql.counts import Counts
 from avocet_grpc.store.sql.dialect import Session
 from avocet_grpc.store.sql.filters import among, where_of
@@ -60,6 +61,7 @@ class PostponedRow(NamedTuple):
 class _Held(NamedTuple):
     lease_id: str
     key: int
+    size: int
     raw: bytes
     revision: int
 
@@ -125,12 +127,12 @@ class Claims:
         """Return the candidates that the living claims among these hold, by lease id."""
         where, values = among("c.lease_id", lease_ids)
         query = (
-            "SELECT c.lease_id, r.key, b.raw, r.revision FROM claims c"
+            "SELECT c.lease_id, r.key, b.size, b.raw, r.revision FROM claims c"
             f" CROSS JOIN records r{self._session.dialect.scan} CROSS JOIN bodies b"
-            f" WHERE {where} AND c.expires_at > :now AND r.key = c.key AND b.key = r.key"
+            f" WHERE {where} AND c.expires_at > :now AND r.key = c.key AND b.key = r.body"
         )
         rows = self._session.all(_Held, query, values | {"now": self._milliseconds()})
-        return {row.lease_id: Candidate(row.key, row.raw, row.revision) for row in rows}
+        return {row.lease_id: Body(*row[1:]).candidate(self._session) for row in rows}
 
     def put(self, claims: Sequence[Claim]) -> None:
         """Store claims, each in place of the one on the same candidate if there is one."""

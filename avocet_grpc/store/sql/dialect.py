@@ -46,12 +46,42 @@ class Joined(NamedTuple):
     encoded: bytes
 
 
+class Lines(Protocol):
+    """How an engine stores the lines of records."""
+
+    def packed(self, line: bytes) -> bytes:
+        """Return a line as it is stored; its size is stored beside it."""
+
+    def unpacked(self, size: int, stored: bytes) -> bytes:
+        """Return a stored line. Raises the engine's own error if it is not what was stored."""
+
+    def learn(self, last_key: int) -> None:
+        """A large change has stored lines up to this key: those to come may be stored in a better way."""
+
+
+class PlainLines:
+    """Implements `Lines`: each is stored as it is."""
+
+    def packed(self, line: bytes) -> bytes:
+        return line
+
+    def unpacked(self, size: int, stored: bytes) -> bytes:
+        return stored
+
+    def learn(self, last_key: int) -> None:
+        pass
+
+
 class Session(Protocol):
     """A connection, inside a transaction. Every method raises the engine's own errors."""
 
     @property
     def dialect(self) -> Dialect:
         """The engine's spelling."""
+
+    @property
+    def lines(self) -> Lines:
+        """How lines of records are stored."""
 
     def now(self) -> float:
         """Return the store's clock: Unix time in seconds."""

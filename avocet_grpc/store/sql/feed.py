@@ -12,8 +12,8 @@ from avocet_grpc.store.sql.queries import Queries
 from avocet_grpc.store.sql.rows import ReportRow, selected
 
 CHANGED = (
-    "SELECT r.id, r.key, r.revision, r.made_by, b.raw, r.digest, r.removed_revision"
-    " FROM records r LEFT JOIN bodies b ON b.key = r.key"
+    "SELECT r.id, r.key, r.revision, r.made_by, b.size, b.raw, r.digest, r.removed_revision"
+    " FROM records r LEFT JOIN bodies b ON b.key = r.body"
 )
 CHANGES = (
     f"{CHANGED} WHERE r.file = :file AND (r.revision, r.key) > (:revision, :key)"
@@ -30,6 +30,7 @@ class _Changed(NamedTuple):
     key: int
     revision: int
     made_by: int
+    size: int | None
     raw: bytes | None
     digest: bytes | None
     removed_revision: int
@@ -83,10 +84,11 @@ class SqlMirrorReader:
         )
 
     def _changed(self, query: str, **values: int | str) -> list[Changed]:
-        return [
-            Changed(row.id, row.key, row.revision, Source(row.made_by), row.raw, row.digest, row.removed_revision)
-            for row in self._session.all(_Changed, query, values)
-        ]
+        return [self._as_changed(row) for row in self._session.all(_Changed, query, values)]
+
+    def _as_changed(self, row: _Changed) -> Changed:
+        raw = None if row.raw is None else self._session.lines.unpacked(row.size or 0, row.raw)
+        return Changed(row.id, row.key, row.revision, Source(row.made_by), raw, row.digest, row.removed_revision)
 
 
 def is_known(session: Session, file: File, id: str, digest: bytes) -> bool:

@@ -74,10 +74,11 @@ class Listing:
         matching, words = _status_where(statuses)
         table = f"records r{self._session.dialect.scan}"
         query = (
-            f"SELECT r.key, b.raw, r.revision FROM {table} CROSS JOIN bodies b"
-            f" WHERE {chosen} AND b.key = r.key AND {LIVES}{matching}{where}"
+            f"SELECT r.key, b.size, b.raw, r.revision FROM {table} CROSS JOIN bodies b"
+            f" WHERE {chosen} AND b.key = r.body AND {LIVES}{matching}{where}"
         )
-        return {row.key: Candidate(*row) for row in self._session.each(Body, query, values | more | words)}
+        rows = self._session.each(Body, query, values | more | words)
+        return {row.key: row.candidate(self._session) for row in rows}
 
     def changed_after(self, revision: int, limit: int) -> list[int]:
         query = "SELECT key FROM records WHERE file = 0 AND revision > :revision LIMIT :limit"
@@ -136,7 +137,7 @@ class Listing:
 
     def _items(self, places: Sequence[_Place], order: Order) -> list[QueueItem]:
         bodies = bodies_until_full(self._session, [place.key for place in places])
-        return [QueueItem(Candidate(*bodies[place.key]), _position(place, order)) for place in places[: len(bodies)]]
+        return [QueueItem(bodies[place.key], _position(place, order)) for place in places[: len(bodies)]]
 
 
 def _beyond(after: Position | None, order: Order) -> str:

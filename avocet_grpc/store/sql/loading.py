@@ -13,12 +13,13 @@ from avocet_grpc.core.forms import prompt_digest
 from avocet_grpc.core.model import Columns, File, ParsedLine, Source
 from avocet_grpc.core.ports.mirror import Changed, Outcome, Verdict
 from avocet_grpc.core.record import content_of, record_in
+from avocet_grpc.store.sql.bodies import stored_once
 from avocet_grpc.store.sql.counts import CountsToAdd
 from avocet_grpc.store.sql.dialect import Session
 from avocet_grpc.store.sql.feed import IS_EMPTY
 from avocet_grpc.store.sql.filters import among
 from avocet_grpc.store.sql.pending import Pending
-from avocet_grpc.store.sql.rows import BodyRow, HeadRow, RecordRow, example_row, exportability, record_row
+from avocet_grpc.store.sql.rows import HeadRow, RecordRow, example_row, exportability, record_row
 from avocet_grpc.store.sql.schema import LATE_INDEXES
 from avocet_grpc.store.sql.transaction import Encode, SqlTransaction
 
@@ -28,7 +29,7 @@ MOST_COUNTS = 20_000
 KNOWN_AT_ONCE = 250
 NOT_COUNTED: dict[str, Any] = {
     "key": 0, "id": "", "task_id": None, "quality_score": None, "recorded_at": None, "reviewed_at": None,
-    "prompt_digest": None, "digest": b"",
+    "prompt_digest": None, "digest": b"", "body": 0,
 }  # fmt: skip
 
 
@@ -57,6 +58,7 @@ class Load:
             self._drop_indexes()
         source = iter(lines)
         while batch := list(islice(source, BATCH_LINES)):
+            self._session.lines.learn(self._head.next_key - 1)
             yield from self._take(file, batch)
 
     def finish(self) -> HeadRow:
@@ -140,8 +142,9 @@ class Load:
 
     def _insert(self, new: dict[str, tuple[RecordRow, ParsedLine]]) -> None:
         rows = [row for row, _ in new.values()]
-        self._session.insert("records", rows)
-        self._session.insert("bodies", [BodyRow(row.key, line.raw) for row, line in new.values()])
+        records, bodies = stored_once(self._session, [(row, line.raw) for row, line in new.values()])
+        self._session.insert("records", records)
+        self._session.insert("bodies", bodies)
         examples = [
             example_row(row, shard_hash(row.id), self._encode(record_in(line), row.revision))
             for row, line in new.values()

@@ -6,7 +6,11 @@ statement lets go of the interpreter's lock and has to win it back, which under 
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterable
+
+from avocet_grpc.core.model import File
 from avocet_grpc.core.ports.ledger import Remembered
+from avocet_grpc.store.sql.bodies import body_row
 from avocet_grpc.store.sql.counts import CountsToAdd
 from avocet_grpc.store.sql.dialect import Session
 from avocet_grpc.store.sql.rows import (
@@ -25,14 +29,14 @@ Place = tuple[int, str]
 
 DECIDED = (
     "status", "failure_category", "facet", "reviewed_at", "queued", "exported", "unexportable", "revision", "made_by",
-    "digest",
+    "digest", "body",
 )  # fmt: skip
 """The columns that a decision changes: the others' indexes are left alone."""
 UPDATE_DECIDED = "ON CONFLICT (key) DO UPDATE SET " + ", ".join(f"{name} = excluded.{name}" for name in DECIDED)
 UPDATE_ALL = "ON CONFLICT (key) DO UPDATE SET " + ", ".join(
     f"{name} = excluded.{name}" for name in RecordRow._fields if name != "key"
 )
-UPDATE_BODY = "ON CONFLICT (key) DO UPDATE SET raw = excluded.raw"
+UPDATE_BODY = "ON CONFLICT (key) DO UPDATE SET size = excluded.size, raw = excluded.raw"
 # What becomes known again keeps its later revision, until which it is kept.
 UPDATE_PAST = "ON CONFLICT (id, file, digest) DO UPDATE SET revision = excluded.revision, made_by = excluded.made_by"
 CLOSE = "UPDATE examples SET removed_revision = :revision WHERE key = :key AND removed_revision = :never"
@@ -127,7 +131,9 @@ class Pending:
 
     def _write_records(self, session: Session) -> None:
         new, decided, edited = list[RecordRow](), list[RecordRow](), list[RecordRow]()
-        bodies = list[BodyRow]()
+        ids = {id for _, id in self.before}
+        for id in ids:
+            self._share_line(id)
         for place, was in self.before.items():
             now = self.stored[place]
             if now is None or now is was:
@@ -137,19 +143,39 @@ class Pending:
                 was = None
             rows = new if was is None else decided if _is_decided(was.row, now.row) else edited
             rows.append(now.row)
-            if now.raw is not None and (was is None or was.raw != now.raw):
-                bodies.append(BodyRow(now.row.key, now.raw))
-            elif now.raw is None and was is not None and was.raw is not None:
-                session.execute("DELETE FROM bodies WHERE key = :key", {"key": now.row.key})
         session.insert("records", new)
         session.insert("records", decided, UPDATE_DECIDED)
         session.insert("records", edited, UPDATE_ALL)
+        self._write_lines(session, ids)
+
+    def _share_line(self, id: str) -> None:
+        """The approved record of the id has the candidate's line for its own as long as both are equal."""
+        candidate, approved = self.stored.get((File.CANDIDATES, id)), self.stored.get((File.APPROVED, id))
+        if approved is None or approved.raw is None:
+            return
+        owner = candidate if candidate is not None and candidate.raw == approved.raw else approved
+        if approved.row.body != owner.row.key:
+            self.before.setdefault((File.APPROVED, id), approved)
+            self.stored[File.APPROVED, id] = approved._replace(row=approved.row._replace(body=owner.row.key))
+
+    def _write_lines(self, session: Session, ids: Collection[str]) -> None:
+        bodies = list[BodyRow]()
+        for id in ids:
+            places = [(int(file), id) for file in File]
+            was = _lines(self.before.get(place, self.stored.get(place)) for place in places)
+            now = _lines(self.stored.get(place) for place in places)
+            bodies += [body_row(session, key, line) for key, line in now.items() if was.get(key) != line]
+            for key in was.keys() - now.keys():
+                session.execute("DELETE FROM bodies WHERE key = :key", {"key": key})
         session.insert("bodies", bodies, UPDATE_BODY)
 
 
 def _delete(session: Session, stored: Stored) -> None:
     session.execute("DELETE FROM records WHERE key = :key", {"key": stored.row.key})
-    session.execute("DELETE FROM bodies WHERE key = :key", {"key": stored.row.key})
+
+
+def _lines(records: Iterable[Stored | None]) -> dict[int, bytes]:
+    return {one.row.body: one.raw for one in records if one is not None and one.raw is not None}
 
 
 def _is_decided(was: RecordRow, now: RecordRow) -> bool:
@@ -165,4 +191,5 @@ def _is_decided(was: RecordRow, now: RecordRow) -> bool:
         revision=was.revision,
         made_by=was.made_by,
         digest=was.digest,
+        body=was.body,
     )

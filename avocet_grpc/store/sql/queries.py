@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from avocet_grpc.core.model import Candidate, File, Source
 from avocet_grpc.core.ports.ledger import HistoryCursor, HistoryEntry, Remembered
+from avocet_grpc.store.sql.bodies import Body
 from avocet_grpc.store.sql.dialect import Session
 from avocet_grpc.store.sql.filters import among
 from avocet_grpc.store.sql.rows import HeadRow, RecordRow, Stored, selected
@@ -18,7 +19,7 @@ AT_ONCE = 32
 """Ids that one query asks for."""
 
 HEAD = f"SELECT {selected(HeadRow)} FROM head"
-STORED = f"SELECT {selected(RecordRow, 'r.')}, b.raw FROM records r LEFT JOIN bodies b ON b.key = r.key"
+STORED = f"SELECT {selected(RecordRow, 'r.')}, b.size, b.raw FROM records r LEFT JOIN bodies b ON b.key = r.body"
 HISTORY = (
     "SELECT number, revision, file, id, action, actor, at, status_before, status_after, change, made_by FROM history"
 )
@@ -37,12 +38,6 @@ SAME_PROMPT = (
 class _Asked(NamedTuple):
     number: int
     n: int
-
-
-class _Found(NamedTuple):
-    key: int
-    raw: bytes
-    revision: int
 
 
 class Noted(NamedTuple):
@@ -96,15 +91,17 @@ class Queries:
     def candidate(self, id: str) -> Candidate | None:
         """The record of this id in the candidates file."""
         query = (
-            "SELECT r.key, b.raw, r.revision FROM records r JOIN bodies b ON b.key = r.key"
+            "SELECT r.key, b.size, b.raw, r.revision FROM records r JOIN bodies b ON b.key = r.body"
             " WHERE r.id = :id AND r.file = 0"
         )
-        row = self._session.one(_Found, query, {"id": id})
-        return Candidate(*row) if row else None
+        row = self._session.one(Body, query, {"id": id})
+        return row.candidate(self._session) if row else None
 
     def stored(self, id: str) -> list[Stored]:
         """The records of this id in both files, tombstones too."""
-        return [as_stored(row) for row in self._session.all(tuple, f"{STORED} WHERE r.id = :id", {"id": id})]
+        return [
+            as_stored(self._session, row) for row in self._session.all(tuple, f"{STORED} WHERE r.id = :id", {"id": id})
+        ]
 
     def stored_all(self, ids: Collection[str]) -> dict[tuple[int, str], Stored | None]:
         """The records of these ids by file and id; None if there is neither a record nor a tombstone."""
@@ -112,7 +109,8 @@ class Queries:
         asked = list(ids)
         for start in range(0, len(asked), AT_ONCE):
             where, values = among("r.id", asked[start : start + AT_ONCE])
-            for stored in map(as_stored, self._session.all(tuple, f"{STORED} WHERE {where}", values)):
+            for row in self._session.all(tuple, f"{STORED} WHERE {where}", values):
+                stored = as_stored(self._session, row)
                 found[stored.row.file, stored.row.id] = stored
         return found
 
@@ -168,9 +166,10 @@ class Queries:
         return Remembered(*row) if row else None
 
 
-def as_stored(row: tuple[Any, ...]) -> Stored:
+def as_stored(session: Session, row: tuple[Any, ...]) -> Stored:
     """A row of STORED."""
-    return Stored(RecordRow._make(row[:-1]), row[-1])
+    *columns, size, raw = row
+    return Stored(RecordRow._make(columns), None if raw is None else session.lines.unpacked(size, raw))
 
 
 def entry_of(row: Noted) -> HistoryEntry:

@@ -43,6 +43,7 @@ ANYTHING = Also("", {})
 
 class _Queued(NamedTuple):
     key: int
+    size: int
     raw: bytes
     revision: int
     recorded_at: str | None
@@ -142,10 +143,11 @@ class QueuePages:
             query = f"SELECT r.key, r.recorded_at, r.quality_score FROM {records.table} WHERE r.queued = 1 AND {end}"
             return self._items(self._session.all(_Place, query, values), order)
         query = (
-            f"SELECT r.key, b.raw, r.revision, r.recorded_at, r.quality_score FROM {records.table}"
-            f" CROSS JOIN bodies b WHERE b.key = r.key AND r.queued = 1 AND {end}"
+            f"SELECT r.key, b.size, b.raw, r.revision, r.recorded_at, r.quality_score FROM {records.table}"
+            f" CROSS JOIN bodies b WHERE b.key = r.body AND r.queued = 1 AND {end}"
         )
-        return until_full(_item(row, row, order) for row in self._session.each(_Queued, query, values))
+        rows = self._session.each(_Queued, query, values)
+        return until_full(_item(Body(*row[:4]).candidate(self._session), row, order) for row in rows)
 
     def _merged(self, facets: int, where: str, values: dict[str, Any], offset: int, limit: int) -> list[QueueItem]:
         """Return a page in file order from the first keys of each facet, however far apart they lie."""
@@ -172,6 +174,6 @@ class QueuePages:
         return self._session.number(query, records.values)
 
 
-def _item(body: Body | _Queued, place: _Place | _Queued, order: Order) -> QueueItem:
+def _item(candidate: Candidate, place: _Place | _Queued, order: Order) -> QueueItem:
     value: Any = None if order is Order.FILE else getattr(place, SORTED_BY[order])
-    return QueueItem(Candidate(body.key, body.raw, body.revision), Position(value, body.key))
+    return QueueItem(candidate, Position(value, candidate.key))

@@ -47,13 +47,26 @@ class RecordRow(NamedTuple):
     digest: bytes | None
     removed_revision: int
     facet: int
+    body: int
 
 
 class BodyRow(NamedTuple):
-    """The line of a living record, without its newline."""
+    """The line of a living record, without its newline: how many bytes it has, and what is stored for it.
+
+    `key` is the record's. The approved record of an id that has the same line as the candidate has no row of its own:
+    its `body` is the candidate's key.
+    """
 
     key: int
+    size: int
     raw: bytes
+
+
+class DictionaryRow(NamedTuple):
+    """What lines have in common, for their compression; without content if they had nothing."""
+
+    number: int
+    content: bytes
 
 
 class ExampleRow(NamedTuple):
@@ -209,6 +222,7 @@ def record_row(key: int, file: File, columns: Columns, longest: int | None = Non
         lives=1,
         queued=int(file is File.CANDIDATES and c.status == Status.NEEDS_REVIEW),
         facet=facet_of(*(getattr(c, column) for column in FACET)),
+        body=key,
         **more,
     )
 
@@ -242,6 +256,7 @@ def tombstone(row: RecordRow, revision: int, made_by: int) -> RecordRow:
         made_by=made_by,
         digest=None,
         removed_revision=revision,
+        body=row.key,
     )
 
 

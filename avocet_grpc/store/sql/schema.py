@@ -23,8 +23,9 @@ TABLES = (
         task_id {text}, quality_score DOUBLE PRECISION, recorded_at {text}, reviewed_at {text}, prompt_digest {blob},
         queued INTEGER NOT NULL, exported INTEGER NOT NULL, unexportable {text}, revision BIGINT NOT NULL,
         made_by INTEGER NOT NULL, lives INTEGER NOT NULL, digest {blob}, removed_revision BIGINT NOT NULL,
-        facet BIGINT NOT NULL)""",
-    "CREATE TABLE bodies (key {row_number}, raw {blob} NOT NULL)",
+        facet BIGINT NOT NULL, body BIGINT NOT NULL)""",
+    "CREATE TABLE bodies (key {row_number}, size INTEGER NOT NULL, raw {blob} NOT NULL)",
+    "CREATE TABLE dictionaries (number {row_number}, content {blob} NOT NULL)",
     """CREATE TABLE examples (
         number {counted}, key BIGINT NOT NULL, approved_revision BIGINT NOT NULL, removed_revision BIGINT NOT NULL,
         id {text} NOT NULL, shard_hash BIGINT NOT NULL, task_type {text}, model_name {text}, source {text},

@@ -32,6 +32,7 @@ from avocet_grpc.store.sql.pending import Pending, Place
 from avocet_grpc.store.sql.pruning import Pruning
 from avocet_grpc.store.sql.reader import SqlReader
 from avocet_grpc.store.sql.rows import (
+    DictionaryRow,
     HeadRow,
     HistoryRow,
     PastRow,
@@ -280,6 +281,11 @@ class SqlTransaction:
         query = "SELECT count(*) FROM meta WHERE name = :name"
         return bool(self._session.number(query, {"name": KNOWS_OLD_DIGESTS}))
 
+    def add_dictionary(self, row: DictionaryRow) -> None:
+        """Keep a dictionary for the lines to come, unless there is one of its number by now."""
+        self.written()
+        self._session.insert("dictionaries", [row], "ON CONFLICT (number) DO NOTHING")
+
     def know(self, file: File, line: ParsedLine) -> None:
         """The line's content counts as a past version of its record from now on."""
         if line.columns is not None:
@@ -330,6 +336,9 @@ class SqlTransaction:
         return found
 
     def _change(self, row: RecordRow, raw: bytes | None, loaded: Record | None) -> None:
+        other = (1 - row.file, row.id)
+        if other not in self._own.stored and other in self._earlier.stored:
+            self._own.stored[other] = self._earlier.stored[other]
         self._own.change((row.file, row.id), Stored(row, raw, loaded))
         if len(self._own) >= MOST_WAITING:
             self.written()

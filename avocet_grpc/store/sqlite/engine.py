@@ -18,12 +18,14 @@ from avocet_grpc.store.sql.loading import Load
 from avocet_grpc.store.sql.mirror import SqlMirrorLedger
 from avocet_grpc.store.sql.queries import Queries
 from avocet_grpc.store.sql.reader import SqlReader
+from avocet_grpc.store.sql.rows import DictionaryRow
 from avocet_grpc.store.sql.transaction import Encode, SqlTransaction
 from avocet_grpc.store.sqlite import opening
 from avocet_grpc.store.sqlite.condition import Condition
 from avocet_grpc.store.sqlite.failure import may_go_on
 from avocet_grpc.store.sqlite.floor import RevisionFloor
 from avocet_grpc.store.sqlite.integrity import refuse_if_damaged, refuse_if_inconsistent, unusable
+from avocet_grpc.store.sqlite.learning import Learning
 from avocet_grpc.store.sqlite.opening import Begin
 from avocet_grpc.store.sqlite.seal import close_seal
 from avocet_grpc.store.sqlite.session import DURABLE, LOADING_CACHE_KB, WRITER_CACHE_KB, SqliteSession, connect, set_up
@@ -65,7 +67,7 @@ class SqliteLedger:
         self._floor = self._begin.floor
         self._condition = Condition(self._path)
         self._clock = clock
-        self._readers: queue.LifoQueue[sqlite3.Connection] = queue.LifoQueue()
+        self._readers: queue.LifoQueue[SqliteSession] = queue.LifoQueue()
         self._memory_lock = threading.RLock() if self._path is None else None
         self._presence: Presence | None = None
         self._turns: Turns | None = None
@@ -82,6 +84,10 @@ class SqliteLedger:
             self._db, self._path, encode, turn=self._turn, condition=self._condition, waiting=waiting, clock=clock
         )
         self.on_commit(lambda: self._floor.run_ahead_of(self._writer.revision))
+        self._learning: Learning | None = None
+        if self._path is not None:
+            self._learning = learning = Learning(self.session, self._keep_dictionary)
+            self.on_commit(lambda: learning.committed(self._writer.last_key))
 
     @property
     def observer(self) -> Observer:
@@ -129,13 +135,13 @@ class SqliteLedger:
         In memory nobody else can use the ledger meanwhile, so nothing must be written inside.
         """
         try:
-            with self._reader() as connection:
-                connection.execute("BEGIN")
+            with self._reader() as session:
+                session.execute("BEGIN")
                 try:
-                    yield SqliteSession(connection, self._clock)
+                    yield session
                 finally:
-                    if connection.in_transaction:
-                        connection.execute("COMMIT")
+                    if session.connection.in_transaction:
+                        session.execute("COMMIT")
         except sqlite3.Error as error:
             failure = self._condition.judge(error)
             if failure is None:
@@ -161,6 +167,7 @@ class SqliteLedger:
             except BaseException:
                 roll_back(connection)
                 raise
+        self._writer.use_newest_dictionary()
         self._writer.committed()
 
     @contextlib.contextmanager
@@ -183,6 +190,8 @@ class SqliteLedger:
         if self._closed:
             return
         self._closed = True
+        if self._learning is not None:
+            self._learning.close()
         self._writer.close()
         if self._condition.failed:
             # Closing would write what is left of the journal, which a failed storage must not be asked for again.
@@ -197,6 +206,11 @@ class SqliteLedger:
                 with contextlib.suppress(OSError):
                     close_seal(self._path)
         self._let_go()
+
+    def _keep_dictionary(self, row: DictionaryRow | None) -> None:
+        if row is not None:
+            self.write(lambda tx: tx.add_dictionary(row)).result()
+        self._writer.use_newest_dictionary()
 
     def _opened(self) -> sqlite3.Connection:
         """Return the writer's connection, to a ledger that is ready for use."""
@@ -283,22 +297,22 @@ class SqliteLedger:
 
     def _drop_readers(self) -> None:
         while not self._readers.empty():
-            self._readers.get().close()
+            self._readers.get().connection.close()
 
     @contextlib.contextmanager
-    def _reader(self) -> Iterator[sqlite3.Connection]:
+    def _reader(self) -> Iterator[SqliteSession]:
         if self._memory_lock is not None:
             with self._memory_lock:
-                yield self._db
+                yield SqliteSession(self._db, self._clock)
             return
         try:
-            connection = self._readers.get_nowait()
+            session = self._readers.get_nowait()
         except queue.Empty:
-            connection = connect(self._path)
+            session = SqliteSession(connect(self._path), self._clock)
         try:
-            yield connection
+            yield session
         finally:
-            self._readers.put(connection)
+            self._readers.put(session)
 
     def _let_go(self) -> None:
         for lock in (self._presence, self._turns):

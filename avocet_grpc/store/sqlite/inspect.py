@@ -47,7 +47,7 @@ def opened(path: Path) -> Iterator[SqliteSession]:
         version = version_of(connection)
         if version != VERSION:
             raise LedgerUnusable(f"the ledger is of version {version}, and this program of version {VERSION}")
-        yield SqliteSession(connection)
+        yield SqliteSession(connection, lenient=True)
     finally:
         connection.close()
 

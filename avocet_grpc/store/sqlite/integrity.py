@@ -74,10 +74,11 @@ def damage(connection: sqlite3.Connection) -> Iterator[str]:
     structure = [line for (text,) in checked for line in text.splitlines() if line != "ok" and "***" not in line]
     yield from structure[:SHOWN]
     if not structure:
-        session = SqliteSession(connection)
+        session = SqliteSession(connection, lenient=True)
         counted: Counter[tuple[str, str]] = Counter()
         combined: Counter[FacetRow] = Counter()
         yield from _wrong_records(session, counted, combined)
+        yield from _lines_of_nobody(session)
         yield from _wrong_examples(session)
         yield from _wrong_counts(session, counted)
         yield from _wrong_facets(session, combined)
@@ -87,7 +88,8 @@ def _wrong_records(
     session: SqliteSession, counted: Counter[tuple[str, str]], combined: Counter[FacetRow]
 ) -> Iterator[str]:
     """Also counts the records as the counters and the facets do."""
-    for stored in map(as_stored, session.each(tuple, STORED)):
+    for columns in session.each(tuple, STORED):
+        stored = as_stored(session, columns)
         row = stored.row
         if bool(row.lives) != (stored.raw is not None):
             yield f"record {row.key} ({row.id}) has {'no' if row.lives else 'still a'} line"
@@ -105,6 +107,19 @@ def _content(raw: bytes) -> bytes | None:
         return content_digest(load(raw))
     except ValueError:
         return None
+
+
+class _Key(NamedTuple):
+    key: int
+
+
+def _lines_of_nobody(session: SqliteSession) -> Iterator[str]:
+    query = (
+        "SELECT b.key FROM bodies b LEFT JOIN records r ON r.key = b.key WHERE r.key IS NULL OR r.lives = 0"
+        " OR r.body <> r.key"
+    )
+    for row in session.each(_Key, query):
+        yield f"the line {row.key} belongs to no record"
 
 
 class _Open(NamedTuple):

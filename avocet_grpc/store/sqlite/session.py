@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from avocet_grpc.store.sql.dialect import NOTHING, Dialect, Joined, Row
+from avocet_grpc.store.sqlite.compression import CompressedLines
 
 SQLITE = Dialect(
     blob="BLOB",
@@ -77,13 +78,16 @@ def set_up(connection: sqlite3.Connection, settings: Sequence[str], cache_kb: in
 
 
 class SqliteSession:
-    """Implements `store.sql.dialect.Session`."""
+    """Implements `store.sql.dialect.Session`. `lenient`: lines that are damaged are not an error."""
 
     dialect = SQLITE
 
-    def __init__(self, connection: sqlite3.Connection, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self, connection: sqlite3.Connection, clock: Callable[[], float] = time.time, *, lenient: bool = False
+    ) -> None:
         self.connection = self._db = connection
         self._clock = clock
+        self.lines = CompressedLines(self, lenient=lenient)
 
     def now(self) -> float:
         return self._clock()

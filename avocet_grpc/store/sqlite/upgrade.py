@@ -24,12 +24,12 @@ from avocet_grpc.core.model import ChangeAction, File, Source
 from avocet_grpc.core.record import content_of, parse, record_in
 from avocet_grpc.durable import put_in_place, sync_directory
 from avocet_grpc.store.sql import schema
+from avocet_grpc.store.sql.bodies import stored_once
 from avocet_grpc.store.sql.counts import CountsToAdd
 from avocet_grpc.store.sql.group import SET_HEAD
 from avocet_grpc.store.sql.queries import ANY_PRINCIPAL
 from avocet_grpc.store.sql.rows import (
     NEVER,
-    BodyRow,
     ExampleRow,
     HeadRow,
     HistoryRow,
@@ -165,6 +165,7 @@ class Upgrade:
                 elif line.sync == APPEND:
                     saved.keep(File(line.file), line.raw)
             rows.insert(new)
+            new.lines.learn(self._next_key - 1)
             done += len(lines)
             self._progress(done, total)
         saved.close()
@@ -191,10 +192,9 @@ class Upgrade:
         if removed is not None and not lives:
             rows.past.append(PastRow(row.id, row.file, content_of(parsed), removed.revision, row.made_by))
             if not removed.is_back:
-                rows.records.append(tombstone(row, removed.revision, row.made_by))
+                rows.tombstones.append(tombstone(row, removed.revision, row.made_by))
             return
-        rows.records.append(row)
-        rows.bodies.append(BodyRow(row.key, line.raw))
+        rows.living.append((row, line.raw))
         self._counts.count(row, 1)
         self._take_example(line, row, rows, revision)
 
@@ -240,14 +240,15 @@ class _Rows:
     """Rows of one part of the lines."""
 
     def __init__(self) -> None:
-        self.records: list[RecordRow] = []
-        self.bodies: list[BodyRow] = []
+        self.tombstones: list[RecordRow] = []
+        self.living: list[tuple[RecordRow, bytes]] = []
         self.examples: list[ExampleRow] = []
         self.past: list[PastRow] = []
 
     def insert(self, session: SqliteSession) -> None:
-        session.insert("records", self.records)
-        session.insert("bodies", self.bodies)
+        records, bodies = stored_once(session, self.living)
+        session.insert("records", [*self.tombstones, *records])
+        session.insert("bodies", bodies)
         session.insert("examples", self.examples)
         session.insert("past", self.past, "ON CONFLICT (id, file, digest) DO NOTHING")
 

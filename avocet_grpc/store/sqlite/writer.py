@@ -45,7 +45,7 @@ class Writer:
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.observer: Observer = SILENT
-        self.revision = 0
+        self.revision = self.last_key = 0
         self._db, self._session = connection, SqliteSession(connection, clock)
         self._path, self._encode, self._turn, self._condition = path, encode, turn, condition
         self._waiting = Waiting(waiting)
@@ -75,6 +75,10 @@ class Writer:
         """Commit what waits, and end the thread."""
         self._waiting.close()
         self._thread.join()
+
+    def use_newest_dictionary(self) -> None:
+        """Another one was stored."""
+        self._session.lines.forget()
 
     def committed(self) -> None:
         """Tell who listens of a commit."""
@@ -131,9 +135,10 @@ class Writer:
             failpoints.hit("commit.before")
             started = time.perf_counter()
             self._db.execute("COMMIT")
-            self.revision = run.head.revision
+            self.revision, self.last_key = run.head.revision, run.head.next_key - 1
             return outcomes, time.perf_counter() - started
         except Exception:
+            self._session.lines.forget()
             roll_back(self._db)
             raise
 
