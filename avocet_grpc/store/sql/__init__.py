@@ -9,6 +9,7 @@ May import
 Reading order
     `dialect`                the few words that differ between engines, and what a session can do
     `schema`, `rows`         the tables, and their rows by name
+    `bodies`                 lines of records, as a session stores them
     `queries`, `exports`, `filters`, `listing`, `history`    what a reader asks
     `reader`                 all of it, on one session
     `pending`, `transaction` what a work changes, held in memory until its group commits

@@ -4,11 +4,12 @@ Owns
     Connections and their settings, the thread that commits, locks among processes, and what SQLite's errors mean.
 
 May import
-    `store.sql`, `core`, `layout`, `durable`, `telemetry`, and sqlite3.
+    `store.sql`, `core`, `layout`, `durable`, `telemetry`, sqlite3 and zstandard.
 
 Reading order
     `engine`                 SqliteLedger, which puts the parts together
     `session`                a connection as the shared statements use it
+    `compression`, `learning`    lines as they are stored, and the dictionaries for it
     `writer`                 one thread that commits whatever waits
     `turns`                  which process may write, and whether others have the ledger open
     `failure`, `condition`   what an error means; whether the storage still works
