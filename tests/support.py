@@ -33,6 +33,9 @@ DOMAIN = "avocet.corrections.v1"
 PATIENCE_S = 30.0
 """How long a test waits for what must come about. What the contract says in seconds, the benchmark measures."""
 
+TEAM_FULL = os.environ.get("TEAM") == "full"
+"""Whether the tests of reviewing as a team run at full size, as `make test-team` does."""
+
 Json = dict[str, Any]
 T = TypeVar("T")
 

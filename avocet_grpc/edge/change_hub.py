@@ -28,7 +28,7 @@ LIMIT = 1_000
 """Changes of one response, and of one look at the history."""
 KEPT = 5_000
 """Changes that stay in memory. Their values do not."""
-FALLBACK_SECONDS = 30.0
+FALLBACK_SECONDS = 60.0
 """How often the history is looked at although nobody has told of a commit. Each commit is told of."""
 PAUSE_SECONDS = 0.01
 PAUSE_PER_WATCH = 0.000_06

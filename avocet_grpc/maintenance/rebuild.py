@@ -45,6 +45,7 @@ class Rebuild:
         yield f"{_count(old.history)} entries of the history: an undo then puts a record back in review by default"
         yield f"{_count(old.request_ids)} request ids: a write that is tried again under one of them is made twice"
         yield f"{_count(old.old_examples)} examples of older revisions: resume tokens and revisions so far expire"
+        yield f"{_count(old.snapshots)} snapshots: what they named cannot be exported again"
         if old.unreadable is None:
             yield "an unknown number of acknowledged changes that had not reached the files"
         elif old.unreadable:

@@ -52,13 +52,17 @@ def leases_of(events: list[Event]) -> dict[str, Lease]:
     return leases
 
 
-def handed_out_twice(leases: dict[str, Lease]) -> list[str]:
-    """A claim that was answered while an earlier one on the same candidate certainly lived."""
-    found = []
+def leases_by_id(leases: dict[str, Lease]) -> dict[str, list[Lease]]:
     by_id: dict[str, list[Lease]] = defaultdict(list)
     for lease in leases.values():
         by_id[lease.id].append(lease)
-    for id, same in by_id.items():
+    return by_id
+
+
+def handed_out_twice(leases: dict[str, Lease]) -> list[str]:
+    """A claim that was answered while an earlier one on the same candidate certainly lived."""
+    found = []
+    for id, same in leases_by_id(leases).items():
         same.sort(key=lambda lease: lease.handed_out)
         for n, first in enumerate(same):
             for later in same[n + 1 :]:
@@ -70,14 +74,15 @@ def handed_out_twice(leases: dict[str, Lease]) -> list[str]:
 def decided_under_a_lost_lease(events: list[Event], leases: dict[str, Lease]) -> list[str]:
     """A decision that was accepted though its lease had ended before it was asked for."""
     found = []
+    by_id = leases_by_id(leases)
     for event in events:
         if event["event"] != "decide" or event["reason"]:
             continue
         lease = leases[event["lease"]]
         if event["began"] > lease.ends:
             found.append(f"{event['id']} was decided at {event['began']} by a lease that ended at {lease.ends}")
-        for other in leases.values():
-            if other is not lease and other.id == lease.id and lease.handed_out < other.handed_out < event["began"]:
+        for other in by_id[lease.id]:
+            if other is not lease and lease.handed_out < other.handed_out < event["began"]:
                 found.append(f"{event['id']} was decided by a lease though another one was handed out since")
     return found
 

@@ -153,7 +153,7 @@ def test_rebuild_tells_what_is_lost_and_carries_over_what_the_files_lack(worked:
     worked.environment = {}
     done = command(worked, "rebuild", "--yes")
     assert done.returncode == 0, done.stderr
-    for word in ("entries of the history", "request ids", "older revisions"):
+    for word in ("entries of the history", "request ids", "older revisions", "snapshots"):
         assert any(word in line and line.split()[1].isdigit() for line in done.stdout.splitlines()), done.stdout
     assert "acknowledged changes that the files lack are carried over" in done.stdout
     settle(acks, worked.start())

@@ -16,10 +16,10 @@ import pytest
 from avocet_client.v1 import corrections_pb2 as pb
 from tests.faults.test_claims import history
 from tests.faults.watcher import changes_in, responses_in
-from tests.support import ROOT, Server, bearer, eventually, lines, make_run, record, write_records
+from tests.support import ROOT, TEAM_FULL, Server, bearer, eventually, lines, make_run, record, write_records
 
-KILLS = 12
-SERVER_KILLS = 2
+KILLS, SERVER_KILLS, CHANGES = (50, 10, 20_000) if TEAM_FULL else (12, 2, 0)
+"""The watcher is killed so often, the server so often, and at least so many changes are made."""
 CANDIDATES = 60
 
 
@@ -93,7 +93,7 @@ class Actor:
         new.replace(self.server.candidates)
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(3_000 if TEAM_FULL else 300)
 def test_a_watcher_that_is_killed_and_resumed_sees_each_change_once_and_its_copy_is_the_store(
     stopped_server: Server, tmp_path: Path
 ) -> None:
@@ -104,9 +104,9 @@ def test_a_watcher_that_is_killed_and_resumed_sees_each_change_once_and_its_copy
     server.set_runs_directory()
     start = server.stats().revision
     copy = {item.id: item for item in listed(server)}
-    killed_at = []
+    killed_at = list[int]()
     with Actor(server, 5):
-        for n in range(KILLS):
+        while len(killed_at) < KILLS or killed_at[-1] < CHANGES:
             watcher = subprocess.Popen(
                 [sys.executable, "-m", "tests.faults.watcher", server.address, str(log), str(start)], cwd=ROOT
             )
@@ -114,21 +114,24 @@ def test_a_watcher_that_is_killed_and_resumed_sees_each_change_once_and_its_copy
             watcher.kill()
             watcher.wait()
             killed_at.append(len(changes_in(log)))
-            if n in range(3, 3 + SERVER_KILLS):
+            if len(killed_at) in range(4, 4 + SERVER_KILLS):
                 server.kill()
-                server.start()
+                server.start(within=60)
     level(server)
     watcher = subprocess.Popen(
         [sys.executable, "-m", "tests.faults.watcher", server.address, str(log), str(start)], cwd=ROOT
     )
     try:
         revision = server.stats().revision
-        eventually(lambda: responses_in(log) and responses_in(log)[-1]["revision"] >= revision, within=60)
+        eventually(
+            lambda: responses_in(log) and responses_in(log)[-1]["revision"] >= revision, within=600 if TEAM_FULL else 60
+        )
     finally:
         watcher.kill()
         watcher.wait()
     assert len(set(killed_at)) > KILLS / 2
     seen = changes_in(log)
+    print(f"{len(killed_at)} kills of the watcher, {SERVER_KILLS} of the server: {len(seen)} changes")
     expected = [change for change in reversed(history(server)) if change.revision > start]
     assert [told(change) for change in seen] == [told(change) for change in expected]
     assert {change.action for change in seen} >= set(range(pb.CHANGE_ACTION_FLAG, pb.CHANGE_ACTION_EDIT + 1))

@@ -29,6 +29,8 @@ JSON = st.recursive(
 )
 STATES = JSON | st.lists(st.none() | st.integers(-2, 2**64) | st.floats() | st.text(max_size=3), min_size=2, max_size=3)
 Call = Callable[[str], object]
+SHAPES = {"queue": 3, "export": 2, "list": 2}
+"""How many values the state of a token has."""
 
 
 def forge(payload: bytes) -> str:
@@ -49,6 +51,9 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         make_run(server.runs, f"run{number}", count=1)
     for number in range(3):
         server.correct(f"c{number}")
+        server.stub.Undo(pb.UndoRequest(id=f"c{number}"))
+        server.correct(f"c{number}")
+        server.stub.CreateSnapshot(pb.CreateSnapshotRequest(name=f"s{number}"))
     yield server
     assert "unforeseen" not in server.log
     server.kill()
@@ -71,7 +76,51 @@ def callers(server: Server) -> dict[str, tuple[str, Call]]:
         first.resume_token,
         lambda token: list(server.stub.StreamExport(pb.StreamExportRequest(resume_token=token))),
     )
+    return found | team_callers(server)
+
+
+def team_callers(server: Server) -> dict[str, tuple[str, Call]]:
+    """The same of what a team of reviewers calls."""
+    found: dict[str, tuple[str, Call]] = {}
+    for order in (pb.ORDER_FILE, pb.ORDER_REVIEWED, pb.ORDER_QUALITY_DESC):
+        listed = server.stub.ListCandidates(pb.ListCandidatesRequest(page_size=1, order=order))
+
+        def list_(token: str, order: Any = order) -> object:
+            return server.stub.ListCandidates(pb.ListCandidatesRequest(order=order, page_token=token))
+
+        found[f"list {order}"] = (listed.next_page_token, list_)
+    for id in ("", "c0"):
+        for oldest_first in (False, True):
+            asked: dict[str, Any] = {"id": id, "oldest_first": oldest_first}
+            page = server.stub.ListHistory(pb.ListHistoryRequest(page_size=1, **asked))
+
+            def history(token: str, asked: dict[str, Any] = asked) -> object:
+                return server.stub.ListHistory(pb.ListHistoryRequest(page_token=token, **asked))
+
+            found[f"history {asked}"] = (page.next_page_token, history)
+    snapshots = server.stub.ListSnapshots(pb.ListSnapshotsRequest(page_size=1))
+    found["snapshots"] = (
+        snapshots.next_page_token,
+        lambda token: server.stub.ListSnapshots(pb.ListSnapshotsRequest(page_token=token)),
+    )
+
+    def watch(token: str) -> object:
+        call = server.stub.Watch(pb.WatchRequest(resume_token=token))
+        try:
+            return next(call)
+        finally:
+            call.cancel()
+
+    found["watch"] = (first_token(server), watch)
     return found
+
+
+def first_token(server: Server) -> str:
+    """The token of a watch that has just begun."""
+    call = server.stub.Watch(pb.WatchRequest())
+    token = next(call).resume_token
+    call.cancel()
+    return token
 
 
 def outcome(call: Call, token: str) -> str:
@@ -103,11 +152,11 @@ def may_pass(kind: str, state: Any) -> bool:
     """A state that a token of ours could have."""
     if kind == "runs":
         return isinstance(state, str)
-    return (
-        isinstance(state, list)
-        and all(type(n) is int for n in state[1:])
-        and len(state) == (2 if kind == "export" else 3)
-    )
+    if kind == "snapshots":
+        return type(state) is int
+    if kind.startswith(("history", "watch")):
+        return isinstance(state, list) and len(state) == 2 and all(type(n) is int for n in state)
+    return isinstance(state, list) and all(type(n) is int for n in state[1:]) and len(state) == SHAPES[kind.split()[0]]
 
 
 _callers: dict[str, dict[str, tuple[str, Call]]] = {}

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
+import sqlite3
+import subprocess
+import time
+from collections.abc import Iterable
 from typing import Any
 
 import grpc
 import pytest
 
 from avocet_client.v1 import corrections_pb2 as pb
-from tests.support import Server, failure_of, record, write_records
+from avocet_grpc.layout import DataDirectory
+from tests.support import BIN, TEAM_FULL, Server, eventually, failure_of, record, write_records
+
+MANY = 1_000 if TEAM_FULL else 40
+"""So many are undone, and so many more approved, behind a snapshot's back."""
 
 
 @pytest.fixture
@@ -58,6 +67,72 @@ def test_a_snapshot_is_exported_byte_for_byte_the_same_after_undos_approvals_and
     shards = [sent(server, snapshot="v1.0", shard_index=n, shard_count=2) for n in range(2)]
     counts = [pb.StreamExportResponse.FromString(shard[-1]).summary.example_count for shard in shards]
     assert sum(counts) == 10
+
+
+def test_a_snapshot_is_exported_the_same_through_pruning_and_after_a_rebuild_its_name_is_unknown(
+    stopped_server: Server,
+) -> None:
+    server = stopped_server
+    write_records(server.candidates, [record(f"c{n}") for n in range(2 * MANY)])
+    server.environment = {"AVOCET_KEEP_HISTORY": "5", "AVOCET_KEEP_REVISIONS": "5"}
+    server.start()
+    correct_all(server, range(MANY), "first")
+    made = create(server, "v1")
+    whole = {"snapshot": "v1", "batch_size": 100}
+    shard: dict[str, Any] = whole | {"shard_index": 1, "shard_count": 3}
+    before = sent(server, **whole), sent(server, **shard)
+    for n in range(MANY):
+        server.stub.Undo(pb.UndoRequest(id=f"c{n}"))
+    correct_all(server, range(MANY, 2 * MANY), "second")
+    for n in range(MANY, 2 * MANY, 2):
+        server.stub.Undo(pb.UndoRequest(id=f"c{n}"))
+    assert (sent(server, **whole), sent(server, **shard)) == before
+    assert server.stop() == 0
+    server.start()
+    assert (sent(server, **whole), sent(server, **shard)) == before
+    changes = counted(server, "history")
+    server.kill()
+    make_older(server, days=30)
+    # All that happened is older than what is kept, and than what a resume token may need.
+    server.environment |= {"AVOCET_KEEP_HISTORY": str(2 / 86_400), "AVOCET_KEEP_REVISIONS": str(2 / 86_400)}
+    server.start()
+    server.stub.Submit(pb.SubmitRequest(id="c0", action=pb.ACTION_FLAG))
+    eventually(lambda: counted(server, "history") < 3, within=120)
+    eventually(lambda: counted(server, "examples WHERE removed_revision < 9223372036854775807") == MANY, within=120)
+    print(f"{changes} changes and {MANY // 2} examples pruned, {MANY} examples kept for the snapshot")
+    assert failure_of(lambda: sent(server, at_revision=made.revision - 1)).reason == "REVISION_EXPIRED"
+    assert (sent(server, **whole), sent(server, **shard)) == before
+    assert server.stop() == 0
+    rebuild = [str(BIN / "avocet-grpc"), "rebuild", "--yes", "--data-dir", str(server.data)]
+    told = subprocess.run(rebuild, capture_output=True, text=True, timeout=120, check=True).stdout
+    assert "1 snapshots: what they named cannot be exported again" in told
+    server.start()
+    assert failure_of(lambda: sent(server, **whole)).reason == "SNAPSHOT_NOT_FOUND"
+    assert failure_of(lambda: create(server, "v1", at_revision=made.revision)).reason == "REVISION_EXPIRED"
+
+
+def correct_all(server: Server, numbers: Iterable[int], text: str) -> None:
+    decisions = [
+        pb.SubmitRequest(id=f"c{n}", action=pb.ACTION_CORRECT, corrected_response=f"{text} {n}") for n in numbers
+    ]
+    for first in range(0, len(decisions), 500):
+        server.stub.BatchSubmit(pb.BatchSubmitRequest(decisions=decisions[first : first + 500]))
+
+
+def counted(server: Server, table: str) -> int:
+    """How many rows of the ledger there are."""
+    path = DataDirectory(server.data).ledger
+    with contextlib.closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as ledger:
+        (count,) = ledger.execute(f"SELECT count(*) FROM {table}").fetchone()
+    return int(count)
+
+
+def make_older(server: Server, days: int) -> None:
+    """Let the ledger of a server that was killed believe that its revisions are so much older."""
+    with contextlib.closing(sqlite3.connect(DataDirectory(server.data).ledger)) as ledger, ledger:
+        now = time.time() - days * 86_400
+        ledger.execute("DELETE FROM moments")
+        ledger.execute("INSERT INTO moments SELECT ?, revision FROM head", (now,))
 
 
 def test_a_snapshot_of_an_earlier_revision_has_what_was_approved_then(server: Server) -> None:

@@ -33,6 +33,7 @@ class Contents:
     history: int | None
     request_ids: int | None
     old_examples: int | None
+    snapshots: int | None = 0
     pending: dict[File, list[Changed]] = field(default_factory=dict)
     unreadable: int | None = None
 
@@ -85,6 +86,7 @@ def contents(path: Path) -> Contents:
         history=_number(path, "SELECT count(*) FROM history"),
         request_ids=_number(path, "SELECT count(*) FROM requests"),
         old_examples=_number(path, f"SELECT count(*) FROM examples WHERE removed_revision <> {NEVER}"),
+        snapshots=_number(path, "SELECT count(*) FROM snapshots WHERE deleted_at = 0"),
         pending=pending,
         unreadable=unreadable,
     )
