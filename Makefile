@@ -128,6 +128,13 @@ setup-faults: ## install what the fault tests need beside .venv (as root, on Deb
 test-faults: setup setup-faults ## run every fault test whole (long; ROUNDS=n sets the rounds of each)
 	FAULTS=full FAULT_ROUNDS=$(ROUNDS) $(PYTEST) tests/faults -rs --timeout 3600
 
+# Claims under kills, a watcher that is killed, a snapshot through pruning, an import beside others, the retention soak.
+.PHONY: test-team
+TEAM_TESTS ?= tests/faults/test_claims.py tests/faults/test_watch.py tests/rpc/test_snapshots.py \
+  tests/rpc/test_import_beside_others.py tests/store/test_team_sqlite.py
+test-team: setup ## run the tests of reviewing as a team at full size (long)
+	TEAM=full $(BIN)/python -m pytest $(TEAM_TESTS) -rP --timeout 3600
+
 test-abuse: setup ## run the abuse tests at full size (long)
 	ABUSE=full $(PYTEST) tests/operate/test_memory.py tests/operate/test_abuse.py -rP --timeout 1200
 
