@@ -25,11 +25,13 @@ from avocet_grpc.core.model import CandidateFilter, File, Stats, Status
 from avocet_grpc.core.observer import Observer
 from avocet_grpc.core.ports.ledger import Ledger
 from avocet_grpc.core.ports.mirror import FileReport
+from avocet_grpc.core.ports.team import TeamReader
 from avocet_grpc.layout import SHARED_FILES
 from avocet_grpc.telemetry import guard
 from avocet_grpc.telemetry.logs import dropped
 
 EXPORT = "/avocet.corrections.v1.CorrectionsService/StreamExport"
+WATCH = "/avocet.corrections.v1.CorrectionsService/Watch"
 LAG = "avocet_files_lag_seconds"
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 BATCH = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
@@ -114,6 +116,7 @@ class _State(Collector):
             under_way.add_metric([method], count)
         yield under_way
         yield _gauge("avocet_exports_under_way", "Exports under way", metrics.under_way[EXPORT])
+        yield _gauge("avocet_watches_under_way", "Watches under way", metrics.under_way[WATCH])
         yield _gauge("avocet_writes_serving", "0 while the disk is full", metrics.writes_serve)
         if metrics.lag_seconds is not None:
             yield _gauge(LAG, "For how long the files lack what was stored", metrics.lag_seconds())
@@ -143,7 +146,10 @@ class LedgerCollector(Collector):
 
     def collect(self) -> Iterable[Metric]:
         try:
-            stats, reports = self._ledger.read(lambda reader: reader.stats(CandidateFilter())), self._reports()
+            (stats, team), reports = (
+                self._ledger.read(lambda reader: (_stats(reader), _of_team(reader))),
+                self._reports(),
+            )
         except Exception as error:
             if not isinstance(error, CorrectionsError):
                 guard.failed("metrics", error)
@@ -151,6 +157,7 @@ class LedgerCollector(Collector):
             return
         yield _gauge("avocet_ledger_readable", "1 while the ledger can be read", 1)
         yield from _of_stats(stats)
+        yield from team
         waiting = GaugeMetricFamily("avocet_files_pending_lines", "Lines that a file lacks", labels=["file"])
         for file, report in reports.items():
             waiting.add_metric([SHARED_FILES[file]], report.pending if report is not None else 0)
@@ -167,6 +174,24 @@ class _Children(dict[tuple[str, ...], Callable[..., None]]):
     def __missing__(self, key: tuple[str, ...]) -> Callable[..., None]:
         child = self[key] = self._make(*key)
         return child
+
+
+def _stats(reader: TeamReader) -> Stats:
+    return reader.stats(CandidateFilter())
+
+
+def _of_team(reader: TeamReader) -> list[Metric]:
+    """Return what the ledger knows of claims, of snapshots, and of how much of the past it keeps."""
+    kept = GaugeMetricFamily(
+        "avocet_kept_from_revision", "The oldest revision that is kept of the history, and for exports", labels=["what"]
+    )
+    kept.add_metric(["history"], reader.log.floor())
+    kept.add_metric(["exports"], reader.first_revision())
+    return [
+        _gauge("avocet_claimed_candidates", "Candidates that a reviewer holds", reader.claims.count(CandidateFilter())),
+        _gauge("avocet_snapshots", "Snapshots", reader.snapshots.count()),
+        kept,
+    ]
 
 
 def _of_stats(stats: Stats) -> Iterable[Metric]:

@@ -25,7 +25,7 @@ from avocet_client.v1 import corrections_pb2 as pb
 from avocet_grpc import __version__
 from avocet_grpc.telemetry import listener
 from tests.operate.support import refused_start
-from tests.support import BIN, Server, bearer, eventually, failure_of, record, write_records
+from tests.support import BIN, ROOT, Server, bearer, eventually, failure_of, record, write_records
 
 OURS = "/avocet.corrections.v1.CorrectionsService/"
 Samples = dict[tuple[str, str], float]
@@ -92,6 +92,45 @@ def test_exports_under_way_are_shown_until_they_end(measured: Server) -> None:
     assert samples(measured)["avocet_exports_under_way", ""] == 1
     export.cancel()
     eventually(lambda: samples(measured)["avocet_exports_under_way", ""] == 0)
+
+
+def test_claims_watches_snapshots_and_what_is_kept_are_shown(stopped_server: Server) -> None:
+    second = str(2 / 86_400)
+    stopped_server.environment = {
+        "AVOCET_METRICS_LISTEN": "127.0.0.1:0",
+        "AVOCET_KEEP_HISTORY": second,
+        "AVOCET_KEEP_REVISIONS": second,
+    }
+    write_records(stopped_server.candidates, [record(f"c{n}") for n in range(5)])
+    server = stopped_server.start()
+    before = samples(server)
+    names = ("avocet_claimed_candidates", "avocet_snapshots", "avocet_watches_under_way", "avocet_pruned_rows_total")
+    assert [before[name, ""] for name in names] == [0, 0, 0, 0]
+    claimed = server.stub.Claim(pb.ClaimRequest(reviewer="ann", limit=3)).claims
+    server.stub.CreateSnapshot(pb.CreateSnapshotRequest(name="s"))
+    watches = [server.stub.Watch(pb.WatchRequest()) for _ in range(2)]
+    for watch in watches:
+        next(watch)
+    assert [samples(server)[name, ""] for name in names[:3]] == [3, 1, 2]
+    for watch in watches:
+        watch.cancel()
+    server.stub.ReleaseClaims(pb.ReleaseClaimsRequest(lease_ids=[claim.lease_id for claim in claimed[:2]]))
+    server.stub.DeleteSnapshot(pb.DeleteSnapshotRequest(name="s"))
+    eventually(lambda: [samples(server)[name, ""] for name in names[:3]] == [1, 0, 0])
+    decided = [server.correct(f"c{n}").revision for n in range(3, 5)]
+    eventually(lambda: samples(server)["avocet_pruned_rows_total", ""] > 0)
+    kept = [("avocet_kept_from_revision", what) for what in ("history", "exports")]
+    eventually(lambda: all(samples(server)[key] >= decided[-1] for key in kept))
+    assert all(before[key] < decided[0] for key in kept)
+
+
+def test_every_metric_of_ours_is_explained_to_operators(measured: Server) -> None:
+    measured.stub.Submit(pb.SubmitRequest(id="c0", action=pb.ACTION_FLAG))
+    named = re.findall(r"^# HELP (avocet_\w+)", scrape(measured), re.MULTILINE)
+    shown = {name for name in named if not name.endswith("_created")}
+    page = set(re.findall(r"`(avocet_\w+)`", (ROOT / "docs" / "operations.md").read_text()))
+    assert shown - page == set()
+    assert {"avocet_claimed_candidates", "avocet_kept_from_revision", "avocet_process_restarts_total"} <= shown
 
 
 def test_status_words_of_others_make_no_series_of_their_own(stopped_server: Server) -> None:

@@ -28,6 +28,9 @@ class SnapshotReader(Protocol):
     def page(self, before: int | None, limit: int) -> list[Snapshot]:
         """Return at most `limit` snapshots, newest first; those with a number below `before` if it is given."""
 
+    def count(self) -> int:
+        """Return how many snapshots there are."""
+
     def oldest_resumable(self) -> int:
         """Return the oldest revision at which an export that began earlier may be continued."""
 

@@ -54,6 +54,9 @@ class Snapshots:
         query = f"SELECT {COLUMNS} FROM snapshots WHERE {where} ORDER BY number DESC LIMIT :limit"
         return [Snapshot(*row) for row in self._session.all(_Named, query, values)]
 
+    def count(self) -> int:
+        return self._session.number("SELECT count(*) FROM snapshots WHERE deleted_at = 0")
+
     def oldest_resumable(self) -> int:
         return self._queries.meta(RESUMES_FLOOR) or self._queries.head().first_revision
 
