@@ -109,6 +109,25 @@ def test_a_decision_is_recorded_under_the_tokens_name_and_nobody_decides_as_some
     assert stub.GetCandidate(pb.GetCandidateRequest(id="c8")).candidate.status == pb.CANDIDATE_STATUS_NEEDS_REVIEW
 
 
+def test_a_claim_and_a_snapshot_are_of_the_token_that_made_them(guarded: Guarded) -> None:
+    stub, other = guarded.stub("reviewer"), guarded.stub("admin")
+    refused = failure_of(lambda: stub.Claim(pb.ClaimRequest(reviewer="mallory")))
+    assert (refused.reason, refused.fields) == ("INVALID_FIELD", ["reviewer"])
+    (claim,) = stub.Claim(pb.ClaimRequest()).claims
+    assert claim.reviewer == "the-reviewer"
+    leases = [claim.lease_id]
+    assert list(other.RenewClaims(pb.RenewClaimsRequest(lease_ids=leases)).lost) == leases
+    assert list(other.ReleaseClaims(pb.ReleaseClaimsRequest(lease_ids=leases)).lost) == leases
+    decision = pb.SubmitRequest(id=claim.candidate.id, action=pb.ACTION_FLAG, lease_id=claim.lease_id)
+    assert failure_of(lambda: other.Submit(decision)).reason == "CLAIM_LOST"
+    assert stub.Submit(decision).candidate.reviewed_by == "the-reviewer"
+    stub.Undo(pb.UndoRequest(id=claim.candidate.id))
+    made = guarded.stub("export").CreateSnapshot(pb.CreateSnapshotRequest(name="made")).snapshot
+    assert made.created_by == "the-export"
+    (change,) = [one for one in stub.ListHistory(pb.ListHistoryRequest(id=claim.candidate.id, page_size=1)).changes]
+    assert (change.action, change.actor) == (pb.CHANGE_ACTION_UNDO, "the-reviewer")
+
+
 def test_health_reflection_and_channelz_keep_to_the_table(guarded: Guarded) -> None:
     channel = guarded.server.open_channel
     health: Any = health_pb2_grpc.HealthStub(channel)

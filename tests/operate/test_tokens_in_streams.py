@@ -71,6 +71,17 @@ def test_a_token_that_is_revoked_gets_no_further_response_of_an_export(stopped_s
     assert (failure.code, failure.reason) == (grpc.StatusCode.PERMISSION_DENIED, "TOKEN_REFUSED")
 
 
+def test_a_token_that_is_revoked_gets_no_further_response_of_a_watch(stopped_server: Server, file: Path) -> None:
+    token, kept = new_token(file, "follower", "reader"), new_token(file, "other", "ingest")
+    server = stopped_server.start()
+    watch = Bearer(server.open_channel, token).Watch(pb.WatchRequest())
+    next(watch)
+    revoke_all_but(server, file, "other")
+    Bearer(server.open_channel, kept).Ingest(ITEM)
+    failure = failure_of(lambda: next(watch))
+    assert (failure.code, failure.reason) == (grpc.StatusCode.PERMISSION_DENIED, "TOKEN_REFUSED")
+
+
 def test_a_token_that_expires_during_a_stream_ends_it(stopped_server: Server, file: Path) -> None:
     token = new_token(file, "kiwi", "ingest")
     expires = datetime.fromtimestamp(datetime.now(UTC).timestamp() + 6, UTC)
