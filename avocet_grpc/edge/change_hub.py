@@ -19,6 +19,7 @@ from avocet_grpc.core.errors import CorrectionsError, RevisionExpired, ShuttingD
 from avocet_grpc.core.ports.ledger import HistoryCursor, HistoryEntry
 from avocet_grpc.core.ports.team import TeamReader
 from avocet_grpc.core.watch import Stretch, complete, cursor_of, cut, level_at, stretch
+from avocet_grpc.telemetry.guard import failed
 
 log = structlog.get_logger(__name__)
 
@@ -30,6 +31,8 @@ KEPT = 5_000
 """Changes that stay in memory. Their values do not."""
 FALLBACK_SECONDS = 60.0
 """How often the history is looked at although nobody has told of a commit. Each commit is told of."""
+AGAIN_SECONDS = 1.0
+"""After a look that failed."""
 PAUSE_SECONDS = 0.01
 PAUSE_PER_WATCH = 0.000_06
 """Changes that come closer together go out together: a thousand watches cost a busy server no more than ten do."""
@@ -114,15 +117,25 @@ class ChangeHub:
         """Read what is new, tell everybody, wait for more."""
         while True:
             self._woken.clear()
-            try:
-                await self._look()
-            except RevisionExpired:
-                self._revision = 0
-            except CorrectionsError as error:
-                # The ledger has told the reason itself; at the next look it may be well again.
-                log.warning("the history could not be read", error=type(error).__name__)
+            patience = await self._looked()
             await asyncio.sleep(PAUSE_SECONDS + PAUSE_PER_WATCH * self.watches)
-            await within(self._woken.wait(), asyncio.get_running_loop().time() + self._fallback_seconds)
+            await within(self._woken.wait(), asyncio.get_running_loop().time() + patience)
+
+    async def _looked(self) -> float:
+        """Take in what is new. Returns for how many seconds to wait for a commit before the next look."""
+        try:
+            await self._look()
+        except RevisionExpired:
+            self._revision = 0
+            return 0
+        except CorrectionsError as error:
+            # The ledger has told the reason itself; at the next look it may be well again.
+            log.warning("the history could not be read", error=type(error).__name__)
+            return AGAIN_SECONDS
+        except Exception as error:
+            failed("watches", error)
+            return AGAIN_SECONDS
+        return self._fallback_seconds
 
     async def _look(self) -> None:
         if not self._revision:
