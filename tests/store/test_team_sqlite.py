@@ -15,6 +15,10 @@ class TestTeamOnDisk(TeamSuite):
     def open_ledger(self, tmp_path: Path, clock: Callable[[], float]) -> SqliteLedger:
         return SqliteLedger(DataDirectory(tmp_path), encode, clock=clock)
 
+    def pages(self, ledger: SqliteLedger) -> int:
+        with ledger.session() as session:
+            return session.number("PRAGMA page_count")
+
 
 class TestTeamInMemory(TeamSuite):
     def open_ledger(self, tmp_path: Path, clock: Callable[[], float]) -> SqliteLedger:

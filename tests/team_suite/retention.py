@@ -188,12 +188,15 @@ class RetentionRules(Fresh):
         import_candidates(ledger, 5)
         keep = Keep(history=3 * DAY, revisions=2 * DAY)
         tables = [table.split()[2] for table in TABLES if table.startswith("CREATE TABLE")]
-        sizes: list[dict[str, int]] = []
+        sizes, pages = list[dict[str, int]](), list[int]()
         for day in range(SOAK_DAYS):
             clock.now += DAY
             a_day(ledger, day)
             level(ledger)
             pruned(ledger, keep)
             sizes.append({table: count(ledger, table) for table in tables})
-        print(f"{SOAK_DAYS} days of {SOAK_ROUNDS} rounds: {sizes[-1]}")
+            pages.append(self.pages(ledger))
+        print(f"{SOAK_DAYS} days of {SOAK_ROUNDS} rounds: {pages[-1]} pages, {sizes[-1]}")
         assert sizes[-1] == sizes[-10] == sizes[SOAK_DAYS // 2]
+        half = SOAK_DAYS // 2
+        assert max(pages[half:]) <= 1.1 * max(pages[:half])

@@ -160,3 +160,7 @@ class Fresh:
 
     def open_ledger(self, tmp_path: Any, clock: Callable[[], float]) -> Any:
         raise NotImplementedError
+
+    def pages(self, ledger: Any) -> int:
+        """How many pages the database has, if this engine can tell; else always the same."""
+        return 0
