@@ -17,6 +17,7 @@ from avocet_grpc.core.ports.search import Search
 from avocet_grpc.core.ports.team import TeamReader, TeamTransaction
 
 T = TypeVar("T")
+U = TypeVar("U")
 
 THREADS = 8
 LONG_THREADS = 2
@@ -53,6 +54,18 @@ class Backend:
         A call that is cancelled may have made its change or not.
         """
         return await self._delivered(self._store.write(work))
+
+    async def write_and_answer(self, work: Callable[[TeamTransaction], T], answer: Callable[[TeamReader, T], U]) -> U:
+        """As `write`; `answer` makes of what the work gave what is returned, while the commit goes to the disk.
+
+        It reads the ledger as it was before the change.
+        """
+
+        def worked(tx: TeamTransaction) -> Future[U]:
+            given = work(tx)
+            return self._threads.submit(lambda: self._store.read(lambda reader: answer(reader, given)))
+
+        return await asyncio.wrap_future(await self.write(worked))
 
     async def write_all(self, works: Sequence[Callable[[TeamTransaction], T]]) -> list[T | Exception]:
         """Run each work as a change of its own; what each gave or raised, once all are durable."""

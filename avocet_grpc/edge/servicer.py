@@ -131,8 +131,7 @@ class CorrectionsServicer(corrections_pb2_grpc.CorrectionsServiceServicer):
 
     async def Claim(self, request: pb.ClaimRequest, context: Context) -> Any:
         take = partial(claims.claim, request=claim_request(_signed(request)))
-        held = await self._backend.write(take)
-        return await self._backend.read(partial(claim_response, held=held, cache=self._encoded))
+        return await self._backend.write_and_answer(take, partial(claim_response, cache=self._encoded))
 
     async def RenewClaims(self, request: pb.RenewClaimsRequest, context: Context) -> pb.RenewClaimsResponse:
         leases, seconds = lease_ids(request.lease_ids), lease_seconds(request.lease_seconds)
