@@ -13,6 +13,8 @@ from avocet_grpc.core.tokens import binding_of, decode_token, encode_token, is_c
 
 END = 2**63 - 1
 
+NOTHING_OLDER = HistoryCursor(0, 0)
+
 CURSOR = (is_count, is_count)
 """The state of a token that has a cursor."""
 SCANNED = 10_000
@@ -96,7 +98,8 @@ def _beginning(reader: TeamReader, query: HistoryQuery) -> HistoryCursor | None:
         at = HistoryCursor(*decode_token("history", _binding(query), query.page_token, "page_token", CURSOR))
         if query.oldest_first and at.revision < floor:
             raise RevisionExpired("changes after this page are no longer kept")
-        return at
+        # Of an earlier ledger, the number is of another change here. Nothing so old is kept.
+        return at if at.revision >= floor else NOTHING_OLDER
     return HistoryCursor(query.since_revision, END) if query.oldest_first and query.since_revision else None
 
 

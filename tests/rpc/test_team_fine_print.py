@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import grpc
@@ -213,3 +214,50 @@ def test_a_history_is_listed_to_the_oldest_that_is_kept_and_a_token_behind_it_is
     rest = server.stub.ListHistory(pb.ListHistoryRequest(page_token=tokens[False]))
     assert not rest.changes and not rest.next_page_token
     assert [one.id for one in history(server, oldest_first=True)] == ["c6"]
+
+
+def test_postponed_candidates_stay_so_over_a_restart(server: Server) -> None:
+    (claim,) = server.stub.Claim(pb.ClaimRequest(reviewer="ann")).claims
+    server.stub.ReleaseClaims(pb.ReleaseClaimsRequest(lease_ids=[claim.lease_id], postpone_seconds=600))
+    server.kill()
+    server.start()
+    assert server.stub.Claim(pb.ClaimRequest(reviewer="ann")).claims[0].candidate.id == "c1"
+    assert server.stub.Claim(pb.ClaimRequest(reviewer="bob")).claims[0].candidate.id == "c0"
+
+
+def test_claims_history_and_snapshots_go_with_the_private_directory_and_what_names_them_says_so(
+    server: Server,
+) -> None:
+    for n in range(6):
+        server.correct(f"c{n}", request_id=f"r{n}")
+    server.stub.Claim(pb.ClaimRequest(reviewer="ann"))
+    made = server.stub.CreateSnapshot(pb.CreateSnapshotRequest(name="a")).snapshot
+    history_tokens = [
+        server.stub.ListHistory(pb.ListHistoryRequest(oldest_first=oldest_first, page_size=5)).next_page_token
+        for oldest_first in (True, False)
+    ]
+    watch = server.stub.Watch(pb.WatchRequest(since_revision=made.revision - 1))
+    next(watch)
+    watch_token = next(watch).resume_token
+    export_token = next(iter(server.stub.StreamExport(pb.StreamExportRequest(batch_size=1)))).resume_token
+    assert server.stop() == 0
+    shutil.rmtree(server.data / ".avocet")
+    server.start()
+    assert server.stats().claimed == 0 and server.stats().export_ready == 6 and history(server) == []
+    for n in range(6):
+        server.stub.Undo(pb.UndoRequest(id=f"c{n}"))
+    calls: list[Callable[[], object]] = [
+        lambda: history(server, since_revision=made.revision),
+        lambda: history(server, oldest_first=True, page_token=history_tokens[0]),
+        lambda: next(server.stub.Watch(pb.WatchRequest(since_revision=made.revision))),
+        lambda: next(server.stub.Watch(pb.WatchRequest(resume_token=watch_token))),
+        lambda: list(server.stub.StreamExport(pb.StreamExportRequest(at_revision=made.revision))),
+        lambda: list(server.stub.StreamExport(pb.StreamExportRequest(resume_token=export_token))),
+        lambda: server.stub.CreateSnapshot(pb.CreateSnapshotRequest(name="a", at_revision=made.revision)),
+    ]
+    assert [failure_of(call).reason for call in calls] == ["REVISION_EXPIRED"] * len(calls)
+    gone = failure_of(lambda: server.stub.GetSnapshot(pb.GetSnapshotRequest(name="a")))
+    assert gone.reason == "SNAPSHOT_NOT_FOUND"
+    # Nothing older than that page is kept, whatever the changes since are numbered.
+    assert history(server, page_token=history_tokens[1]) == []
+    assert server.correct("c0", request_id="r0").revision > made.revision

@@ -88,3 +88,34 @@ def test_a_watch_at_one_worker_sees_what_the_other_commits(several: Server) -> N
                 assert [(change.id, change.revision) for change in seen] == [(decided.id, decided.revision)]
         for watch in watches:
             watch.cancel()
+
+
+def test_what_one_worker_gave_is_good_at_the_other(several: Server) -> None:
+    with both(several) as (one, other):
+        claim = pb.ClaimRequest(reviewer="ann", limit=2, request_id="r")
+        taken = list(one.Claim(claim).claims)
+        assert list(other.Claim(claim).claims) == taken
+        leases = [each.lease_id for each in taken]
+        assert len(other.RenewClaims(pb.RenewClaimsRequest(lease_ids=leases)).claims) == 2
+        decision = pb.SubmitRequest(id="c00", action=pb.ACTION_CORRECT, corrected_response="better", lease_id=leases[0])
+        assert other.Submit(decision).candidate.reviewed_by == "ann"
+        assert list(one.ReleaseClaims(pb.ReleaseClaimsRequest(lease_ids=leases)).lost) == leases[:1]
+        other.Submit(pb.SubmitRequest(id="c02", action=pb.ACTION_CORRECT, corrected_response="better"))
+        made = one.CreateSnapshot(pb.CreateSnapshotRequest(name="s")).snapshot
+        assert other.GetSnapshot(pb.GetSnapshotRequest(name="s")).snapshot == made
+        for first, second in ((one, other), (other, one)):
+            export = first.StreamExport(pb.StreamExportRequest(snapshot="s", batch_size=1))
+            token = next(export).resume_token
+            export.cancel()
+            rest = second.StreamExport(pb.StreamExportRequest(snapshot="s", resume_token=token))
+            assert [each.id for response in rest for each in response.examples] == ["c02"]
+            listed = first.ListCandidates(pb.ListCandidatesRequest(page_size=2)).next_page_token
+            page = second.ListCandidates(pb.ListCandidatesRequest(page_size=2, page_token=listed))
+            assert [item.id for item in page.items] == ["c02", "c03"]
+            changes = first.ListHistory(pb.ListHistoryRequest(page_size=1)).next_page_token
+            (change,) = second.ListHistory(pb.ListHistoryRequest(page_token=changes)).changes
+            assert (change.id, change.action) == ("c00", pb.CHANGE_ACTION_CORRECT)
+            watch = first.Watch(pb.WatchRequest(since_revision=made.revision - 1))
+            next(watch)
+            assert [change.id for change in next(watch).changes] == ["c02"]
+            watch.cancel()
