@@ -21,3 +21,5 @@ class ExitCode(enum.IntEnum):
     """The ledger's storage failed."""
     DAMAGED = 6
     """`verify` found damage."""
+    NOT_KEPT = 7
+    """`keeper status`: no server keeps the shared files."""

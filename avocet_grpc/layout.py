@@ -50,6 +50,11 @@ class DataDirectory:
         return self.private / "running"
 
     @property
+    def files_id(self) -> Path:
+        """Says which ledger in a database the shared files belong to."""
+        return self.private / "files_id"
+
+    @property
     def owner(self) -> Path:
         """Names the process that holds the directory, for the message of a second one."""
         return self.private / "owner"

@@ -69,6 +69,9 @@ LIMITS = tuple(limit.name for limit in fields(Limits))
 """The limits' names."""
 
 
+SQLITE = "sqlite"
+
+
 @dataclass(frozen=True, slots=True)
 class Settings:
     """Everything that one server needs to know; `avocet_grpc.cli.app` fills it from flags and the environment."""
@@ -79,11 +82,11 @@ class Settings:
     data_dir: Path = Path("data")
     """Where the two shared files lie, and the private directory `.avocet`."""
 
-    store: str = field(default="sqlite", repr=False)
+    store: str = field(default=SQLITE, repr=False)
     """`sqlite`: below the data directory; or the URL of a PostgreSQL database, which may hold a password."""
 
     keeps_files: bool = True
-    """Whether this server keeps the two shared files; one server of a database does, the others have no files."""
+    """Whether this server has a data directory. Of a database's servers one at a time keeps the two shared files."""
 
     workers: int = 1
     """How many processes serve on the same port."""
@@ -135,3 +138,8 @@ class Settings:
 
     sync_seconds: float = 60.0
     """How long a stop may take to bring the shared files up to date."""
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether the ledger is in a database, which other servers may share."""
+        return self.store != SQLITE

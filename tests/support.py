@@ -45,7 +45,7 @@ class Server:
 
     `prefix` is a command that runs it (strace, prlimit, ...) and must leave it its own process id; `environment` is
     added to its environment, `listen` is its address; a `command` is run in place of the
-    usual one. All hold from the next start on.
+    usual one; without `has_files` it is given no data directory. All hold from the next start on.
     """
 
     def __init__(self, directory: Path, secret: str | None = SECRET) -> None:
@@ -58,6 +58,7 @@ class Server:
         self.config = directory / "config"
         self.runs = directory / "bench"
         self.secret = secret
+        self.has_files = True
         self.address = ""
         self._process: subprocess.Popen[bytes] | None = None
         self._channel: grpc.Channel | None = None
@@ -100,7 +101,8 @@ class Server:
         if self.secret is not None:
             environment["AVOCET_INGESTION_SECRET"] = self.secret
         environment |= self.environment
-        flags = ["--listen", self.listen, "--data-dir", str(self.data), "--config-dir", str(self.config)]
+        flags = ["--listen", self.listen, "--config-dir", str(self.config)]
+        flags += ["--data-dir", str(self.data)] if self.has_files else []
         with log.open("ab") as output:
             command = [*self.prefix, *(self.command or [*COMMAND, "serve", *flags])]
             return subprocess.Popen(command, env=environment, stdout=output, stderr=output, cwd=ROOT)

@@ -1,8 +1,9 @@
 """The command line `avocet-grpc`: flags in, exit codes out.
 
 Owns
-    The commands `serve`, `token`, `verify`, `rebuild` and `backup`, their flags and environment variables, and what
-    they print. The work is done elsewhere: `processes.supervisor`, `edge.auth.token_file`, `maintenance`.
+    The commands `serve`, `token`, `keeper`, `migrate`, `verify`, `rebuild` and `backup`, their flags and environment
+    variables, and what they print. The work is done elsewhere: `processes.supervisor`, `edge.auth.token_file`,
+    `maintenance`.
 
 May import
     Every room. typer and rich are imported here alone.
@@ -10,6 +11,8 @@ May import
 Reading order
     `app`           the root command and `serve`, which fills `settings.Settings`
     `maintenance`   `verify`, `rebuild` and `backup`
+    `database`      `migrate`
+    `keeper`        `keeper status`, `release`, `take-over`
     `token`         `token new`, `list`, `rotate`, `revoke`
 
 Rules

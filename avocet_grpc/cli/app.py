@@ -13,8 +13,8 @@ from typing import Annotated, Any
 import typer
 
 from avocet_grpc import __version__
-from avocet_grpc.cli import database, maintenance, token
-from avocet_grpc.settings import LIMITS, Limits, Settings
+from avocet_grpc.cli import database, keeper, maintenance, token
+from avocet_grpc.settings import LIMITS, SQLITE, Limits, Settings
 
 LIMITS_HELP = ", ".join(f"{name}={getattr(Limits(), name):g}" for name in LIMITS)
 
@@ -36,6 +36,7 @@ app = typer.Typer(
     help="The Avocet corrections service: reviews what models answered, and serves the corrections as training data.",
 )
 app.add_typer(token.app, name="token")
+app.add_typer(keeper.app, name="keeper")
 app.command()(maintenance.backup)
 app.command()(maintenance.verify)
 app.command()(maintenance.rebuild)
@@ -59,6 +60,7 @@ def root(
 
 @app.command()
 def serve(
+    context: typer.Context,
     listen: Annotated[
         str, typer.Option(envvar="AVOCET_LISTEN", metavar="HOST:PORT", help="Where to serve; port 0 picks a free one.")
     ] = "127.0.0.1:50051",
@@ -67,7 +69,8 @@ def serve(
         typer.Option(
             envvar="AVOCET_DATA_DIR",
             metavar="DIR",
-            help="The directory of sft_candidates.jsonl and sft_approved.jsonl. Made if missing; one server at a time.",
+            help="The directory of sft_candidates.jsonl and sft_approved.jsonl. Made if missing; one server at a time."
+            " With --store postgres:// a server has none unless this is given.",
         ),
     ] = Path("data"),
     config_dir: Annotated[
@@ -82,9 +85,9 @@ def serve(
             envvar="AVOCET_STORE",
             metavar="URL",
             help="'sqlite': the ledger lies in the data directory. postgres://USER@HOST[,HOST]/DATABASE: any number of"
-            " servers share it, and have no shared files.",
+            " servers share it. One of those with --data-dir keeps the shared files; see 'avocet-grpc keeper'.",
         ),
-    ] = "sqlite",
+    ] = SQLITE,
     tokens_file: Annotated[
         Path | None,
         typer.Option(
@@ -198,12 +201,12 @@ def serve(
     """
     from avocet_grpc.processes.supervisor import run
 
-    if store != "sqlite" and not store.startswith(("postgres://", "postgresql://")):
+    if store != SQLITE and not store.startswith(("postgres://", "postgresql://")):
         raise typer.BadParameter("must be 'sqlite' or postgres://USER@HOST[,HOST]/DATABASE", param_hint="--store")
     settings = Settings(
         listen=listen,
         store=store,
-        keeps_files=store == "sqlite",
+        keeps_files=store == SQLITE or _is_given(context, "data_dir"),
         workers=workers,
         search=search,
         keep_history_days=keep_history,
@@ -222,6 +225,11 @@ def serve(
         limits=_limits(limit or []),
     )
     raise typer.Exit(run(settings))
+
+
+def _is_given(context: typer.Context, name: str) -> bool:
+    source = context.get_parameter_source(name)
+    return source is not None and source.name != "DEFAULT"
 
 
 def _limits(given: list[str]) -> Limits:

@@ -1,4 +1,4 @@
-"""The standard health service, which tells reads and writes apart.
+"""The standard health service, which tells reads, writes and the shared files apart.
 
 The servicer of grpcio-health-checking for asyncio is not used. It forgets its other watchers when one of them leaves.
 At a change it waits for a watcher that does not read. At a stop it keeps the server until the grace time ends.
@@ -18,20 +18,24 @@ from avocet_grpc.edge.servicer import SERVICE
 WRITES = f"{SERVICE}/write"
 """Not serving while the disk is full; the other two go on."""
 
+FILES = f"{SERVICE}/files"
+"""Not serving while no server keeps the shared files of a ledger that servers share; calls go on."""
+
 Response = health_pb2.HealthCheckResponse
 Context = grpc.aio.ServicerContext[Any, Any]
 
 
 class Health(health_pb2_grpc.HealthServicer):
-    """The health of the server (`""`), of the service, and of its writes. Nothing serves until `set` says so."""
+    """The health of the server (`""`), of the service, of its writes and of the files. Nothing serves until `set`."""
 
     def __init__(self) -> None:
-        self._serves = dict.fromkeys(("", SERVICE, WRITES), False)
+        self._serves = dict.fromkeys(("", SERVICE, WRITES, FILES), False)
+        self._files_are_kept = True
         self._changed = asyncio.Event()
         self._ended = False
 
     def set(self, serving: bool) -> None:
-        """All three at once."""
+        """All of them at once; the files only if they are kept."""
         self._serves = dict.fromkeys(self._serves, serving)
         self._tell()
 
@@ -39,6 +43,12 @@ class Health(health_pb2_grpc.HealthServicer):
         """Changes can be stored, or not."""
         self._serves[WRITES] = serving
         self._tell()
+
+    def set_files(self, kept: bool) -> None:
+        """A server keeps the shared files, or none does."""
+        if kept != self._files_are_kept:
+            self._files_are_kept = kept
+            self._tell()
 
     def end(self) -> None:
         """Nothing serves any longer: every watcher learns it, and its call ends."""
@@ -65,7 +75,8 @@ class Health(health_pb2_grpc.HealthServicer):
     def _status(self, service: str) -> Any:
         if service not in self._serves:
             return Response.SERVICE_UNKNOWN
-        return Response.SERVING if self._serves[service] else Response.NOT_SERVING
+        serves = self._serves[service] and (service != FILES or self._files_are_kept)
+        return Response.SERVING if serves else Response.NOT_SERVING
 
     def _tell(self) -> None:
         self._changed.set()

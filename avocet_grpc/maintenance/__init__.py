@@ -10,6 +10,9 @@ May import
 Reading order
     `lock`                one service for each data directory
     `private_directory`   refuses a `.avocet` that another user prepared
+    `files_id`            the id that a directory shares with its ledger, if that is in a database
+    `keeping`             the lease of the files of a ledger in a database, as its holder has it
+    `take_over`           writes the files of such a ledger into another directory
     `backup`              copies the ledger at one moment, then the files
     `comparison`          one file compared with ledger and index as the mirror would, without doing anything
     `verify`              the report of that comparison and of the ledger's soundness

@@ -64,9 +64,10 @@ class DataDirectoryLock:
                 raise
 
     def release(self) -> None:
-        """Let another server have the directory."""
-        with contextlib.suppress(OSError):
-            self._owner.unlink()
+        """Let another server have the directory; one that has it already stays named."""
+        if _named(self._owner).startswith(f"process {os.getpid()} "):
+            with contextlib.suppress(OSError):
+                self._owner.unlink()
         os.close(self._fd)
 
 

@@ -24,7 +24,7 @@ class Feed:
         self._file = file
         self._read_to = level
         self._waiting: dict[str, Changed] = {}
-        self._more = False
+        self._more = self._is_closed = False
 
     def __len__(self) -> int:
         return len(self._waiting)
@@ -36,6 +36,8 @@ class Feed:
 
     def poll(self, view: MirrorReader) -> None:
         """Read what changed, up to a bound. Raises FeedExpired."""
+        if self._is_closed:
+            return
         head = view.head().revision
         self._more = True
         size = sum(len(change.raw or b"") for change in self._waiting.values())
@@ -77,3 +79,7 @@ class Feed:
         """Read again from there: the file was compared as a whole."""
         self._waiting.clear()
         self._read_to = level
+
+    def close(self) -> None:
+        """Read no more: whoever stops has all that it needs, and others go on changing the ledger."""
+        self._is_closed, self._more = True, False

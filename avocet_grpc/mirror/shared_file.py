@@ -138,6 +138,8 @@ class SharedFile:
         True once it is.
         """
         self._stopping = True
+        if self._image.level.revision >= revision and not self._feed.has_more:
+            self._feed.close()
         if not self.round() or len(self._drain) or self._left or self._image.level.revision < revision:
             return False
         self._image = self._looker.is_certain(self._image)

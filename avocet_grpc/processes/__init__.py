@@ -20,6 +20,9 @@ The life of a service, with the messages of `messages.py`:
     SIGTERM: Stop ---------------------------------------->   answer what is under way, end
     Stop -------------------------> brings the files level, compacts, ends
 
+Over PostgreSQL a server has a mirror only if it was given a data directory. That one is Running once it keeps the files
+(`keeper_process`), or once it knows that another server does.
+
 Every process dies with the supervisor. A process that finds the ledger's storage failed says Failed. The supervisor
 kills the others before they write again, and all end with exit code 5.
 """

@@ -16,14 +16,14 @@ if TYPE_CHECKING:
     # Loaded only if the ledger is in a database.
     from avocet_grpc.store.postgres.engine import PostgresLedger
 
-SQLITE = "sqlite"
+NEEDS_DRIVER = "a PostgreSQL store needs: pip install 'avocet-grpc[postgres]'"
 
 
 def open_ledger(begin: Begin, on_failure: Callable[[], None]) -> SqliteLedger | PostgresLedger:
     """The ledger, which wakes the other processes after each commit. Raises LedgerUnusable, StorageFull, OSError."""
     settings = begin.settings
     ledger: SqliteLedger | PostgresLedger
-    if settings.store == SQLITE:
+    if not settings.is_shared:
         ledger = SqliteLedger(
             DataDirectory(settings.data_dir), encode=encode_example, waiting=settings.limits.waiting_writes
         )
@@ -40,7 +40,7 @@ def _in_database(begin: Begin) -> PostgresLedger:
         from avocet_grpc.store.postgres.connect import DatabaseUnusable
         from avocet_grpc.store.postgres.engine import PostgresLedger
     except ImportError as error:
-        raise LedgerUnusable("a PostgreSQL store needs: pip install 'avocet-grpc[postgres]'") from error
+        raise LedgerUnusable(NEEDS_DRIVER) from error
     settings = begin.settings
     try:
         # One process warns, once, of what the database cannot promise.

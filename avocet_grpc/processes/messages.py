@@ -36,6 +36,12 @@ class Begin:
     others: tuple[int, ...]
     """The descriptors of the other processes' bells."""
 
+    lock: int
+    """The descriptor that holds the data directory; -1: there is none."""
+
+    service: str
+    """Names this run of the service among all servers; the same for all of its processes."""
+
     again: bool
     """Whether the service serves already: the process takes the place of one that died."""
 

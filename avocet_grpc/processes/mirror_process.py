@@ -21,12 +21,13 @@ from avocet_grpc.core.observer import SILENT, Observer
 from avocet_grpc.core.ports.mirror import Fenced
 from avocet_grpc.exit_codes import ExitCode
 from avocet_grpc.layout import DataDirectory
+from avocet_grpc.maintenance.files_id import WrongDirectory
 from avocet_grpc.mirror.fs.clock import Clock
 from avocet_grpc.mirror.fs.disk import Disk
 from avocet_grpc.mirror.fs.lease import ignore_sigio
 from avocet_grpc.mirror.mirror import Mirror
 from avocet_grpc.processes.bells import Bell
-from avocet_grpc.processes.ledger import open_ledger
+from avocet_grpc.processes.ledger import NEEDS_DRIVER, open_ledger
 from avocet_grpc.processes.messages import Alive, Failed, Measure, Measured, Ping, Prepared, Running, Stop
 from avocet_grpc.processes.parent import Parent
 from avocet_grpc.store.sqlite import search_index
@@ -64,19 +65,29 @@ def run(parent: Parent) -> int:
         return ExitCode.OK
     try:
         with ExitStack() as stack:
-            return Follower(parent, stack).run()
+            return _follower(parent, stack).run()
     except StorageRefused as error:
         return _complain(str(error))
     except StorageFailed:
         parent.report(Failed())
         logs.flush()
         os._exit(ExitCode.STORAGE_FAILED)
-    except (LedgerUnusable, StorageFull) as error:
+    except (LedgerUnusable, StorageFull, WrongDirectory) as error:
         return _complain(str(error))
     except Fenced:
         return _complain("another process keeps the shared files")
     except OSError as error:
         return _complain(f"cannot use the shared files: {error.strerror or type(error).__name__} ({error.filename})")
+
+
+def _follower(parent: Parent, stack: ExitStack) -> Follower:
+    if not parent.begin.settings.is_shared:
+        return Follower(parent, stack)
+    try:
+        from avocet_grpc.processes.keeper_process import Keeper
+    except ImportError as error:
+        raise LedgerUnusable(NEEDS_DRIVER) from error
+    return Keeper(parent, stack)
 
 
 class Follower:
@@ -91,10 +102,14 @@ class Follower:
         self._measure: Callable[[], Measured] = lambda: Measured([])
         self._ledger = open_ledger(parent.begin, lambda: parent.report(Failed()))
         stack.callback(self._ledger.close)
+        self._begin(stack)
         self._mirror = self._new_mirror()
         if self._settings.metrics_listen:
             self._count()
         threading.Thread(target=self._take_orders, name="orders", daemon=True).start()
+
+    def _begin(self, stack: ExitStack) -> None:
+        """Make what a mirror needs beside the ledger."""
 
     def _new_mirror(self) -> Mirror:
         return Mirror(self._ledger.mirror(), self._settings.data_dir, Disk(), Clock(), self._observer)
@@ -123,8 +138,11 @@ class Follower:
                 search.join(SEARCH_STEP_S)
             level = self._stopped()
         if not level:
-            logs.say("avocet-grpc: the shared files could not be brought up to date; start and stop again")
+            self._say_behind()
         return ExitCode.OK if level else ExitCode.FILES_BEHIND
+
+    def _say_behind(self) -> None:
+        logs.say("avocet-grpc: the shared files could not be brought up to date; start and stop again")
 
     def _search(self) -> threading.Thread:
         """Keep the index of texts in a thread of its own, or delete one that nobody asked for."""
@@ -178,13 +196,16 @@ class Follower:
 
     def _follow(self) -> None:
         level = True
-        while not self._ending.is_set():
+        while self._goes_on():
             self._bell.wait(LOOK_EVERY_S if level else NOT_LEVEL_S)
             busy = not self._mirror.is_urgent and self._mirror.written in BUSY_LINES
             self._ending.wait(GATHER_BUSY_S if busy else GATHER_S)
             self._bell.take()
             if not self._ending.is_set():
                 level = self._round()
+
+    def _goes_on(self) -> bool:
+        return not self._ending.is_set()
 
     def _round(self) -> bool:
         """Run one round. If the disk takes no writes, the next one tries again."""

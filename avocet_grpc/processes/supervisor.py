@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import secrets
 import signal
 import socket
 import time
@@ -80,6 +81,7 @@ class Supervisor:
         stack.callback(self._kill_all)
         self._scrape = Scrape(settings.metrics_listen, self._children, self._wake, stack)
         self._pulse = Pulse(self._children)
+        self._service = secrets.token_hex(16)
         self._serving = self._stopping = False
         self._mirror_may_start = True
         self._deadline: float | None = None
@@ -127,6 +129,8 @@ class Supervisor:
             self._settings.workers > 1,
             child.bell.descriptor,
             others,
+            self._lock.fileno() if self._lock is not None else -1,
+            self._service,
             again=self._serving,
         )
         # The lock goes along: nobody may take the directory while a process of a killed supervisor still writes.
@@ -314,8 +318,8 @@ class Supervisor:
 
 def _refuse_search_if_impossible(settings: Settings) -> None:
     """Raises CannotStart, CannotSearch."""
-    if not settings.keeps_files:
-        raise CannotStart("--search works with a data directory only; leave it out with --store postgres://")
+    if settings.is_shared:
+        raise CannotStart("--search works with the store sqlite only; leave it out with --store postgres://")
     refuse_without_trigrams()
 
 

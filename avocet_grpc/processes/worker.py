@@ -33,7 +33,8 @@ from avocet_grpc.foreign_files import Unreadable
 from avocet_grpc.layout import DataDirectory
 from avocet_grpc.processes.access import Access, CannotServe
 from avocet_grpc.processes.bells import Bell
-from avocet_grpc.processes.ledger import SQLITE, open_ledger
+from avocet_grpc.processes.keeper_watch import KeeperWatch
+from avocet_grpc.processes.ledger import open_ledger
 from avocet_grpc.processes.messages import (
     Alive,
     Begin,
@@ -90,7 +91,7 @@ class Parts:
         self.ledger = open_ledger(begin, on_failure)
         stack.callback(self.ledger.close)
         config = YamlConfigFile(settings.config_dir)
-        engine = "sqlite" if settings.store == SQLITE else "postgresql"
+        engine = "postgresql" if settings.is_shared else "sqlite"
         version = ServerVersion(__version__, engine, schema.VERSION, time.time())
         search = SearchIndex(DataDirectory(settings.data_dir).search) if settings.search else None
         cached = ExportCache(self.ledger, _cache_directory(settings, stack))
@@ -105,7 +106,7 @@ class Parts:
         metrics.reload_failures = access.reload_failures
         self.ledger.observer = GuardedObserver(metrics)
         self.ledger.on_full(metrics.refused_as_full)
-        self._of_ledger = LedgerCollector(self.ledger, self._reports)
+        self._of_ledger = LedgerCollector(self.ledger, self._reports, self.ledger.keeper)
         return metrics
 
     def _reports(self) -> dict[File, FileReport | None]:
@@ -147,14 +148,17 @@ async def _serve(parent: Parent, access: Access, parts: Parts) -> int:
     _follow_reach(parts.ledger, health, events)
     await server.start()
     parent.report(Running())
-    keepers = [
+    tasks = [
         asyncio.create_task(keep("tokens and certificates", lambda: _look_at_files(events, access))),
         asyncio.create_task(keep("writes", lambda: _look_at_writes(events, parts.ledger, health))),
         asyncio.create_task(keep("pruning", _pruner(parts, settings).next_round)),
     ]
+    if settings.is_shared:
+        keeper = KeeperWatch(parts.ledger.keeper, health, says=parent.begin.name.endswith(" 0"))
+        tasks.append(asyncio.create_task(keep("the keeper of the files", keeper.look)))
     await events.stop.wait()
-    for keeper in keepers:
-        keeper.cancel()
+    for task in tasks:
+        task.cancel()
     health.end()
     if events.storage_failed.is_set():
         await server.stop(1)

@@ -23,6 +23,7 @@ from avocet_grpc import __version__
 from avocet_grpc.core.errors import CorrectionsError
 from avocet_grpc.core.model import CandidateFilter, File, Stats, Status
 from avocet_grpc.core.observer import Observer
+from avocet_grpc.core.ports.keeper import KeeperState
 from avocet_grpc.core.ports.ledger import Ledger
 from avocet_grpc.core.ports.mirror import FileReport
 from avocet_grpc.core.ports.team import TeamReader
@@ -136,10 +137,16 @@ class _State(Collector):
 
 
 class LedgerCollector(Collector):
-    """What the ledger knows at the moment when Prometheus asks. `reports` gives the mirror's reports."""
+    """What the ledger knows at the moment when Prometheus asks. `reports` gives the mirror's reports, `keeper` who
+    keeps the files if servers share the ledger."""
 
-    def __init__(self, ledger: Ledger, reports: Callable[[], Mapping[File, FileReport | None]]) -> None:
-        self._ledger, self._reports = ledger, reports
+    def __init__(
+        self,
+        ledger: Ledger,
+        reports: Callable[[], Mapping[File, FileReport | None]],
+        keeper: Callable[[], KeeperState | None] = lambda: None,
+    ) -> None:
+        self._ledger, self._reports, self._keeper = ledger, reports, keeper
 
     def describe(self) -> Iterable[Metric]:
         return ()
@@ -150,6 +157,7 @@ class LedgerCollector(Collector):
                 self._ledger.read(lambda reader: (_stats(reader), _of_team(reader))),
                 self._reports(),
             )
+            keeper = self._keeper()
         except Exception as error:
             if not isinstance(error, CorrectionsError):
                 guard.failed("metrics", error)
@@ -162,6 +170,11 @@ class LedgerCollector(Collector):
         for file, report in reports.items():
             waiting.add_metric([SHARED_FILES[file]], report.pending if report is not None else 0)
         yield waiting
+        if keeper is not None:
+            lag = "How many revisions the shared files are behind the store"
+            yield _gauge("avocet_keeper_lag_revisions", lag, keeper.lag_revisions)
+            seen = "When the keeper of the files was seen last, Unix time in seconds; 0 if there never was one"
+            yield _gauge("avocet_keeper_last_seen", seen, keeper.seen_at)
 
 
 class _Children(dict[tuple[str, ...], Callable[..., None]]):

@@ -25,6 +25,7 @@ def two(database: str, tmp_path: Path) -> Iterator[list[Server]]:
     servers = [Server(tmp_path / name) for name in ("one", "two")]
     for server in servers:
         server.environment["AVOCET_STORE"] = database
+        server.has_files = False
         server.start()
     yield servers
     for server in servers:

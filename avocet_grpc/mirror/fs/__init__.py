@@ -10,6 +10,7 @@ Reading order
     `disk`           every system call, as a class that tests replace; `clock` likewise
     `signature`      device, inode, size and times of a file, and whether somebody writes it
     `scan`           a file line by line, however long a line is
+    `fenced`         a disk that only the keeper of the files may change
     `lease`          while a write lease is held, every program that opens the file waits
     `exchange`       two files exchange their names, so that the old one can be read on
     `block_digests`  a digest of each 32 KB: whether a large file is still as it was noted

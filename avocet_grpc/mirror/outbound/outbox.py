@@ -74,7 +74,9 @@ def collect(session: Session, feed: Feed) -> list[Unit]:
         changes = {change.id: change for change in feed.changes()[:AT_ONCE]}
         owed = index.marked(file, Mark.OWED, AT_ONCE)
         stale = index.of_kind(file, Kind.STALE, AT_ONCE)
-        others = sorted({row.id for row in (*owed, *stale) if row.id is not None} - set(changes))
+        # In the order of the index, which is that of the records if a whole file is written.
+        found = dict.fromkeys(row.id for row in (*owed, *stale) if row.id is not None)
+        others = [id for id in found if id not in changes]
         ids = [*changes, *others]
         lines = index.lines(file, ids)
         # What the mirror itself reported may be newer than what it has read of the feed.

@@ -13,7 +13,7 @@ Reading order
     `session`, `adapters`    a connection as the shared statements use it, and the values, U+0000 among them
     `connect`, `failure`     from a URL to a connection, without showing its password; what an error means
     `migrate`, `settings`    makes and upgrades the tables; which settings of the database are refused
-    `wake`                   notices what other servers commit
+    `wake`, `keeper`         notices what other servers commit; the lease of the shared files
 
 Rules
     - Each commit locks the row of `head` first and holds it to its end, at READ COMMITTED: commit order is revision

@@ -13,9 +13,11 @@ import structlog
 
 from avocet_grpc.core.errors import StorageUnreachable
 from avocet_grpc.core.observer import Observer
+from avocet_grpc.core.ports.keeper import KeeperState
 from avocet_grpc.store.postgres.connect import DatabaseUnusable, connect, shown
 from avocet_grpc.store.postgres.failure import Meaning, meaning, refusal, text_of
 from avocet_grpc.store.postgres.head import Head
+from avocet_grpc.store.postgres.keeper import lineage_of, state_of
 from avocet_grpc.store.postgres.migrate import refuse_other_schema
 from avocet_grpc.store.postgres.reach import Reach
 from avocet_grpc.store.postgres.readers import Readers
@@ -116,7 +118,8 @@ class PostgresLedger:
         Nobody commits meanwhile. Raises StorageFull, StorageUnreachable or Overloaded.
         """
         try:
-            with connect(self._url) as db:
+            # A server that is stopped in the middle must not keep the head from the others.
+            with connect(self._url, holds_head=True) as db:
                 session = PostgresSession(db, time.time)
                 head = Head("loading")
                 load = Load(session, head.lock(db, session).head, self._encode)
@@ -134,6 +137,14 @@ class PostgresLedger:
     def mirror(self) -> SqlMirrorLedger:
         """Return the ledger as the mirror sees it: `core.ports.mirror.MirrorLedger`."""
         return SqlMirrorLedger(self)
+
+    def keeper(self) -> KeeperState:
+        """Return who keeps the files. Raises StorageUnreachable."""
+        return self._readers.read(state_of)
+
+    def lineage(self) -> frozenset[str]:
+        """Return the incarnations whose files may become this ledger's. Raises StorageUnreachable."""
+        return self._readers.read(lineage_of)
 
     def close(self) -> None:
         """See the port."""

@@ -185,6 +185,9 @@ class SqliteLedger:
         """Return the ledger as the mirror sees it: `core.ports.mirror.MirrorLedger`."""
         return SqlMirrorLedger(self)
 
+    def keeper(self) -> None:
+        """Return None: the ledger lies in the directory of the files, so whoever has it keeps them."""
+
     def close(self) -> None:
         """See the port."""
         if self._closed:

@@ -2,13 +2,16 @@
 CREATE TABLE servers (server text COLLATE "C" PRIMARY KEY, last_group bigint NOT NULL, seen_at bigint NOT NULL);
 CREATE TABLE settings (name text COLLATE "C" PRIMARY KEY, value text COLLATE "C" NOT NULL);
 CREATE TABLE keeper (
-    holder text COLLATE "C" NOT NULL, files_id text COLLATE "C" NOT NULL, host text COLLATE "C" NOT NULL,
-    until double precision NOT NULL
+    holder text COLLATE "C" NOT NULL, host text COLLATE "C" NOT NULL, directory text COLLATE "C" NOT NULL,
+    files_id text COLLATE "C" NOT NULL, epoch bigint NOT NULL, seen_at double precision NOT NULL,
+    until double precision NOT NULL, release_wanted boolean NOT NULL
 );
+INSERT INTO keeper VALUES ('', '', '', '', 0, 0, 0, false);
 -- Rows that each commit changes: room for their next version on the same page.
 ALTER TABLE head SET (fillfactor = 10);
 ALTER TABLE counters SET (fillfactor = 20);
 ALTER TABLE servers SET (fillfactor = 20);
+ALTER TABLE keeper SET (fillfactor = 20);
 -- Lines and examples are read whole: neither compressed nor looked up twice.
 ALTER TABLE bodies ALTER COLUMN raw SET STORAGE EXTERNAL;
 ALTER TABLE examples ALTER COLUMN encoded SET STORAGE EXTERNAL;

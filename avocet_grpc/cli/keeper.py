@@ -1,0 +1,193 @@
+"""The commands `avocet-grpc keeper status`, `keeper release` and `keeper take-over`."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from avocet_grpc.exit_codes import ExitCode
+from avocet_grpc.layout import SHARED_FILES
+
+if TYPE_CHECKING:
+    from avocet_grpc.core.ports.keeper import KeeperState
+    from avocet_grpc.store.postgres.engine import PostgresLedger
+
+RELEASE_WITHIN_S = 90.0
+LOOK_EVERY_S = 0.2
+NEEDS_DRIVER = "this needs: pip install 'avocet-grpc[postgres]'"
+NOBODY = "nobody keeps the files"
+
+app = typer.Typer(
+    no_args_is_help=True,
+    help="""Who keeps the shared files of servers that share a database.
+
+    Servers over PostgreSQL have no shared files, but for one: the keeper. Every server that was started with --data-dir
+    may become it, if that directory is the store's own. It takes in what other programs write to
+    sft_candidates.jsonl and sft_approved.jsonl, and writes into them what any server decides. If it ends, calls go on.
+    The files then stand still, whole and readable, and what other programs append waits in them.
+
+    \b
+    Restart it in the same directory:  avocet-grpc serve --store URL --data-dir DIR
+    Move it to another machine:        avocet-grpc keeper release, copy DIR as it is, serve there
+    The directory is lost:             avocet-grpc keeper take-over --store URL --data-dir NEW, serve there
+    """,
+)
+
+Store = Annotated[
+    str, typer.Option("--store", envvar="AVOCET_STORE", metavar="URL", help="postgres://USER@HOST[,HOST]/DATABASE")
+]
+
+
+@app.command()
+def status(store: Store) -> None:
+    """Say who keeps the files, since when nobody does, and what they lack.
+
+        avocet-grpc keeper status --store postgres://avocet@db1,db2/avocet
+
+    Exit codes: 0 if a server keeps the files; 1 if the database cannot be asked; 7 if nobody keeps them.
+    """
+    with _opened(store) as ledger:
+        state = ledger.keeper()
+        typer.echo(_sentence(state))
+        if state.files_id:
+            typer.echo(f"the files are {state.lag_revisions} revisions behind the store")
+        with ledger.mirror().view() as view:
+            for file, name in SHARED_FILES.items():
+                if (report := view.report(file)) is not None:
+                    typer.echo(f"{name}: {report.pending} lines waited when it was last looked at")
+    if not state.is_kept:
+        raise typer.Exit(ExitCode.NOT_KEPT)
+
+
+@app.command()
+def release(store: Store) -> None:
+    """Make the keeper bring the files up to date and give them up; its server goes on serving calls.
+
+    Use it to move the files to another server without stopping this one. It does not become the keeper again before it
+    is restarted. Nobody keeps the files then, until a server is started that has their directory.
+
+        avocet-grpc keeper release --store postgres://avocet@db1,db2/avocet
+
+    Exit codes: 0 once nobody keeps the files; 1 if the keeper did not give them up within 90 s.
+    """
+    from avocet_grpc.store.postgres.keeper import Lease
+
+    with _opened(store) as ledger:
+        lease, before = Lease(store, "", "", ""), ledger.keeper()
+        if not lease.ask_for_release():
+            typer.echo(NOBODY)
+            return
+        typer.echo(f"asked {before.place} to give the files up")
+        deadline = time.monotonic() + RELEASE_WITHIN_S
+        while (state := lease.state()).is_kept and state.holder == before.holder:
+            if time.monotonic() > deadline:
+                raise _refused("the keeper has not given the files up; its log says why")
+            time.sleep(LOOK_EVERY_S)
+        if state.is_kept:
+            typer.echo(f"{state.place} keeps the files now")
+        else:
+            typer.echo(
+                "nobody keeps the files now" if not state.holder else "the keeper is gone; nobody keeps the files"
+            )
+
+
+@app.command("take-over")
+def take_over(
+    store: Store,
+    data_dir: Annotated[
+        Path,
+        typer.Option(
+            envvar="AVOCET_DATA_DIR",
+            metavar="DIR",
+            help="Where the files are to be. Made if missing; need not be empty.",
+        ),
+    ],
+) -> None:
+    """Write both files from the store into another directory, which is the store's own from then on.
+
+    Use it if the keeper's directory is lost. Whatever other programs had appended there and no keeper had read is lost
+    with it; so are malformed lines and further lines of an id, which only the files have. If the old directory can
+    still be read, copy all of it and serve from the copy: then nothing is lost.
+
+    What is in the new directory is set aside in it, under a name with the time, and never deleted. No server may keep
+    the files meanwhile; calls go on. A server that still has the old directory is refused it from then on.
+
+        avocet-grpc keeper take-over --store postgres://avocet@db1,db2/avocet --data-dir ./data
+        avocet-grpc serve --store postgres://avocet@db1,db2/avocet --data-dir ./data
+
+    Exit codes: 0 when both files are whole and on the disk; 1 if that could not be done; 3 if a server has the
+    directory.
+    """
+    with _opened(store) as ledger:
+        from avocet_grpc.core.errors import CorrectionsError
+        from avocet_grpc.core.ports.mirror import Fenced
+        from avocet_grpc.maintenance import take_over as work
+        from avocet_grpc.maintenance.lock import DataDirectoryTaken
+        from avocet_grpc.maintenance.private_directory import UnsafeDirectory
+        from avocet_grpc.store.postgres.connect import shown
+
+        try:
+            taken = work.take_over(ledger, store, shown(store), data_dir)
+        except DataDirectoryTaken as error:
+            typer.echo(f"avocet-grpc: {error}; stop it first", err=True)
+            raise typer.Exit(ExitCode.DIRECTORY_TAKEN) from None
+        except (Fenced, work.FilesNotLevel):
+            raise _refused("the files are not finished; a server with this --data-dir goes on with them") from None
+        except (work.CannotTakeOver, UnsafeDirectory, CorrectionsError, OSError) as error:
+            raise _refused(str(error)) from None
+    typer.echo(f"wrote both files into {data_dir}; start a server with this --data-dir to keep them")
+    if taken.aside is not None:
+        typer.echo(f"what was there before is in {taken.aside}")
+    if taken.malformed or taken.repeated:
+        typer.echo(
+            f"only the files before had {taken.malformed} malformed lines and {taken.repeated} further lines of an id"
+        )
+
+
+def _sentence(state: KeeperState) -> str:
+    age = max(0.0, state.now - state.seen_at)
+    if state.is_kept:
+        asked = "; it was asked to give them up" if state.release_wanted else ""
+        return f"{state.place} keeps the files, seen {age:.1f} s ago (epoch {state.epoch}){asked}"
+    if not state.files_id:
+        return "nobody has ever kept the files of this store"
+    seen = datetime.fromtimestamp(state.seen_at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return f"{NOBODY}; {state.place} did until {seen}, {age:.0f} s ago"
+
+
+@contextmanager
+def _opened(store: str) -> Iterator[PostgresLedger]:
+    """The ledger of the command; every failure of the database ends it with one line."""
+    try:
+        import psycopg
+
+        from avocet_grpc.core.errors import CorrectionsError
+        from avocet_grpc.edge.convert.example import encode_example
+        from avocet_grpc.store.postgres.connect import DatabaseUnusable
+        from avocet_grpc.store.postgres.engine import PostgresLedger
+        from avocet_grpc.store.postgres.failure import text_of
+        from avocet_grpc.telemetry import logs
+    except ImportError:
+        raise _refused(NEEDS_DRIVER) from None
+    logs.configure("error", take_stderr=False)
+    try:
+        ledger = PostgresLedger(store, encode_example, warns=False)
+        try:
+            yield ledger
+        finally:
+            ledger.close()
+    except (DatabaseUnusable, CorrectionsError) as error:
+        raise _refused(str(error)) from None
+    except psycopg.Error as error:
+        raise _refused(f"the database cannot be asked: {text_of(error)}") from None
+
+
+def _refused(why: str) -> typer.Exit:
+    typer.echo(f"avocet-grpc: {why}", err=True)
+    return typer.Exit(ExitCode.FAILED)
