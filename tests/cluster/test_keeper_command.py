@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
@@ -18,8 +19,8 @@ SERVING = health_pb2.HealthCheckResponse.SERVING
 
 
 def files_health(server: Server) -> bool:
-    stub = health_pb2_grpc.HealthStub(server.open_channel)
-    return stub.Check(health_pb2.HealthCheckRequest(service=FILES)).status == SERVING
+    stub: Any = health_pb2_grpc.HealthStub(server.open_channel)
+    return bool(stub.Check(health_pb2.HealthCheckRequest(service=FILES)).status == SERVING)
 
 
 def test_status_health_metrics_and_log_say_who_keeps_the_files(database: str, tmp_path: Path) -> None:
