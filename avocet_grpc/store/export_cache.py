@@ -39,6 +39,7 @@ from avocet_grpc.core.ports.ledger import (
 from avocet_grpc.core.ports.listing import Listing
 from avocet_grpc.core.ports.snapshots import SnapshotReader
 from avocet_grpc.core.ports.team import TeamReader, TeamTransaction
+from avocet_grpc.store.export_totals import ExportTotals
 
 T = TypeVar("T")
 
@@ -132,8 +133,8 @@ class Batches:
 class CachedReader:
     """A reader whose exports take kept batches if the caller does not mind their size."""
 
-    def __init__(self, reader: TeamReader, batches: Batches) -> None:
-        self._reader, self._batches = reader, batches
+    def __init__(self, reader: TeamReader, batches: Batches, totals: ExportTotals) -> None:
+        self._reader, self._batches, self._totals = reader, batches, totals
 
     @property
     def claims(self) -> ClaimReader:
@@ -236,7 +237,15 @@ class CachedReader:
 
     def export_total(self, selection: ExportSelection, after_key: int) -> int:
         """See the port."""
-        return self._reader.export_total(selection, after_key)
+        return (
+            self._reader.export_total(selection, after_key)
+            if after_key
+            else self._totals.total(self._reader, selection)
+        )
+
+    def export_growth(self, selection: ExportSelection, revision: int) -> int | None:
+        """See the port."""
+        return self._reader.export_growth(selection, revision)
 
     def export_extent(self, revision: int, after_key: int, last_key: int) -> ExportExtent:
         """See the port."""
@@ -257,6 +266,7 @@ class ExportCache:
     def __init__(self, ledger: Ledger, directory: Path) -> None:
         self._ledger = ledger
         self.batches = Batches(directory)
+        self.totals = ExportTotals()
         ledger.on_full(self.batches.drop)
 
     @property
@@ -270,7 +280,7 @@ class ExportCache:
 
     def read(self, work: Callable[[TeamReader], T]) -> T:
         """See the port."""
-        return self._ledger.read(lambda reader: work(CachedReader(reader, self.batches)))
+        return self._ledger.read(lambda reader: work(CachedReader(reader, self.batches, self.totals)))
 
     def write(self, work: Callable[[TeamTransaction], T]) -> Future[T]:
         """See the port."""

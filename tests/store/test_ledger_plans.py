@@ -161,6 +161,28 @@ def test_an_export_is_counted_by_an_index_alone(traced: Traced) -> None:
     assert "COVERING INDEX" in traced.db.execute(f"EXPLAIN QUERY PLAN {counted}").fetchone()[3]
 
 
+def test_what_changed_since_a_revision_is_found_by_the_indexes_of_its_revisions(traced: Traced) -> None:
+    revision = traced.ledger.read(lambda r: r.revision())
+    selection = ExportSelection(revision, CandidateFilter(min_quality_score=0.1))
+    traced.run(lambda tx: tx.export_growth(selection, revision - 1))
+    counts = [statement for statement in traced.statements if "FROM examples" in statement]
+    plans = [row[3] for counted in counts for row in traced.db.execute(f"EXPLAIN QUERY PLAN {counted}")]
+    assert len(counts) == 4
+    for index in ("examples_by_approval (approved_revision>? AND approved_revision<?)", "examples_removed (removed"):
+        assert sum(index in step for step in plans) == 2, plans
+
+
+def test_few_examples_since_a_revision_are_found_by_their_approval(traced: Traced) -> None:
+    revision = traced.ledger.read(lambda r: r.revision())
+    selection = ExportSelection(revision, since_revision=revision - 1)
+    traced.run(lambda tx: (tx.export_total(selection, 0), tx.export_batch(selection, 0, 10, 1000)))
+    reads = [statement for statement in traced.statements if "FROM examples" in statement]
+    for statement in reads:
+        plan = [row[3] for row in traced.db.execute(f"EXPLAIN QUERY PLAN {statement}")]
+        assert any("INDEX examples_by_approval (approved_revision>?" in step for step in plan), plan
+    assert len(reads) > 3
+
+
 def test_a_batch_that_was_kept_is_checked_by_an_index_alone(traced: Traced) -> None:
     values = {"after_key": 1, "last_key": 9, "revision": 5}
     plan = traced.db.execute(f"EXPLAIN QUERY PLAN {EXTENT}", values).fetchall()

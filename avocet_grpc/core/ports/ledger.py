@@ -147,6 +147,12 @@ class Reader(Protocol):
     def export_total(self, selection: ExportSelection, after_key: int) -> int:
         """Return how many examples `export_batch` gives in all after `after_key`."""
 
+    def export_growth(self, selection: ExportSelection, revision: int) -> int | None:
+        """Return how many examples more the selection has than at this older revision, not before the first one.
+
+        None if too much has changed since to tell at once. The selection MUST NOT ask for unique prompts.
+        """
+
     def history(self, id: str) -> list[HistoryEntry]:
         """Return all changes of this id that are kept, newest first."""
 

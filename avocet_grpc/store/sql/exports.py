@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 from avocet_grpc.core.export import in_split
@@ -11,10 +12,17 @@ from avocet_grpc.store.sql.counts import Counts
 from avocet_grpc.store.sql.dialect import Session
 from avocet_grpc.store.sql.filters import where_of
 from avocet_grpc.store.sql.queries import Queries
-from avocet_grpc.store.sql.rows import selected
+from avocet_grpc.store.sql.rows import NEVER, selected
 
 CAREFUL_ROWS = 16
 """Rows read at once if they may be as large as 4 MB each."""
+FEW_NEW = 1_000
+"""Examples since a revision that are found by their approval, and sorted for each batch."""
+MOST_CHANGES = 5_000
+"""Approvals, and removals, by which a total is brought up to date: beyond, counting all is as cheap."""
+BY_APPROVAL, BY_REMOVAL = "examples_by_approval", "examples_removed"
+APPROVED = "approved_revision > :after_revision AND approved_revision <= :until_revision"
+REMOVED = f"removed_revision > :after_revision AND removed_revision <= :until_revision AND removed_revision < {NEVER}"
 EXTENT = (
     "SELECT count(*), coalesce(max(approved_revision), 0), coalesce(min(removed_revision), 0) FROM examples"
     " WHERE key > :after_key AND key <= :last_key AND approved_revision <= :revision AND removed_revision > :revision"
@@ -66,7 +74,8 @@ class ExportQueries:
             where, values = f"{where} AND key <= :up_to_key", values | {"up_to_key": up_to_key}
         values["limit"] = limit
         part = (
-            f"(SELECT key, id, encoded FROM examples e WHERE {where} ORDER BY key, approved_revision LIMIT :limit) part"
+            f"(SELECT key, id, encoded FROM {self._examples(selection)} WHERE {where}"
+            " ORDER BY key, approved_revision LIMIT :limit) part"
         )
         size = self._session.number(f"SELECT coalesce(sum(length(encoded)), 0) FROM {part}", values)
         if size > max_bytes:
@@ -81,11 +90,42 @@ class ExportQueries:
         now = ExportSelection(self._queries.head().revision, selection.filter)
         if not after_key and selection == now and (ready := self._counts.export_ready(selection.filter)) is not None:
             return ready
-        where, values = _where(selection, after_key)
+        return self._count(selection, self._examples(selection), *_where(selection, after_key))
+
+    def export_growth(self, selection: ExportSelection, revision: int) -> int | None:
+        """See the port."""
+        if not (
+            self._are_few(APPROVED, BY_APPROVAL, revision, selection.revision, MOST_CHANGES)
+            and self._are_few(REMOVED, BY_REMOVAL, revision, selection.revision, MOST_CHANGES)
+        ):
+            return None
+        between = {"after_revision": revision, "until_revision": selection.revision}
+        where, values = _where(selection, 0)
+        new = self._count(selection, self._by(BY_APPROVAL), f"{where} AND {APPROVED}", values | between)
+        where, values = _where(replace(selection, revision=revision), 0)
+        gone = self._count(selection, self._by(BY_REMOVAL), f"{where} AND {REMOVED}", values | between)
+        return new - gone
+
+    def _count(self, selection: ExportSelection, examples: str, where: str, values: dict[str, Any]) -> int:
         if (split := selection.split) is None:
-            return self._session.number(f"SELECT count(*) FROM examples e WHERE {where}", values)
-        named = self._session.each(_Named, f"SELECT {selected(_Named)} FROM examples e WHERE {where}", values)
+            return self._session.number(f"SELECT count(*) FROM {examples} WHERE {where}", values)
+        named = self._session.each(_Named, f"SELECT {selected(_Named)} FROM {examples} WHERE {where}", values)
         return sum(in_split(split, *row) for row in named)
+
+    def _examples(self, selection: ExportSelection) -> str:
+        """Return the table, to be read by the revisions of approval if few examples are new, and sorted."""
+        since, until = selection.since_revision, selection.revision
+        if since and self._are_few(APPROVED, BY_APPROVAL, since, until, FEW_NEW):
+            return self._by(BY_APPROVAL)
+        return "examples e"
+
+    def _by(self, index: str) -> str:
+        return f"examples e{self._session.dialect.by_index.format(index)}"
+
+    def _are_few(self, changed: str, index: str, after: int, until: int, most: int) -> bool:
+        query = f"SELECT count(*) FROM (SELECT 1 FROM {self._by(index)} WHERE {changed} LIMIT :most) found"
+        values = {"after_revision": after, "until_revision": until, "most": most + 1}
+        return self._session.number(query, values) <= most
 
     def export_extent(self, revision: int, after_key: int, last_key: int) -> ExportExtent:
         """See the port."""
@@ -115,8 +155,8 @@ class ExportQueries:
         rows: list[_Example] = []
         while len(rows) < limit:
             where, values = _where(selection, after_key)
-            examples = f"SELECT {selected(_Example)} FROM examples e WHERE {where}"
-            query = f"{examples} ORDER BY key, approved_revision LIMIT :limit"
+            found_by = f"SELECT {selected(_Example)} FROM {self._examples(selection)} WHERE {where}"
+            query = f"{found_by} ORDER BY key, approved_revision LIMIT :limit"
             found = self._session.all(_Example, query, values | {"limit": limit})
             split = selection.split
             rows += [row for row in found if split is None or in_split(split, row.id, row.prompt_digest, row.task_id)]

@@ -96,6 +96,9 @@ class SqlReader:
     def export_total(self, selection: ExportSelection, after_key: int) -> int:
         return self.exports.export_total(selection, after_key)
 
+    def export_growth(self, selection: ExportSelection, revision: int) -> int | None:
+        return self.exports.export_growth(selection, revision)
+
     def history(self, id: str) -> list[HistoryEntry]:
         return self.queries.history(id)
 

@@ -86,6 +86,9 @@ LATE_INDEXES = {
         "CREATE INDEX records_by_quality ON records (quality_score, key) WHERE file = 0 AND lives = 1"
     ),
     "records_by_review": ("CREATE INDEX records_by_review ON records (reviewed_at, key) WHERE file = 0 AND lives = 1"),
+    "examples_by_approval": (
+        "CREATE INDEX examples_by_approval ON examples (approved_revision, removed_revision, key)"
+    ),
     "examples_removed": (
         "CREATE INDEX examples_removed ON examples (removed_revision) WHERE removed_revision < 9223372036854775807"
     ),

@@ -141,6 +141,9 @@ class SqlTransaction:
             self._own.stored[File.CANDIDATES, id] = stored
         return stored.as_candidate()
 
+    def export_growth(self, selection: ExportSelection, revision: int) -> int | None:
+        return self.written().export_growth(selection, revision)
+
     def history(self, id: str) -> list[HistoryEntry]:
         waiting = [row for pending in (self._own, self._earlier) for row in reversed(pending.history) if row.id == id]
         return [_entry(row) for row in waiting] + self._reader.history(id)
