@@ -13,6 +13,7 @@ Reading order
     `sqlite/`                one engine: connections, the writer, locks, upgrade, integrity, backup
     `postgres/`              another one, for several servers
     `export_cache.py`        keeps batches of whole exports; wraps any ledger
+    `export_totals.py`       keeps the totals of exports
 
 An example
     ledger = SqliteLedger(DataDirectory(Path("data")), encode_example)
