@@ -53,6 +53,30 @@ class ExportRules(Fresh):
             alone = [id for id in sides[side] if values[int(id[1:])] is None]
             assert alone == [id for id in by_id[side] if values[int(id[1:])] is None]
 
+    def test_a_total_grows_by_what_was_approved_less_what_was_removed(self, ledger: Ledger) -> None:
+        import_candidates(ledger, 12)
+        rng, approved, revisions = random.Random(5), set[str](), [newest(ledger)]
+        for _ in range(24):
+            id = f"c{rng.randrange(12)}"
+            (undo if id in approved else correct)(ledger, id)
+            approved ^= {id}
+            revisions.append(newest(ledger))
+        for filter, split, since in itertools.product(
+            (CandidateFilter(), CandidateFilter(model_names=("m1",))),
+            (None, Split(True, 0.5)),
+            (0, revisions[0], revisions[8]),
+        ):
+            for earlier, later in itertools.combinations(revisions[::4], 2):
+                then, now = (ExportSelection(r, filter, since, split=split) for r in (earlier, later))
+                before, after, grown = ledger.read(
+                    lambda r, a=then, b=now: (
+                        r.export_total(a, 0),
+                        r.export_total(b, 0),
+                        r.export_growth(b, a.revision),
+                    )
+                )
+                assert after - before == grown
+
     def test_what_an_export_chooses_is_what_choosing_by_hand_gives(self, ledger: Ledger) -> None:
         rng = random.Random(11)
         approved: dict[str, tuple[int, Any]] = {}
