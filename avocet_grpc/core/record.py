@@ -17,7 +17,12 @@ MAX_ID_CHARACTERS = 512
 MAX_NESTING = 500
 MAX_LINE_BYTES = 64 << 20
 """A longer line is malformed."""
-_TOO_MANY_DIGITS = re.compile(rb"[0-9]{4301}")
+MOST_DIGITS = 4_300
+"""Of an integer that Python's `json` reads."""
+_DIGITS = b"0123456789"
+# Possessive, so that nothing is remembered of a long string; one that never ends reaches to the end.
+_STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\\?\Z)', re.DOTALL)
+_BRACKET = re.compile(rb"[][{}]")
 
 
 class _Typical(msgspec.Struct):
@@ -203,7 +208,19 @@ def _typical_columns(raw: bytes) -> Columns | None:
 
 def _is_quick(raw: bytes) -> bool:
     """Return True if msgspec reads the line as `json` does, or refuses it."""
-    return raw.isascii() and (len(raw) <= 4300 or not _TOO_MANY_DIGITS.search(raw))
+    return raw.isascii() and not has_too_many_digits(raw)
+
+
+def has_too_many_digits(raw: bytes) -> bool:
+    """Return True if more than MOST_DIGITS digits stand in a row. Each place is looked at twice at most."""
+    for at in range(MOST_DIGITS, len(raw), MOST_DIGITS + 1):
+        # So many in a row have one of these places among them.
+        if raw[at : at + 1].isdigit():
+            before, behind = raw[at - MOST_DIGITS : at], raw[at : at + MOST_DIGITS + 1]
+            row = len(before) - len(before.rstrip(_DIGITS)) + len(behind) - len(behind.lstrip(_DIGITS))
+            if row > MOST_DIGITS:
+                return True
+    return False
 
 
 def is_deeper(raw: bytes, most: int) -> bool:
@@ -232,21 +249,11 @@ def _loaded(raw: bytes) -> Any:
 def _nesting(raw: bytes) -> int:
     """Return the deepest nesting of brackets outside of strings."""
     depth = deepest = 0
-    in_string = escaped = False
-    for byte in raw:
-        if in_string:
-            if escaped:
-                escaped = False
-            elif byte == 0x5C:
-                escaped = True
-            elif byte == 0x22:
-                in_string = False
-        elif byte == 0x22:
-            in_string = True
-        elif byte in b"[{":
+    for found in _BRACKET.finditer(_STRING.sub(b"", raw)):
+        if found[0] in b"[{":
             depth += 1
             deepest = max(deepest, depth)
-        elif byte in b"]}":
+        else:
             depth -= 1
     return deepest
 

@@ -13,8 +13,8 @@ from typing import Any
 _ESCAPE = re.compile(r"\\ud[89ab][0-9a-f]{2}\\ud[c-f][0-9a-f]{2}|(\\ud[89a-f][0-9a-f]{2})|\\.", re.IGNORECASE)
 """An escape in ASCII-only JSON text; the group holds it if it is a lone surrogate."""
 
-_STRING_OR_CONSTANT = re.compile(r'"(?:[^"\\]|\\.)*"|(NaN|-?Infinity)')
-"""A string, or in the group a constant that strict JSON does not have."""
+_STRING_OR_CONSTANT = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"|(NaN|-?Infinity)')
+"""A string, or in the group a constant that strict JSON does not have. Possessive: nothing is kept of a long string."""
 
 
 def dumps(value: Any) -> str:
