@@ -34,6 +34,9 @@ class Limits:
     bytes_under_way: int = 64 * 1024 * 1024
     """Of all requests that are arriving or being worked on; beyond it the greediest connection's get OVERLOADED."""
 
+    answer_bytes_under_way: int = 64 * 1024 * 1024
+    """Of all answers that are made or not taken off; beyond it calls wait, and the slowest connection is closed."""
+
     ahead_bytes: int = 64 * 1024
     """Of one stream, before its call reads."""
 

@@ -19,7 +19,7 @@ from google.protobuf.message import DecodeError
 from avocet_grpc.core.errors import CorrectionsError, InvalidField, Overloaded
 from avocet_grpc.edge import wire
 from avocet_grpc.edge.call_context import recheck
-from avocet_grpc.edge.received_bytes import peer_key, received_bytes
+from avocet_grpc.edge.sockets import peer_key, received_bytes
 from avocet_grpc.telemetry.guard import keep
 
 LOOK_EVERY_S = 0.1
@@ -66,9 +66,8 @@ class Arrivals:
         self.held = 0
         self.evicted = 0
 
-    def call(self, most: int, parse: Parse, context: Any) -> Incoming:
+    def call(self, most: int, parse: Parse, peer: str, context: Any) -> Incoming:
         """Return the requests of a call, each of at most `most` bytes; to be entered as an asynchronous context."""
-        peer = context.peer()
         connection = self._connections.get(peer)
         if connection is None:
             connection = self._connections[peer] = Connection()

@@ -6,8 +6,11 @@ import random
 import re
 from collections.abc import Callable
 from contextvars import ContextVar
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from avocet_grpc.edge.answers import Hold
 
 CORRELATION = "x-correlation-id"
 TRACE = "traceparent"
@@ -18,7 +21,8 @@ CORRELATION_ID = re.compile(r"[A-Za-z0-9._:/+=@-]{1,128}")
 class CallInfo:
     """`principal` is the name of the token that the call came with, empty if it came without one.
 
-    `recheck` raises TokenRefused if the token is no longer good; a stream asks it at each message.
+    `recheck` raises TokenRefused if the token is no longer good; a stream asks it at each message. `answers` is the
+    call's part of the budget of answers.
     """
 
     method: str
@@ -26,6 +30,7 @@ class CallInfo:
     correlation_id: str
     principal: str = ""
     recheck: Callable[[], None] = lambda: None
+    answers: Hold = field(init=False)
 
 
 current: ContextVar[CallInfo] = ContextVar("avocet_call")
@@ -57,3 +62,8 @@ def recheck() -> None:
     """Hold the call's token against the credentials of this moment. Raises TokenRefused."""
     if (info := current.get(None)) is not None:
         info.recheck()
+
+
+def answers() -> Hold:
+    """Return the call's part of the budget of answers."""
+    return current.get().answers

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
+from functools import partial
 
 from avocet_client.v1 import corrections_pb2 as pb
 from avocet_grpc.core.export import ExportCursor, open_export, resume_token
 from avocet_grpc.core.ports.team import TeamReader
+from avocet_grpc.edge.answers import NoRoom
 from avocet_grpc.edge.async_ledger import Backend
+from avocet_grpc.edge.call_context import answers
 from avocet_grpc.edge.parse import MAX_BATCH, ExportQuery
 
 AIM_BYTES = 256 * 1024
@@ -18,6 +21,8 @@ MAX_BYTES = 500_000
 QUICK_S = 0.05
 """A response that was taken off so soon has a reader who keeps up: the next one is read ahead for it."""
 FIRST_GUESS_BYTES = 2_048
+SMALL_BYTES = 32 * 1024
+"""Of one response while other answers lie unread and have taken all room for larger ones."""
 
 
 class Export:
@@ -33,23 +38,26 @@ class Export:
         self._bytes = 0
         self._ids = hashlib.sha256()
 
-    def next_response(self, reader: TeamReader) -> bytes | None:
-        """Return the next response, serialized; None after the last one."""
+    def next_response(self, reader: TeamReader, most_bytes: int) -> bytes | None:
+        """Return the next response, serialized; None after the last one. Raises NoRoom if one example is larger."""
         if self.ended:
             return None
         first = self._sent == 0
-        examples = self._next_batch(reader)
+        examples = self._next_batch(reader, most_bytes)
         self.ended = examples is None
         return self._response(examples or b"", first=first)
 
-    def _next_batch(self, reader: TeamReader) -> bytes | None:
+    def _next_batch(self, reader: TeamReader, most_bytes: int) -> bytes | None:
         """Return the examples of the next response, joined; None at the end."""
         mean = self._bytes // self._sent if self._sent else FIRST_GUESS_BYTES
-        aim = MAX_BYTES if self._most else AIM_BYTES
+        aim = min(most_bytes, MAX_BYTES if self._most else AIM_BYTES)
         most = min(self._most or MAX_BATCH, aim // max(1, mean) + 1)
-        batch = reader.export_batch(self._selection, self._after_key, most, MAX_BYTES, about=not self._most)
+        about = not self._most and most_bytes >= MAX_BYTES
+        batch = reader.export_batch(self._selection, self._after_key, most, most_bytes, about=about)
         if batch is None:
             return None
+        if batch.count == 1 and len(batch.encoded) > most_bytes:
+            raise NoRoom(len(batch.encoded))
         self._after_key = batch.last_key
         self._sent += batch.count
         self._bytes += len(batch.encoded)
@@ -86,12 +94,20 @@ async def stream_export(backend: Backend, query: ExportQuery) -> AsyncIterator[b
         )
     )
     export = Export(cursor, query.batch_size)
+    hold = answers()
     clock = asyncio.get_running_loop().time
     ahead: asyncio.Future[bytes | None] | None = None
     keeps_up = False
+
+    def make(most_bytes: int) -> Awaitable[bytes | None]:
+        return backend.read_for_stream(partial(export.next_response, most_bytes=most_bytes))
+
+    def read() -> asyncio.Future[bytes | None]:
+        return asyncio.ensure_future(hold.make(MAX_BYTES, SMALL_BYTES, make))
+
     try:
-        while (response := await (ahead or backend.read_for_stream(export.next_response))) is not None:
-            ahead = asyncio.ensure_future(backend.read_for_stream(export.next_response)) if keeps_up else None
+        while (response := await (ahead or read())) is not None:
+            ahead = read() if keeps_up else None
             began = clock()
             yield response
             keeps_up = clock() - began < QUICK_S

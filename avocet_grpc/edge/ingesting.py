@@ -72,7 +72,8 @@ def _read(item: pb.IngestRequest) -> Correction | CorrectionsError:
     try:
         return parse.correction(item, principal())
     except CorrectionsError as error:
-        return error
+        # Its frames hold the item.
+        return error.with_traceback(None)
 
 
 def _result(index: int, outcome: Ingested | Exception) -> pb.StreamIngestResult:

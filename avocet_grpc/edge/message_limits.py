@@ -1,4 +1,4 @@
-"""How large a request of each method may be."""
+"""How large a request of each method may be, and how large an answer."""
 
 from __future__ import annotations
 
@@ -10,6 +10,25 @@ OTHERS_BYTES = 64 << 10
 HEALTH_BYTES = 4 << 10
 OURS = "/avocet.corrections.v1."
 HEALTH = "/grpc.health.v1.Health/"
+
+
+PAGES = frozenset({"Queue", "ListCandidates", "ListHistory", "GetCandidate", "Claim"})
+"""Our methods whose answers may be as large as a page, or as a record."""
+PAGE_BYTES = 3_000_000
+
+
+class Sizes:
+    """The bytes of one method's requests, at most, and of its answers, about."""
+
+    def __init__(self, method: str, message_bytes: int) -> None:
+        self.request = most_bytes(method, message_bytes)
+        self._is_page = method.startswith(OURS) and method.rpartition("/")[2] in PAGES
+        self.answer = PAGE_BYTES if self._is_page else 0
+
+    def answered(self, size: int) -> None:
+        """Learn from an answer: what the last one was, the next one is supposed to be."""
+        if not self._is_page:
+            self.answer = size
 
 
 def most_bytes(method: str, message_bytes: int) -> int:

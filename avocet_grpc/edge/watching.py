@@ -12,7 +12,9 @@ from avocet_grpc.core.model import Candidate, CandidateFilter
 from avocet_grpc.core.ports.ledger import HistoryCursor, HistoryEntry
 from avocet_grpc.core.ports.team import TeamReader
 from avocet_grpc.core.watch import Stretch, WatchQuery, begin_watch, complete, cut, level_at, watch_token
+from avocet_grpc.edge.answers import NoRoom
 from avocet_grpc.edge.async_ledger import Backend
+from avocet_grpc.edge.call_context import answers
 from avocet_grpc.edge.change_hub import LIMIT, ChangeHub
 from avocet_grpc.edge.changes import change_message
 from avocet_grpc.edge.claims import show_claims
@@ -25,7 +27,10 @@ AIM_BYTES = range(16 << 10, (512 << 10) + 1)
 FIRST_LOOK = 100
 """Changes that a watch that is far behind reads at first; later about as many as one response holds."""
 
-Wanted = tuple[HistoryCursor, CandidateFilter, frozenset[str], bool, bool]
+SMALL_BYTES = 32 * 1024
+"""The same, while other answers lie unread and have taken all room for larger ones."""
+
+Wanted = tuple[HistoryCursor, CandidateFilter, frozenset[str], bool, bool, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,52 +55,61 @@ class Watching:
         """Yield the responses of one watch, serialized."""
         at = await self._backend.read(partial(begin_watch, query=query))
         loop, look = asyncio.get_running_loop(), FIRST_LOOK
+        hold = answers()
         self._hub.join()
         try:
             yield _response(query, [], at)
             due = loop.time() + query.heartbeat_seconds
             while True:
                 found = await self._hub.after(at, due - loop.time(), look)
-                made = await self._next(query, found)
+                made = await hold.make(AIM_BYTES.stop, SMALL_BYTES, partial(self._next, query, found))
                 at, look = made.end, min(LIMIT, max(1, made.passed) * (2 if made.end == found.end else 1))
                 if made.has_changes or loop.time() >= due:
                     yield made.response
                     due = loop.time() + query.heartbeat_seconds
+                hold.give()
         finally:
             self._hub.leave()
 
-    async def _next(self, query: WatchQuery, found: Stretch) -> Made:
+    async def _next(self, query: WatchQuery, found: Stretch, most_bytes: int) -> Made:
         if not found.entries or not self._hub.is_level(found.end):
-            return await self._make(query, found)
+            return await self._make(query, found, most_bytes)
         if found.end != self._shared_end:
             self._shared, self._shared_end = {}, found.end
-        wanted = (found.begin, query.filter, query.actions, query.include_candidates, query.include_record)
+        wanted = (found.begin, query.filter, query.actions, query.include_candidates, query.include_record, most_bytes)
         making = self._shared.get(wanted)
         if making is None:
-            making = self._shared[wanted] = asyncio.create_task(self._make(query, found))
+            making = self._shared[wanted] = asyncio.create_task(self._make(query, found, most_bytes))
         return await asyncio.shield(making)
 
-    async def _make(self, query: WatchQuery, found: Stretch) -> Made:
+    async def _make(self, query: WatchQuery, found: Stretch, most_bytes: int) -> Made:
         asked = any(_is_asked_for(query, entry) for entry in found.entries)
         aim = max(AIM_BYTES.start, min(AIM_BYTES.stop, UNREAD_BYTES // self._hub.watches))
         if asked and (query.filter or query.include_candidates):
             return await self._backend.read_for_stream(
-                lambda reader: _made(query, found, partial(_with_candidate, reader, query), aim)
+                lambda reader: _made(query, found, partial(_with_candidate, reader, query), aim, most_bytes)
             )
-        return _made(query, found, change_message, aim)
+        return _made(query, found, change_message, aim, most_bytes)
 
 
-def _made(query: WatchQuery, found: Stretch, message: Callable[[HistoryEntry], pb.Change | None], aim: int) -> Made:
-    """Return the response with the first of these changes, about `aim` bytes; at least one that is wanted."""
+def _made(
+    query: WatchQuery, found: Stretch, message: Callable[[HistoryEntry], pb.Change | None], aim: int, most_bytes: int
+) -> Made:
+    """Return the response with the first of these changes, about `aim` bytes; at least one that is wanted.
+
+    Raises NoRoom if that one has more than `most_bytes`.
+    """
     changes: list[pb.Change] = []
     size, passed = 0, len(found.entries)
     for count, entry in enumerate(found.entries):
         if not _is_asked_for(query, entry) or (change := message(entry)) is None:
             continue
         size += change.ByteSize()
-        if changes and size > aim:
+        if changes and size > min(aim, most_bytes):
             found, passed = cut(found, count), count
             break
+        if size > most_bytes:
+            raise NoRoom(size)
         changes.append(change)
     return Made(_response(query, changes, found.end), found.end, passed, bool(changes))
 

@@ -49,7 +49,7 @@ class Feed:
                 self._waiting[change.id] = change
                 size += len(change.raw or b"")
                 self._read_to = Cursor(change.revision, change.key)
-            if len(page) < PAGE:
+            if not page:
                 self._more = False
                 self._read_to = max(self._read_to, Cursor(head, LAST_KEY))
                 return

@@ -14,7 +14,6 @@ from pathlib import Path
 
 import structlog
 
-from avocet_grpc.allocator import give_back_large_blocks
 from avocet_grpc.core.errors import StorageFailed, StorageFull
 from avocet_grpc.core.model import File
 from avocet_grpc.core.observer import SILENT, Observer
@@ -28,6 +27,7 @@ from avocet_grpc.mirror.fs.lease import ignore_sigio
 from avocet_grpc.mirror.mirror import Mirror
 from avocet_grpc.processes.bells import Bell
 from avocet_grpc.processes.ledger import NEEDS_DRIVER, open_ledger
+from avocet_grpc.processes.memory import keep_small
 from avocet_grpc.processes.messages import Alive, Failed, Measure, Measured, Ping, Prepared, Running, Stop
 from avocet_grpc.processes.parent import Parent
 from avocet_grpc.store.sqlite import search_index
@@ -59,7 +59,7 @@ log = structlog.get_logger("avocet_grpc")
 def run(parent: Parent) -> int:
     """Follow the ledger until the supervisor says Stop. Gives the exit code."""
     logs.configure(parent.begin.settings.log_level, process=parent.begin.name)
-    give_back_large_blocks()
+    keep_small()
     ignore_sigio()
     if not parent.may_go(Prepared()):
         return ExitCode.OK

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, NoReturn
 from avocet_grpc import __version__
 from avocet_grpc.adapters.bench_runs import BenchRuns
 from avocet_grpc.adapters.config_file import YamlConfigFile
-from avocet_grpc.allocator import give_back_large_blocks
 from avocet_grpc.core.errors import CorrectionsError, StorageFailed, StorageFull
 from avocet_grpc.core.model import File, ServerVersion
 from avocet_grpc.core.ports.ledger import Ledger
@@ -35,6 +34,7 @@ from avocet_grpc.processes.access import Access, CannotServe
 from avocet_grpc.processes.bells import Bell
 from avocet_grpc.processes.keeper_watch import KeeperWatch
 from avocet_grpc.processes.ledger import open_ledger
+from avocet_grpc.processes.memory import keep_small
 from avocet_grpc.processes.messages import (
     Alive,
     Begin,
@@ -67,7 +67,7 @@ REFRESH_S = 1.0
 def run(parent: Parent) -> int:
     """Serve until the supervisor says Stop. Gives the exit code."""
     logs.configure(parent.begin.settings.log_level, process=parent.begin.name)
-    give_back_large_blocks()
+    keep_small()
     try:
         access = Access(parent.begin.settings)
         if not parent.may_go(Prepared()):

@@ -24,7 +24,7 @@ from avocet_client.v1 import corrections_pb2 as pb
 from avocet_client.v1 import corrections_pb2_grpc
 from tests.operate.raw import RawConnection
 from tests.operate.support import new_token
-from tests.support import BIN, ROOT, SECRET, Server, bearer, eventually, failure_of
+from tests.support import BIN, ROOT, SECRET, Server, bearer, eventually, failure_of, record, write_records
 
 STATS = pb.StatsRequest()
 
@@ -84,6 +84,34 @@ def test_requests_within_the_bytes_under_way_are_taken_and_a_larger_one_is_not(s
     )
     assert (failure.code, failure.reason) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "OVERLOADED")
     assert server.stats().total == 1
+
+
+def test_a_large_answer_waits_until_the_connection_that_takes_nothing_off_is_closed(stopped_server: Server) -> None:
+    write_records(stopped_server.candidates, [record(f"c{n}", model_response="x" * 1_000_000) for n in range(4)])
+    server = limited(stopped_server, answer_bytes_under_way=1_000_000)
+    with RawConnection(server.address) as connection:
+        connection.send(connection.call("Queue"), b"")
+        connection.until(ResponseReceived)
+        assert [item.id for item in server.stub.Queue(pb.QueueRequest(per_page=1), timeout=60).items] == ["c0"]
+        eventually(lambda: not connection.receive(1) and not connection.open, within=60)
+    eventually(lambda: "its answers were not taken off" in server.log, within=60)
+
+
+def test_streams_go_on_in_small_steps_while_others_hold_all_room_for_answers(stopped_server: Server) -> None:
+    approved = [record(f"a{n}", status="approved", corrected_response="y" * 20_000) for n in range(100)]
+    write_records(stopped_server.approved, approved)
+    write_records(stopped_server.candidates, [record("c", model_response="x" * 1_000_000)])
+    server = limited(stopped_server, answer_bytes_under_way=2_000_000)
+    at_once = [len(batch.examples) for batch in server.stub.StreamExport(pb.StreamExportRequest(batch_size=1_000))]
+    with RawConnection(server.address) as connection:
+        connection.send(connection.call("GetCandidate"), pb.GetCandidateRequest(id="c").SerializeToString())
+        connection.until(ResponseReceived)
+        batches = list(server.stub.StreamExport(pb.StreamExportRequest(batch_size=1_000)))
+        ids = [example.id for batch in batches for example in batch.examples]
+        assert ids == [f"a{n}" for n in range(100)] and batches[-1].summary.example_count == 100
+        assert max(len(batch.examples) for batch in batches) < max(at_once)
+        watched = next(iter(server.stub.Watch(pb.WatchRequest())))
+        assert watched.revision
 
 
 def test_a_stream_sends_no_more_ahead_than_it_may(stopped_server: Server) -> None:

@@ -329,3 +329,56 @@ def test_a_history_of_large_values_is_read_no_further_than_the_page(large: Serve
         if not (token := page.next_page_token):
             break
     assert actions == [pb.CHANGE_ACTION_UNDO, pb.CHANGE_ACTION_CORRECT] * 8
+
+
+@pytest.fixture(scope="module")
+def many_large(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server with 200 records of 2 MB in review."""
+    server = Server(tmp_path_factory.mktemp("many"))
+    write_records(server.candidates, [record(f"c{n:03}", model_response="x" * 2_000_000) for n in range(200)])
+    server.start(within=100)
+    assert server.stop() == 0
+    server.start(within=100)
+    yield server
+    assert server.stop() == 0
+    assert "Traceback" not in server.log
+
+
+UNREAD = {
+    "Queue": pb.QueueRequest(per_page=500, include_record=True),
+    "GetCandidate": pb.GetCandidateRequest(id="c001", include_record=True),
+    "ListCandidates": pb.ListCandidatesRequest(page_size=500, include_record=True),
+    "ListHistory": pb.ListHistoryRequest(id="c001"),
+}
+
+
+@pytest.mark.parametrize("method", UNREAD)
+def test_answers_of_one_call_that_nobody_reads(many_large: Server, method: str) -> None:
+    count = 400 if FULL else 100
+    with Judged(many_large, f"{count} unread answers of {method}"), ExitStack() as stack:
+        hold_unread(many_large, f"/{SERVICE}/{method}", UNREAD[method].SerializeToString(), count, stack)
+        time.sleep(3)
+        # Large answers of others wait at first; those that nobody takes off make room for them.
+        page = many_large.stub.Queue(pb.QueueRequest(per_page=1), timeout=30)
+        assert len(page.items) == 1
+
+
+def test_watches_of_large_candidates_that_nobody_reads(many_large: Server) -> None:
+    count = 400 if FULL else 100
+    since = many_large.stats().revision
+    for number in range(8):
+        many_large.correct(f"c{number:03}", text="y")
+    request = pb.WatchRequest(since_revision=since, include_candidates=True, include_record=True)
+    with Judged(many_large, f"{count} unread watches"), ExitStack() as stack:
+        hold_unread(many_large, f"/{SERVICE}/Watch", request.SerializeToString(), count, stack)
+        time.sleep(3)
+
+
+def test_a_batch_of_decisions_on_large_records(many_large: Server) -> None:
+    decisions = [
+        pb.SubmitRequest(id=f"c{n:03}", action=pb.ACTION_CORRECT, corrected_response="z" * 20_000)
+        for n in range(10, 200 if FULL else 60)
+    ]
+    with Judged(many_large, f"{len(decisions)} decisions on records of 2 MB"):
+        batch = many_large.stub.BatchSubmit(pb.BatchSubmitRequest(decisions=decisions), timeout=100)
+        assert all(result.HasField("candidate") for result in batch.results)

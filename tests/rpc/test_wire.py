@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from avocet_client.v1 import corrections_pb2 as pb
 from avocet_grpc.core.errors import InvalidField
 from avocet_grpc.edge import wire
-from avocet_grpc.edge.received_bytes import peer_key, received_bytes
+from avocet_grpc.edge.sockets import peer_key, received_bytes
 
 ITEM = pb.IngestRequest(source="s", task_type="t", prompt="p", response="r", correction="c", label="l", request_id="i")
 

@@ -167,12 +167,16 @@ class MirrorReader(Protocol):
     def changes(self, file: File, after: Cursor, limit: int) -> list[Changed]:
         """Return at most `limit` records of the file whose last change is later than `after`, in (revision, key) order.
 
-        A removed record comes as a tombstone. MUST be complete: if a commit is visible, all earlier ones are. A change
-        may come again. Raises FeedExpired if `after` is before what was pruned.
+        They are fewer if their lines have many bytes; none: that was all. A removed record comes as a tombstone. MUST
+        be complete: if a commit is visible, all earlier ones are. A change may come again. Raises FeedExpired if
+        `after` is before what was pruned.
         """
 
     def records(self, file: File, after_key: int, limit: int) -> list[Changed]:
-        """Return at most `limit` living records of the file after `after_key`, in key order."""
+        """Return at most `limit` living records of the file after `after_key`, in key order.
+
+        They are fewer if their lines have many bytes; none: that was all.
+        """
 
     def changed(self, file: File, ids: Collection[str]) -> dict[str, Changed]:
         """Return the records of these ids as they are now, tombstones too; ids never seen are left out."""

@@ -10,10 +10,11 @@ from functools import partial
 from typing import Any
 
 from avocet_grpc.core.errors import CallTooLong, Overloaded
+from avocet_grpc.edge.answers import Answers
 from avocet_grpc.edge.arrivals import Arrivals
 from avocet_grpc.edge.call_context import principal
 from avocet_grpc.edge.interceptors.wrap import Call, Context, Handler, Layer, reading_inside, wrap
-from avocet_grpc.edge.message_limits import HEALTH, most_bytes
+from avocet_grpc.edge.message_limits import HEALTH, Sizes
 from avocet_grpc.edge.shutdown_gate import Gate
 from avocet_grpc.settings import Limits
 
@@ -56,12 +57,13 @@ class LimitLayer(Layer):
     def __init__(self, gate: Gate, limits: Limits) -> None:
         self._gate, self._limits = gate, limits
         self._arrivals = Arrivals(limits.bytes_under_way)
+        self._answers = Answers(limits.answer_bytes_under_way)
         self._calls = Room(limits.calls, limits.calls_per_caller)
         self._watches = Room(limits.watches, limits.watches)
 
     def wrapped(self, method: str, handler: Handler) -> Handler:
         limits = self._limits
-        reading = reading_inside(handler, self._arrivals, most_bytes(method, limits.message_bytes))
+        reading = reading_inside(handler, self._arrivals, self._answers, Sizes(method, limits.message_bytes))
         if method.startswith(HEALTH):
             return reading
         streaming = handler.request_streaming or handler.response_streaming

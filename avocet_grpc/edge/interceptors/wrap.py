@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from functools import partial
 from typing import Any, TypeAlias
 
 import grpc
 
-from avocet_grpc.edge.arrivals import Arrivals, Parse
-from avocet_grpc.edge.call_context import begin, recheck
+from avocet_grpc.edge.answers import SMALL, Answers, Hold
+from avocet_grpc.edge.arrivals import Arrivals, Incoming, Parse
+from avocet_grpc.edge.call_context import begin, current, recheck
+from avocet_grpc.edge.message_limits import Sizes
 
 # Quoted: in grpcio itself the class takes no parameters.
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
@@ -71,37 +74,65 @@ def wrap(handler: Handler, around: Around) -> Handler:
     async def stream(request: Any, context: Context) -> None:
         await around(lambda: _write_all(inner(request, context), context), context)
 
-    return with_behavior(handler, stream if handler.response_streaming else answer, handler.request_deserializer)
+    return with_behavior(
+        handler,
+        stream if handler.response_streaming else answer,
+        handler.request_deserializer,
+        handler.response_serializer,
+    )
 
 
-def reading_inside(handler: Handler, arrivals: Arrivals, most: int) -> Handler:
+def reading_inside(handler: Handler, arrivals: Arrivals, answers: Answers, sizes: Sizes) -> Handler:
     """Return the same method, but what the caller sends is received and parsed by us, inside the call.
 
     So a refused call costs no reading, a caller that sends nothing is under the same limits as any other, a request has
-    at most `most` bytes, and bytes that are not a message of the method's type get an error of ours.
+    at most `sizes.request` bytes, and bytes that are not a message of the method's type get an error of ours. A single
+    answer is encoded here, and counts until it is taken off.
     """
     parse, behavior = handler.request_deserializer, behavior_of(handler)
     if parse is None:
         return handler
+    encode = handler.response_serializer
+
+    @contextlib.asynccontextmanager
+    async def receiving(context: Context) -> AsyncIterator[tuple[Incoming, Hold]]:
+        peer = context.peer()
+        with answers.hold(peer) as hold:
+            current.get().answers = hold
+            async with arrivals.call(sizes.request, parse, peer, context) as incoming:
+                yield incoming, hold
+
+    async def only(incoming: Incoming, hold: Hold) -> Any:
+        request = await incoming.only()
+        if sizes.answer > SMALL:
+            await hold.take(sizes.answer)
+        return request
+
+    async def answered(hold: Hold, context: Context, response: Any) -> bytes:
+        raw: bytes = response if encode is None else encode(response)
+        hold.hand_over(len(raw), context)
+        sizes.answered(len(raw))
+        return raw
 
     async def answer(requests: Any, context: Context) -> Any:
-        async with arrivals.call(most, parse, context) as incoming:
-            return await behavior(await incoming.only(), context)
+        async with receiving(context) as (incoming, hold):
+            return await answered(hold, context, await behavior(await only(incoming, hold), context))
 
     async def stream(requests: Any, context: Context) -> None:
-        async with arrivals.call(most, parse, context) as incoming:
+        async with receiving(context) as (incoming, _):
             await _write_all(behavior(await incoming.only(), context), context)
 
     async def answer_all(requests: Any, context: Context) -> Any:
-        async with arrivals.call(most, parse, context) as incoming:
-            return await behavior(aiter(incoming), context)
+        async with receiving(context) as (incoming, hold):
+            return await answered(hold, context, await behavior(aiter(incoming), context))
 
     async def stream_all(requests: Any, context: Context) -> None:
-        async with arrivals.call(most, parse, context) as incoming:
+        async with receiving(context) as (incoming, _):
             await _write_all(behavior(aiter(incoming), context), context)
 
     one, many = (stream, stream_all) if handler.response_streaming else (answer, answer_all)
-    return with_behavior(handler, many if handler.request_streaming else one, None, reads=True)
+    encode_later = encode if handler.response_streaming else None
+    return with_behavior(handler, many if handler.request_streaming else one, None, encode_later, reads=True)
 
 
 def behavior_of(handler: Handler) -> Callable[[Any, Any], Any]:
@@ -110,7 +141,9 @@ def behavior_of(handler: Handler) -> Callable[[Any, Any], Any]:
     return behavior  # type: ignore[no-any-return]
 
 
-def with_behavior(handler: Handler, behavior: Any, deserializer: Parse | None, *, reads: bool = False) -> Handler:
+def with_behavior(
+    handler: Handler, behavior: Any, deserializer: Parse | None, serializer: Any, *, reads: bool = False
+) -> Handler:
     """Return a handler of the same shape that runs `behavior`; with `reads` it takes its request as a stream."""
     makers: dict[tuple[bool, bool], Any] = {
         (False, False): grpc.unary_unary_rpc_method_handler,
@@ -119,7 +152,7 @@ def with_behavior(handler: Handler, behavior: Any, deserializer: Parse | None, *
         (True, True): grpc.stream_stream_rpc_method_handler,
     }
     make = makers[reads or bool(handler.request_streaming), bool(handler.response_streaming)]
-    wrapped: Handler = make(behavior, deserializer, handler.response_serializer)
+    wrapped: Handler = make(behavior, deserializer, serializer)
     return wrapped
 
 

@@ -41,7 +41,7 @@ def _unwritten(session: Session, level: Cursor) -> Iterator[Changed]:
             except FeedExpired:
                 break
             yield from page
-            if len(page) < PAGE:
+            if not page:
                 break
             after = Cursor(page[-1].revision, page[-1].key)
     owed = session.index.marked(session.file, Mark.OWED, PAGE * PAGES)

@@ -75,7 +75,7 @@ def collect(session: Session, feed: Feed) -> list[Unit]:
         owed = index.marked(file, Mark.OWED, AT_ONCE)
         stale = index.of_kind(file, Kind.STALE, AT_ONCE)
         # In the order of the index, which is that of the records if a whole file is written.
-        found = dict.fromkeys(row.id for row in (*owed, *stale) if row.id is not None)
+        found = dict.fromkeys(row.id for row in _short([*owed, *stale]) if row.id is not None)
         others = [id for id in found if id not in changes]
         ids = [*changes, *others]
         lines = index.lines(file, ids)
@@ -89,6 +89,16 @@ def collect(session: Session, feed: Feed) -> list[Unit]:
     ]
     units += [_without_id(session, row) for row in (*owed, *stale) if row.id is None]
     return list(_bounded(units))
+
+
+def _short(rows: Iterable[Row]) -> Iterable[Row]:
+    """Give the first rows, up to the one whose line is one too many for a round."""
+    size = 0
+    for row in rows:
+        yield row
+        size += row.length
+        if size > MAX_BYTES:
+            return
 
 
 def _bounded(units: Iterable[Unit]) -> Iterable[Unit]:

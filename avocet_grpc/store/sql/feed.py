@@ -25,6 +25,10 @@ KNOWN = "SELECT revision FROM past WHERE id = :id AND file = :file AND digest = 
 IS_EMPTY = "SELECT NOT EXISTS (SELECT 1 FROM records WHERE file = :file)"
 
 
+MOST_BYTES = 4_000_000
+"""Of the lines that one answer holds, about."""
+
+
 class _Changed(NamedTuple):
     id: str
     key: int
@@ -53,10 +57,10 @@ class SqlMirrorReader:
     def changes(self, file: File, after: Cursor, limit: int) -> list[Changed]:
         if after.revision < Queries(self._session).head().pruned_revision:
             raise FeedExpired("what was removed since then is no longer kept")
-        return self._changed(CHANGES, file=int(file), revision=after.revision, key=after.key, limit=limit)
+        return self._first(CHANGES, file=int(file), revision=after.revision, key=after.key, limit=limit)
 
     def records(self, file: File, after_key: int, limit: int) -> list[Changed]:
-        return self._changed(RECORDS, file=int(file), after_key=after_key, limit=limit)
+        return self._first(RECORDS, file=int(file), after_key=after_key, limit=limit)
 
     def changed(self, file: File, ids: Collection[str]) -> dict[str, Changed]:
         query = f"{CHANGED} WHERE r.id = :id AND r.file = :file"
@@ -85,6 +89,16 @@ class SqlMirrorReader:
 
     def _changed(self, query: str, **values: int | str) -> list[Changed]:
         return [self._as_changed(row) for row in self._session.all(_Changed, query, values)]
+
+    def _first(self, query: str, **values: int | str) -> list[Changed]:
+        """Return what is found up to a number of bytes, at least one."""
+        found, size = list[Changed](), 0
+        for row in self._session.each(_Changed, query, values):
+            found.append(changed := self._as_changed(row))
+            size += len(changed.raw or b"")
+            if size >= MOST_BYTES:
+                break
+        return found
 
     def _as_changed(self, row: _Changed) -> Changed:
         raw = None if row.raw is None else self._session.lines.unpacked(row.size or 0, row.raw)

@@ -7,6 +7,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any
 
+from avocet_grpc.core.errors import CorrectionsError
 from avocet_grpc.core.ports.ledger import Reads
 from avocet_grpc.store.sql.dialect import Session
 from avocet_grpc.store.sql.pending import Pending
@@ -51,7 +52,7 @@ class Run:
         """Read at once what the works say that they will read: each query has to win the interpreter's lock again."""
         ids = {id for work in works if isinstance(work, Reads) for id in work.ids}
         if len(ids) > 1:
-            self._pending.stored.update(Queries(self._session).stored_all(ids))
+            self._pending.stored.update(Queries(self._session).stored_small(ids))
 
     def outcome(self, work: Work) -> Any:
         """Return what the work gives or raises. Raises only if the storage fails."""
@@ -62,8 +63,11 @@ class Run:
             if self._is_storage(error):
                 raise
             tx.undo()
-            return error
+            # Of what was foreseen nobody wants the frames, and they hold the transaction.
+            return error.with_traceback(None) if isinstance(error, CorrectionsError) else error
         self.head = tx.keep()
+        if self._pending.is_full():
+            self._pending.flush(self._session)
         return value
 
     def finish(self) -> None:

@@ -42,6 +42,12 @@ UPDATE_PAST = "ON CONFLICT (id, file, digest) DO UPDATE SET revision = excluded.
 CLOSE = "UPDATE examples SET removed_revision = :revision WHERE key = :key AND removed_revision = :never"
 
 
+MOST_WAITING = 1_000
+"""Changed records that may wait to be written."""
+MOST_BYTES = 8_000_000
+"""Bytes of lines and texts that may wait."""
+
+
 class Pending:
     """Changes, by table. `stored` also has what was only read; `before` has the database's row of what changed."""
 
@@ -52,6 +58,7 @@ class Pending:
         self._empty()
 
     def _empty(self) -> None:
+        self._bytes = 0
         self.before: dict[Place, Stored | None] = {}
         self.examples: dict[tuple[int, int], ExampleRow] = {}
         self.closed: dict[tuple[int, int], int] = {}
@@ -67,9 +74,16 @@ class Pending:
             self.left.add(was.row.key)
         self.before.setdefault(place, was)
         self.stored[place] = now
+        self._bytes += len(now.raw or b"") + (len(was.raw or b"") if was is not None else 0)
+
+    def note(self, row: HistoryRow) -> None:
+        """The next entry of the history."""
+        self.history.append(row)
+        self._bytes += len(row.change or "")
 
     def open_example(self, row: ExampleRow) -> None:
         """Exports see the example from its revision on."""
+        self._bytes += len(row.encoded)
         self.examples[row.key, row.approved_revision] = row
 
     def close_example(self, row: RecordRow, revision: int) -> None:
@@ -87,14 +101,16 @@ class Pending:
         """A content is known from now on as one that the record no longer has."""
         self.past[row.id, row.file, row.digest] = row
 
-    def __len__(self) -> int:
-        return len(self.before)
+    def is_full(self) -> bool:
+        """Return whether so much waits that it should be written now."""
+        return len(self.before) >= MOST_WAITING or self._bytes > MOST_BYTES
 
     def take(self, later: Pending) -> None:
         """The changes of a work that follows these."""
         for place, was in later.before.items():
             self.before.setdefault(place, was)
         self.stored.update(later.stored)
+        self._bytes += later._bytes
         self.examples.update(later.examples)
         for example, revision in later.closed.items():
             self._close(example, revision)
@@ -107,9 +123,12 @@ class Pending:
             self.without_claims = False
 
     def flush(self, session: Session) -> None:
-        """Write all changes."""
+        """Write all changes. After many, forget what was read: the database has it."""
+        forget = self.is_full()
         with session.batch():
             self._flush(session)
+        if forget:
+            self.stored.clear()
 
     def _flush(self, session: Session) -> None:
         self._write_records(session)

@@ -20,6 +20,14 @@ AT_ONCE = 32
 
 HEAD = f"SELECT {selected(HeadRow)} FROM head"
 STORED = f"SELECT {selected(RecordRow, 'r.')}, b.size, b.raw FROM records r LEFT JOIN bodies b ON b.key = r.body"
+STORED_SMALL = (
+    f"SELECT {selected(RecordRow, 'r.')}, b.size, CASE WHEN length(b.raw) <= :longest THEN b.raw END"
+    " FROM records r LEFT JOIN bodies b ON b.key = r.body"
+)
+LONGEST_LINE = 64 * 1024
+"""Bytes of a line, as it is stored, that is read ahead."""
+MOST_BYTES = 8_000_000
+"""Of lines that are read ahead."""
 HISTORY = (
     "SELECT number, revision, file, id, action, actor, at, status_before, status_after, change, made_by FROM history"
 )
@@ -103,15 +111,28 @@ class Queries:
             as_stored(self._session, row) for row in self._session.all(tuple, f"{STORED} WHERE r.id = :id", {"id": id})
         ]
 
-    def stored_all(self, ids: Collection[str]) -> dict[tuple[int, str], Stored | None]:
-        """The records of these ids by file and id; None if there is neither a record nor a tombstone."""
-        found: dict[tuple[int, str], Stored | None] = {(int(file), id): None for id in ids for file in File}
-        asked = list(ids)
+    def stored_small(self, ids: Collection[str]) -> dict[tuple[int, str], Stored | None]:
+        """The records of these ids by file and id; None if there is neither a record nor a tombstone.
+
+        Records with long lines are left out, and so are the last ids if the lines become many bytes.
+        """
+        found: dict[tuple[int, str], Stored | None] = {}
+        asked, size = list(ids), 0
         for start in range(0, len(asked), AT_ONCE):
-            where, values = among("r.id", asked[start : start + AT_ONCE])
-            for row in self._session.all(tuple, f"{STORED} WHERE {where}", values):
+            if size > MOST_BYTES:
+                break
+            part = asked[start : start + AT_ONCE]
+            found |= {(int(file), id): None for id in part for file in File}
+            where, values = among("r.id", part)
+            query = f"{STORED_SMALL} WHERE {where}"
+            for row in self._session.all(tuple, query, values | {"longest": LONGEST_LINE}):
                 stored = as_stored(self._session, row)
-                found[stored.row.file, stored.row.id] = stored
+                place = stored.row.file, stored.row.id
+                if stored.row.lives and stored.raw is None:
+                    del found[place]
+                else:
+                    found[place] = stored
+                    size += len(stored.raw or b"")
         return found
 
     def same_prompt(self, digests: Collection[bytes], most: int) -> dict[bytes, int]:

@@ -55,9 +55,6 @@ Encode = Callable[[Record, int], bytes]
 KNOWS_OLD_DIGESTS = "past_before_4"
 """The row of `meta` that says that past versions may stand under `content_digest_before_4`."""
 
-MOST_WAITING = 1_000
-"""Changed records that may wait to be written."""
-
 
 class SqlTransaction:
     """Implements `core.ports.ledger.Transaction`, and what the mirror's commands need beside it.
@@ -99,6 +96,8 @@ class SqlTransaction:
             raise
         self.head = inner.keep()
         self._revision = self.head.revision
+        if self._own.is_full():
+            self.written()
         return value
 
     @property
@@ -314,7 +313,7 @@ class SqlTransaction:
 
     def note(self, entry: HistoryEntry) -> None:
         e = entry
-        self._own.history.append(
+        self._own.note(
             HistoryRow(
                 revision=e.revision,
                 file=int(e.file),
@@ -343,9 +342,8 @@ class SqlTransaction:
         if other not in self._own.stored and other in self._earlier.stored:
             self._own.stored[other] = self._earlier.stored[other]
         self._own.change((row.file, row.id), Stored(row, raw, loaded))
-        if len(self._own) >= MOST_WAITING:
+        if self._own.is_full():
             self.written()
-            self._own.stored.clear()
 
     def _has_left(self, key: int) -> bool:
         return key in self._own.left or key in self._earlier.left

@@ -166,10 +166,8 @@ def _next(view: MirrorReader, state: State, head: int) -> tuple[State, list[Chan
             return state._replace(key=found[-1].key), found
         return state._replace(built=1, key=0), []
     found = view.changes(File.CANDIDATES, Cursor(state.revision, state.key), STEP)
-    if len(found) < STEP:
-        last = found[-1] if found else None
-        place = (last.revision, last.key) if last else (state.revision, state.key)
-        return state._replace(revision=place[0], key=place[1], level=head), found
+    if not found:
+        return state._replace(level=head), []
     last = found[-1]
     return state._replace(revision=last.revision, key=last.key, level=last.revision - 1), found
 

@@ -54,6 +54,10 @@ MOST_ROWS = 64
 ANY_LENGTH = 24
 """How many rows one statement inserts; of more, powers of two."""
 BUSY_S = 30.0
+LARGE = 256 * 1024
+"""Bytes or characters of a value that is inserted alone."""
+WITH_LARGE = frozenset({"bodies", "examples", "history", "requests"})
+"""The tables whose rows may have such values."""
 
 
 def connect(
@@ -117,6 +121,10 @@ class SqliteSession:
         return ALONE
 
     def insert(self, table: str, rows: Sequence[tuple[Any, ...]], on_conflict: str = "") -> None:
+        if table in WITH_LARGE and any(map(_is_large, rows)):
+            for row in rows:
+                self._insert_alone(table, row, on_conflict)
+            return
         start = 0
         while start < len(rows):
             # Few different lengths, so that few statements a table are prepared.
@@ -126,6 +134,24 @@ class SqliteSession:
             kind: Any = type(part[0])
             self._db.execute(_insert(table, kind._fields, length, on_conflict), [*chain.from_iterable(part)])
             start += length
+
+    def _insert_alone(self, table: str, row: tuple[Any, ...], on_conflict: str) -> None:
+        kind: Any = type(row)
+        statement = _insert_if(table, kind._fields, on_conflict)
+        self._db.execute(statement, [*row, 1])
+        # The driver keeps the statement, and with it a copy of all values until it is run with others.
+        self._db.execute(statement, [None] * len(row) + [0])
+
+
+def _is_large(row: tuple[Any, ...]) -> bool:
+    return any(type(value) in (bytes, str) and len(value) > LARGE for value in row)
+
+
+@lru_cache(maxsize=64)
+def _insert_if(table: str, columns: tuple[str, ...], on_conflict: str) -> str:
+    """Return a statement that inserts one row if its last value is 1, and nothing if it is 0."""
+    values = ",".join("?" * len(columns))
+    return f"INSERT INTO {table} ({', '.join(columns)}) SELECT {values} WHERE ? {on_conflict}"
 
 
 @lru_cache(maxsize=256)

@@ -1,0 +1,197 @@
+"""The budget of answers under way: what calls make, and what gRPC has of it until the peer takes it off.
+
+A call that may answer with much waits for room before it begins. If a call has waited for a second, the connection
+that has left most lying for so long is closed: gRPC frees what it keeps for a call at the end of its connection alone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
+
+import structlog
+
+from avocet_grpc.core.errors import Overloaded
+from avocet_grpc.edge.sockets import hang_up
+from avocet_grpc.telemetry.guard import keep
+
+log = structlog.get_logger("avocet_grpc")
+
+T = TypeVar("T")
+
+COPIES = 2
+"""An answer that nobody takes off is in memory twice: as ours, and as gRPC's."""
+SMALL = 8 * 1024
+"""Bytes up to which an answer is not counted."""
+STALLED_S = 1.0
+"""How long an answer lies, and a call waits, before a connection is closed."""
+PATIENCE_S = 10.0
+"""How long a call waits for room before it is refused."""
+LOOK_EVERY_S = 0.25
+UNIX_SHARE = 0.5
+"""Callers on a Unix socket cannot be told apart, nor hung up on: more than this part of the budget is not theirs."""
+
+
+class Peer:
+    """The answers of one connection: when each was begun, and how large it is."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.holds: dict[Hold, tuple[float, int]] = {}
+
+    @property
+    def held(self) -> int:
+        return sum(size for _, size in self.holds.values())
+
+    def stalled(self, since: float) -> int:
+        """Return how many bytes have lain since then, or longer."""
+        return sum(size for began, size in self.holds.values() if began <= since)
+
+
+class Answers:
+    """All answers under way, `most` bytes together."""
+
+    def __init__(self, most: int, close: Callable[[str], bool] = hang_up) -> None:
+        self._most, self._close = most, close
+        self._peers: dict[str, Peer] = {}
+        self._waiting: deque[tuple[Hold, int, asyncio.Future[None], float]] = deque()
+        self._looking: asyncio.Task[Any] | None = None
+        self.held = 0
+        self.closed = 0
+
+    def hold(self, peer: str) -> Hold:
+        """Return the account of one call, empty yet; to be used as a context."""
+        return Hold(self, self._peers.get(peer) or Peer(peer))
+
+    def fits(self, peer: Peer, size: int) -> bool:
+        """Return whether there is room for so many bytes. What is larger than half the budget waits for that half."""
+        size = min(size, self._most // 2)
+        if peer.name.startswith("unix:") and peer.held + size > self._most * UNIX_SHARE:
+            return False
+        return self.held + size <= self._most
+
+    def change(self, hold: Hold, peer: Peer, size: int) -> None:
+        """The call holds `size` bytes from now on."""
+        began, before = peer.holds.get(hold, (asyncio.get_running_loop().time(), 0))
+        self.held += size - before
+        if size:
+            peer.holds[hold] = began, size
+            self._peers[peer.name] = peer
+        elif peer.holds.pop(hold, None) and not peer.holds:
+            self._peers.pop(peer.name, None)
+        if size < before:
+            self._let_in()
+
+    async def wait(self, hold: Hold, peer: Peer, size: int) -> None:
+        """Wait for room, in the order of coming, and take it. Raises Overloaded."""
+        if not self._waiting and self.fits(peer, size):
+            self.change(hold, peer, size)
+            return
+        if self._looking is None:
+            self._looking = asyncio.create_task(keep("answers", self._look))
+        loop = asyncio.get_running_loop()
+        entry = hold, size, loop.create_future(), loop.time()
+        self._waiting.append(entry)
+        try:
+            async with asyncio.timeout(PATIENCE_S):
+                await entry[2]
+        except TimeoutError:
+            raise Overloaded("too many answers under way") from None
+        finally:
+            if entry in self._waiting:
+                self._waiting.remove(entry)
+                self._let_in()
+
+    def _let_in(self) -> None:
+        passed = deque[tuple[Hold, int, asyncio.Future[None], float]]()
+        while self._waiting:
+            entry = self._waiting.popleft()
+            hold, size, future, _ = entry
+            if future.done():
+                continue
+            if not self.fits(hold.peer, size):
+                passed.append(entry)
+                # Callers on a Unix socket that wait for their own share keep nobody else back.
+                if not hold.peer.name.startswith("unix:"):
+                    break
+                continue
+            self.change(hold, hold.peer, size)
+            future.set_result(None)
+        self._waiting.extendleft(reversed(passed))
+
+    async def _look(self) -> None:
+        await asyncio.sleep(LOOK_EVERY_S)
+        since = asyncio.get_running_loop().time() - STALLED_S
+        if not any(came <= since for *_, came in self._waiting):
+            return
+        stalled = {name: peer.stalled(since) for name, peer in self._peers.items()}
+        for name in sorted(stalled, key=stalled.__getitem__, reverse=True):
+            if not stalled[name]:
+                break
+            if await asyncio.to_thread(self._close, name):
+                self.closed += 1
+                log.warning("connection closed: its answers were not taken off", bytes=stalled[name])
+                break
+
+
+class NoRoom(Exception):
+    """The next answer of a stream has more bytes than it may have now, and was not made."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__(size)
+        self.size = size
+
+
+class Hold:
+    """What one call makes or has handed over, in bytes of memory."""
+
+    def __init__(self, answers: Answers, peer: Peer) -> None:
+        self._answers, self.peer = answers, peer
+        self._handed_over = False
+
+    def __enter__(self) -> Hold:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if not self._handed_over:
+            self.give()
+
+    async def take(self, size: int) -> None:
+        """Have room for an answer of `size` bytes; wait for it. Raises Overloaded."""
+        self.give()
+        await self._answers.wait(self, self.peer, size * COPIES)
+
+    def try_take(self, size: int) -> bool:
+        """Have room for the next answer of a stream, in place of that for the last one, if there is some now."""
+        self.give()
+        if not self._answers.fits(self.peer, size * COPIES):
+            return False
+        self._answers.change(self, self.peer, size * COPIES)
+        return True
+
+    async def make(self, at_once: int, small: int, make: Callable[[int], Awaitable[T]]) -> T:
+        """Return the next answer of a stream, which `make` makes with so many bytes at most.
+
+        They are `at_once` if there is room now, else `small`. `make` raises NoRoom if the least answer has more: then
+        wait until there is room for it. Raises Overloaded.
+        """
+        try:
+            return await make(at_once if self.try_take(at_once) else small)
+        except NoRoom as wanted:
+            size = wanted.size
+        await self.take(size)
+        return await make(size)
+
+    def give(self) -> None:
+        """Nothing is held any more."""
+        self._answers.change(self, self.peer, 0)
+
+    def hand_over(self, size: int, context: Any) -> None:
+        """The answer has `size` bytes, and lies until the call is over."""
+        if size <= SMALL:
+            return
+        self._handed_over = True
+        self._answers.change(self, self.peer, size * COPIES)
+        context.add_done_callback(lambda _: self.give())
