@@ -22,8 +22,8 @@ from avocet_grpc.edge.convert import candidate_message
 
 UNREAD_BYTES = 32 << 20
 """What all watches together hold of responses that nobody reads; gRPC holds each once more."""
-AIM_BYTES = range(16 << 10, (512 << 10) + 1)
-"""Where a response ends, by the number of watches. A larger change comes alone."""
+LEAST_BYTES, MOST_BYTES = 16 << 10, 512 << 10
+"""A response ends between them, by the number of watches. A larger change comes alone."""
 FIRST_LOOK = 100
 """Changes that a watch that is far behind reads at first; later about as many as one response holds."""
 
@@ -84,7 +84,7 @@ class Watching:
 
     async def _make(self, query: WatchQuery, found: Stretch, most_bytes: int) -> Made:
         asked = any(_is_asked_for(query, entry) for entry in found.entries)
-        aim = max(AIM_BYTES.start, min(AIM_BYTES.stop, UNREAD_BYTES // self._hub.watches))
+        aim = max(LEAST_BYTES, min(MOST_BYTES, UNREAD_BYTES // self._hub.watches))
         if asked and (query.filter or query.include_candidates):
             return await self._backend.read_for_stream(
                 lambda reader: _made(query, found, partial(_with_candidate, reader, query), aim, most_bytes)
