@@ -30,14 +30,26 @@ class ExportTotals:
         if selection.unique_prompts:
             # An approval elsewhere may remove one of these.
             return reader.export_total(selection, 0)
-        asked = sha256(repr(replace(selection, revision=0)).encode("utf-8", "surrogatepass")).digest()
+        asked = _digest(selection)
         with self._lock:
             revision, total = self._kept.get(asked, (0, 0))
         if revision != selection.revision:
             grown = self._growth(reader, selection, revision)
-            total = reader.export_total(selection, 0) if grown is None else total + grown
+            total = self._counted(reader, selection) if grown is None else total + grown
         self._keep(asked, selection.revision, total)
         return total
+
+    def _counted(self, reader: Reader, selection: ExportSelection) -> int:
+        """Count what was not asked for yet. A side of a split is what the other one leaves of the whole."""
+        if (split := selection.split) is not None:
+            other = replace(selection, split=replace(split, validation=not split.validation))
+            if self._is_kept(other):
+                return self.total(reader, replace(selection, split=None)) - self.total(reader, other)
+        return reader.export_total(selection, 0)
+
+    def _is_kept(self, selection: ExportSelection) -> bool:
+        with self._lock:
+            return self._kept.get(_digest(selection), (0, 0))[0] == selection.revision
 
     def _growth(self, reader: Reader, selection: ExportSelection, revision: int) -> int | None:
         # What was removed before the first revision may be gone.
@@ -52,3 +64,7 @@ class ExportTotals:
                 self._kept.move_to_end(asked)
             if len(self._kept) > MOST:
                 self._kept.popitem(last=False)
+
+
+def _digest(selection: ExportSelection) -> bytes:
+    return sha256(repr(replace(selection, revision=0)).encode("utf-8", "surrogatepass")).digest()

@@ -13,6 +13,7 @@ from avocet_grpc.core import export
 from avocet_grpc.core.forms import prompt_digest
 from avocet_grpc.core.model import (
     CandidateFilter,
+    ExportBatch,
     ExportSelection,
     File,
     Split,
@@ -28,6 +29,15 @@ from tests.ledger_suite.support import (
     newest,
     undo,
 )
+
+
+def in_batches(ledger: Ledger, selection: ExportSelection, limit: int, most: int) -> list[ExportBatch]:
+    """All batches of the selection."""
+    found, after = list[ExportBatch](), 0
+    while batch := ledger.read(lambda r, a=after: r.export_batch(selection, a, limit, most)):
+        found.append(batch)
+        after = batch.last_key
+    return found
 
 
 class ExportRules(Fresh):
@@ -52,6 +62,27 @@ class ExportRules(Fresh):
         for side in (0, 1):
             alone = [id for id in sides[side] if values[int(id[1:])] is None]
             assert alone == [id for id in by_id[side] if values[int(id[1:])] is None]
+
+    @pytest.mark.parametrize("asked", [{}, {"split": Split(False, 0.3)}, {"shard_count": 2}])
+    @pytest.mark.parametrize("limit, most", [(1, 10_000), (7, 10_000), (100, 300), (100, 1), (100, 100_000)])
+    def test_a_batch_is_as_full_as_it_may_be(
+        self, ledger: Ledger, asked: dict[str, Any], limit: int, most: int
+    ) -> None:
+        import_candidates(ledger, 40)
+        for number in range(40):
+            correct(ledger, f"c{number}", "y" * (number % 9) ** 2)
+        selection = ExportSelection(newest(ledger), **asked)
+        alone, batches = (in_batches(ledger, selection, *sizes) for sizes in ((1, 1), (limit, most)))
+        assert b"".join(batch.encoded for batch in batches) == b"".join(one.encoded for one in alone)
+        assert b"".join(batch.ids for batch in batches) == b"".join(one.ids for one in alone)
+        assert all(batch.count <= limit and (batch.count == 1 or len(batch.encoded) <= most) for batch in batches)
+        ends, size = {one.last_key for one in batches}, 0
+        for one, after in itertools.pairwise(alone):
+            size += len(one.encoded)
+            if one.last_key in ends:
+                count = next(batch.count for batch in batches if batch.last_key == one.last_key)
+                assert count == limit or size + len(after.encoded) > most
+                size = 0
 
     def test_a_total_grows_by_what_was_approved_less_what_was_removed(self, ledger: Ledger) -> None:
         import_candidates(ledger, 12)

@@ -128,6 +128,17 @@ def test_a_selection_that_was_asked_for_is_not_counted_again(
     assert len(counted) == 2
 
 
+def test_the_other_side_of_a_split_is_told_without_a_look_at_the_examples(
+    ledger: ExportCache, counted: list[ExportSelection]
+) -> None:
+    for number in range(20):
+        correct(ledger, f"c{number}")
+    validation = total(ledger, split=Split(True, 0.4, 3))
+    assert total(ledger, split=Split(False, 0.4, 3)) == 20 - validation
+    assert [selection.split is not None for selection in counted] == [True, False]
+    assert 0 < validation < 20
+
+
 def test_an_older_revision_takes_nothing_from_the_newest_total(
     ledger: ExportCache, counted: list[ExportSelection]
 ) -> None:

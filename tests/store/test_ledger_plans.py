@@ -154,9 +154,10 @@ def test_the_mirror_s_reads_and_commands_scan_nothing(traced: Traced) -> None:
     assert traced.scans() == []
 
 
-def test_an_export_is_counted_by_an_index_alone(traced: Traced) -> None:
-    shard = ExportSelection(traced.ledger.read(lambda r: r.revision()), shard_count=2)
-    traced.run(lambda tx: tx.export_total(shard, 3))
+@pytest.mark.parametrize("asked", [{"shard_count": 2}, {"filter": CandidateFilter(min_quality_score=0.1)}])
+def test_an_export_is_counted_by_an_index_alone(traced: Traced, asked: dict[str, Any]) -> None:
+    selection = ExportSelection(traced.ledger.read(lambda r: r.revision()), **asked)
+    traced.run(lambda tx: tx.export_total(selection, 3))
     [counted] = [statement for statement in traced.statements if "count(*)" in statement]
     assert "COVERING INDEX" in traced.db.execute(f"EXPLAIN QUERY PLAN {counted}").fetchone()[3]
 

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any, NamedTuple
 
 from avocet_grpc.core.export import in_split
-from avocet_grpc.core.model import ExportBatch, ExportSelection
+from avocet_grpc.core.model import ExportBatch, ExportSelection, Split
 from avocet_grpc.core.ports.ledger import ExportExtent
 from avocet_grpc.store.sql.counts import Counts
 from avocet_grpc.store.sql.dialect import Session
-from avocet_grpc.store.sql.filters import where_of
+from avocet_grpc.store.sql.filters import among, where_of
 from avocet_grpc.store.sql.queries import Queries
 from avocet_grpc.store.sql.rows import NEVER, selected
 
 CAREFUL_ROWS = 16
 """Rows read at once if they may be as large as 4 MB each."""
+SIZED_AT_ONCE = 400
+"""Examples that a split chooses from in one query."""
 FEW_NEW = 1_000
 """Examples since a revision that are found by their approval, and sorted for each batch."""
 MOST_CHANGES = 5_000
@@ -40,9 +43,15 @@ NEWEST = (
 class _Example(NamedTuple):
     key: int
     id: str
+    encoded: bytes
+
+
+class _Sized(NamedTuple):
+    key: int
+    id: str
     prompt_digest: bytes | None
     task_id: str | None
-    encoded: bytes
+    size: int
 
 
 class _Named(NamedTuple):
@@ -68,7 +77,7 @@ class ExportQueries:
     ) -> ExportBatch | None:
         """Return the next examples after `after_key` joined, none beyond `up_to_key`."""
         if selection.split is not None:
-            return self._batch_by_rows(selection, after_key, limit, max_bytes)
+            return self._batch_of_split(selection, selection.split, after_key, limit, max_bytes)
         where, values = _where(selection, after_key)
         if up_to_key is not None:
             where, values = f"{where} AND key <= :up_to_key", values | {"up_to_key": up_to_key}
@@ -132,6 +141,40 @@ class ExportQueries:
         values = {"after_key": after_key, "last_key": last_key, "revision": revision}
         return ExportExtent(*(self._session.one(_Extent, EXTENT, values) or _Extent(0, 0, 0)))
 
+    def _batch_of_split(
+        self, selection: ExportSelection, split: Split, after_key: int, limit: int, max_bytes: int
+    ) -> ExportBatch | None:
+        """Choose by what the split looks at, and read the encodings of what was chosen alone."""
+        chosen = list[int]()
+        for row in self._sized(selection, after_key):
+            if not in_split(split, row.id, row.prompt_digest, row.task_id):
+                continue
+            max_bytes -= row.size
+            if chosen and max_bytes < 0:
+                break
+            chosen.append(row.key)
+            if len(chosen) == limit:
+                break
+        if not chosen:
+            return None
+        where, values = among("key", chosen)
+        part = f"(SELECT key, id, encoded FROM examples WHERE {where} AND {VISIBLE.format('')} ORDER BY key) part"
+        return self._joined(part, values | {"revision": selection.revision})
+
+    def _sized(self, selection: ExportSelection, after_key: int) -> Iterator[_Sized]:
+        """Yield what the selection has but for its split, without the encodings."""
+        while True:
+            where, values = _where(selection, after_key)
+            query = (
+                f"SELECT key, id, prompt_digest, task_id, length(encoded) AS size FROM {self._examples(selection)}"
+                f" WHERE {where} ORDER BY key, approved_revision LIMIT :limit"
+            )
+            found = self._session.all(_Sized, query, values | {"limit": SIZED_AT_ONCE})
+            yield from found
+            if len(found) < SIZED_AT_ONCE:
+                return
+            after_key = found[-1].key
+
     def _batch_by_rows(
         self, selection: ExportSelection, after_key: int, limit: int, max_bytes: int
     ) -> ExportBatch | None:
@@ -152,18 +195,10 @@ class ExportQueries:
         return ExportBatch(rows[-1].key, len(rows), ids, b"".join([row.encoded for row in rows]))
 
     def _rows(self, selection: ExportSelection, after_key: int, limit: int) -> list[_Example]:
-        rows: list[_Example] = []
-        while len(rows) < limit:
-            where, values = _where(selection, after_key)
-            found_by = f"SELECT {selected(_Example)} FROM {self._examples(selection)} WHERE {where}"
-            query = f"{found_by} ORDER BY key, approved_revision LIMIT :limit"
-            found = self._session.all(_Example, query, values | {"limit": limit})
-            split = selection.split
-            rows += [row for row in found if split is None or in_split(split, row.id, row.prompt_digest, row.task_id)]
-            if len(found) < limit:
-                break
-            after_key = found[-1].key
-        return rows[:limit]
+        where, values = _where(selection, after_key)
+        found_by = f"SELECT {selected(_Example)} FROM {self._examples(selection)} WHERE {where}"
+        query = f"{found_by} ORDER BY key, approved_revision LIMIT :limit"
+        return self._session.all(_Example, query, values | {"limit": limit})
 
 
 def _where(selection: ExportSelection, after_key: int) -> tuple[str, dict[str, Any]]:
