@@ -62,7 +62,7 @@ class Watching:
             due = loop.time() + query.heartbeat_seconds
             while True:
                 found = await self._hub.after(at, due - loop.time(), look)
-                made = await hold.make(AIM_BYTES.stop, SMALL_BYTES, partial(self._next, query, found))
+                made = await hold.make(MOST_BYTES, SMALL_BYTES, partial(self._next, query, found))
                 at, look = made.end, min(LIMIT, max(1, made.passed) * (2 if made.end == found.end else 1))
                 if made.has_changes or loop.time() >= due:
                     yield made.response
