@@ -44,11 +44,14 @@ class Team:
         return CorrectionsClient(self.address, token=token, tls=Tls(root_certificates=self.roots))
 
     def post(self, path: str, body: bytes, headers: dict[str, str]) -> Answer:
+        return self.ask("POST", path, body, headers)
+
+    def ask(self, method: str, path: str, body: bytes | None, headers: dict[str, str]) -> Answer:
         """One request as a browser would send it, over HTTP/1.1."""
         trusted = ssl.create_default_context(cadata=self.roots.decode())
         connection = http.client.HTTPSConnection(self.address, context=trusted, timeout=30)
         try:
-            connection.request("POST", path, body, headers)
+            connection.request(method, path, body, headers)
             response = connection.getresponse()
             return Answer(
                 response.status, {name.lower(): value for name, value in response.getheaders()}, response.read()
@@ -152,15 +155,23 @@ def test_nothing_but_the_services_own_methods_and_health_is_forwarded(team: Team
     assert team.post(path, frame(b""), GRPC_WEB | {"authorization": f"Bearer {team.tokens['admin']}"}).status == 404
 
 
+def test_a_link_on_another_site_leads_to_the_page_and_no_site_may_frame_it(team: Team) -> None:
+    clicked = {"sec-fetch-site": "cross-site", "sec-fetch-mode": "navigate", "sec-fetch-dest": "document"}
+    answer = team.ask("GET", "/", None, clicked)
+    assert answer.status == 200 and b"<title>" in answer.body
+    assert "frame-ancestors 'none'" in answer.headers["content-security-policy"]
+
+
 def test_the_review_page_works_with_a_token_that_is_typed_in(team: Team, tmp_path: Path) -> None:
     server = team.servers[0]
     certificates = server.directory.parent
     with envoy(tmp_path, certificates, [server.address]) as address:
         variables = {"AVOCET_TYPED_TOKEN": team.tokens["admin"], "AVOCET_TLS": "untrusted"}
         with Program("team.mjs", f"https://{address}/", **variables) as reviewer:
-            first, approved, seen = reviewer.lines()
+            first, approved, forgotten, seen = reviewer.lines()
     assert first == ["asked for a token", "", "c0"]
     assert approved == ["approved", "c1"]
+    assert forgotten == ["forgotten", "", 0]
     assert seen == ["seen", [], [], []]
     channel = grpc.secure_channel(
         server.address,

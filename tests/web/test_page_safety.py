@@ -15,7 +15,6 @@ import pytest
 from avocet_client.v1 import corrections_pb2 as pb
 from tests.support import Server, eventually, record, write_records
 from tests.web.browser_programs import Program, page_of
-from tests.web.test_bridge import DECISION, SERVICE
 
 pytestmark = [pytest.mark.timeout(300), pytest.mark.xdist_group("browser")]
 RUN = "(globalThis.ran ??= []).push"
@@ -103,22 +102,3 @@ def plain_server(page: str) -> Iterator[str]:
     finally:
         serving.shutdown()
         serving.server_close()
-
-
-def test_a_foreign_page_that_knows_the_address_decides_nothing_and_frames_nothing(
-    server: Server, tmp_path: Path
-) -> None:
-    write_records(server.candidates, [record("a")])
-    eventually(lambda: server.stats().total == 1)
-    with page_of(server, tmp_path) as address, plain_server("<p>foreign</p>") as foreign:
-        target = f"{address}{SERVICE}/Submit"
-        variables = {
-            "AVOCET_FOREIGN": foreign,
-            "AVOCET_TARGET": target,
-            "AVOCET_BODY": json.dumps(list(DECISION)),
-        }
-        with Program("foreign.mjs", address, **variables) as browser:
-            ((outcomes, frames),) = browser.lines()
-    assert outcomes == ["refused"] * 4
-    assert frames == [] or all(not frame.startswith(address) for frame in frames)
-    assert dict(server.stats().by_status) == {"needs_review": 1}

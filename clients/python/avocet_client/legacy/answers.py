@@ -29,7 +29,11 @@ STATUS: Mapping[grpc.StatusCode, int] = MappingProxyType(
 )
 """Any other code is 500."""
 _NAMES = {"id", "run_id"}
-_HEADERS = {"x-content-type-options": "nosniff", "cross-origin-resource-policy": "same-origin"}
+_HEADERS = {
+    "x-content-type-options": "nosniff",
+    "cross-origin-resource-policy": "same-origin",
+    "content-security-policy": "frame-ancestors 'none'",
+}
 
 
 class Answer(Exception):
