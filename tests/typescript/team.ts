@@ -130,6 +130,16 @@ test("a claim that ended elsewhere is told as lost, and decides nothing", async 
   await claims.close();
 });
 
+test("what is claimed too late, after the end, is released at once", async () => {
+  const { claimed } = await client.stats({});
+  const claims = client.claims({ reviewer: "kim" });
+  const late = claims.take({ limit: 3 });
+  await claims.close();
+  assert.deepEqual(await late, []);
+  assert.deepEqual(claims.held, []);
+  assert.equal((await client.stats({})).claimed, claimed);
+});
+
 test("a snapshot keeps what was approved, by its name", async () => {
   const { snapshot } = await client.createSnapshot({ name: "before", note: "of a test" });
   const before = await all(client.export({ snapshot: "before" }));

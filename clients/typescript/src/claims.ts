@@ -25,6 +25,7 @@ export class Claims {
   readonly #held = new Map<string, Held>();
   readonly #leaseMs: number;
   #timer: ReturnType<typeof setTimeout> | undefined;
+  #closings = 0;
 
   constructor(
     private readonly calls: Pick<Calls, "claim" | "renewClaims" | "releaseClaims">,
@@ -38,11 +39,19 @@ export class Claims {
     return [...this.#held.values()].map(({ claim }) => claim);
   }
 
-  /** Claim candidates; fewer or none come if there are no more. Nobody else gets the same ones. */
+  /**
+   * Claim candidates; fewer or none come if there are no more. Nobody else gets the same ones. If `close` is called
+   * before the answer is there, what comes is released at once, and nothing is returned.
+   */
   async take(request: TakeRequest = {}): Promise<readonly Claim[]> {
     const { reviewer = "", leaseSeconds = 600 } = this.options;
     const endsAt = Date.now() + this.#leaseMs;
+    const closings = this.#closings;
     const { claims } = await this.calls.claim({ ...request, reviewer, leaseSeconds });
+    if (closings !== this.#closings) {
+      await this.release(claims.map(({ leaseId }) => leaseId)).catch(() => undefined);
+      return [];
+    }
     claims.forEach((claim) => this.#held.set(claim.leaseId, { claim, endsAt }));
     this.#renewLater(this.#leaseMs / 2);
     return claims;
@@ -83,6 +92,7 @@ export class Claims {
 
   /** Stop renewing and release everything. What cannot be released ends by its time. */
   async close(): Promise<void> {
+    this.#closings += 1;
     clearTimeout(this.#timer);
     this.#timer = undefined;
     await this.release().catch(() => undefined);
@@ -102,14 +112,16 @@ export class Claims {
   }
 
   async #renewNow(): Promise<void> {
+    const closings = this.#closings;
+    const renewLater = (afterMs: number) => closings === this.#closings && this.#renewLater(afterMs);
     try {
       await this.renew();
-      this.#renewLater(this.#leaseMs / 2);
+      renewLater(this.#leaseMs / 2);
     } catch {
       // The service is away: a claim lives on at the server until its time, and so it does here.
       const now = Date.now();
       [...this.#held].filter(([, { endsAt }]) => endsAt <= now).forEach(([leaseId]) => this.#lose(leaseId));
-      this.#renewLater(this.#leaseMs / 20);
+      renewLater(this.#leaseMs / 20);
     }
   }
 
