@@ -65,7 +65,7 @@ class Program:
 
     def lines(self) -> list[Any]:
         out, _ = self._process.communicate(timeout=240)
-        assert self._process.returncode == 0
+        assert self._process.returncode == 0, out
         return [json.loads(line) for line in out.splitlines()]
 
     def __enter__(self) -> Program:

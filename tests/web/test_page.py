@@ -45,7 +45,7 @@ def test_a_reviewer_with_a_keyboard_alone_decides_everything(kind: str, tmp_path
         assert reviewer.said() == ["skipped", "c03", "c04"]
         assert reviewer.said() == ["undone", "Answer 0. And blue light scatters most.", True]
         assert reviewer.said() == ["draft", "c01", "a draft of mine d f s u"]
-        assert reviewer.said() == ["undone after a reload", 0]
+        assert reviewer.said() == ["undone after a reload", "Answer 0. And blue light scatters most."]
         assert reviewer.said() == ["its draft again", "c01", "a draft of mine d f s u"]
         assert dict(lee.Stats(pb.StatsRequest()).by_status) == {"needs_review": COUNT - 1, "discarded": 1}
 
@@ -195,14 +195,118 @@ def test_a_correction_may_be_tool_calls(server: Server, tmp_path: Path) -> None:
     assert json.loads(calls[0]["function"]["arguments"]) == {"city": "Bergen"}
 
 
+POINTS = [
+    ["skeleton", "hidden", "visible", "Reading the queue"],
+    ["then", 0, "p00"],
+    ["chips", ["Heron", "sum", "night", "score 0.26", "too short", "1 with the same prompt", "p00"]],
+    ["copied", "p00"],
+    ["system prompt", None, False],
+    ["link", "noopener noreferrer", "(https://example.org/sea)"],
+    ["raw", True],
+    ["a long block scrolls by itself", True],
+    ["nothing was decided", "p00", 0],
+    ["preview", True, True],
+    ["halves", True, True],
+    ["older draft", 0],
+    ["used", "older"],
+    ["read ahead", [f"p{n:02d}" for n in range(1, 10)]],
+    ["filters", True, "p00"],
+    ["cleared", "#/?order=timestamp"],
+    ["back", True],
+    ["seen", [], [], []],
+]
+
+
+def test_each_promise_of_the_page_is_kept(server: Server, tmp_path: Path) -> None:
+    prompt = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "What is a sea?\n\n" * 80}]
+    first = record(
+        "p00",
+        **{"model_name": "Heron", "task_type": "sum", "benchmark_run_id": "night", "quality_score": 0.256},
+        **{"failure_reason": "too short", "prompt_messages": prompt},
+        model_response="See [the sea](https://example.org/sea).\n\nEnd.  ",
+    )
+    same = record("p01", prompt_messages=prompt, task_type="other")
+    others = [record(f"p{n:02d}", task_type="other", model_response=f"Answer {n}.") for n in range(2, 30)]
+    write_records(server.candidates, [first, same, *others])
+    eventually(lambda: server.stats().total == 30, within=30)
+    with page_of(server, tmp_path) as address, Program("points.mjs", address) as browser:
+        assert browser.lines() == POINTS
+    assert dict(server.stats().by_status) == {"needs_review": 29, "discarded": 1}
+
+
+def test_ten_are_claimed_ahead_and_more_when_three_are_left(server: Server, tmp_path: Path) -> None:
+    write_records(server.candidates, candidates(40))
+    eventually(lambda: server.stats().total == 40, within=30)
+    with page_of(server, tmp_path) as address, Program("ahead_of_time.mjs", address) as reviewer:
+        for claimed in (10, 5, 14):
+            assert reviewer.said() == "settled"
+            assert server.stats().claimed == claimed
+            reviewer.go_on()
+        assert reviewer.said() == "left"
+        eventually(lambda: server.stats().claimed == 0, within=30)
+
+
+LATE: dict[str, list[Any]] = {
+    "the next ones are read, undone meanwhile": ["0", "mine"],
+    "the first ones are read, undone meanwhile after a reload": ["0", "mine"],
+    "a decision, undone before its answer": ["0", None],
+    "a decision that fails, with an undo before its answer": ["1", None],
+    "a decision whose answer is lost, sent again": ["1", None],
+    "a decision, other filters before its answer": ["-other0", "typed"],
+    "a decision that somebody else was faster with, other filters before its answer": ["-other0", "typed"],
+    "two undos, the second before the first is answered": ["0", None],
+    "a decision, a reload before its answer": ["0", "mine"],
+    "the next ones are read, the last one skipped": ["0", "mine"],
+    "a claim is told to be lost, skipped meanwhile": ["1", "typed", 0],
+    "a candidate that was looked up is held, typed meanwhile": ["1", "typed"],
+}
+"""Which order of events the page goes through: with what it shows in the end, and the text in its editor."""
+
+
+def test_an_answer_that_comes_late_changes_nothing_that_is_shown_by_then(server: Server, tmp_path: Path) -> None:
+    counts = {0: 1, 1: 1, 9: 1}
+    tasks = {f"t{n}": counts.get(n, 3) for n in range(len(LATE))} | {f"t{n}-other": 2 for n in range(len(LATE))}
+    records = [
+        record(f"{task}{n}", task_type=task, model_response="", prompt_messages=[{"role": "user", "content": task}])
+        for task, count in tasks.items()
+        for n in range(count)
+    ]
+    write_records(server.candidates, records)
+    eventually(lambda: server.stats().total == len(records), within=30)
+    found: dict[str, list[Any]] = {}
+    with page_of(server, tmp_path) as address, Program("late.mjs", address) as browser:
+        for number, name in enumerate(LATE):
+            said = browser.said()
+            if said[0] in ("decide", "release"):
+                _, id, claims = said
+                server.stub.ReleaseClaims(pb.ReleaseClaimsRequest(lease_ids=[lease_of(claims, id)]))
+                if said[0] == "decide":
+                    server.stub.Submit(pb.SubmitRequest(id=id, action=pb.ACTION_FLAG, reviewer="lee"))
+                browser.go_on()
+                said = browser.said()
+            assert said[0] == name
+            found[name] = [said[1].removeprefix(f"t{number}"), *said[2:]]
+        assert browser.said() == ["seen", []]
+    assert found == LATE
+    lost = {"t30": "discarded", "t31": "discarded"}  # the second decision was stored; its answer changed on its way
+    one = {task: {f"{task}0": "discarded"} for task in ("t4", "t5")}
+    decided = {"t0": {}, "t2": {}, "t3": lost, **one, "t7": {}, "t8": {}}
+    for task, statuses in decided.items():
+        listed = server.stub.ListCandidates(pb.ListCandidatesRequest(filter=pb.CandidateFilter(task_types=[task])))
+        assert {item.id: pb.CandidateStatus.Name(item.status) for item in listed.items} == {
+            f"{task}{n}": f"CANDIDATE_STATUS_{statuses.get(f'{task}{n}', 'needs_review').upper()}"
+            for n in range(tasks[task])
+        }
+
+
 def test_the_page_is_legible_for_everybody_in_light_and_dark_wide_and_narrow(server: Server, tmp_path: Path) -> None:
     response = "The sky is **blue** because of the `sea`:\n\n- it reflects\n- it is [deep](https://example.org/sea)\n"
-    write_records(server.candidates, [record(f"c{n}", model_response=response) for n in range(30)])
-    eventually(lambda: server.stats().total == 30)
+    write_records(server.candidates, [record(f"c{n}", model_response=response) for n in range(50)])
+    eventually(lambda: server.stats().total == 50)
     better = response.replace("because of the `sea`", "because air scatters *blue* light most")
-    correction = pb.SubmitRequest(id="c29", action=pb.ACTION_CORRECT, corrected_response=better, reviewer="lee")
+    correction = pb.SubmitRequest(id="c49", action=pb.ACTION_CORRECT, corrected_response=better, reviewer="lee")
     server.stub.Submit(correction)
-    server.stub.Submit(pb.SubmitRequest(id="c28", action=pb.ACTION_DISCARD, reviewer="kim"))
+    server.stub.Submit(pb.SubmitRequest(id="c48", action=pb.ACTION_DISCARD, reviewer="kim"))
     variables = {"AVOCET_SCREENSHOTS": SCREENSHOTS} if SCREENSHOTS else {}
     with page_of(server, tmp_path) as address, Program("look.mjs", address, **variables) as browser:
         found = browser.lines()

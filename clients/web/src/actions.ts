@@ -35,13 +35,13 @@ export function actionsOf(session: Session, view: Place["view"], { setRaw, showF
   return {
     ...everywhere,
     ...Object.fromEntries(categories.map((category, digit) => [`${digit}`, () => session.choose(category)])),
-    c: () => drawnAtOnce(() => session.edit()),
-    t: () => drawnAtOnce(() => session.switchEditor()),
+    c: () => drawnAtOnce(() => session.editor.open()),
+    t: () => drawnAtOnce(() => session.editor.change()),
     "Ctrl+Enter": () => void session.decide(Action.CORRECT),
     d: () => void session.decide(Action.DISCARD),
     f: () => void session.decide(Action.FLAG),
     s: () => session.skip(),
     r: () => setRaw((was) => !was),
-    Escape: () => session.leave(),
+    Escape: () => session.editor.close(),
   };
 }

@@ -1,8 +1,9 @@
 import { useEffect, useRef, useState } from "preact/hooks";
+import { noticeOf } from "./failures.js";
 
-/** The answer of a call, or a sentence while there is none. */
+/** The answer of a call, or a sentence about what went wrong; "" while there is neither. */
 export function useAnswer<T extends object>(ask: () => Promise<T>, inputs: readonly unknown[]): T | string {
-  const [answer, set] = useState<T | string>("Reading …");
+  const [answer, set] = useState<T | string>("");
   useEffect(() => {
     let isCurrent = true;
     ask().then(
@@ -19,14 +20,15 @@ export function useAnswer<T extends object>(ask: () => Promise<T>, inputs: reado
 /** What was read of a long list so far. */
 export interface Listing<T> {
   readonly items: readonly T[];
-  /** A sentence while nothing can be shown yet, or about what went wrong; else "". */
+  /** A sentence about what went wrong; else "". */
   readonly said: string;
+  readonly isReading: boolean;
   /** Reads on; undefined while it reads, and at the end. */
   readonly more: (() => void) | undefined;
 }
 
 const SHOWN_AT_ONCE = 20;
-const NOTHING = { items: [], said: "Reading …", isReading: true, isDone: false };
+const NOTHING = { items: [], said: "", isReading: true, isDone: false };
 
 /** A list that is read part by part. It begins again when an input changes. */
 export function useListing<T>(open: () => AsyncGenerator<T, void, undefined>, inputs: readonly unknown[]): Listing<T> {
@@ -67,9 +69,10 @@ export function useListing<T>(open: () => AsyncGenerator<T, void, undefined>, in
       void read(source.current);
     }
   };
-  return { items, said: sentence, more: isReading || isDone ? undefined : more };
+  return { items, said: sentence, isReading, more: isReading || isDone ? undefined : more };
 }
 
+/** What went wrong, and what to do. */
 export function said(thrown: unknown): string {
-  return thrown instanceof Error ? thrown.message : `${thrown}`;
+  return noticeOf(thrown).text;
 }

@@ -110,7 +110,7 @@ export function App() {
             </a>
           ))}
         </nav>
-        <span class="quiet">{session.loaded && `${session.left.toLocaleString()} left`}</span>
+        <span class="quiet">{session.hasBegun && `${session.left.toLocaleString()} left`}</span>
         <button onClick={() => showFilters(!areFiltersShown)} aria-expanded={areFiltersShown}>
           Filters <kbd>/</kbd>
         </button>
@@ -121,7 +121,7 @@ export function App() {
         {token ? (
           <button onClick={() => keepToken("")}>Forget the token</button>
         ) : (
-          session.supply.reviewer && <You name={reviewer} rename={setReviewer} />
+          session.reviewer.stated && <You name={reviewer} rename={setReviewer} />
         )}
       </header>
       {areFiltersShown && <Filters client={client} place={place} />}
@@ -132,9 +132,9 @@ export function App() {
         {view === "decided" && <DecidedView session={session} place={place} />}
         {view === "search" && <Search client={client} place={place} />}
         {view === "stats" && <Statistics client={client} place={place} />}
-        {view === "runs" && <Runs client={client} imported={() => void (session.loaded && session.begin(place))} />}
+        {view === "runs" && <Runs client={client} imported={() => void (session.hasBegun && session.begin(place))} />}
         {view === "snapshots" && <Snapshots client={client} />}
-        {view === "candidate" && <CandidateView session={session} place={place} isRaw={isRaw} />}
+        {view === "candidate" && <CandidateView key={place.id} session={session} place={place} isRaw={isRaw} />}
       </main>
       <dialog ref={help} aria-label="Keys">
         <dl>

@@ -3,7 +3,7 @@ import { useState } from "preact/hooks";
 import { said, useAnswer } from "./answers.js";
 import { HistoryOf } from "./history.js";
 import { messageText, responseMessage } from "./message.js";
-import { Chips, Conversation, Difference, statusOf, Text } from "./parts.js";
+import { Chips, Conversation, Difference, statusOf, Text, Unread } from "./parts.js";
 import type { Place } from "./place.js";
 import type { Session } from "./session.js";
 
@@ -15,12 +15,12 @@ export function CandidateView({ session, place, isRaw }: { session: Session; pla
   const [told, tell] = useState("");
   const answer = useAnswer(async () => (await client.getCandidate({ id })).candidate!, [client, id, round]);
   if (typeof answer === "string") {
-    return <p class="quiet late">{answer}</p>;
+    return <Unread said={answer} of="the candidate" />;
   }
   const isInReview = answer.status === CandidateStatus.NEEDS_REVIEW;
   const undo = async () => {
     try {
-      await client.undo({ id, expectedRevision: answer.revision, reviewer: session.supply.reviewer });
+      await client.undo({ id, expectedRevision: answer.revision, reviewer: session.reviewer.stated });
       tell(`Undone: ${id}`);
     } catch (thrown) {
       tell(said(thrown));
@@ -28,7 +28,7 @@ export function CandidateView({ session, place, isRaw }: { session: Session; pla
     again((before) => before + 1);
   };
   const review = () => {
-    void session.attempt(() => session.bring(answer));
+    session.bring(answer);
     location.hash = "#/";
   };
   return (
@@ -45,7 +45,7 @@ export function CandidateView({ session, place, isRaw }: { session: Session; pla
       </p>
       <div class="columns">
         <Conversation candidate={answer} isRaw={isRaw} />
-        <section aria-label="Correction">
+        <section class="correction" aria-label="Correction">
           <Corrected candidate={answer} isRaw={isRaw} />
           <HistoryOf client={client} id={id} round={round} />
         </section>

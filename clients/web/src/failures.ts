@@ -3,7 +3,6 @@ import {
   CandidateStatus,
   Conflict,
   CorrectionsError,
-  InternalError,
   InvalidField,
   Overloaded,
   StorageFull,
@@ -46,24 +45,44 @@ export function failureOf(thrown: unknown): Failure {
   return thrown instanceof TransportError || thrown instanceof TryLater ? "away" : "other";
 }
 
-/** Say in words what went wrong. */
+/** For how long the service asks to wait; undefined if it does not say. */
+export function pauseOf(thrown: unknown): number | undefined {
+  return thrown instanceof CorrectionsError ? thrown.retryAfterMs : undefined;
+}
+
+const AGAIN = "Your text is kept. Send it again: it cannot be stored twice.";
+/** What the page adds to the service's own sentence, by the reason. Conflicts and tokens have more than a sentence. */
+const ADDED: Readonly<Record<string, string>> = {
+  STORAGE_FULL: "Your text is kept, and reading goes on.",
+  STORAGE_FAILED: AGAIN,
+  STORAGE_UNREACHABLE: AGAIN,
+  CALL_TOO_LONG: AGAIN,
+  SHUTTING_DOWN: AGAIN,
+  INTERNAL: "Your text is kept. Send it again; if that does not help, hand the id on.",
+};
+
+/** Say in words what went wrong, and what to do. */
 export function noticeOf(thrown: unknown): Notice {
   const message = thrown instanceof Error ? thrown.message : `${thrown}`;
-  const kind = failureOf(thrown);
+  if (!(thrown instanceof CorrectionsError)) {
+    return { kind: "wrong", text: message };
+  }
+  const { reason } = thrown;
   if (thrown instanceof InvalidField) {
     const fields = thrown.fieldViolations.map(({ field, description }) => `${field}: ${description}`);
     return { kind: "field", text: fields.join("; ") || message };
   }
-  if (kind === "full") {
-    return { kind: "wrong", text: `The disk of the service is full: nothing was stored. Your text is kept. ${message}` };
+  if (thrown instanceof Overloaded) {
+    const seconds = Math.ceil((thrown.retryAfterMs ?? 2_000) / 1_000);
+    return { kind: "wrong", text: `${message} The page tries again in ${seconds} s.` };
   }
-  if (thrown instanceof InternalError) {
+  const added = ADDED[reason];
+  if (added !== undefined) {
     const copy = thrown.metadata["correlation_id"];
-    return { kind: "wrong", text: `${message} (${copy ?? "no correlation id"})`, ...(copy && { copy }) };
+    return { kind: "wrong", text: `${message} ${added}`, ...(copy && { copy }) };
   }
-  const known = kind === "token" || kind === "away" || kind === "busy";
-  const reason = thrown instanceof CorrectionsError && !known ? ` (${thrown.reason || thrown.code})` : "";
-  return { kind: "wrong", text: message + reason };
+  const isSaid = thrown instanceof Unauthorized || thrown instanceof TransportError;
+  return { kind: "wrong", text: isSaid ? message : `${message} (${reason || thrown.code})` };
 }
 
 /** Say in words how a candidate stands that somebody else was faster with. */
@@ -72,4 +91,11 @@ export function standing(status: CandidateStatus | undefined, holder: string): s
     return holder ? `it is now with ${holder}` : "it has changed, and is shown again";
   }
   return status === undefined ? "it is gone" : `it is now ${CandidateStatus[status].toLowerCase().replaceAll("_", " ")}`;
+}
+
+/** What a read returns of a candidate that is gone. Throws again what else went wrong. */
+export function nothingIfGone(thrown: unknown): undefined {
+  if (failureOf(thrown) !== "conflict") {
+    throw thrown;
+  }
 }

@@ -14,7 +14,13 @@ export function Messages({ session }: { session: Session }) {
         )}
       </div>
       <div role="alert" class="messages">
-        {session.isAway && <p class="notice wrong">The service does not answer; trying again every 2 s. Your text is kept.</p>}
+        {session.supply.isFull && (
+          <p class="notice wrong">
+            The disk of the service is full. Nothing was stored, and your text is kept. Reading goes on; whoever runs the
+            service has to make room.
+          </p>
+        )}
+        {session.outage.isOn && <p class="notice wrong">The service does not answer; trying again every 2 s. Your text is kept.</p>}
         {notice && notice.kind !== "done" && (
           <p class="notice wrong">
             {notice.text} {notice.link && <a href={notice.link}>Look at it</a>}{" "}

@@ -2,7 +2,7 @@ import { type Change, ChangeAction } from "@avocet/client";
 import type { ReviewClient } from "@avocet/client/review";
 import { useState } from "preact/hooks";
 import { said, useListing } from "./answers.js";
-import { timeOf } from "./parts.js";
+import { timeOf, Unread } from "./parts.js";
 import { candidateHash, hashOf, type Place } from "./place.js";
 import type { Session } from "./session.js";
 
@@ -27,20 +27,20 @@ export function DecidedView({ session, place }: { session: Session; place: Place
   const [round, again] = useState(0);
   const [told, tell] = useState("");
   const actors = place.who ? [place.who] : [];
-  const { items, said: sentence, more } = useListing(
+  const { items, said: sentence, isReading, more } = useListing(
     () => client.history({ actors, actions: DECISIONS }),
     [client, place.who, round],
   );
   const undo = async ({ id, revision }: Change) => {
     try {
-      await client.undo({ id, expectedRevision: revision, reviewer: session.supply.reviewer });
+      await client.undo({ id, expectedRevision: revision, reviewer: session.reviewer.stated });
       tell(`Undone: ${id}`);
     } catch (thrown) {
       tell(said(thrown));
     }
     again((before) => before + 1);
   };
-  const me = session.supply.name;
+  const me = session.reviewer.known;
   return (
     <>
       <h2>Decided</h2>
@@ -55,13 +55,13 @@ export function DecidedView({ session, place }: { session: Session; place: Place
       </p>
       <p role="status">{told}</p>
       {session.stack.length > 0 && (
-        <button disabled={session.busy} onClick={() => void session.undo().then(() => again((before) => before + 1))}>
+        <button onClick={() => void session.undo().then(() => again((before) => before + 1))}>
           Undo the last of this session <kbd>u</kbd>
         </button>
       )}
       <Changes items={items} undo={undo} />
-      {sentence && <p class="quiet late">{sentence}</p>}
-      {!sentence && items.length === 0 && <p class="quiet">None yet.</p>}
+      <Unread said={sentence} of="the decisions" isReading={isReading} />
+      {!sentence && !isReading && items.length === 0 && <p class="quiet">None yet.</p>}
       {more && <button onClick={more}>More</button>}
     </>
   );
@@ -92,11 +92,11 @@ function Changes({ items, undo }: { items: readonly Change[]; undo: (change: Cha
 
 /** What happened to one candidate, newest first, with what each change set. */
 export function HistoryOf({ client, id, round }: { client: ReviewClient; id: string; round: number }) {
-  const { items, said: sentence, more } = useListing(() => client.history({ id }), [client, id, round]);
+  const { items, said: sentence, isReading, more } = useListing(() => client.history({ id }), [client, id, round]);
   return (
     <section aria-label="History">
       <h3>history</h3>
-      {sentence && <p class="quiet late">{sentence}</p>}
+      <Unread said={sentence} of="the history" isReading={isReading} />
       <ul class="rows">
         {items.map((change) => (
           <li key={`${change.revision} ${change.file}`}>

@@ -3,6 +3,8 @@ import { useEffect, useMemo, useRef, useState } from "preact/hooks";
 import { difference } from "./differences.js";
 import { rendered } from "./markdown.js";
 
+const LONG = 20_000;
+
 /** Text of a model or a user: as Markdown in which nothing runs, or raw with its trailing blanks. */
 export function Text({ text, isRaw }: { text: string; isRaw: boolean }) {
   const box = useRef<HTMLDivElement>(null);
@@ -24,7 +26,7 @@ export function Text({ text, isRaw }: { text: string; isRaw: boolean }) {
 export function Conversation({ candidate, isRaw }: { candidate: Candidate; isRaw: boolean }) {
   const { promptMessages, promptJson, modelResponse, modelResponseJson } = candidate;
   return (
-    <section aria-label="Prompt and response">
+    <section class="conversation" aria-label="Prompt and response">
       {promptMessages.map((message, place) => (
         <Message key={place} message={message} isRaw={isRaw} />
       ))}
@@ -112,16 +114,32 @@ export function Difference({ before, after }: { before: string; after: string })
   );
 }
 
-/** How a correction will look; nothing is rendered while it is folded. */
+/** How a correction will look. A long text waits for a longer pause in typing, since it takes longer to draw. */
 export function Preview({ text }: { text: string }) {
-  const [isOpen, open] = useState(false);
-  const settled = useSettled(text, 150);
+  const settled = useSettled(text, text.length > LONG ? 600 : 150);
   return (
-    <details class="message" onToggle={(event) => open(event.currentTarget.open)}>
-      <summary>preview</summary>
-      {isOpen && <Text text={settled} isRaw={false} />}
-    </details>
+    <section class="preview" aria-label="Preview">
+      <h3>preview</h3>
+      <Text text={settled} isRaw={false} />
+    </section>
   );
+}
+
+/** Where something will be. It appears after 200 ms: what comes sooner does not flicker. */
+export function Skeleton({ of }: { of: string }) {
+  return (
+    <div class="skeleton" aria-live="polite">
+      <span class="unseen">Reading {of}</span>
+      <div />
+      <div />
+      <div />
+    </div>
+  );
+}
+
+/** What stands in the place of an answer that is not there: a skeleton, or what went wrong. */
+export function Unread({ said, of, isReading = said === "" }: { said: string; of: string; isReading?: boolean }) {
+  return said ? <p class="quiet">{said}</p> : isReading ? <Skeleton of={of} /> : null;
 }
 
 function useSettled(value: string, pauseMs: number): string {

@@ -2,15 +2,17 @@ import { Action, type Candidate, FailureCategory } from "@avocet/client";
 import { useLayoutEffect, useRef } from "preact/hooks";
 import { useAnswer } from "./answers.js";
 import { mayCallTools, responseMessage, toolNames, withCall } from "./message.js";
-import { Chips, Conversation, Difference, Preview } from "./parts.js";
+import { Chips, Conversation, Difference, Preview, Skeleton } from "./parts.js";
 import { CATEGORIES, hashOf, isFiltered, type Place, unfiltered } from "./place.js";
 import type { Session } from "./session.js";
 
 export function Review({ session, isRaw, place }: { session: Session; isRaw: boolean; place: Place }) {
   const { candidate } = session;
   if (!candidate) {
-    return session.loaded ? <Nothing session={session} place={place} /> : <p class="quiet late">Reading the queue …</p>;
+    return session.reading ? <Reading session={session} /> : <Nothing session={session} place={place} />;
   }
+  const { text, isMessage } = session.editor;
+  const hasPreview = text !== null && !isMessage;
   return (
     <>
       <Heading key={candidate.id} candidate={candidate} />
@@ -20,11 +22,24 @@ export function Review({ session, isRaw, place }: { session: Session; isRaw: boo
           <button onClick={() => void session.claimAgain()}>Claim it again</button>
         </p>
       )}
-      <div class="columns">
+      <div class={hasPreview ? "columns editing" : "columns"}>
         <Conversation candidate={candidate} isRaw={isRaw} />
         <Correction key={candidate.id} session={session} candidate={candidate} />
+        {hasPreview && <Preview text={text} />}
       </div>
       <Actions session={session} />
+    </>
+  );
+}
+
+function Reading({ session }: { session: Session }) {
+  if (session.reading === "under way") {
+    return <Skeleton of="the queue" />;
+  }
+  return (
+    <>
+      <h2>The queue could not be read</h2>
+      <button onClick={() => void session.readAgain()}>Try again</button>
     </>
   );
 }
@@ -43,23 +58,24 @@ function Heading({ candidate }: { candidate: Candidate }) {
 }
 
 function Correction({ session, candidate }: { session: Session; candidate: Candidate }) {
+  const { editor } = session;
   return (
     <section class="correction" aria-label="Correction">
-      {session.text === null ? (
-        <button class="wide" onClick={() => session.edit()}>
+      {editor.text === null ? (
+        <button class="wide" onClick={() => session.editor.open()}>
           Correct it <kbd>c</kbd>
         </button>
       ) : (
-        <Editor session={session} candidate={candidate} text={session.text} />
+        <Editor session={session} candidate={candidate} text={editor.text} />
       )}
-      {(mayCallTools(candidate) || session.isMessage) && (
-        <button class="wide" onClick={() => session.switchEditor()}>
-          {session.isMessage ? "Correct with plain text" : "Correct with tool calls"} <kbd>t</kbd>
+      {(mayCallTools(candidate) || editor.isMessage) && (
+        <button class="wide" onClick={() => session.editor.change()}>
+          {editor.isMessage ? "Correct with plain text" : "Correct with tool calls"} <kbd>t</kbd>
         </button>
       )}
-      {session.olderDraft !== null && (
+      {editor.olderDraft !== null && (
         <p class="notice">
-          There is a draft of an older version. <button onClick={() => session.takeOlderDraft()}>Use it</button>
+          There is a draft of an older version. <button onClick={() => editor.takeOlderDraft()}>Use it</button>
         </p>
       )}
       <fieldset>
@@ -81,40 +97,41 @@ function Correction({ session, candidate }: { session: Session; candidate: Candi
 }
 
 function Editor({ session, candidate, text }: { session: Session; candidate: Candidate; text: string }) {
-  const editor = useRef<HTMLTextAreaElement>(null);
-  useLayoutEffect(() => editor.current?.focus(), [session.isMessage]);
+  const area = useRef<HTMLTextAreaElement>(null);
+  const { editor } = session;
+  useLayoutEffect(() => area.current?.focus(), [editor.isMessage]);
   const fault = session.notice?.kind === "field" ? session.notice.text : "";
   return (
     <>
       <label>
-        <h3>{session.isMessage ? "correction, a message with tool calls" : "correction"}</h3>
+        <h3>{editor.isMessage ? "correction, a message with tool calls" : "correction"}</h3>
         <textarea
-          ref={editor}
+          ref={area}
           value={text}
+          readOnly={session.isSent}
           spellcheck={false}
           aria-invalid={fault !== ""}
           aria-describedby="fault"
-          onInput={(event) => session.type(event.currentTarget.value)}
+          onInput={(event) => editor.type(event.currentTarget.value)}
         />
       </label>
       <p id="fault" class="fault">
         {fault}
       </p>
       <p class="quiet" aria-live="polite">
-        {session.draftKept ? "draft kept" : ""}
+        {editor.draftKept ? "draft kept" : ""}
       </p>
-      {session.isMessage && (
+      {editor.isMessage && (
         <p>
           {toolNames(candidate).map((name) => (
-            <button key={name} onClick={() => session.type(withCall(text, name))}>
+            <button key={name} onClick={() => editor.type(withCall(text, name))}>
               Add a call of {name}
             </button>
           ))}
         </p>
       )}
       <h3>difference</h3>
-      <Difference before={session.isMessage ? responseMessage(candidate) : candidate.modelResponse} after={text} />
-      {!session.isMessage && <Preview text={text} />}
+      <Difference before={editor.isMessage ? responseMessage(candidate) : candidate.modelResponse} after={text} />
     </>
   );
 }
@@ -124,7 +141,7 @@ function Actions({ session }: { session: Session }) {
   const decide = (action: Action) => () => void session.decide(action);
   return (
     <div class="actions" role="toolbar" aria-label="Decision">
-      <button class="primary" disabled={busy || !session.text?.trim()} onClick={decide(Action.CORRECT)}>
+      <button class="primary" disabled={busy || !session.editor.text?.trim()} onClick={decide(Action.CORRECT)}>
         Approve <kbd>Ctrl+Enter</kbd>
       </button>
       <button disabled={busy} onClick={decide(Action.DISCARD)}>
@@ -136,7 +153,7 @@ function Actions({ session }: { session: Session }) {
       <button disabled={busy} onClick={() => session.skip()}>
         Skip <kbd>s</kbd>
       </button>
-      <button disabled={busy || session.stack.length === 0} onClick={() => void session.undo()}>
+      <button disabled={session.stack.length === 0} onClick={() => void session.undo()}>
         Undo <kbd>u</kbd>
       </button>
     </div>

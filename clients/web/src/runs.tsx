@@ -2,6 +2,7 @@ import { type ImportResponse, OnConflict, type UploadRunResponse } from "@avocet
 import type { ReviewClient } from "@avocet/client/review";
 import { useState } from "preact/hooks";
 import { said, useListing } from "./answers.js";
+import { Unread } from "./parts.js";
 
 type Counts = ImportResponse | UploadRunResponse;
 
@@ -12,7 +13,7 @@ export function Runs({ client, imported }: { client: ReviewClient; imported: () 
   const [counts, count] = useState<Counts | null>(null);
   const [isQualified, qualify] = useState(false);
   const [isBusy, work] = useState(false);
-  const { items, said: sentence, more } = useListing(() => client.runs(), [client, round]);
+  const { items, said: sentence, isReading, more } = useListing(() => client.runs(), [client, round]);
   const onConflict = isQualified ? OnConflict.QUALIFY : OnConflict.SKIP;
 
   const load = async (runId: string, take: () => Promise<Counts>) => {
@@ -48,8 +49,8 @@ export function Runs({ client, imported }: { client: ReviewClient; imported: () 
         where an id is known with other content, import it as <code>run/id</code>
       </label>
       <h3>On the server</h3>
-      {sentence && <p class="quiet late">{sentence}</p>}
-      {!sentence && items.length === 0 && (
+      <Unread said={sentence} of="the runs" isReading={isReading} />
+      {!sentence && !isReading && items.length === 0 && (
         <p class="quiet">
           There are none. <code>avocet config --bench-results-dir</code> says where they are.
         </p>

@@ -3,7 +3,7 @@ import type { ReviewClient } from "@avocet/client/review";
 import { useState } from "preact/hooks";
 import { useListing } from "./answers.js";
 import { asked, candidateHash, hashOf, type Place, STATUSES } from "./place.js";
-import { statusOf } from "./parts.js";
+import { Skeleton, statusOf } from "./parts.js";
 
 const FEWEST_CHARACTERS = 3;
 
@@ -54,7 +54,7 @@ export function Search({ client, place }: { client: ReviewClient; place: Place }
 function Found({ client, place }: { client: ReviewClient; place: Place }) {
   const statuses = STATUSES.flatMap(([status, word]) => (word === place.status ? [status] : []));
   const request = { text: place.text, statuses, filter: asked(place).filter };
-  const { items, said, more } = useListing(() => client.search(request), [client, JSON.stringify(request)]);
+  const { items, said, isReading, more } = useListing(() => client.search(request), [client, JSON.stringify(request)]);
   return (
     <>
       <ul class="rows">
@@ -65,8 +65,9 @@ function Found({ client, place }: { client: ReviewClient; place: Place }) {
           </li>
         ))}
       </ul>
+      {isReading && <Skeleton of="what is found" />}
       <p role="status" class="quiet">
-        {said || (items.length === 0 ? "Nothing is found." : `${items.length}${more ? " or more" : ""} found`)}
+        {said || isReading || (items.length === 0 ? "Nothing is found." : `${items.length}${more ? " or more" : ""} found`)}
       </p>
       {more && <button onClick={more}>More</button>}
     </>

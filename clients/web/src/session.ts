@@ -1,60 +1,71 @@
 import { Action, type Candidate, CandidateStatus, ClaimLost, FailureCategory } from "@avocet/client";
 import type { ReviewClient } from "@avocet/client/review";
-import { currentDraft, type Draft, draftOf, dropDraft, keepDraft } from "./drafts.js";
-import { failureOf, type Notice, noticeOf, standing } from "./failures.js";
-import { correctedMessage, correctionOf, faultOfCorrection, messageTemplate } from "./message.js";
+import { keepDraft } from "./drafts.js";
+import { Editor } from "./editor.js";
+import { failureOf, nothingIfGone, type Notice, noticeOf, pauseOf, standing } from "./failures.js";
+import { correctionOf, faultOfCorrection } from "./message.js";
+import { Outage, pause } from "./outage.js";
 import { candidateHash, type Place } from "./place.js";
-import { type Decided, Stack } from "./stack.js";
-import { type Held, Supply } from "./supply.js";
+import { Requests } from "./requests.js";
+import { type Decided, Stack, WORDS } from "./stack.js";
+import { type Held, type Reviewer, Supply } from "./supply.js";
 
 const RETRY_MS = 2_000;
 const LOOK_AGAIN_MS = 5_000;
+/** So often a write is sent while the service has too many calls. */
+const MOST_TRIES = 5;
 
-export const WORDS: Readonly<Record<Action, string>> = {
-  [Action.UNSPECIFIED]: "",
-  [Action.CORRECT]: "Approved",
-  [Action.DISCARD]: "Discarded",
-  [Action.FLAG]: "Flagged",
-};
-
-/** The reviewer's session: what is shown, what is typed, and what was decided. It knows no page. */
+/**
+ * The reviewer's session: what is shown, what is typed, and what was decided. It knows no page.
+ *
+ * One write is under way at a time, and nothing else waits for it but Undo. Whatever an answer would show is shown only
+ * if nothing else has been shown since it was asked for: `#turn` counts what is shown.
+ */
 export class Session {
   /** What is shown, and whether it is ours. */
   held: Held | null = null;
-  /** The correction while the editor is open, else null. */
-  text: string | null = null;
-  /** The editor has a message with tool calls, as JSON. */
-  isMessage = false;
   category = FailureCategory.UNSPECIFIED;
-  loaded = false;
+  /** Nothing is shown yet: `wrong` if it could not be read. */
+  reading: "" | "under way" | "wrong" = "";
+  /** The first candidates have come, or none. */
+  hasBegun = false;
+  /** A write is under way, and perhaps it decides what is shown. */
   busy = false;
-  isAway = false;
+  #sent: Held | null = null;
   needsToken = false;
-  draftKept = false;
   /** The claim on what is shown has ended. */
   isLost = false;
-  /** A draft of an older revision of what is shown. */
-  olderDraft: Draft | null = null;
   notice: Notice | null = null;
+  readonly editor: Editor;
   readonly stack = new Stack();
-  readonly supply: Supply;
-  readonly #requestIds = new Map<string, string>();
-  #otherText: string | null = null;
-  #saving: ReturnType<typeof setTimeout> | undefined;
+  readonly reviewer: Reviewer;
+  supply: Supply;
+  readonly outage: Outage;
+  readonly #requests: Requests;
   #looking: ReturnType<typeof setTimeout> | undefined;
-  #generation = 0;
+  #turn = 0;
+  #undosWanted = 0;
 
   constructor(
     readonly client: ReviewClient,
     private readonly changed: () => void,
     place: Place,
-    reviewer: string,
+    stated: string,
   ) {
-    this.supply = new Supply(client, reviewer, (leaseId) => this.#lose(leaseId), place);
+    this.reviewer = { stated, known: "" };
+    this.editor = new Editor(changed);
+    this.outage = new Outage(() => client.queue({ perPage: 1 }), changed);
+    this.#requests = new Requests(client, this.reviewer);
+    this.supply = this.#supplyOf(place);
   }
 
   get candidate(): Candidate | null {
     return this.held?.candidate ?? null;
+  }
+
+  /** What is shown is being decided, so its text is settled. */
+  get isSent(): boolean {
+    return this.held !== null && this.held === this.#sent;
   }
 
   get left(): number {
@@ -63,72 +74,17 @@ export class Session {
 
   /** Begin at the first candidate of a place. */
   async begin(place: Place): Promise<void> {
-    this.keepNow();
-    this.#generation += 1;
-    this.supply.begin(place);
-    this.loaded = false;
-    this.#show(null);
-    await this.#attempt(() => this.#next(), false);
+    this.end();
+    this.supply = this.#supplyOf(place);
+    await this.#next();
   }
 
   /** Keep what is typed, and let go of every claim. */
   end(): void {
-    this.keepNow();
-    this.#generation += 1;
-    this.isAway = false;
-    clearTimeout(this.#looking);
+    this.editor.keep();
+    this.outage.end();
+    this.#showNothingYet(false);
     void this.supply.leave();
-  }
-
-  /** Open the editor on the draft, or on the model's own response. */
-  edit(): void {
-    if (this.candidate && this.text === null) {
-      const draft = currentDraft(this.candidate);
-      this.text = draft?.text ?? this.candidate.modelResponse;
-      this.isMessage = draft?.isMessage ?? false;
-      this.changed();
-    }
-  }
-
-  /** Correct with tool calls, or with plain text again; what was typed before comes back with the next change. */
-  switchEditor(): void {
-    if (this.candidate) {
-      this.isMessage = !this.isMessage;
-      const begun = this.isMessage ? messageTemplate(this.candidate) : this.candidate.modelResponse;
-      const text = this.#otherText ?? begun;
-      this.#otherText = this.text;
-      this.type(text);
-    }
-  }
-
-  /** Leave the editor; the text is kept as a draft. */
-  leave(): void {
-    this.keepNow();
-    this.text = null;
-    this.changed();
-  }
-
-  type(text: string): void {
-    this.text = text;
-    this.draftKept = false;
-    clearTimeout(this.#saving);
-    this.#saving = setTimeout(() => this.keepNow(), 300);
-    this.changed();
-  }
-
-  keepNow(): void {
-    clearTimeout(this.#saving);
-    if (this.candidate && this.text !== null && this.text !== this.candidate.modelResponse) {
-      this.draftKept = keepDraft(this.candidate, this.text, this.isMessage);
-      this.changed();
-    }
-  }
-
-  takeOlderDraft(): void {
-    this.isMessage = this.olderDraft?.isMessage ?? false;
-    this.text = this.olderDraft?.text ?? null;
-    this.olderDraft = null;
-    this.changed();
   }
 
   choose(category: FailureCategory): void {
@@ -139,94 +95,86 @@ export class Session {
   skip(): void {
     const { held } = this;
     if (held && !this.busy) {
-      this.keepNow();
+      this.editor.keep();
       this.supply.skip(held);
       this.#tell({ kind: "done", text: "Skipped to the end of this session's list. Nothing was stored." });
-      void this.#attempt(() => this.#next());
+      void this.#next();
     }
   }
 
   async decide(action: Action): Promise<void> {
-    const { held, text, isMessage, category } = this;
+    const { held } = this;
+    const { text, isMessage } = this.editor;
     if (!held || this.busy) {
       return;
     }
-    const { candidate, leaseId } = held;
-    const isCorrection = action === Action.CORRECT;
-    const fault = isCorrection ? faultOfCorrection(text, isMessage) : "";
+    const fault = action === Action.CORRECT ? faultOfCorrection(text, isMessage) : "";
     if (fault) {
-      this.edit();
+      this.editor.open();
       this.#tell({ kind: "field", text: fault });
       return;
     }
-    await this.#attempt(async () => {
-      const request = {
-        id: candidate.id,
-        action,
-        ...(isCorrection && (isMessage ? { correctedMessage: correctedMessage(text!) } : { correctedResponse: text! })),
-        failureCategory: category,
-        expectedRevision: candidate.revision,
-        ...(leaseId ? { leaseId } : { reviewer: this.supply.reviewer }),
-      };
-      const done = await this.client.submit({ ...request, requestId: this.#requestId(request) });
-      const revision = (done.candidate?.revision ?? candidate.revision).toString();
-      this.stack.push({ id: candidate.id, action, revision, text: isCorrection ? null : text, isMessage });
-      this.supply.settled(held);
-      clearTimeout(this.#saving);
-      dropDraft(candidate);
-      this.#tell({ kind: "done", text: `${WORDS[action]}: ${candidate.id}`, canUndo: true });
-      await this.#next();
-    });
+    const typed = action === Action.CORRECT ? null : this.editor.typed;
+    const sent: Decided = {
+      ...{ id: held.candidate.id, action, revision: "" },
+      ...(typed ? { text: typed.text, isMessage: typed.isMessage ?? false } : { text: null, isMessage }),
+    };
+    const turn = this.#turn;
+    this.stack.push(sent);
+    if (!(await this.#write(() => this.#send(held, sent, text, turn), held))) {
+      this.stack.remove(sent);
+    }
+    this.#undoWhatIsWanted();
   }
 
-  /** Take the last decision of this session back. */
+  /** Take the last decision of this session back; the one that is under way once it is answered. */
   async undo(): Promise<void> {
     const { last } = this.stack;
-    if (!last || this.busy) {
-      return;
+    if (this.busy) {
+      this.#undosWanted += 1;
+    } else if (last) {
+      await this.#write(() => this.#takeBack(last));
+      this.#undoWhatIsWanted();
     }
-    await this.#attempt(async () => {
-      const [before, after] = await this.#undone(last);
-      this.stack.pop();
-      if (!before || !after) {
-        const text = `Somebody else has changed ${last.id} since; it stays as it is.`;
-        this.#tell({ kind: "conflict", text, link: candidateHash(last.id) });
-        return;
-      }
-      this.supply.total += 1;
-      await this.bring(after);
-      this.category = before.failureCategory;
-      this.isMessage = last.action === Action.CORRECT ? before.correctedMessage !== undefined : last.isMessage;
-      this.text = last.action === Action.CORRECT ? correctionOf(before) : last.text;
-      this.#tell({ kind: "done", text: `Undone: ${last.id}` });
-    });
   }
 
   /** Show one candidate now, and hold it if nobody else does; what was shown comes after it. */
-  async bring(candidate: Candidate): Promise<void> {
-    this.keepNow();
+  bring(candidate: Candidate): void {
+    this.editor.keep();
     if (this.held) {
       this.supply.putBack(this.held);
-      this.held = null;
     }
-    this.#show(await this.supply.hold(candidate));
+    this.#show(this.supply.bring({ candidate, leaseId: "" }));
   }
 
   /** The claim had ended: hold the candidate again, or go on if somebody else has it. */
   async claimAgain(): Promise<void> {
-    await this.#attempt(async () => {
-      const { candidate } = this;
-      const theirs = candidate && (await this.client.getCandidate({ id: candidate.id })).candidate;
-      const isFree = theirs?.status === CandidateStatus.NEEDS_REVIEW && !theirs.claim;
-      const again = isFree && (await this.supply.hold(theirs));
-      if (again && again.leaseId) {
-        this.keepNow();
-        this.#show(again);
-        this.#tell({ kind: "done", text: `You hold ${again.candidate.id} again.` });
-      } else {
-        await this.#overtaken(null);
+    const { held } = this;
+    if (!held || this.busy) {
+      return;
+    }
+    const turn = this.#turn;
+    await this.#write(async () => {
+      const { id } = held.candidate;
+      const theirs = (await this.client.getCandidate({ id })).candidate;
+      const again = theirs && { candidate: theirs, leaseId: "" };
+      if (again && theirs.status === CandidateStatus.NEEDS_REVIEW && !theirs.claim) {
+        await this.supply.hold(again);
       }
-    });
+      if (!again?.leaseId) {
+        await this.#overtaken(held, null, turn);
+      } else if (turn === this.#turn) {
+        this.editor.keep();
+        this.#show(this.supply.bring(again));
+        this.#tell({ kind: "done", text: `You hold ${id} again.` });
+      }
+    }, held);
+  }
+
+  /** Read again what could not be read. */
+  async readAgain(): Promise<void> {
+    this.dismiss();
+    await this.#next();
   }
 
   dismiss(): void {
@@ -234,148 +182,209 @@ export class Session {
     this.changed();
   }
 
-  /** Do something that is not a decision; what goes wrong is told as if it were one. */
-  async attempt(work: () => Promise<void>): Promise<void> {
-    await this.#attempt(work, false);
-  }
-
-  /** Undo a decision; return the candidate before and after, or nothing if somebody else has changed it since. */
-  async #undone({ id, revision }: Decided): Promise<readonly (Candidate | undefined)[]> {
-    try {
-      const before = (await this.client.getCandidate({ id })).candidate;
-      const request = { id, expectedRevision: BigInt(revision), reviewer: this.supply.reviewer };
-      const { candidate: after } = await this.client.undo({ ...request, requestId: this.#requestId(request) });
-      return [before, after];
-    } catch (thrown) {
-      if (failureOf(thrown) !== "conflict") {
-        throw thrown;
-      }
-      return [];
+  /** Send a decision; go on when it is stored, unless the person has gone on already. */
+  async #send(held: Held, sent: Decided, text: string | null, turn: number): Promise<void> {
+    const { supply, category } = this;
+    const { candidate, leaseId } = held; // a claim that is told to be lost meanwhile loses its id
+    const revision = await this.#requests.decide(held, sent, text, category);
+    this.stack.replace(sent, { ...sent, revision });
+    supply.settled({ ...held, leaseId });
+    this.editor.drop(candidate);
+    this.#tell({ kind: "done", text: `${WORDS[sent.action]}: ${candidate.id}`, canUndo: true });
+    if (turn === this.#turn) {
+      void this.#next();
     }
   }
 
-  #show(held: Held | null): void {
-    this.held = held;
-    this.text = null;
-    this.isMessage = false;
-    this.#otherText = null;
-    this.isLost = false;
-    this.olderDraft = null;
-    this.draftKept = false;
-    this.category = FailureCategory.UNSPECIFIED;
-    if (held) {
-      const draft = currentDraft(held.candidate);
-      this.text = draft?.text ?? null;
-      this.isMessage = draft?.isMessage ?? false;
-      this.draftKept = draft !== null;
-      this.olderDraft = draft ? null : draftOf(held.candidate);
-    }
-    this.changed();
-  }
-
-  async #next(): Promise<void> {
-    const generation = this.#generation;
-    clearTimeout(this.#looking);
-    const held = await this.supply.next();
-    if (generation !== this.#generation) {
+  async #takeBack(last: Decided): Promise<void> {
+    const { supply } = this;
+    const [before, after] = await this.#requests.undo(last);
+    this.stack.remove(last);
+    if (!before || !after) {
+      this.#undosWanted = 0;
+      const text = last.revision
+        ? `Somebody else has changed ${last.id} since; it stays as it is.`
+        : `Whether ${last.id} was decided before the reload is not known; it stays as it is.`;
+      this.#tell({ kind: "conflict", text, link: candidateHash(last.id) });
       return;
     }
-    this.loaded = true;
-    this.#show(held);
-    if (!held) {
-      // Others may give something back, or bring something new.
-      this.#looking = setTimeout(() => void (this.busy || this.held || this.#attempt(() => this.#next(), false)), LOOK_AGAIN_MS);
+    const isCorrection = last.action === Action.CORRECT;
+    const text = isCorrection ? correctionOf(before) : last.text;
+    const isMessage = isCorrection ? before.correctedMessage !== undefined : last.isMessage;
+    const told = { kind: "done", text: `Undone: ${last.id}` } as const;
+    if (supply !== this.supply) {
+      // Other filters since: what is shown stays, and the text waits with its candidate.
+      void (text === null || keepDraft(after, text, isMessage));
+      this.#tell({ ...told, link: candidateHash(last.id) });
+      return;
+    }
+    supply.total += 1;
+    this.bring(after);
+    this.category = before.failureCategory;
+    this.editor.put(text, isMessage);
+    this.#tell(told);
+  }
+
+  #undoWhatIsWanted(): void {
+    if (this.#undosWanted > 0) {
+      this.#undosWanted -= 1;
+      void this.undo();
     }
   }
 
-  /** One id for each content, until it is answered: to repeat it after a break cannot store it twice. */
-  #requestId(request: { readonly id: string }): string {
-    const key = JSON.stringify(request, (_, value: unknown) => (typeof value === "bigint" ? value.toString() : value));
-    const id = this.#requestIds.get(key) ?? crypto.randomUUID();
-    this.#requestIds.set(key, id);
-    return id;
-  }
-
-  async #attempt(work: () => Promise<void>, isDecision = true): Promise<void> {
-    this.busy ||= isDecision;
+  /** Do one write after the other. Return whether it was stored; what goes wrong is told, and ends what waits for it. */
+  async #write(work: () => Promise<void>, mine: Held | null = null): Promise<boolean> {
+    const turn = this.#turn;
+    this.busy = true;
+    this.#sent = mine;
     this.changed();
     try {
-      await work();
+      await this.#repeated(work);
+      this.supply.isFull = false;
+      this.needsToken = false;
+      return true;
     } catch (thrown) {
-      await this.#failed(thrown);
+      this.#undosWanted = 0;
+      await this.#failed(thrown, mine, turn).catch((again: unknown) => this.#tell(noticeOf(again)));
+      return false;
     } finally {
-      this.busy &&= !isDecision;
+      this.busy = false;
+      this.#sent = null;
       this.changed();
     }
   }
 
-  async #failed(thrown: unknown): Promise<void> {
+  /** The service has too many calls: nothing was stored, and it says how long to wait. */
+  async #repeated(work: () => Promise<void>): Promise<void> {
+    for (let tries = 1; ; tries += 1) {
+      try {
+        return await work();
+      } catch (thrown) {
+        if (failureOf(thrown) !== "busy" || tries === MOST_TRIES) {
+          throw thrown;
+        }
+        this.#tell(noticeOf(thrown));
+        await pause(pauseOf(thrown) ?? RETRY_MS);
+      }
+    }
+  }
+
+  async #failed(thrown: unknown, mine: Held | null, turn: number): Promise<void> {
     const failure = failureOf(thrown);
-    if (failure === "conflict") {
-      await this.#overtaken(thrown).catch((again: unknown) => this.#tell(noticeOf(again)));
+    if (failure === "conflict" && mine) {
+      await this.#overtaken(mine, thrown, turn);
       return;
     }
-    this.keepNow();
+    this.editor.keep();
     this.needsToken ||= failure === "token";
-    this.#tell(noticeOf(thrown));
-    const pauseMs = (thrown as { retryAfterMs?: number }).retryAfterMs ?? RETRY_MS;
+    this.supply.isFull ||= failure === "full";
+    this.notice = failure === "full" ? null : noticeOf(thrown);
+    this.changed();
     if (failure === "away") {
-      void this.#wait(pauseMs);
-    } else if (failure === "busy" && !this.held) {
-      this.#looking = setTimeout(() => void this.#attempt(() => this.#next(), false), pauseMs);
+      void this.#wait(pauseOf(thrown));
     }
   }
 
   /** Somebody else was faster. Say how it stands now, keep the text, and go on; what is ours still is shown again. */
-  async #overtaken(thrown: unknown): Promise<void> {
-    const { held: mine } = this;
-    this.keepNow();
-    if (!mine) {
-      await this.#next();
-      return;
-    }
+  async #overtaken(mine: Held, thrown: unknown, turn: number): Promise<void> {
+    const { supply } = this;
     const { id } = mine.candidate;
-    const theirs = (await this.client.getCandidate({ id }).catch(() => null))?.candidate;
+    this.editor.keep();
+    const theirs = await this.client.getCandidate({ id }).then(({ candidate }) => candidate, nothingIfGone);
     const holder = theirs?.claim?.reviewer ?? "";
-    const isHeldHere = holder !== "" && holder === this.supply.name && !(thrown instanceof ClaimLost);
-    this.held = null;
+    const isHeldHere = holder !== "" && holder === this.reviewer.known && !(thrown instanceof ClaimLost);
+    supply.settled({ ...mine, leaseId: isHeldHere ? "" : mine.leaseId });
     if (theirs?.status === CandidateStatus.NEEDS_REVIEW && (isHeldHere || !holder)) {
-      this.supply.putBack(isHeldHere ? { ...mine, candidate: theirs } : await this.supply.hold(theirs));
-    } else {
-      this.supply.settled(mine);
+      supply.putBack({ candidate: theirs, leaseId: isHeldHere ? mine.leaseId : "" });
+      supply.total += 1;
+    }
+    if (turn === this.#turn) {
+      void this.#next();
     }
     const text = `Somebody else was faster with ${id}: ${standing(theirs?.status, holder)}. Your text is kept.`;
-    await this.#next();
     this.#tell({ kind: "conflict", text, link: candidateHash(id) });
   }
 
-  #lose(leaseId: string): void {
-    if (this.held?.leaseId === leaseId) {
-      this.keepNow();
-      this.held.leaseId = "";
-      this.isLost = true;
-      this.changed();
+  /** Show the next one. While it is read nothing is shown, unless there was nothing before. */
+  async #next(): Promise<void> {
+    const { supply } = this;
+    const ready = supply.take();
+    if (ready) {
+      this.#show(ready);
+      return;
+    }
+    this.#showNothingYet(this.hasBegun && !this.held && !this.reading);
+    const turn = this.#turn;
+    try {
+      await supply.refill();
+      if (turn === this.#turn) {
+        this.#show(supply.take());
+      }
+    } catch (thrown) {
+      if (turn === this.#turn) {
+        this.reading = "wrong";
+        await this.#failed(thrown, null, turn);
+        if (failureOf(thrown) === "busy") {
+          this.#lookAgain(pauseOf(thrown) ?? RETRY_MS);
+        }
+      }
     }
   }
 
-  /** Look every two seconds whether the service is back. What is shown and typed stays. */
-  async #wait(firstMs: number): Promise<void> {
-    if (this.isAway) {
-      return;
+  #show(held: Held | null): void {
+    this.#turn += 1;
+    this.held = held;
+    this.isLost = false;
+    this.reading = "";
+    this.hasBegun = true;
+    this.category = FailureCategory.UNSPECIFIED;
+    this.editor.begin(held?.candidate ?? null);
+    clearTimeout(this.#looking);
+    if (!held) {
+      this.#lookAgain(LOOK_AGAIN_MS);
+    } else if (!held.leaseId) {
+      this.supply.hold(held).catch(() => undefined); // who decides it unheld is told, if somebody else holds it
     }
-    this.isAway = true;
     this.changed();
-    for (let pauseMs = firstMs; this.isAway; pauseMs = RETRY_MS) {
-      await new Promise((resolve) => setTimeout(resolve, pauseMs));
-      this.isAway &&= await this.client.getConfig({}).then(
-        () => false,
-        (thrown: unknown) => failureOf(thrown) === "away",
-      );
-    }
-    this.notice = null;
+  }
+
+  #showNothingYet(isQuiet: boolean): void {
+    this.#turn += 1;
+    this.held = null;
+    this.isLost = false;
+    this.reading = isQuiet ? "" : "under way";
+    this.editor.begin(null);
+    clearTimeout(this.#looking);
     this.changed();
-    if (!this.held) {
-      await this.#attempt(() => this.#next(), false);
+  }
+
+  /** Others may give something back, or bring something new. */
+  #lookAgain(afterMs: number): void {
+    clearTimeout(this.#looking);
+    this.#looking = setTimeout(() => void (this.held || this.outage.isOn || this.#next()), afterMs);
+  }
+
+  #supplyOf(place: Place): Supply {
+    const supply: Supply = new Supply(this.client, this.reviewer, place, (leaseId) => {
+      if (supply === this.supply && this.held?.leaseId === leaseId) {
+        this.editor.keep();
+        this.held.leaseId = "";
+        this.isLost = true;
+        this.changed();
+      }
+    });
+    return supply;
+  }
+
+  /** Go on once the service is back. What is shown and typed stays. */
+  async #wait(firstMs: number | undefined): Promise<void> {
+    const { notice } = this;
+    if (await this.outage.wait(firstMs)) {
+      this.notice = this.notice === notice ? null : this.notice;
+      this.changed();
+      if (!this.held && !this.busy) {
+        await this.#next();
+      }
     }
   }
 

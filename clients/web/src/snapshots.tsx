@@ -1,7 +1,7 @@
 import type { ReviewClient } from "@avocet/client/review";
 import { useState } from "preact/hooks";
 import { said, useListing } from "./answers.js";
-import { timeOf } from "./parts.js";
+import { timeOf, Unread } from "./parts.js";
 
 /** Revisions with a name, so that a training run can say what it was trained on. */
 export function Snapshots({ client }: { client: ReviewClient }) {
@@ -9,7 +9,7 @@ export function Snapshots({ client }: { client: ReviewClient }) {
   const [told, tell] = useState("");
   const [name, setName] = useState("");
   const [note, setNote] = useState("");
-  const { items, said: sentence, more } = useListing(() => client.snapshots(), [client, round]);
+  const { items, said: sentence, isReading, more } = useListing(() => client.snapshots(), [client, round]);
   const change = async (work: () => Promise<unknown>, done: string) => {
     try {
       await work();
@@ -39,8 +39,8 @@ export function Snapshots({ client }: { client: ReviewClient }) {
           Name what is approved now
         </button>
       </div>
-      {sentence && <p class="quiet late">{sentence}</p>}
-      {!sentence && items.length === 0 && <p class="quiet">There are none yet.</p>}
+      <Unread said={sentence} of="the snapshots" isReading={isReading} />
+      {!sentence && !isReading && items.length === 0 && <p class="quiet">There are none yet.</p>}
       <ul class="rows">
         {items.map((snapshot) => (
           <li key={snapshot.name}>

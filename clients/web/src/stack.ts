@@ -1,21 +1,29 @@
-import type { Action } from "@avocet/client";
+import { Action } from "@avocet/client";
 
 /** A decision of this session: what Undo needs to find it again, also after a reload. */
 export interface Decided {
   readonly id: string;
   readonly action: Action;
+  /** "" until the service has answered. */
   readonly revision: string;
   /** What stood in the editor; of an approved one the service has it. */
   readonly text: string | null;
   readonly isMessage: boolean;
 }
 
+export const WORDS: Readonly<Record<Action, string>> = {
+  [Action.UNSPECIFIED]: "",
+  [Action.CORRECT]: "Approved",
+  [Action.DISCARD]: "Discarded",
+  [Action.FLAG]: "Flagged",
+};
+
 const KEY = "avocet-decided";
 const MOST = 200;
 
 /** The decisions of this tab, the last one at the end. They survive a reload and a restart of the browser's tab. */
 export class Stack {
-  #entries: Decided[] = [];
+  #entries: readonly Decided[] = [];
 
   constructor() {
     try {
@@ -34,18 +42,22 @@ export class Stack {
   }
 
   push(entry: Decided): void {
-    this.#entries = [...this.#entries, entry].slice(-MOST);
-    this.#keep();
+    this.#keep([...this.#entries, entry].slice(-MOST));
   }
 
-  pop(): void {
-    this.#entries.pop();
-    this.#keep();
+  /** Put the answered decision in the place of the one that was sent. */
+  replace(sent: Decided, answered: Decided): void {
+    this.#keep(this.#entries.map((entry) => (entry === sent ? answered : entry)));
   }
 
-  #keep(): void {
+  remove(entry: Decided): void {
+    this.#keep(this.#entries.filter((each) => each !== entry));
+  }
+
+  #keep(entries: readonly Decided[]): void {
+    this.#entries = entries;
     try {
-      sessionStorage.setItem(KEY, JSON.stringify(this.#entries));
+      sessionStorage.setItem(KEY, JSON.stringify(entries));
     } catch {
       // full, or a browser that keeps nothing: the stack lives in memory alone
     }

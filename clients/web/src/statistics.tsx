@@ -1,6 +1,7 @@
 import type { StatsResponse } from "@avocet/client";
 import type { ReviewClient } from "@avocet/client/review";
 import { useAnswer } from "./answers.js";
+import { Unread } from "./parts.js";
 import { hashOf, type Place } from "./place.js";
 
 /** A table's title, its counts, and where a click on a word leads: to the queue, or to a search. */
@@ -22,7 +23,7 @@ const COUNTED: readonly Counted[] = [
 export function Statistics({ client, place }: { client: ReviewClient; place: Place }) {
   const stats = useAnswer(() => client.stats({}), [client]);
   if (typeof stats === "string") {
-    return <p class="quiet late">{stats}</p>;
+    return <Unread said={stats} of="the figures" />;
   }
   return (
     <>

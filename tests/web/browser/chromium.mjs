@@ -75,6 +75,54 @@ export async function recordClaims(page) {
   return () => page.evaluate(() => window.claimed);
 }
 
+/**
+ * Let every call reach the service, but keep back what it answers to one method until the test lets it pass. So a test
+ * forces the order of events, however slow the machine is.
+ */
+export async function holdAnswers(page) {
+  await page.addInitScript(() => {
+    const send = window.fetch;
+    const held = (window.held = { method: sessionStorage.getItem("held") ?? "", claims: [], answers: [], underWay: 0 });
+    sessionStorage.removeItem("held");
+    window.fetch = async (url, init) => {
+      const method = String(url).split("/").at(-1);
+      held.underWay += 1;
+      try {
+        const answer = await send(url, init);
+        const bytes = await answer.arrayBuffer();
+        if (method === "Claim") held.claims.push([...new Uint8Array(bytes)]);
+        const isRefused = method === held.method && (await new Promise((pass) => held.answers.push(pass)));
+        // A refusal is one frame of trailers.
+        const end = "grpc-status: 3\r\ngrpc-message: refused\r\n";
+        const body = isRefused ? new Blob([new Uint8Array([0x80, 0, 0, 0, end.length]), end]) : bytes;
+        return new Response(body, { status: answer.status, headers: answer.headers });
+      } finally {
+        held.underWay -= 1;
+      }
+    };
+  });
+  const pass = (method, isRefused) =>
+    page.evaluate(([each, refused]) => {
+      if (held.method !== each) throw new Error(`${each} is not held`);
+      held.method = "";
+      held.answers.splice(0).forEach((pass) => pass(refused));
+    }, [method, isRefused]);
+  return {
+    hold: (method) => page.evaluate((each) => void (held.method = each), method),
+    holdAfterReload: (method) => page.evaluate((each) => sessionStorage.setItem("held", each), method),
+    arrived: () => page.waitForFunction(() => held.answers.length > 0),
+    release: (method) => pass(method, false),
+    refuse: (method) => pass(method, true),
+    claims: () => page.evaluate(() => held.claims),
+    /** Wait until nothing is under way, and the page has drawn what it had to. */
+    quiet: () =>
+      page.waitForFunction(() => {
+        held.frames = held.underWay === 0 ? (held.frames ?? 0) + 1 : 0;
+        return held.frames > 20;
+      }, undefined, { polling: "raf" }),
+  };
+}
+
 /** What ran or left, over everything that hostile text could do. */
 export async function harm(page, seen) {
   const ran = await page.evaluate(() => globalThis.ran ?? []);

@@ -10,7 +10,7 @@ async function violations(page) {
 
 /** The pictures of the page on browsers; the test gives a directory if they are wanted. */
 const PICTURES = {
-  "light-1280": { "": "light-1280", "#/decided": "decided-1280", "#/candidate?id=c29": "candidate-1280" },
+  "light-1280": { "": "light-1280", "#/decided": "decided-1280", "#/candidate?id=c49": "candidate-1280" },
   "dark-390": { "": "dark-390" },
 };
 async function picture(page, kind, view) {
@@ -21,7 +21,7 @@ async function picture(page, kind, view) {
   }
 }
 
-const VIEWS = ["", "#/stats", "#/decided", "#/search?text=sky", "#/runs", "#/snapshots", "#/candidate?id=c29"];
+const VIEWS = ["", "#/stats", "#/decided", "#/search?text=sky", "#/runs", "#/snapshots", "#/candidate?id=c49"];
 for (const colorScheme of ["light", "dark"]) {
   for (const viewport of [{ width: 1280, height: 800 }, { width: 390, height: 760 }]) {
     const { browser, page, seen } = await open({ colorScheme, viewport });
@@ -47,8 +47,16 @@ for (const colorScheme of ["light", "dark"]) {
         await page.waitForSelector("dialog[open]", { state: "detached" });
         found.push(...(await violations(page)));
       }
+      const small = await page.evaluate(() => {
+        const targets = document.querySelectorAll("button, select, input:not([type=radio], [type=checkbox]), summary, nav a");
+        return [...targets]
+          .filter((each) => each.checkVisibility() && each.getBoundingClientRect().height < 44)
+          .map((each) => each.outerHTML);
+      });
+      const bar = await page.evaluate(() => document.querySelector(".actions")?.getBoundingClientRect().bottom ?? 0);
+      if (bar > viewport.height) found.push("the actions are not on the screen");
       const tooWide = await page.evaluate(() => document.documentElement.scrollWidth > innerWidth);
-      say([colorScheme, viewport.width, view, found, tooWide, seen.messages]);
+      say([colorScheme, viewport.width, view, [...found, ...small], tooWide, seen.messages]);
     }
     await browser.close();
   }
