@@ -100,7 +100,7 @@ setup-browser: $(WEB)/node_modules/.stamp ## install what the review page's test
 	command -v chromium >/dev/null || { apt-get update -qq; apt-get install -qq -y --no-install-recommends chromium; }
 
 test-page: setup setup-browser setup-envoy ## test the review page in Chromium at full size (long)
-	BROWSER=full $(BIN)/python -m pytest tests/web/test_page.py tests/web/test_page_safety.py -rs -rP --timeout 1200
+	BROWSER=full $(BIN)/python -m pytest tests/web --ignore tests/web/test_bridge.py --ignore tests/web/test_legacy.py -rs -rP --timeout 1200
 
 .PHONY: screenshots
 screenshots: setup setup-browser ## make the pictures of docs/browser.md

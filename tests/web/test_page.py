@@ -211,6 +211,7 @@ POINTS = [
     ["used", "older"],
     ["read ahead", [f"p{n:02d}" for n in range(1, 10)]],
     ["filters", True, "p00"],
+    ["undone from the header", "p00", 0],
     ["cleared", "#/?order=timestamp"],
     ["back", True],
     ["seen", [], [], []],

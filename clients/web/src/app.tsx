@@ -111,6 +111,11 @@ export function App() {
           ))}
         </nav>
         <span class="quiet">{session.hasBegun && `${session.left.toLocaleString()} left`}</span>
+        {session.stack.length > 0 && view !== "decided" && !(view === "review" && session.candidate) && (
+          <button onClick={() => void session.undo()}>
+            Undo <kbd>u</kbd>
+          </button>
+        )}
         <button onClick={() => showFilters(!areFiltersShown)} aria-expanded={areFiltersShown}>
           Filters <kbd>/</kbd>
         </button>

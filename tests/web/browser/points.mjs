@@ -117,6 +117,12 @@ say(["filters", (await page.evaluate(() => location.hash)) === hash, await shown
 await page.locator("h2").focus(); // its draft has opened the editor
 await press("d");
 await page.getByText("No candidate matches").waitFor();
+await page.locator("header").getByRole("button", { name: "Undo" }).click();
+await page.waitForSelector(".chip");
+say(["undone from the header", await shown(page), await page.locator("header").getByRole("button", { name: "Undo" }).count()]);
+await page.locator("h2").focus();
+await press("d");
+await page.getByText("No candidate matches").waitFor();
 await page.getByRole("link", { name: "Clear the filters" }).click();
 await page.waitForSelector(".chip");
 say(["cleared", await page.evaluate(() => location.hash)]);
