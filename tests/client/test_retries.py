@@ -17,7 +17,7 @@ from avocet_client.v1 import corrections_pb2_grpc
 from tests.client.conftest import Make
 from tests.client.drivers import Proxy
 from tests.client.fake import METHODS, FakeServer, unavailable
-from tests.support import ROOT, SECRET, Server, record, write_records
+from tests.support import ROOT, SECRET, Server, make_run
 
 SHARED = ROOT / "protos/avocet/corrections/v1/service_config.json"
 FIELDS: dict[str, Any] = {"source": "peregrine", "task_type": "code", "prompt": "1+1?", "correction": "2"}
@@ -99,15 +99,14 @@ def test_a_lost_answer_is_asked_for_again_and_stored_once(make_client: Make, ser
 
 
 def test_lost_answers_of_decisions_are_asked_for_again(make_client: Make, server: Server, proxy: Proxy) -> None:
-    server.stop()
-    write_records(server.candidates, [record("a")])
-    proxy.target = server.start().address
+    (made,) = make_run(server.runs, "one", count=1)
+    server.set_runs_directory()
     client = make_client(proxy.address, token=SECRET)
-    client.stats()
+    client.import_run("one")
     proxy.lose_answers(1)
-    decided = client.submit("a", action="correct", corrected_response="better")
+    decided = client.submit(made["id"], action="correct", corrected_response="better")
     proxy.lose_answers(1)
-    undone = client.undo("a")
+    undone = client.undo(made["id"])
     assert proxy.lost == 2
     assert decided.revision < undone.revision == server.stats().revision
 

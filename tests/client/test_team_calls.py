@@ -191,7 +191,7 @@ def test_an_error_while_a_run_is_read_is_the_error_of_the_call(client: Any, tmp_
 def test_health_and_version_are_words(client: Any, server: Server) -> None:
     assert client.health() == client.health(service="") == "serving"
     assert client.version() == client.get_version()
-    assert client.version().engine == "sqlite"
+    assert client.version().engine == server.engine_name
     server.kill()
     with pytest.raises(avocet_client.TransportError):
         client.health(timeout=5)

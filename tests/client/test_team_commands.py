@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 
 from avocet_client import __version__
 from avocet_client.cli.app import GROUPS, SNAPSHOTS, app
+from avocet_client.v1 import corrections_pb2 as pb
 from tests.client.terminal import Terminal
 from tests.client.test_cli import Shell
 from tests.support import BIN, SECRET, Server, eventually, make_run, record, write_records
@@ -206,9 +207,10 @@ def test_an_upload_shows_its_progress_in_a_terminal(shell: Shell, tmp_path: Path
         terminal.close()
 
 
-def test_versions_of_the_command_and_of_the_service_are_told(shell: Shell) -> None:
+def test_versions_of_the_command_and_of_the_service_are_told(shell: Shell, served: Server) -> None:
     told = shell.json("version")
-    assert (told["client"], told["server"]["version"], told["server"]["engine"]) == (__version__, __version__, "sqlite")
+    assert (told["client"], told["server"]["version"]) == (__version__, __version__)
+    assert told["server"]["engine"] == served.engine_name
     assert told["server"]["started_at"].endswith("Z")
     assert f"avocet {__version__}\nservice {__version__}, " in shell.run("version").stdout
     shell.variables["AVOCET_ADDRESS"] = "127.0.0.1:1"
@@ -220,8 +222,11 @@ def test_versions_of_the_command_and_of_the_service_are_told(shell: Shell) -> No
 def test_an_id_is_whole_on_its_line_however_narrow_the_screen_is(
     shell: Shell, served: Server, columns: int, id: str
 ) -> None:
-    with served.candidates.open("a") as candidates:
-        candidates.write(json.dumps(record(id)) + "\n")
+    run_id = f"ids-{columns}-{len(id)}"
+    (served.runs / run_id).mkdir()
+    write_records(served.runs / run_id / "sft_candidates.jsonl", [record(id)])
+    served.set_runs_directory()
+    served.stub.Import(pb.ImportRequest(run_id=run_id))
     eventually(lambda: served.stats().by_status.get("needs_review") == 7)
     shown = id.replace("\x1b", "\\x1b").replace("\u202e", "\\u202e").replace("\t", "\\t").replace("\n", "\\n")
     environment = os.environ | shell.variables | {"HOME": str(shell.home), "TERM": "xterm"}

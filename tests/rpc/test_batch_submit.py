@@ -10,6 +10,8 @@ import pytest
 from avocet_client.v1 import corrections_pb2 as pb
 from tests.support import Server, failure_of, failure_of_status, record, records, write_records
 
+pytestmark = pytest.mark.both_engines
+
 
 @pytest.fixture
 def server(stopped_server: Server) -> Server:
@@ -115,6 +117,7 @@ def test_a_call_that_is_no_batch_is_refused_as_a_whole(quiet_server: Server, req
     assert quiet_server.stub.GetCandidate(pb.GetCandidateRequest(id="a")).candidate.status == 1
 
 
+@pytest.mark.files("what reaches the files")
 def test_what_a_batch_approves_reaches_the_files_and_the_export(server: Server) -> None:
     batch(server, mixed())
     sent = [example.id for each in server.stub.StreamExport(pb.StreamExportRequest()) for example in each.examples]

@@ -35,6 +35,7 @@ def one(stopped_server: Server) -> Server:
     return stopped_server.start()
 
 
+@pytest.mark.files("what is written into the files")
 def test_a_tool_call_is_written_whole_and_as_text_for_programs_that_know_only_text(one: Server) -> None:
     after = submit(one, "a", MESSAGE, reviewer="kim")
     assert (after.status, after.corrected_response) == (pb.CANDIDATE_STATUS_APPROVED, json.dumps(CALLS))
@@ -62,6 +63,7 @@ def test_the_same_request_id_gives_the_first_answer_and_other_calls_are_refused(
     assert failure.fields == ["request_id"]
 
 
+@pytest.mark.files("what is written into the files")
 def test_undo_takes_the_message_out_and_the_record_is_as_before(one: Server) -> None:
     submit(one, "a", MESSAGE)
     undone = one.stub.Undo(pb.UndoRequest(id="a")).candidate
@@ -71,6 +73,7 @@ def test_undo_takes_the_message_out_and_the_record_is_as_before(one: Server) -> 
     eventually(lambda: records(one.approved) == [])
 
 
+@pytest.mark.files("what is written into the files")
 def test_a_text_correction_takes_an_older_message_out_and_undo_brings_it_back(stopped_server: Server) -> None:
     older = record("a", corrected_message={"role": "assistant", "content": "old"}, corrected_response="old")
     write_records(stopped_server.candidates, [older])
@@ -82,6 +85,7 @@ def test_a_text_correction_takes_an_older_message_out_and_undo_brings_it_back(st
     eventually(lambda: shared(server, "a") == older)
 
 
+@pytest.mark.files("what is written into the files")
 def test_an_undo_that_does_not_know_better_takes_the_message_out(stopped_server: Server) -> None:
     """The decision is another program's."""
     decided = record(

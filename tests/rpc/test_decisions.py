@@ -10,6 +10,8 @@ import pytest
 from avocet_client.v1 import corrections_pb2 as pb
 from tests.support import Server, bearer, eventually, failure_of, lines, record, records, write_records
 
+pytestmark = pytest.mark.both_engines
+
 UNKNOWN_KEYS = {"product_id": 17, "elapsed_ms": 12.5, "nested": {"b": 1, "a": [None, True]}}
 MALFORMED = [b'{"id": "torn', b"[1, 2]", b'{"status": "needs_review"}', b'{"id": 5}', b"\xff\xfe not text"]
 
@@ -26,6 +28,7 @@ def one(stopped_server: Server) -> Server:
     return stopped_server.start()
 
 
+@pytest.mark.files("what is written into the files")
 def test_a_correction_is_written_into_both_files_with_keys_in_place(one: Server) -> None:
     before = record("a") | UNKNOWN_KEYS
     after = one.stub.Submit(
@@ -60,6 +63,7 @@ def test_a_correction_is_written_into_both_files_with_keys_in_place(one: Server)
         assert path.read_bytes().isascii()
 
 
+@pytest.mark.files("what is written into the files")
 def test_a_correction_without_category_and_reviewer_writes_null_and_no_reviewer(one: Server) -> None:
     one.correct("a")
     seen = eventually(lambda: (records(one.approved) or [None])[0])
@@ -68,6 +72,7 @@ def test_a_correction_without_category_and_reviewer_writes_null_and_no_reviewer(
     assert one.stub.GetCandidate(pb.GetCandidateRequest(id="a")).candidate.failure_category == 0
 
 
+@pytest.mark.files("what is written into the files")
 @pytest.mark.parametrize(
     ("action", "word", "status"),
     [
@@ -85,12 +90,14 @@ def test_discard_and_flag_set_the_status_and_approve_nothing(one: Server, action
     assert lines(one.approved) == []
 
 
+@pytest.mark.files("what is written into the files")
 def test_a_flag_with_a_category_writes_it(one: Server) -> None:
     category = pb.FAILURE_CATEGORY_HALLUCINATION
     one.stub.Submit(pb.SubmitRequest(id="a", action=pb.ACTION_FLAG, failure_category=category))
     eventually(lambda: shared(one, "a").get("failure_category") == "hallucination")
 
 
+@pytest.mark.files("what is written into the files")
 def test_undo_puts_the_record_back_as_it_was_and_takes_it_out_of_the_approved_file(one: Server) -> None:
     one.correct("a", failure_category=pb.FAILURE_CATEGORY_STYLE_VIOLATION, reviewer="kim")
     eventually(lambda: records(one.approved))
@@ -102,6 +109,7 @@ def test_undo_puts_the_record_back_as_it_was_and_takes_it_out_of_the_approved_fi
     assert list(shared(one, "a")) == list(record("a") | UNKNOWN_KEYS)
 
 
+@pytest.mark.files("what is written into the files")
 def test_undo_of_another_programs_decision_goes_back_to_review_with_nulls(stopped_server: Server) -> None:
     decided = record("a", status="approved", corrected_response="theirs", failure_category="wrong_answer")
     write_records(stopped_server.candidates, [decided])
@@ -113,6 +121,7 @@ def test_undo_of_another_programs_decision_goes_back_to_review_with_nulls(stoppe
     eventually(lambda: records(server.approved) == [])
 
 
+@pytest.mark.files("what is written into the files")
 def test_a_correction_takes_the_place_of_a_line_of_that_id_in_the_approved_file(stopped_server: Server) -> None:
     write_records(stopped_server.candidates, [record("a"), record("b")])
     write_records(stopped_server.approved, [record("a", status="approved", corrected_response="old")])
@@ -121,6 +130,7 @@ def test_a_correction_takes_the_place_of_a_line_of_that_id_in_the_approved_file(
     eventually(lambda: [r["corrected_response"] for r in records(server.approved)] == ["new"])
 
 
+@pytest.mark.files("what is written into the files")
 def test_ingest_writes_a_new_approved_record_into_both_files(server: Server) -> None:
     answer = server.ingest(
         pb.IngestRequest(source="peregrine", task_type="code", prompt="p", response="", correction="c", label="gold")
@@ -144,6 +154,7 @@ def test_ingest_writes_a_new_approved_record_into_both_files(server: Server) -> 
     eventually(lambda: [(r["source"], r["label"]) for r in records(server.approved)[1:]] == [("kiwi", None)])
 
 
+@pytest.mark.files("what is written into the files")
 def test_what_is_not_changed_keeps_its_bytes(stopped_server: Server) -> None:
     odd = b'{ "id":"odd",  "status":"pending", "x":NaN, "n":12345678901234567890123, "s":"\\ud800", "x":Infinity}\r'
     first = json.dumps(record("twice", task_name="first")).encode()
@@ -219,4 +230,5 @@ def test_an_acknowledged_decision_survives_a_killed_server(one: Server) -> None:
     one.kill()
     one.start()
     assert one.stub.GetCandidate(pb.GetCandidateRequest(id="a")).candidate.corrected_response == "kept"
-    eventually(lambda: [r["corrected_response"] for r in records(one.approved)] == ["kept"])
+    if one.has_files:
+        eventually(lambda: [r["corrected_response"] for r in records(one.approved)] == ["kept"])

@@ -202,6 +202,7 @@ def test_no_lone_surrogate_leaves_the_server_and_the_files_keep_theirs(served: S
     assert lines(served.approved) == [json.dumps(approved(id)).encode() for id in FORMS]
 
 
+@pytest.mark.files("what is written into the files")
 def test_a_decision_leaves_the_prompt_of_any_form_as_it_is(stopped_server: Server) -> None:
     write_records(stopped_server.candidates, [approved(id) | {"status": "needs_review"} for id in FORMS])
     server = stopped_server.start()

@@ -12,6 +12,8 @@ import pytest
 from avocet_client.v1 import corrections_pb2 as pb
 from tests.support import Server, failure_of, make_run, record, write_records
 
+pytestmark = pytest.mark.both_engines
+
 UNKNOWN: Any = 99
 
 

@@ -61,8 +61,9 @@ def test_a_conflict_is_taken_under_the_runs_name_once_if_that_is_asked_for(with_
     assert answer == {"qualified": 1, "skipped": 1, "by_status": {"needs_review": 1}, "problems": []}
     assert list(queue_ids(server)) == ["a", "b", "two/a"]
     expected = record("a", model_response="another", zebra=1) | {"id": "two/a"}
-    eventually(lambda: expected in records(server.candidates))
-    assert list(records(server.candidates)[-1]) == list(expected)
+    if server.has_files:
+        eventually(lambda: expected in records(server.candidates))
+        assert list(records(server.candidates)[-1]) == list(expected)
     assert imported(server, "two", pb.ON_CONFLICT_QUALIFY)["skipped"] == 2
     put_run(server, "two", [record("a", model_response="a third")])
     answer = imported(server, "two", pb.ON_CONFLICT_QUALIFY)

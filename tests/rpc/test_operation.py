@@ -41,6 +41,7 @@ def test_grpcurl_lists_describes_and_calls_without_proto_files(quiet_server: Ser
     assert page["items"][0]["id"] == "a"
 
 
+@pytest.mark.files("one server has the data directory")
 def test_a_second_server_on_the_same_data_directory_exits_with_an_error(quiet_server: Server, tmp_path) -> None:
     log = tmp_path / "second.log"
     second = quiet_server.spawn(log)
@@ -54,6 +55,7 @@ def test_a_second_server_on_the_same_data_directory_exits_with_an_error(quiet_se
     assert quiet_server.stats().total == 1
 
 
+@pytest.mark.files("the files after a stop")
 def test_a_stop_drains_exits_with_0_and_leaves_the_files_up_to_date(stopped_server: Server) -> None:
     write_records(stopped_server.candidates, [record(f"c{n}") for n in range(20)])
     server = stopped_server.start()
@@ -68,6 +70,7 @@ def test_a_stop_drains_exits_with_0_and_leaves_the_files_up_to_date(stopped_serv
     assert (after.by_status, after.export_ready) == (before.by_status, before.export_ready)
 
 
+@pytest.mark.files("the files after a stop")
 def test_the_mode_of_a_shared_file_survives_decisions_and_a_stop(stopped_server: Server) -> None:
     write_records(stopped_server.candidates, [record("a"), record("b")])
     stopped_server.candidates.chmod(0o640)
@@ -83,7 +86,7 @@ def test_the_server_says_its_version_its_engine_and_when_it_started(server: Serv
     first = server.stub.GetVersion(pb.GetVersionRequest())
     said = subprocess.run([BIN / "avocet-grpc", "--version"], capture_output=True, text=True, check=True).stdout
     assert said == f"avocet-grpc {first.version}\n" and first.version
-    assert (first.engine, first.schema_version) == ("sqlite", schema.VERSION)
+    assert (first.engine, first.schema_version) == (server.engine_name, schema.VERSION)
     assert before - 60 < first.started_at.ToMicroseconds() / 1e6 <= before
     server.stop()
     again = server.start().stub.GetVersion(pb.GetVersionRequest())

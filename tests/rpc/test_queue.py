@@ -9,6 +9,8 @@ import pytest
 from avocet_client.v1 import corrections_pb2 as pb
 from tests.support import Server, queue_ids, record, write_records
 
+pytestmark = pytest.mark.both_engines
+
 COUNT = 30
 
 

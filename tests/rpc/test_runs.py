@@ -36,7 +36,9 @@ def test_a_byte_order_mark_at_the_start_of_a_run_is_skipped(server: Server) -> N
     (run,) = server.stub.ListRuns(pb.ListRunsRequest()).runs
     assert (run.candidate_count, run.malformed_count) == (2, 0)
     assert server.stub.Import(pb.ImportRequest(run_id="marked")).imported == 2
-    eventually(lambda: records(server.candidates) == made)
+    assert list(queue_ids(server)) == [one["id"] for one in made]
+    if server.has_files:
+        eventually(lambda: records(server.candidates) == made)
 
 
 def test_runs_are_listed_newest_first_with_their_counts_and_paged(server: Server) -> None:
@@ -65,8 +67,9 @@ def test_an_import_takes_the_records_as_they_are_and_a_second_one_does_no_harm(s
     made = make_run(server.runs, "2025-03-01-120000", count=5, malformed=1)
     answer = server.stub.Import(pb.ImportRequest(run_id="2025-03-01-120000"))
     assert (answer.imported, answer.skipped, answer.malformed) == (5, 0, 1)
-    eventually(lambda: records(server.candidates) == made if server.candidates.exists() else None)
-    assert lines(server.candidates) == lines(server.runs / "2025-03-01-120000" / "sft_candidates.jsonl")[:5]
+    if server.has_files:
+        eventually(lambda: records(server.candidates) == made if server.candidates.exists() else None)
+        assert lines(server.candidates) == lines(server.runs / "2025-03-01-120000" / "sft_candidates.jsonl")[:5]
     assert list(queue_ids(server)) == [one["id"] for one in made]
     assert len({item.revision for item in server.stub.Queue(pb.QueueRequest()).items}) == 1
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from avocet_client.v1 import corrections_pb2 as pb
 from avocet_grpc.layout import DataDirectory
 from avocet_grpc.store.sqlite.search_index import SearchIndex
@@ -33,6 +35,7 @@ def is_level(server: Server) -> bool:
     return SearchIndex(DataDirectory(server.candidates.parent).search).level() == server.stats().revision
 
 
+@pytest.mark.files("the index of texts lies in the data directory")
 def test_a_text_is_found_by_the_index_from_the_first_start_over_changes_and_restarts(stopped_server: Server) -> None:
     server = stopped_server
     write_records(server.candidates, [record(f"c{n}", model_response=f"answer {n % 5}") for n in range(30)])
@@ -52,6 +55,7 @@ def test_a_text_is_found_by_the_index_from_the_first_start_over_changes_and_rest
     assert len(found(server, "answer 3")) == 8
 
 
+@pytest.mark.files("the index of texts lies in the data directory")
 def test_without_the_flag_the_index_is_deleted_and_the_same_is_found(stopped_server: Server) -> None:
     server = stopped_server
     write_records(server.candidates, [record(f"c{n}", model_response="the answer") for n in range(3)])

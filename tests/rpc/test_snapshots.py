@@ -19,6 +19,8 @@ from tests.support import BIN, TEAM_FULL, Server, eventually, failure_of, record
 MANY = 1_000 if TEAM_FULL else 40
 """So many are undone, and so many more approved, behind a snapshot's back."""
 
+pytestmark = pytest.mark.both_engines
+
 
 @pytest.fixture
 def server(stopped_server: Server) -> Server:

@@ -282,6 +282,7 @@ def test_a_token_goes_with_its_filter_and_actions_alone(server: Server) -> None:
         assert failure_of(lambda r=request: next(server.stub.Watch(r))).fields == ["resume_token"]
 
 
+@pytest.mark.files("a data directory is restored")
 def test_a_token_ahead_of_a_restored_store_is_refused_by_its_field(server: Server, tmp_path: Path) -> None:
     data = server.candidates.parent
     server.stop()

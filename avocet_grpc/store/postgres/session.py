@@ -24,6 +24,7 @@ POSTGRES = Dialect(
     clustered="",
     scan="",
     by_index="",
+    any_length="left({0}, 250), hashtextextended({0}, 0)",
     longest_indexed=INDEXED_CHARACTERS,
     indexes_last=False,
 )
@@ -34,8 +35,6 @@ COLUMNS = (
     "SELECT c.relname::text, a.attname::text, format_type(a.atttypid, NULL) FROM pg_attribute a"
     " JOIN pg_class c ON c.oid = a.attrelid WHERE c.oid = to_regclass(%s) AND a.attnum > 0 AND NOT a.attisdropped"
 )
-CUT = frozenset({("counters", "value")})
-"""Columns of an index that may hold texts of any length."""
 ROWS_AT_ONCE = 32
 """Rows that one step of `each` fetches: they may be megabytes each."""
 
@@ -120,8 +119,7 @@ class PostgresSession:
         kind: Any = type(rows[0])
         types = self._types(table)
         columns = [
-            _as(types[name], [*values], cut=(table, name) in CUT)
-            for name, values in zip(kind._fields, zip(*rows, strict=True), strict=True)
+            _as(types[name], [*values]) for name, values in zip(kind._fields, zip(*rows, strict=True), strict=True)
         ]
         statement = _insert(table, kind._fields, tuple(types[name] for name in kind._fields), on_conflict)
         self._db.execute(statement, columns)
@@ -162,9 +160,7 @@ def _insert(table: str, columns: tuple[str, ...], types: tuple[str, ...], on_con
     return f"INSERT INTO {table} ({', '.join(columns)}) SELECT * FROM unnest({arrays}) {on_conflict}"
 
 
-def _as(kind: str, values: list[Any], *, cut: bool) -> list[Any]:
-    if cut:
-        return [None if value is None else value[:INDEXED_CHARACTERS] for value in values]
+def _as(kind: str, values: list[Any]) -> list[Any]:
     if kind == "double precision":
         return [None if value is None or math.isnan(value) else float(value) for value in values]
     return values

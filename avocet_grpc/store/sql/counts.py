@@ -35,7 +35,7 @@ BY_RUN, QUEUED, EXPORT_READY, UNEXPORTABLE = "by_run", "queued", "export_ready",
 """Further counters: candidates of each benchmark run, candidates in review, examples that an export sends now, and
 approved records that it does not send, by the reason."""
 
-ADD_COUNT = "ON CONFLICT (name, value) DO UPDATE SET n = counters.n + excluded.n"
+ADD_COUNT = "ON CONFLICT (name, {0}) DO UPDATE SET n = counters.n + excluded.n"
 ADD_FACET = "ON CONFLICT (combination) DO UPDATE SET n = facets.n + excluded.n"
 
 ANY_NUMBER = 2**62
@@ -140,7 +140,7 @@ class CountsToAdd:
         """Add them."""
         counters = [CounterRow(*name, n) for name, n in self._counters.items() if n]
         facets = [row._replace(n=n) for row, n in self._facets.items() if n]
-        session.insert("counters", counters, ADD_COUNT)
+        session.insert("counters", counters, ADD_COUNT.format(session.dialect.any_length.format("value")))
         session.insert("facets", facets, ADD_FACET)
         if fewer := [row.combination for row in facets if row.n < 0]:
             # Labels come and go: without this the table would grow for ever.
@@ -159,7 +159,8 @@ class Counts:
 
     def counter(self, name: str, value: str = "") -> int:
         """Return how many records count under a value."""
-        query = "SELECT name, value, n FROM counters WHERE name = :name AND value = :value"
+        stored, given = (self._session.dialect.any_length.format(text) for text in ("value", ":value"))
+        query = f"SELECT name, value, n FROM counters WHERE (name, {stored}) = (:name, {given})"
         row = self._session.one(CounterRow, query, {"name": name, "value": value})
         return row.n if row else 0
 

@@ -31,6 +31,8 @@ class Dialect:
     """After a table's name: read the table itself, whatever indexes there are."""
     by_index: str
     """After a table's name: go by this index and no other, if the engine can be told; `{0}` is the index's name."""
+    any_length: str
+    """A text of any length as an index holds it; `{0}` is the text. Two texts never share it."""
     longest_indexed: int | None
     """How many characters of a text an index can hold; None: any number. Rows have no more of such texts."""
     indexes_last: bool

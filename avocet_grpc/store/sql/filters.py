@@ -11,6 +11,8 @@ from avocet_grpc.core.model import CandidateFilter
 
 def among(column: str, wanted: Collection[Any], name: str = "wanted") -> tuple[str, dict[str, Any]]:
     """That a column has one of these values, as SQL, and the values."""
+    if not wanted:
+        return "1 = 0", {}
     values = {f"{name}_{number}": value for number, value in enumerate(wanted)}
     return f"{column} IN ({', '.join(f':{each}' for each in values)})", values
 

@@ -7,6 +7,9 @@ CREATE TABLE keeper (
     until double precision NOT NULL, release_wanted boolean NOT NULL
 );
 INSERT INTO keeper VALUES ('', '', '', '', 0, 0, 0, false);
+-- A counted text may be longer than an entry of an index.
+ALTER TABLE counters DROP CONSTRAINT counters_pkey;
+CREATE UNIQUE INDEX counters_key ON counters (name, left(value, 250), hashtextextended(value, 0));
 -- Rows that each commit changes: room for their next version on the same page.
 ALTER TABLE head SET (fillfactor = 10);
 ALTER TABLE counters SET (fillfactor = 20);
