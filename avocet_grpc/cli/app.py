@@ -14,6 +14,7 @@ import typer
 
 from avocet_grpc import __version__
 from avocet_grpc.cli import database, keeper, maintenance, token
+from avocet_grpc.cli import store as stores
 from avocet_grpc.settings import LIMITS, SQLITE, Limits, Settings
 
 LIMITS_HELP = ", ".join(f"{name}={getattr(Limits(), name):g}" for name in LIMITS)
@@ -37,6 +38,7 @@ app = typer.Typer(
 )
 app.add_typer(token.app, name="token")
 app.add_typer(keeper.app, name="keeper")
+app.add_typer(stores.app, name="store")
 app.command()(maintenance.backup)
 app.command()(maintenance.verify)
 app.command()(maintenance.rebuild)

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 
+from avocet_grpc.cli.progress import shown_progress
 from avocet_grpc.exit_codes import ExitCode
 
 DataDir = Annotated[
@@ -41,7 +38,7 @@ def verify(data_dir: DataDir = Path("data")) -> None:
     from avocet_grpc.store.sqlite.integrity import LedgerUnusable
 
     try:
-        with _progress() as progress:
+        with shown_progress("ledger") as progress:
             report = compare(data_dir, progress)
     except (LedgerUnusable, OSError) as error:
         raise _refused(error) from None
@@ -105,7 +102,7 @@ def backup(
     from avocet_grpc.maintenance.backup import CannotBackUp, back_up
 
     try:
-        with _progress() as progress:
+        with shown_progress("ledger") as progress:
             size = back_up(data_dir, to, progress)
     except (CannotBackUp, StorageFailed, OSError) as error:
         raise _refused(error) from None
@@ -134,23 +131,6 @@ def _rebuild(data_dir: Path, yes: bool) -> None:
     except (OSError, LedgerUnusable, CorrectionsError) as error:
         raise _refused(error) from None
     print(f"The new ledger has {records} candidates. The old one is {aside}; delete it when nobody needs it.")
-
-
-@contextmanager
-def _progress() -> Iterator[Callable[[str, int, int], None]]:
-    """Bars on a terminal; nothing elsewhere."""
-    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn())
-    console = Console(stderr=True)
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bars:
-        tasks = {"ledger": bars.add_task("ledger", total=None)}
-
-        def told(name: str, done: int, total: int) -> None:
-            if name not in tasks:
-                bars.update(tasks["ledger"], total=1, completed=1)
-                tasks[name] = bars.add_task(name, total=total)
-            bars.update(tasks[name], completed=done)
-
-        yield told
 
 
 def _refused(error: Exception) -> typer.Exit:

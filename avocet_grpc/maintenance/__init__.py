@@ -1,7 +1,8 @@
-"""What an operator does to a data directory: lock, back up, verify, rebuild.
+"""What an operator does to a data directory: lock, back up, verify, rebuild, move.
 
 Owns
-    The lock that keeps a second service out, and the work behind `avocet-grpc backup`, `verify` and `rebuild`.
+    The lock that keeps a second service out, and the work behind `avocet-grpc backup`, `verify`,
+    `rebuild` and `store copy`.
 
 May import
     `store`, `mirror`, `layout`, `core`, `durable`, and `edge.convert` to encode examples. With `processes` it is the
@@ -16,6 +17,7 @@ Reading order
     `backup`              copies the ledger at one moment, then the files
     `comparison`          one file compared with ledger and index as the mirror would, without doing anything
     `verify`              the report of that comparison and of the ledger's soundness
+    `move`                the ledger of a stopped service into a database
     `rebuild`             a new ledger from the files, with what the old one can still give
 
 Rules

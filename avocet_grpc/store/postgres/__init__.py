@@ -14,6 +14,7 @@ Reading order
     `connect`, `failure`     from a URL to a connection, without showing its password; what an error means
     `migrate`, `settings`    makes and upgrades the tables; which settings of the database are refused
     `wake`, `keeper`         notices what other servers commit; the lease of the shared files
+    `fill`                   takes a whole ledger of another engine into an empty database
 
 Rules
     - Each commit locks the row of `head` first and holds it to its end, at READ COMMITTED: commit order is revision

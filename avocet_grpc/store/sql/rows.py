@@ -204,11 +204,11 @@ def record_row(key: int, file: File, columns: Columns, longest: int | None = Non
     `longest` is how many characters an index can hold, `Dialect.longest_indexed`.
     """
     c = columns
-    return RecordRow(
+    row = RecordRow(
         key=key,
         file=int(file),
         id=c.id,
-        status=_cut(c.status, longest),
+        status=c.status,
         task_type=c.task_type,
         model_name=c.model_name,
         source=c.source,
@@ -217,13 +217,25 @@ def record_row(key: int, file: File, columns: Columns, longest: int | None = Non
         label=c.label,
         task_id=c.task_id,
         quality_score=c.quality_score,
-        recorded_at=_cut(c.timestamp, longest),
-        reviewed_at=_cut(c.reviewed_at, longest),
+        recorded_at=c.timestamp,
+        reviewed_at=c.reviewed_at,
         lives=1,
         queued=int(file is File.CANDIDATES and c.status == Status.NEEDS_REVIEW),
         facet=facet_of(*(getattr(c, column) for column in FACET)),
         body=key,
         **more,
+    )
+    return fitted(row, longest)
+
+
+def fitted(row: RecordRow, longest: int | None) -> RecordRow:
+    """Return the row as an engine keeps it whose indexes hold `longest` characters."""
+    if longest is None or all(len(text or "") <= longest for text in (row.status, row.recorded_at, row.reviewed_at)):
+        return row
+    return row._replace(
+        status=_cut(row.status, longest),
+        recorded_at=_cut(row.recorded_at, longest),
+        reviewed_at=_cut(row.reviewed_at, longest),
     )
 
 
@@ -240,8 +252,8 @@ def facet_of(*values: str | None) -> int:
     return xxh3_64_intdigest(json.dumps(values)) >> 1
 
 
-def _cut(text: str | None, longest: int | None) -> str | None:
-    return text if text is None or longest is None else text[:longest]
+def _cut(text: str | None, longest: int) -> str | None:
+    return None if text is None else text[:longest]
 
 
 def tombstone(row: RecordRow, revision: int, made_by: int) -> RecordRow:

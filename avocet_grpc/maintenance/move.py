@@ -1,0 +1,47 @@
+"""Moves the ledger of a data directory into a PostgreSQL database. Needs the extra `avocet-grpc[postgres]`."""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import psycopg
+
+from avocet_grpc.layout import DataDirectory
+from avocet_grpc.maintenance.lock import DataDirectoryLock
+from avocet_grpc.store.postgres.connect import connect, shown
+from avocet_grpc.store.postgres.failure import text_of
+from avocet_grpc.store.postgres.fill import Filled, Progress, fill
+from avocet_grpc.store.postgres.migrate import refuse_other_schema
+from avocet_grpc.store.postgres.settings import refuse_if_unsafe
+from avocet_grpc.store.sqlite.inspect import opened
+
+
+class CannotMove(Exception):
+    """Nothing was moved; the text is one line for the operator, without a password."""
+
+
+def move(data_dir: Path, url: str, progress: Progress) -> Filled:
+    """Copy the ledger of a stopped service into an empty database, all or nothing; the directory stays as it is.
+
+    Raises CannotMove, DatabaseUnusable, LedgerUnusable, DataDirectoryTaken or OSError.
+    """
+    directory = DataDirectory(data_dir)
+    if not directory.ledger.exists():
+        name = directory.ledger.relative_to(data_dir)
+        raise CannotMove(f"{data_dir} is not the data directory of a service: it has no {name}")
+    lock = DataDirectoryLock(data_dir)
+    try:
+        if directory.running.exists():
+            raise CannotMove("the service did not stop cleanly; start it, stop it, and copy then")
+        with opened(directory.ledger) as source, closing(connect(url)) as db:
+            refuse_other_schema(db, shown(url))
+            refuse_if_unsafe(db)
+            return fill(db, source, progress)
+    except psycopg.Error as error:
+        raise CannotMove(f"cannot use the database {shown(url)}: {text_of(error)}; run the same again") from error
+    except sqlite3.Error as error:
+        raise CannotMove(f"the ledger {directory.ledger} cannot be read: {error}") from error
+    finally:
+        lock.release()
