@@ -35,7 +35,7 @@ def move(data_dir: Path, url: str, progress: Progress) -> Filled:
     try:
         if directory.running.exists():
             raise CannotMove("the service did not stop cleanly; start it, stop it, and copy then")
-        with opened(directory.ledger) as source, closing(connect(url)) as db:
+        with opened(directory.ledger, lenient=False) as source, closing(connect(url)) as db:
             refuse_other_schema(db, shown(url))
             refuse_if_unsafe(db)
             return fill(db, source, progress)

@@ -20,7 +20,7 @@ WORD = "a\x01b\x02" + "w" * 700
 
 
 def copy(data: Path, url: str) -> subprocess.CompletedProcess[str]:
-    command = [BIN / "avocet-grpc", "store", "copy", "--from", data, "--to", url]
+    command = [str(BIN / "avocet-grpc"), "store", "copy", "--from", str(data), "--to", url]
     return subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
 
 
@@ -160,7 +160,7 @@ def test_a_copy_that_is_killed_leaves_nothing_and_may_be_run_again(
     sessions = f"SELECT count(*) FROM pg_stat_activity WHERE datname = '{name}' AND pid <> pg_backend_pid()"
     kills = 0
     for least in (100, 4_000, 7_000):
-        command = [BIN / "avocet-grpc", "store", "copy", "--from", server.data, "--to", database]
+        command = [str(BIN / "avocet-grpc"), "store", "copy", "--from", str(server.data), "--to", database]
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         while process.poll() is None and postgres.execute(busy.format(least), name) == [(0,)]:
             time.sleep(0.005)

@@ -13,13 +13,14 @@ from avocet_grpc.store.sql.dialect import Session
 from avocet_grpc.store.sql.group import SET_HEAD
 from avocet_grpc.store.sql.loading import NOT_COUNTED
 from avocet_grpc.store.sql.queries import Queries
-from avocet_grpc.store.sql.rows import RecordRow, fitted, selected
+from avocet_grpc.store.sql.rows import BodyRow, RecordRow, fitted, selected
 
 TABLES = (
     "records", "bodies", "examples", "past", "history", "requests", "reports", "claims", "postponed", "snapshots",
     "moments",
 )  # fmt: skip
-"""All that are copied row by row. Of `head` and `meta` rows are set, and the two tables of counts are counted anew."""
+"""All that are copied row by row. `head` and `meta` are set, counts are counted again, and each engine stores lines in
+its own way."""
 NUMBERED = ("examples", "history", "snapshots")
 """Those whose rows the engine numbers."""
 OF_ONE_ENGINE = frozenset({"schema_version", "restored"})
@@ -79,6 +80,8 @@ class _Copy:
         """Copy a table. Returns how many rows it has."""
         if table == "records":
             return self._copied(table, RecordRow._fields, self._records())
+        if table == "bodies":
+            return self._copied(table, BodyRow._fields, self._bodies())
         columns = [name for _, name, _ in self._db.execute(COLUMNS, [table]).fetchall()]
         rows = self._source.each(tuple, f"SELECT {', '.join(columns)} FROM {table}")
         done = self._copied(table, columns, rows)
@@ -107,6 +110,10 @@ class _Copy:
                     self._progress(table, done, total)
         self._progress(table, total, total)
         return done
+
+    def _bodies(self) -> Iterator[BodyRow]:
+        for row in self._source.each(BodyRow, f"SELECT {selected(BodyRow)} FROM bodies"):
+            yield row._replace(raw=PostgresSession.lines.packed(self._source.lines.unpacked(row.size, row.raw)))
 
     def _records(self) -> Iterator[RecordRow]:
         for row in self._source.each(RecordRow, f"SELECT {selected(RecordRow)} FROM records"):

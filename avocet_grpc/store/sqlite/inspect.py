@@ -39,8 +39,11 @@ class Contents:
 
 
 @contextlib.contextmanager
-def opened(path: Path) -> Iterator[SqliteSession]:
-    """One consistent view of the ledger; nothing is written to it. Raises sqlite3.Error, LedgerUnusable."""
+def opened(path: Path, *, lenient: bool = True) -> Iterator[SqliteSession]:
+    """One consistent view of the ledger; nothing is written to it. `lenient`: damaged lines are not an error.
+
+    Raises sqlite3.Error, LedgerUnusable.
+    """
     uri = f"{path.resolve().as_uri()}?mode=ro"
     connection = sqlite3.connect(uri, uri=True, isolation_level=None, timeout=BUSY_S)
     try:
@@ -48,7 +51,7 @@ def opened(path: Path) -> Iterator[SqliteSession]:
         version = version_of(connection)
         if version != VERSION:
             raise LedgerUnusable(f"the ledger is of version {version}, and this program of version {VERSION}")
-        yield SqliteSession(connection, lenient=True)
+        yield SqliteSession(connection, lenient=lenient)
     finally:
         connection.close()
 
