@@ -166,6 +166,7 @@ def test_runs_search_history_figures_and_snapshots_have_their_views(server: Serv
         ["fields", ["failure_category", "reviewed_at", "reviewed_by", "status"]],
         ["decided", [["discarded", "d"], ["flagged", "c"]]],
         ["after the undo", [["undone", "c"], ["discarded", "d"], ["flagged", "c"]]],
+        ["left to undo", ["d"]],
         ["snapshot", "monday 1 examples"],
         ["seen", [], []],
     ]

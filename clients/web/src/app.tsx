@@ -64,7 +64,7 @@ export function App() {
     };
     const shown = (event: PageTransitionEvent) => {
       isLeaving = false;
-      void (event.persisted && session.begin(placeOf(location.hash)));
+      void (event.persisted && session.hasBegun && session.begin(placeOf(location.hash)));
     };
     addEventListener("hashchange", moved);
     addEventListener("pagehide", leaving);

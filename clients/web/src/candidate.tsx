@@ -21,6 +21,7 @@ export function CandidateView({ session, place, isRaw }: { session: Session; pla
   const undo = async () => {
     try {
       await client.undo({ id, expectedRevision: answer.revision, reviewer: session.reviewer.stated });
+      session.stack.forget(id);
       tell(`Undone: ${id}`);
     } catch (thrown) {
       tell(said(thrown));

@@ -34,6 +34,7 @@ export function DecidedView({ session, place }: { session: Session; place: Place
   const undo = async ({ id, revision }: Change) => {
     try {
       await client.undo({ id, expectedRevision: revision, reviewer: session.reviewer.stated });
+      session.stack.forget(id);
       tell(`Undone: ${id}`);
     } catch (thrown) {
       tell(said(thrown));

@@ -54,6 +54,11 @@ export class Stack {
     this.#keep(this.#entries.filter((each) => each !== entry));
   }
 
+  /** It was undone elsewhere on the page. */
+  forget(id: string): void {
+    this.#keep(this.#entries.filter((entry) => entry.id !== id));
+  }
+
   #keep(entries: readonly Decided[]): void {
     this.#entries = entries;
     try {

@@ -63,6 +63,7 @@ await page.locator("main li", { hasText: "flagged c" }).getByRole("button").clic
 await has("Undone: c");
 await page.waitForFunction(() => document.querySelector("main li")?.textContent.startsWith("undone c"));
 say(["after the undo", (await page.locator("main li").allTextContents()).map((each) => each.split(" ").slice(0, 2))]);
+say(["left to undo", await page.evaluate(() => JSON.parse(sessionStorage.getItem("avocet-decided")).map(({ id }) => id))]);
 
 // A candidate that was looked up is reviewed.
 await page.getByRole("link", { name: "c", exact: true }).first().click();
