@@ -22,6 +22,9 @@ EXTRA_OF = {
     "avocet_client/torch.py": "torch",
     "avocet_client/web/": "web",
     "avocet_grpc/cli/database.py": "postgres",
+    "avocet_grpc/cli/keeper.py": "postgres",
+    "avocet_grpc/maintenance/keeping.py": "postgres",
+    "avocet_grpc/maintenance/move.py": "postgres",
     "avocet_grpc/store/postgres/": "postgres",
 }
 """The parts of both packages that need an extra."""
