@@ -53,7 +53,7 @@ class Watching:
 
     async def watch(self, query: WatchQuery) -> AsyncIterator[bytes]:
         """Yield the responses of one watch, serialized."""
-        at = await self._backend.read(partial(begin_watch, query=query))
+        at = await self._backend.read_for_stream(partial(begin_watch, query=query))
         loop, look = asyncio.get_running_loop(), FIRST_LOOK
         hold = answers()
         self._hub.join()

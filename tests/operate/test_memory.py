@@ -244,7 +244,9 @@ def test_watches_that_nobody_reads(tmp_path: Path) -> None:
     request = pb.WatchRequest(since_revision=start, include_candidates=True)
     try:
         with Judged(server, "1,000 unread watches"), ExitStack() as stack:
-            hold_unread(server, f"/{SERVICE}/Watch", request.SerializeToString(), 990, stack)
+            for _ in range(10):
+                hold_unread(server, f"/{SERVICE}/Watch", request.SerializeToString(), 99, stack)
+                server.stats()
             quick = server.stub.Watch(request, timeout=60)
             seen = list[pb.Change]()
             while len(seen) < 2_300:
