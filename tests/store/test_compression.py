@@ -216,6 +216,14 @@ def test_what_cannot_be_compressed_is_stored_as_it_is(lines: CompressedLines) ->
         assert lines.unpacked(len(raw), stored) == raw
 
 
+def test_a_line_beyond_the_longest_is_stored_as_it_is_and_read_again(
+    lines: CompressedLines, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    raw = line(7).raw
+    monkeypatch.setattr(compression, "MAX_LINE_BYTES", len(raw) - 1)
+    assert lines.unpacked(len(raw), lines.packed(raw)) == raw
+
+
 @pytest.mark.parametrize("size", [600, 1 << 30])
 def test_a_stored_line_that_claims_to_be_huge_takes_no_memory(lines: CompressedLines, size: int) -> None:
     compressor = zstandard.ZstdCompressor().compressobj(size=1 << 30)

@@ -59,6 +59,9 @@ class CompressedLines:
 
     def packed(self, line: bytes) -> bytes:
         """See the protocol."""
+        if len(line) > MAX_LINE_BYTES:
+            # A record that is put back as it was may be spelled longer: it must be read again.
+            return line
         compressor = self._compressor or self._newest()
         packed = compressor.compress(line)
         return packed if len(packed) < len(line) else line
