@@ -34,7 +34,7 @@ def line(id: str, text: int) -> Any:
     return parse(json.dumps({"id": id, "status": "approved", "answer": text}).encode())
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(GROUPS)
 def test_every_record_has_its_own_bytes_whatever_was_done_to_the_other_file(groups: Any) -> None:
     with tempfile.TemporaryDirectory() as root:
