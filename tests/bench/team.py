@@ -68,7 +68,7 @@ def watches(stage: Stage) -> Found:
             next(call)
         time.sleep(1)
         began, used = time.perf_counter(), sum(cpu_nanoseconds(service.pid).values())
-        time.sleep(IDLE_S)
+        time.sleep(min(IDLE_S, 10 * stage.seconds))
         spent = (sum(cpu_nanoseconds(service.pid).values()) - used) / 1e9
         percent = 100 * spent / (time.perf_counter() - began)
         memory = service.memory()[0] - idle_before
@@ -78,7 +78,7 @@ def watches(stage: Stage) -> Found:
     start = service.stub().Stats(pb.StatsRequest()).revision
     ids = stage.queued_ids(UNREAD)
     flags = [pb.SubmitRequest(id=id, action=pb.ACTION_FLAG) for id in ids]
-    for first in range(0, UNREAD, 300):
+    for first in range(0, len(ids), 300):
         service.stub().BatchSubmit(pb.BatchSubmitRequest(decisions=flags[first : first + 300]))
     stage.undo(ids)
     service.stop()

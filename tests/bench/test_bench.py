@@ -17,7 +17,7 @@ from tests.bench.results import Figure, Ratio, Results
 from tests.bench.sides import ROOT
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 def test_a_short_run_measures_every_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AVOCET_BENCH_DIR", str(tmp_path / "data"))
     out = tmp_path / "results.json"
