@@ -131,6 +131,7 @@ def test_a_claim_that_ends_is_told_at_its_renewal_and_the_text_is_kept(server: S
         server.stub.ReleaseClaims(pb.ReleaseClaimsRequest(lease_ids=[claim.lease_id]))
         reviewer.go_on()
         assert reviewer.said() == ["again", id, "Answer 0. more"]
+        assert reviewer.said() == ["what was done", 1]
         assert reviewer.said() == ["seen", [], [], []]
     assert dict(server.stats().by_status) == {"needs_review": 1, "approved": 1}
 

@@ -1,7 +1,8 @@
 // A service with too many calls: the page waits as long as it is told to, and goes on by itself, reading and deciding.
-import { address, goOn, open, say, shown } from "./chromium.mjs";
+import { address, goOn, holdAnswers, open, say, shown } from "./chromium.mjs";
 
 const { browser, page, seen } = await open();
+const answers = await holdAnswers(page);
 page.setDefaultTimeout(90_000);
 const told = (text) => page.waitForFunction((each) => document.body.textContent.includes(each), text);
 say("ready");
@@ -14,6 +15,7 @@ await page.waitForSelector(".chip");
 const id = await shown(page);
 await page.keyboard.press("c");
 await page.keyboard.type("mine");
+await answers.quiet(); // what the page reads ahead would end, and leave a place for the decision
 say(["read", id]);
 await goOn();
 await page.keyboard.press("Control+Enter");
