@@ -46,11 +46,11 @@ DECISIONS: dict[str, tuple[status_pb2.Status, list[str]]] = {
 """A decision that is refused, and what the page says."""
 VIEWS: dict[str, tuple[str, errors.CorrectionsError, dict[str, str]]] = {
     "ALREADY_IN_REVIEW": ("Undo", errors.AlreadyInReview(), {"hash": "#/candidate?id=decided", "button": "Undo the"}),
-    "RUN_NOT_FOUND": ("Import", errors.RunNotFound("2026-01-01"), {"hash": "#/runs", "button": "Import"}),
+    "RUN_NOT_FOUND": ("Import", errors.RunNotFound("2026-01-01"), {"hash": "#/runs", "button": "Import 2026-01-01"}),
     "SNAPSHOT_NOT_FOUND": (
         "DeleteSnapshot",
         errors.SnapshotNotFound("one"),
-        {"hash": "#/snapshots", "button": "Delete"},
+        {"hash": "#/snapshots", "button": "Delete one"},
     ),
     "SNAPSHOT_EXISTS": (
         "CreateSnapshot",
