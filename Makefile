@@ -54,6 +54,10 @@ test-client: setup $(VENV)/npm/.stamp-pyright-$(PYRIGHT_VERSION) ## run the clie
 test-postgres: setup ## run all RPC tests and client tests at servers over PostgreSQL (long)
 	ENGINE=postgres $(PYTEST) tests/rpc tests/client -rs
 
+.PHONY: test-cluster
+test-cluster: setup ## test several servers over one PostgreSQL at full size (long)
+	CLUSTER=full $(BIN)/python -m pytest tests/cluster -rs --timeout 3600
+
 # N schedules from seed 0; SEED=n begins elsewhere. A seed is shown whole by N=1 SEED=n.
 N ?= 10000
 SEED ?= 0
