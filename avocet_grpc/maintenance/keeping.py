@@ -33,6 +33,7 @@ from avocet_grpc.mirror.fs.fenced import FencedDisk
 from avocet_grpc.store.postgres.engine import PostgresLedger
 from avocet_grpc.store.postgres.failure import text_of
 from avocet_grpc.store.postgres.keeper import RENEW_EVERY_S, TTL_S, Lease, Renewal, WrongFiles
+from avocet_grpc.telemetry.guard import failed
 
 MARGIN_S = 2.0
 """So long before the lease ends the holder writes nothing any more: a write may take its time."""
@@ -159,6 +160,9 @@ class Keeping:
             except psycopg.Error as error:
                 pause = RETRY_S
                 log.debug("the lease of the files cannot be renewed", error=text_of(error))
+            except Exception as error:
+                pause = RETRY_S
+                failed("lease", error)
 
     def _refuse_another_ledgers_directory(self) -> None:
         incarnation = files_id.own_ledger(self._directory)

@@ -35,7 +35,7 @@ from avocet_grpc.store.sqlite.failure import StorageRefused
 from avocet_grpc.store.sqlite.integrity import LedgerUnusable
 from avocet_grpc.store.sqlite.search_index import SearchFollower
 from avocet_grpc.telemetry import logs
-from avocet_grpc.telemetry.guard import GuardedObserver
+from avocet_grpc.telemetry.guard import GuardedObserver, failed, guarded
 
 LOOK_EVERY_S = 0.25
 NOT_LEVEL_S = 0.05
@@ -159,8 +159,10 @@ class Follower:
         while not self._ending.is_set():
             try:
                 more = follower.step()
-            except (sqlite3.Error, OSError) as error:
+            except Exception as error:
                 # A search works without the index, and slower.
+                if not isinstance(error, sqlite3.Error | OSError):
+                    failed("search", error)
                 log.error("texts not indexed; the index is made again", error=str(error))
                 follower.close()
                 with contextlib.suppress(OSError):
@@ -220,9 +222,11 @@ class Follower:
         return level
 
     def _take_orders(self) -> None:
+        # A failure would end the thread, and with it all obedience.
+        measure = guarded("metrics", lambda: self._parent.report(self._measure()))
         while not isinstance(order := self._parent.next_order(), Stop):
             if isinstance(order, Measure):
-                self._parent.report(self._measure())
+                measure()
             elif isinstance(order, Ping):
                 self._parent.report(Alive())
         self._ending.set()

@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from avocet_grpc.edge import call_context
 from avocet_grpc.edge.interceptors.log import LogLayer
+from avocet_grpc.processes import mirror_process
+from avocet_grpc.processes.messages import Alive, Measure, Ping, Stop
+from avocet_grpc.processes.mirror_process import Follower
+from avocet_grpc.store.sqlite.learning import Learning
 from avocet_grpc.telemetry import guard
 
 
@@ -46,3 +55,73 @@ def test_a_background_task_that_fails_is_counted_and_goes_on(monkeypatch: pytest
     with pytest.raises(asyncio.CancelledError):
         asyncio.run(guard.keep("keeper of the test", look))
     assert (rounds, guard.failures["keeper of the test"] - before) == (3, 2)
+
+
+def bare_follower() -> Any:
+    """The mirror's process without anything of it: a test gives it what it needs."""
+    follower: Any = Follower.__new__(Follower)
+    follower._ending = threading.Event()
+    return follower
+
+
+def test_the_index_of_texts_goes_on_after_a_failure_of_any_kind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before, steps = guard.failures["search"], iter((KeyError("x"), KeyError("x"), None))
+    follower = bare_follower()
+
+    class Failing:
+        def __init__(self, *_: object) -> None: ...
+
+        def step(self) -> bool:
+            if (error := next(steps)) is not None:
+                raise error
+            follower._ending.set()
+            return False
+
+        def close(self) -> None: ...
+
+    monkeypatch.setattr(mirror_process, "SearchFollower", Failing)
+    monkeypatch.setattr(mirror_process, "SEARCH_AGAIN_S", 0.0)
+    follower._ledger = type("Ledger", (), {"mirror": lambda self: None})()
+    follower._index_texts(tmp_path / "search.db")
+    assert next(steps, "all") == "all"
+    assert guard.failures["search"] == before + 2
+
+
+def test_the_mirror_obeys_also_if_its_metrics_cannot_be_read() -> None:
+    orders, reports = iter((Measure(ledger=True), Ping(), Stop())), list[object]()
+
+    class Supervisor:
+        def next_order(self) -> object:
+            return next(orders)
+
+        def report(self, report: object) -> None:
+            reports.append(report)
+
+    def measure() -> None:
+        raise RuntimeError
+
+    follower = bare_follower()
+    follower._parent, follower._measure = Supervisor(), measure
+    follower._bell = type("Bell", (), {"ring": lambda self: None})()
+    follower._take_orders()
+    assert reports == [Alive()] and follower._ending.is_set()
+
+
+def test_learning_that_fails_is_tried_again_much_later() -> None:
+    before, views = guard.failures["learning"], list[None]()
+
+    @contextlib.contextmanager
+    def view() -> Iterator[Any]:
+        views.append(None)
+        raise KeyError("x")
+        yield
+
+    learning = Learning(view, lambda row: None)
+    for key in (1_000_000, 1_000_001):
+        learning.committed(key)
+        assert learning._thread is not None
+        learning._thread.join()
+    assert len(views) == 1
+    assert guard.failures["learning"] == before + 1

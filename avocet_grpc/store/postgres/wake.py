@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from avocet_grpc.core.errors import CorrectionsError
 from avocet_grpc.store.postgres.session import PostgresSession
+from avocet_grpc.telemetry.guard import failed
 
 EVERY_S = 0.05
 
@@ -31,6 +32,9 @@ class Wake:
             try:
                 now = self._read(lambda session: session.number("SELECT revision FROM head"))
             except CorrectionsError:
+                continue
+            except Exception as error:
+                failed("waking", error)
                 continue
             if seen not in (-1, now):
                 self._ring()

@@ -12,6 +12,7 @@ from avocet_grpc.core.errors import CorrectionsError
 from avocet_grpc.store.sql.dialect import Session
 from avocet_grpc.store.sql.rows import DictionaryRow
 from avocet_grpc.store.sqlite.compression import FIRST_AT, due, due_at, trained
+from avocet_grpc.telemetry.guard import failed
 
 log = structlog.get_logger(__name__)
 
@@ -60,4 +61,7 @@ class Learning:
                 self._due_at = due_at(session.number("SELECT coalesce(max(number), 0) FROM dictionaries"))
         except CorrectionsError as error:
             log.warning("no dictionary was trained", error=str(error))
+            self._due_at = last_key + FIRST_AT
+        except Exception as error:
+            failed("learning", error)
             self._due_at = last_key + FIRST_AT
