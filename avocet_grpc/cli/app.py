@@ -15,6 +15,7 @@ import typer
 from avocet_grpc import __version__
 from avocet_grpc.cli import database, keeper, maintenance, token
 from avocet_grpc.cli import store as stores
+from avocet_grpc.lean import leave_out_rich
 from avocet_grpc.settings import LIMITS, SQLITE, Limits, Settings
 
 LIMITS_HELP = ", ".join(f"{name}={getattr(Limits(), name):g}" for name in LIMITS)
@@ -201,7 +202,6 @@ def serve(
     Exit codes: 0 after a clean stop; 1 if it cannot start; 2 for a wrong flag; 3 if another server has the data
     directory; 4 if the shared files could not be brought up to date at the stop; 5 if the storage failed.
     """
-    from avocet_grpc.processes.supervisor import run
 
     if store != SQLITE and not store.startswith(("postgres://", "postgresql://")):
         raise typer.BadParameter("must be 'sqlite' or postgres://USER@HOST[,HOST]/DATABASE", param_hint="--store")
@@ -226,6 +226,9 @@ def serve(
         log_level=log_level,
         limits=_limits(limit or []),
     )
+    leave_out_rich()
+    from avocet_grpc.processes.supervisor import run
+
     raise typer.Exit(run(settings))
 
 

@@ -7,16 +7,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from avocet_grpc.edge.auth import token_file
 from avocet_grpc.edge.auth.policy import Role
-from avocet_grpc.edge.auth.token_file import NoSuchToken, id_of, stated_roles
-from avocet_grpc.edge.auth.tokens import Token, entry_text, new_token, read_tokens
 from avocet_grpc.exit_codes import ExitCode
-from avocet_grpc.foreign_files import Unreadable
+
+if TYPE_CHECKING:
+    # Each command loads what it needs: 'serve' shares the process, and keeps what was loaded.
+    from avocet_grpc.edge.auth.tokens import Token
 
 app = typer.Typer(no_args_is_help=True, help="Manage the tokens of the service's callers.")
 
@@ -57,6 +57,9 @@ def new(
 
         avocet-grpc token new alice --role reviewer --tokens-file tokens.yaml
     """
+    from avocet_grpc.edge.auth import token_file
+    from avocet_grpc.edge.auth.tokens import entry_text, new_token
+
     until = expires.date() if expires else None
     with _explained():
         if tokens_file is not None:
@@ -74,6 +77,9 @@ def list_tokens(tokens_file: TokensFile) -> None:
 
     The id is the beginning of the token's SHA-256; 'revoke' takes it.
     """
+    from avocet_grpc.edge.auth.token_file import id_of
+    from avocet_grpc.edge.auth.tokens import read_tokens
+
     with _explained():
         tokens = read_tokens(tokens_file)
     now = datetime.now(UTC)
@@ -95,6 +101,9 @@ def revoke(
 
     A running server refuses them within a second, or at once after SIGHUP.
     """
+    from avocet_grpc.edge.auth import token_file
+    from avocet_grpc.edge.auth.token_file import id_of
+
     with _explained():
         for token in token_file.revoke(tokens_file, name, id):
             print(f"revoked {token.name}  {id_of(token)}  {_roles(token)}")
@@ -116,6 +125,9 @@ def rotate(
 
         avocet-grpc token rotate kiwi --grace-hours 48 --tokens-file tokens.yaml
     """
+    from avocet_grpc.edge.auth import token_file
+    from avocet_grpc.edge.auth.token_file import id_of
+
     ends = (datetime.now(UTC) + timedelta(hours=grace_hours)).replace(microsecond=0)
     with _explained():
         token, ended = token_file.rotate(tokens_file, name, ends, expires.date() if expires else None)
@@ -127,6 +139,9 @@ def rotate(
 @contextmanager
 def _explained() -> Iterator[None]:
     """End the command with one line if the file cannot be used."""
+    from avocet_grpc.edge.auth.token_file import NoSuchToken
+    from avocet_grpc.foreign_files import Unreadable
+
     try:
         yield
     except (NoSuchToken, Unreadable, ValueError, OSError) as error:
@@ -135,4 +150,6 @@ def _explained() -> Iterator[None]:
 
 
 def _roles(token: Token) -> str:
+    from avocet_grpc.edge.auth.token_file import stated_roles
+
     return ",".join(stated_roles(token))

@@ -15,7 +15,7 @@ from avocet_client import CorrectionsClient, to_dict, to_kto, to_openai, to_pref
 from avocet_client.cli.export import RENDERERS, Format
 from avocet_client.cli.session import Exit
 from avocet_client.v1 import corrections_pb2 as pb
-from tests.support import BIN, Json, Server, record, write_records
+from tests.support import BIN, ROOT, Json, Server, record, write_records
 
 RUN = "2025-03-04-120000"
 TOOLS = [
@@ -102,6 +102,25 @@ def test_every_format_is_strict_json_and_loads_whole(served: Server, tmp_path: P
     for row, again in zip(rows, loaded, strict=True):
         assert {key: again[key] for key in row} == row
     assert not any("\ud800" <= c <= "\udfff" for c in str(list(loaded)))
+
+
+def test_keys_that_come_late_in_a_large_file_are_loaded_as_the_readme_says(tmp_path: Path) -> None:
+    readme = (ROOT / "clients/python/README.md").read_text()
+    assert "chunksize=1 << 30" in readme
+    plain = {"messages": [{"role": "user", "content": "x" * 1_000}]}
+    late = {"messages": [{"role": "user", "content": "x", "name": "n"}], "tools": "[]"}
+    with (tmp_path / "rows.jsonl").open("w") as file:
+        for row in (*[plain] * 11_000, late):
+            file.write(json.dumps(row) + "\n")
+    loaded = datasets.load_dataset(
+        "json",
+        data_files=str(tmp_path / "rows.jsonl"),
+        split="train",
+        cache_dir=str(tmp_path / "cache"),
+        chunksize=1 << 30,
+    )
+    assert len(loaded) == 11_001
+    assert (loaded[-1]["tools"], loaded[-1]["messages"][0]["name"]) == ("[]", "n")
 
 
 def test_each_shape_gives_the_rows_that_it_means(served: Server) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 import sys
 from importlib.metadata import packages_distributions
 from pathlib import Path
@@ -94,6 +95,18 @@ def test_a_package_says_its_licence_and_its_pythons_and_cannot_be_uploaded_by_mi
     versions = {line.rpartition(" ")[2] for line in project["classifiers"] if line.startswith("Programming Language")}
     assert set(PYTHONS) <= versions
     assert project["requires-python"] == f">={PYTHONS[0]}"
+
+
+def test_every_package_brings_the_text_of_the_one_licence() -> None:
+    text = (ROOT / "LICENSE").read_text()
+    assert "No licence is granted" in text
+    for package, directory in PACKAGES.items():
+        assert metadata_of(package)["license"] == "LicenseRef-Proprietary"
+        assert metadata_of(package)["license-files"] == ["LICENSE"]
+        assert (directory / "LICENSE").read_text() == text
+    # npm's word for it.
+    assert json.loads((ROOT / "clients/typescript/package.json").read_text())["license"] == "UNLICENSED"
+    assert (ROOT / "clients/typescript/LICENSE").read_text() == text
 
 
 def test_both_packages_have_the_version_that_the_changelog_begins_with() -> None:

@@ -8,9 +8,20 @@ client use the same modules.
     stub = corrections_pb2_grpc.CorrectionsServiceStub(grpc.insecure_channel("127.0.0.1:50051"))
     stub.Stats(corrections_pb2.StatsRequest())
 
-Importing this package loads nothing else of `avocet_client`.
+Importing this package loads nothing else of `avocet_client`, and of its modules those that are asked for: who has the
+messages alone needs no gRPC.
 """
 
-from avocet_client.v1 import corrections_pb2, corrections_pb2_grpc, error_reason_pb2
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from avocet_client.v1 import corrections_pb2, corrections_pb2_grpc, error_reason_pb2
 
 __all__ = ["corrections_pb2", "corrections_pb2_grpc", "error_reason_pb2"]
+
+
+def __getattr__(name: str) -> Any:
+    if name in __all__:
+        return import_module(f"{__name__}.{name}")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
