@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 import structlog
 
 from avocet_grpc.core.errors import Overloaded
-from avocet_grpc.edge.sockets import hang_up
+from avocet_grpc.edge.sockets import hang_up, is_unix
 from avocet_grpc.telemetry.guard import keep
 
 log = structlog.get_logger("avocet_grpc")
@@ -23,6 +23,8 @@ T = TypeVar("T")
 
 COPIES = 2
 """An answer that nobody takes off is in memory twice: as ours, and as gRPC's."""
+MAKING = 5
+"""While it is made, also as the line, the record and the message."""
 SMALL = 8 * 1024
 """Bytes up to which an answer is not counted."""
 STALLED_S = 1.0
@@ -68,7 +70,7 @@ class Answers:
     def fits(self, peer: Peer, size: int) -> bool:
         """Return whether there is room for so many bytes. What is larger than half the budget waits for that half."""
         size = min(size, self._most // 2)
-        if peer.name.startswith("unix:") and peer.held + size > self._most * UNIX_SHARE:
+        if is_unix(peer.name) and peer.held + size > self._most * UNIX_SHARE:
             return False
         return self.held + size <= self._most
 
@@ -114,7 +116,7 @@ class Answers:
             if not self.fits(hold.peer, size):
                 passed.append(entry)
                 # Callers on a Unix socket that wait for their own share keep nobody else back.
-                if not hold.peer.name.startswith("unix:"):
+                if not is_unix(hold.peer.name):
                     break
                 continue
             self.change(hold, hold.peer, size)
@@ -161,7 +163,7 @@ class Hold:
     async def take(self, size: int) -> None:
         """Have room for an answer of `size` bytes; wait for it. Raises Overloaded."""
         self.give()
-        await self._answers.wait(self, self.peer, size * COPIES)
+        await self._answers.wait(self, self.peer, size * MAKING)
 
     def try_take(self, size: int) -> bool:
         """Have room for the next answer of a stream, in place of that for the last one, if there is some now."""

@@ -16,13 +16,18 @@ from typing import Any
 import grpc
 from google.protobuf.message import DecodeError
 
+from avocet_grpc.allocator import Allocator
 from avocet_grpc.core.errors import CorrectionsError, InvalidField, Overloaded
 from avocet_grpc.edge import wire
 from avocet_grpc.edge.call_context import recheck
-from avocet_grpc.edge.sockets import peer_key, received_bytes
+from avocet_grpc.edge.sockets import is_unix, peer_key, received_bytes
 from avocet_grpc.telemetry.guard import keep
 
 LOOK_EVERY_S = 0.1
+RUSHED_S = 0.02
+"""The same, while anybody calls over a Unix socket: much comes there in little time."""
+WORKED_ON = 10
+"""Times a request's bytes are allocated at most, while it is worked on."""
 LARGE = 64 * 1024
 """Bytes from which on a message is parsed in a thread."""
 CALL_OVERHEAD = 256
@@ -55,12 +60,41 @@ class Connection:
         self._forgiven += self.unfinished
         self.unfinished = 0
 
+    def greedy_calls(self) -> list[Incoming]:
+        """Return the calls to end if the connection has too much."""
+        return list(self.calls)
+
+
+class Uncounted(Connection):
+    """All peers on a Unix socket: the kernel counts nothing there, and gRPC has one name for all.
+
+    What the process has come to allocate, and nobody accounts for, while a call waits for a message counts as theirs.
+    """
+
+    def __init__(self, allocated: int) -> None:
+        super().__init__()
+        self._allocated = self._level = allocated
+
+    def look(self, received: int) -> None:
+        """Compare with what was allocated while nobody waited; `received` is what is allocated now."""
+        self._allocated = received
+        if not self.greedy_calls():
+            self.forgive()
+        self.unfinished = max(0, received - self._level)
+
+    def forgive(self) -> None:
+        self._level, self.unfinished = self._allocated, 0
+
+    def greedy_calls(self) -> list[Incoming]:
+        return [call for call in self.calls if call.is_waiting]
+
 
 class Arrivals:
     """All connections' bytes under way, `most` together."""
 
-    def __init__(self, most: int) -> None:
-        self._most = most
+    def __init__(self, most: int, accounted: Callable[[], int] = lambda: 0) -> None:
+        self._most, self._accounted = most, accounted
+        self._allocator = Allocator()
         self._connections: dict[str, Connection] = {}
         self._looking: asyncio.Task[Any] | None = None
         self.held = 0
@@ -70,7 +104,8 @@ class Arrivals:
         """Return the requests of a call, each of at most `most` bytes; to be entered as an asynchronous context."""
         connection = self._connections.get(peer)
         if connection is None:
-            connection = self._connections[peer] = Connection()
+            new = Uncounted(self._unaccounted()) if is_unix(peer) else Connection()
+            connection = self._connections[peer] = new
         if self._looking is None:
             self._looking = asyncio.create_task(keep("arrivals", self._look))
         return Incoming(self, connection, most, parse, context)
@@ -87,14 +122,20 @@ class Arrivals:
         self.held -= size
         connection.held -= size
 
+    def _unaccounted(self) -> int:
+        """Return what the process has allocated beside what calls work on or answer."""
+        return self._allocator.in_use() - WORKED_ON * self.held - self._accounted()
+
     async def _look(self) -> None:
-        await asyncio.sleep(LOOK_EVERY_S)
+        await asyncio.sleep(RUSHED_S if any(map(is_unix, self._connections)) else LOOK_EVERY_S)
         if not any(connection.calls for connection in self._connections.values()):
             return
         began = asyncio.get_running_loop().time()
         received = received_bytes()
         for peer, connection in list(self._connections.items()):
-            if (count := received.get(peer_key(peer))) is not None:
+            if isinstance(connection, Uncounted):
+                connection.look(self._unaccounted())
+            elif (count := received.get(peer_key(peer))) is not None:
                 connection.look(count)
             elif not connection.calls:
                 del self._connections[peer]
@@ -108,8 +149,9 @@ class Arrivals:
         while total > self._most and greedy:
             connection = greedy.pop()
             total -= connection.unfinished + connection.held
+            calls = connection.greedy_calls()
             connection.forgive()
-            for call in list(connection.calls):
+            for call in calls:
                 call.evict()
                 self.evicted += 1
 
@@ -123,6 +165,7 @@ class Incoming:
         self._task = asyncio.current_task()
         self._held: deque[int] = deque()
         self._evicted = False
+        self.is_waiting = False
 
     async def __aenter__(self) -> Incoming:
         self._connection.calls.add(self)
@@ -145,7 +188,7 @@ class Incoming:
 
     async def only(self) -> Any:
         """Return the request of a call that has one. Raises InvalidField if there is none, or if it is not valid."""
-        raw = await self._context.read()
+        raw = await self._read()
         if raw is grpc.aio.EOF:
             raise InvalidField("request", "is missing: the call ended before its message")
         message, problem = await self._opened(raw)
@@ -156,13 +199,19 @@ class Incoming:
         return message
 
     async def __aiter__(self) -> AsyncIterator[Any]:
-        while (raw := await self._context.read()) is not grpc.aio.EOF:
+        while (raw := await self._read()) is not grpc.aio.EOF:
             message, problem = await self._opened(raw)
             del raw
             if problem is not None:
                 raise problem
             recheck()
             yield message
+
+    async def _read(self) -> Any:
+        self.is_waiting = True
+        raw = await self._context.read()
+        self.is_waiting = False
+        return raw
 
     async def _opened(self, raw: bytes) -> tuple[Any, CorrectionsError | None]:
         """Return the message, or what is wrong with it."""

@@ -26,9 +26,8 @@ class Sizes:
         self.answer = PAGE_BYTES if self._is_page else 0
 
     def answered(self, size: int) -> None:
-        """Learn from an answer: what the last one was, the next one is supposed to be."""
-        if not self._is_page:
-            self.answer = size
+        """Learn from an answer: what the last one was, the next one is supposed to be. Pages are forgotten slowly."""
+        self.answer = max(size, self.answer * 9 // 10) if self._is_page else size
 
 
 def most_bytes(method: str, message_bytes: int) -> int:

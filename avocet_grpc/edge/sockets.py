@@ -37,6 +37,11 @@ def hang_up(peer: str) -> bool:
     return found
 
 
+def is_unix(peer: str) -> bool:
+    """Return True for gRPC's name of all peers on a Unix socket."""
+    return peer.startswith("unix:")
+
+
 def peer_key(peer: str) -> str:
     """Return gRPC's name of a peer (`ipv4:127.0.0.1:5`, `ipv6:%5B::1%5D:5`) as the key of `received_bytes`."""
     _, _, address = urllib.parse.unquote(peer).partition(":")

@@ -25,8 +25,13 @@ class RawConnection:
     """One connection; the events that the server caused are in `events`."""
 
     def __init__(self, address: str, settings: dict[int, int] | None = None) -> None:
-        host, _, port = address.rpartition(":")
-        self.socket = socket.create_connection((host, int(port)), timeout=10)
+        if address.startswith("unix:"):
+            self.socket = socket.socket(socket.AF_UNIX)
+            self.socket.settimeout(10)
+            self.socket.connect(address.removeprefix("unix:"))
+        else:
+            host, _, port = address.rpartition(":")
+            self.socket = socket.create_connection((host, int(port)), timeout=10)
         self.http = H2Connection(H2Configuration(client_side=True, header_encoding="utf-8"))
         if settings:
             self.http.local_settings.update(settings)
@@ -80,6 +85,7 @@ class RawConnection:
     def flush(self) -> None:
         """Hand over what waits to be sent."""
         try:
+            self.socket.settimeout(10)
             self.socket.sendall(self.http.data_to_send())
         except OSError:
             self.open = False

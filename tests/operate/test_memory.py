@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import os
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -13,12 +14,14 @@ from typing import Any
 import pytest
 
 from avocet_client.v1 import corrections_pb2 as pb
-from tests.operate.memory import FULL, Judged, forget_peaks, peak_bytes
+from tests.operate.memory import FULL, MOST_BYTES, Judged, forget_peaks, peak_bytes
 from tests.operate.raw import RawConnection
 from tests.operate.support import SERVICE, resident_bytes
 from tests.support import SECRET, Server, failure_of, record, write_records
 
 UNFINISHED = 60 if FULL else 30
+STUCK = 20
+"""How often nothing can be sent before an attacker gives up, each time after 50 ms."""
 TOKEN = ("authorization", f"Bearer {SECRET}")
 HEALTH = "/grpc.health.v1.Health/"
 EACH_SHAPE = {
@@ -46,7 +49,7 @@ def push(connection: RawConnection, streams: list[int], size: int) -> int:
     """Send up to `size` bytes on each stream as far as flow control lets it, and never an end. Gives what was sent."""
     part, sent = b"\0" * 16_384, dict.fromkeys(streams, 0)
     stuck = 0
-    while connection.open and stuck < 3 and min(sent.values()) < size:
+    while connection.open and stuck < STUCK and min(sent.values()) < size:
         moved = False
         for stream in streams:
             while sent[stream] < size and connection.open:
@@ -68,10 +71,14 @@ def push(connection: RawConnection, streams: list[int], size: int) -> int:
 
 @pytest.mark.parametrize("path", EACH_SHAPE.values(), ids=EACH_SHAPE)
 def test_unfinished_messages_of_16_mb(abused: Server, path: str) -> None:
+    send_unfinished(abused, path, UNFINISHED, MOST_BYTES)
+
+
+def send_unfinished(server: Server, path: str, count: int, most: int) -> None:
     sent = 0
-    with Judged(abused, f"{UNFINISHED} unfinished messages to {path}"), ExitStack() as stack:
-        for _ in range(UNFINISHED):
-            connection = stack.enter_context(RawConnection(abused.address))
+    with Judged(server, f"{count} unfinished messages to {path}", most), ExitStack() as stack:
+        for _ in range(count):
+            connection = stack.enter_context(RawConnection(server.address))
             stream = connection.call("", TOKEN, path=path)
             connection.http.send_data(stream, b"\0" + (16 << 20).to_bytes(4, "big"))
             try:
@@ -79,6 +86,42 @@ def test_unfinished_messages_of_16_mb(abused: Server, path: str) -> None:
             except Exception as error:  # h2 speaks of streams that the server has ended
                 assert "Stream" in type(error).__name__, error
     print(f"{sent >> 20} MB sent")
+
+
+@pytest.mark.parametrize("path", [f"/{SERVICE}/Ingest", f"/{SERVICE}/StreamIngest"])
+def test_unfinished_messages_of_16_mb_on_a_unix_socket(tmp_path: Path, path: str) -> None:
+    server = Server(tmp_path)
+    server.listen = f"unix:{tmp_path}/socket"
+    server.start()
+    try:
+        # There is no count of bytes there, and more comes before it shows. All of it would be 1 GB.
+        send_unfinished(server, path, 60, 600 << 20)
+    finally:
+        assert server.stop() == 0
+
+
+def test_a_stream_that_waits_on_a_unix_socket_outlives_large_requests_of_others(tmp_path: Path) -> None:
+    server = Server(tmp_path)
+    server.listen = f"unix:{tmp_path}/socket"
+    server.start()
+    try:
+        small = pb.StreamIngestRequest(items=[pb.IngestRequest(source="s", task_type="t", prompt="p", correction="c")])
+        large = pb.IngestRequest(source="s", task_type="t", prompt="p" * 4_000_000, correction="c" * 4_000_000)
+        done = threading.Event()
+
+        def requests() -> Iterator[pb.StreamIngestRequest]:
+            yield small
+            done.wait(100)
+            yield small
+
+        stream = server.stub.StreamIngest(requests(), metadata=(TOKEN,), timeout=200)
+        assert next(stream).results[0].created
+        for _ in range(6):
+            assert server.stub.Ingest(large, metadata=(TOKEN,), timeout=60).created
+        done.set()
+        assert [result.created for answer in stream for result in answer.results] == [True]
+    finally:
+        assert server.stop() == 0
 
 
 def test_many_streams_of_16_mb_that_never_end(abused: Server) -> None:

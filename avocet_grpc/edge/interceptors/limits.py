@@ -56,8 +56,8 @@ class LimitLayer(Layer):
 
     def __init__(self, gate: Gate, limits: Limits) -> None:
         self._gate, self._limits = gate, limits
-        self._arrivals = Arrivals(limits.bytes_under_way)
-        self._answers = Answers(limits.answer_bytes_under_way)
+        self._answers = answers = Answers(limits.answer_bytes_under_way)
+        self._arrivals = Arrivals(limits.bytes_under_way, lambda: answers.held)
         self._calls = Room(limits.calls, limits.calls_per_caller)
         self._watches = Room(limits.watches, limits.watches)
 
