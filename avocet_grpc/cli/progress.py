@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+
 @contextmanager
 def shown_progress(first: str) -> Iterator[Callable[[str, int, int], None]]:
     """Bars on a terminal; nothing elsewhere. Told what is done, how much of it, and of how much; `first` begins."""
