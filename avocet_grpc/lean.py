@@ -8,5 +8,5 @@ from typing import Any
 
 def leave_out_rich() -> None:
     """Keep `rich` from being loaded from now on. structlog would load it for stacks on a terminal: 9 MB a process."""
-    modules: dict[str, Any] = sys.modules  # type: ignore[assignment]
+    modules: dict[str, Any] = sys.modules
     modules.setdefault("rich", None)
