@@ -25,9 +25,13 @@ class Pin:
 
 @dataclass
 class Writers:
-    """Threads that write through all servers until `stop` is set; `acknowledged` are the ids that they were given."""
+    """Threads that write through all servers, one correction for each of `wanted`, until `stop` is set.
+
+    `acknowledged` are the ids that they were given. `wanted` is released beside the checks, so that these keep up.
+    """
 
     servers: list[Server]
+    wanted: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(50))
     stop: threading.Event = field(default_factory=threading.Event)
     acknowledged: list[str] = field(default_factory=list)
     undone: set[str] = field(default_factory=set)
@@ -38,6 +42,8 @@ class Writers:
         try:
             count = 0
             while not self.stop.is_set():
+                if not self.wanted.acquire(timeout=0.1):
+                    continue
                 sent = request(prompt=f"{number}.{count}", task_type=f"t{number % 3}")
                 id = server.stub.Ingest(sent, metadata=bearer()).id
                 self.acknowledged.append(id)

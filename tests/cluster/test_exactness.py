@@ -55,6 +55,7 @@ def test_pins_followers_counters_and_keys_are_exact_while_all_servers_write(
     follower = Follower(servers[-1], begin)
     with writers.writing(threads=2):
         for number in range(PINS):
+            writers.wanted.release(10)
             pins.append(pin(servers[number % len(servers)], number))
             follower.look()
             assert changed(pins[-1:], servers) == []
