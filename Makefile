@@ -143,6 +143,10 @@ TEAM_TESTS ?= tests/faults/test_claims.py tests/faults/test_watch.py tests/rpc/t
 test-team: setup ## run the tests of reviewing as a team at full size (long)
 	TEAM=full $(BIN)/python -m pytest $(TEAM_TESTS) -rP --timeout 3600
 
+.PHONY: test-cluster
+test-cluster: setup ## test several servers over PostgreSQL at full size: 20 kills of the keeper (long)
+	CLUSTER=full $(PYTEST) tests/cluster -rs --timeout 3600
+
 test-abuse: setup ## run the abuse tests at full size (long)
 	ABUSE=full $(PYTEST) tests/operate/test_memory.py tests/operate/test_memory_of_answers.py tests/operate/test_abuse.py -rP --timeout 1200
 

@@ -54,6 +54,16 @@ def settle(directory: DataDirectory, files_id: FilesId) -> None:
         sync_directory(directory.private)
 
 
+def refuse_if_shared(directory: DataDirectory) -> None:
+    """Raise WrongDirectory if the files belong to a ledger in a database: a ledger in the directory is an old one."""
+    if directory.files_id.exists():
+        raise WrongDirectory(
+            f"{directory.root} has the files of a store in PostgreSQL: start with its --store. To go back to a ledger"
+            f" in the directory, stop its keeper, delete {directory.private}, and start again: then only what the two"
+            " files have is taken in"
+        )
+
+
 def own_ledger(directory: DataDirectory) -> str | None:
     """Return the incarnation of the ledger that the directory has itself, or that its index followed.
 

@@ -165,8 +165,13 @@ class Keeping:
                 failed("lease", error)
 
     def _refuse_another_ledgers_directory(self) -> None:
-        incarnation = files_id.own_ledger(self._directory)
-        if incarnation is not None and incarnation not in self._ledger.lineage():
+        found = files_id.own_ledger(self._directory)
+        if found is None:
+            return
+        with self._ledger.mirror().view() as view:
+            incarnation = view.head().incarnation
+        # A copy of a ledger keeps its incarnation.
+        if found != incarnation:
             raise WrongDirectory(
                 f"{self._directory.root} has the files of another ledger. To bring that ledger into the store first,"
                 f" run: avocet-grpc store copy --from {self._directory.root} --to {self._address}."

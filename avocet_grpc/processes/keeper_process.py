@@ -17,6 +17,7 @@ from avocet_grpc.maintenance.files_id import WrongDirectory
 from avocet_grpc.maintenance.keeping import Keeping
 from avocet_grpc.mirror.fs.clock import Clock
 from avocet_grpc.mirror.mirror import Mirror
+from avocet_grpc.processes.config_mirror import ConfigMirror
 from avocet_grpc.processes.messages import Running
 from avocet_grpc.processes.mirror_process import FULL_PAUSE_S, Follower
 from avocet_grpc.store.postgres.connect import shown
@@ -37,6 +38,7 @@ class Keeper(Follower):
         store = self._settings.store
         self._keeping = Keeping(ledger, store, shown(store), begin.service, self._settings.data_dir)
         stack.callback(self._keeping.close)
+        self._config = ConfigMirror(ledger.config(), self._settings.config_dir)
         self._is_running = self._is_released = False
         self._said = ""
 
@@ -103,6 +105,11 @@ class Keeper(Follower):
 
     def _goes_on(self) -> bool:
         return super()._goes_on() and self._keeping.is_held and not self._keeping.release_wanted
+
+    def _round(self) -> bool:
+        level = super()._round()
+        self._config.look()
+        return level
 
     def _give_up(self) -> None:
         """An operator wants another server to keep the files: this one does not try again until it is restarted."""

@@ -20,6 +20,7 @@ from avocet_grpc.core.observer import SILENT, Observer
 from avocet_grpc.core.ports.mirror import Fenced
 from avocet_grpc.exit_codes import ExitCode
 from avocet_grpc.layout import DataDirectory
+from avocet_grpc.maintenance import files_id
 from avocet_grpc.maintenance.files_id import WrongDirectory
 from avocet_grpc.mirror.fs.clock import Clock
 from avocet_grpc.mirror.fs.disk import Disk
@@ -81,7 +82,9 @@ def run(parent: Parent) -> int:
 
 
 def _follower(parent: Parent, stack: ExitStack) -> Follower:
-    if not parent.begin.settings.is_shared:
+    settings = parent.begin.settings
+    if not settings.is_shared:
+        files_id.refuse_if_shared(DataDirectory(settings.data_dir))
         return Follower(parent, stack)
     try:
         from avocet_grpc.processes.keeper_process import Keeper

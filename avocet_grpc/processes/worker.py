@@ -17,6 +17,7 @@ from avocet_grpc.adapters.bench_runs import BenchRuns
 from avocet_grpc.adapters.config_file import YamlConfigFile
 from avocet_grpc.core.errors import CorrectionsError, StorageFailed, StorageFull
 from avocet_grpc.core.model import File, ServerVersion
+from avocet_grpc.core.ports.config import ConfigFile
 from avocet_grpc.core.ports.ledger import Ledger
 from avocet_grpc.core.ports.mirror import FileReport
 from avocet_grpc.core.retention import DAY, Keep
@@ -90,7 +91,7 @@ class Parts:
         settings = begin.settings
         self.ledger = open_ledger(begin, on_failure)
         stack.callback(self.ledger.close)
-        config = YamlConfigFile(settings.config_dir)
+        config = self._config(settings)
         engine = "postgresql" if settings.is_shared else "sqlite"
         version = ServerVersion(__version__, engine, schema.VERSION, time.time())
         search = SearchIndex(DataDirectory(settings.data_dir).search) if settings.search else None
@@ -98,6 +99,10 @@ class Parts:
         self.backend = Backend(cached, BenchRuns(config.bench_results_dir), config, version, search)
         stack.callback(self.backend.close)
         self.metrics = self._measured(access) if settings.metrics_listen else None
+
+    def _config(self, settings: Settings) -> ConfigFile:
+        """The config file, or what takes its place if servers share the ledger."""
+        return self.ledger.config() or YamlConfigFile(settings.config_dir)
 
     def _measured(self, access: Access) -> Metrics:
         from avocet_grpc.telemetry.metrics import LedgerCollector, Metrics

