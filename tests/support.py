@@ -86,7 +86,7 @@ class Server:
         path = self.directory / "server.log"
         return path.read_text(errors="replace") if path.exists() else ""
 
-    def start(self, within: float = 20) -> Server:
+    def start(self, within: float = 60) -> Server:
         """Start it and wait until it serves, for `within` seconds at most."""
         offset = len(self.log)
         self._process = self.spawn(self.directory / "server.log")
@@ -155,7 +155,7 @@ class Server:
         assert self._process is not None
         self._close_channel()
         self._process.send_signal(signal.SIGTERM)
-        code = self._process.wait(timeout=30)
+        code = self._process.wait(timeout=90)
         self._process = None
         return code
 
