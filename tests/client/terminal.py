@@ -16,12 +16,15 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-WITHIN = 20.0
+import pyte
+
+WITHIN = 60.0
 
 
 LAUNCH = """\
 import fcntl, os, signal, sys, termios
 fcntl.ioctl(0, termios.TIOCSCTTY, 0)  # so that Ctrl-C reaches it
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # which nohup ignores
 exec(sys.argv[1])
 os.execv(sys.argv[2], sys.argv[2:])
 """
@@ -35,7 +38,9 @@ class Terminal:
         self, command: list[str], environment: dict[str, str], prepare: str = "", columns: int = 100, rows: int = 40
     ) -> None:
         self._ours, theirs = pty.openpty()
-        fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
+        self._seen = pyte.Screen(columns, rows)
+        self._stream = pyte.ByteStream(self._seen)
+        self._set_size(columns, rows)
         self._process = subprocess.Popen(
             [sys.executable, "-c", LAUNCH, prepare, shutil.which(command[0]) or command[0], *command[1:]],
             stdin=theirs,
@@ -45,23 +50,39 @@ class Terminal:
             start_new_session=True,
         )
         os.close(theirs)
+        self.home = environment.get("HOME", "")
         self.screen = ""
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    @property
+    def display(self) -> str:
+        """What a person sees now: the lines of the screen, which has a size."""
+        return "\n".join(line.rstrip() for line in self._seen.display)
+
+    def resize(self, columns: int, rows: int) -> None:
+        self.screen = ""
+        self._seen.resize(rows, columns)
+        self._set_size(columns, rows)
 
     def press(self, key: str) -> None:
         self.screen = ""
         os.write(self._ours, key.encode())
 
-    def read_until(self, text: str) -> str:
-        """What came since the last key, up to `text`."""
+    def read_until(self, *texts: str) -> str:
+        """What came since the last key, up to one of these texts."""
         deadline = time.monotonic() + WITHIN
-        while text not in self.screen:
-            assert time.monotonic() < deadline, f"{text!r} did not come; the screen has:\n{self.screen}"
+        while not any(text in self.screen for text in texts):
+            assert time.monotonic() < deadline, f"{texts} did not come; the screen has:\n{self.screen}"
             if select.select([self._ours], [], [], 0.1)[0]:
                 try:
                     data = os.read(self._ours, 65_536)
                 except OSError:
                     data = b""
-                assert data or text in self.screen, f"it ended before {text!r}:\n{self.screen}"
+                assert data, f"it ended before {texts}:\n{self.screen}"
+                self._stream.feed(data)
                 self.screen += re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", data.decode(errors="replace"))
         return self.screen
 
@@ -82,11 +103,19 @@ class Terminal:
         change(mode)
         termios.tcsetattr(self._ours, termios.TCSANOW, mode)
 
+    def hang_up(self) -> None:
+        """Close the terminal, as its window does."""
+        os.close(self._ours)
+        self._ours = os.open(os.devnull, os.O_RDWR)
+
     def send(self, number: int) -> None:
         self._process.send_signal(number)
 
     def end(self) -> int:
         return self._process.wait(timeout=WITHIN)
+
+    def _set_size(self, columns: int, rows: int) -> None:
+        fcntl.ioctl(self._ours, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
 
     def close(self) -> None:
         self._process.kill()

@@ -10,7 +10,7 @@ import pytest
 from rich.console import Console
 
 from avocet_client.cli.candidate_view import candidate_panel
-from avocet_client.cli.message_draft import read_message, template
+from avocet_client.cli.review.message_draft import read_message, template
 from avocet_client.v1 import corrections_pb2 as pb
 
 CALL = {"id": "call_1", "type": "function", "function": {"name": "add", "arguments": '{"a": 2}'}}

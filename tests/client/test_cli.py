@@ -149,7 +149,8 @@ def test_a_candidate_is_shown_and_decided(shell: Shell) -> None:
 def test_the_editor_opens_on_the_models_response(shell: Shell) -> None:
     editor(shell, "edited")
     assert shell.json("submit", "d")["corrected_response"] == "edited"
-    assert (shell.home / "was").read_text().startswith("Because of the sea")
+    was = (shell.home / "was").read_text()
+    assert was.rpartition(">8 --------\n")[2].startswith("Because of the sea") and "# Why is the sky blue" in was
     editor(shell, None)
     assert "nothing is submitted" in shell.run("submit", "e", code=1).stderr
     assert shell.json("show", "e")["status"] == "needs_review"
@@ -181,7 +182,7 @@ def test_a_conflict_shows_its_details(shell: Shell, served: Server) -> None:
     stderr = shell.run("submit", "f", code=4).stderr
     assert f"  current_revision: {shell.json('show', 'f')['revision']}\n" in stderr and f"{now}\n" not in stderr
     (path,) = re.findall(r"Your correction is kept in (\S+)", stderr)
-    assert Path(path).read_text() == "edited"
+    assert Path(path).read_text().partition("\n")[2] == "edited"
     Path(path).unlink()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 import os
 import re
 import subprocess
@@ -14,16 +15,18 @@ from pathlib import Path
 import pytest
 
 from avocet_client import CorrectionsClient
+from avocet_client.cli.review import wording
 from avocet_client.cli.session import EXIT_CODES
 from avocet_client.cli.settings import NAMES
 from avocet_client.errors import BY_REASON
 from avocet_client.service_config import TIMEOUTS
 from tests.client.readme import APPROVED, README, SNIPPETS, Snippet, serve, snippets
+from tests.client.terminal import Terminal
 from tests.client.test_typing import mypy
 from tests.support import BIN, Server
 
 PYTHON = [snippet for snippet in snippets("python") if not snippet.needs_training]
-INSTALL, SERVE, SHELL = snippets("sh")
+INSTALL, SERVE, SHELL, REVIEW, TEAM = snippets("sh")
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +45,7 @@ def run(command: list[str], cwd: Path) -> str:
 
 def test_the_readme_has_snippets_of_known_kinds_alone() -> None:
     assert {snippet.language for snippet in SNIPPETS} == {"python", "sh", "toml"}
-    assert (len(snippets("python")), len(PYTHON), len(snippets("sh"))) == (16, 13, 3)
+    assert (len(snippets("python")), len(PYTHON), len(snippets("sh"))) == (16, 13, 5)
 
 
 @pytest.mark.parametrize("snippet", PYTHON, ids=lambda snippet: f"snippet-{snippet.number}")
@@ -76,6 +79,37 @@ def test_every_line_of_the_shell_session_succeeds(served: Server, tmp_path: Path
         "stats",
     ):
         assert f"avocet {command}" in script
+
+
+def test_every_line_of_the_teams_session_succeeds_and_says_what_it_promises(served: Server, tmp_path: Path) -> None:
+    script = TEAM.adapted(served)
+    output = run(["bash", "-euo", "pipefail", "-c", script], tmp_path)
+    for told in ("2 imported", "2 known already", "2 would be decided", "2 decided", "correct", "engine sqlite"):
+        assert told in output
+    assert 'corrected_response: - -> "The air."' in output
+    printed = [json.loads(line) for line in output.splitlines() if line.startswith('{"')]
+    assert [change["action"] for change in printed] == ["import", "import"]
+    assert (tmp_path / "sft.jsonl").read_text().count("\n") >= APPROVED
+    commands = ("list", "history", "watch", "snapshot", "upload", "batch", "version")
+    assert all(f"avocet {command}" in script for command in commands)
+
+
+def test_the_review_of_the_readme_runs_and_its_table_has_every_key(served: Server, tmp_path: Path) -> None:
+    environment = os.environ | {"PATH": f"{BIN}:{os.environ['PATH']}", "HOME": str(tmp_path), "TERM": "xterm"}
+    terminal = Terminal(["bash", "-euc", REVIEW.adapted(served)], environment | {"XDG_STATE_HOME": str(tmp_path)})
+    try:
+        terminal.read_until("[q]uit")
+        terminal.press("?")
+        terminal.read_until("[q]uit")
+        terminal.press("q")
+        terminal.read_until("nothing was decided")
+        assert terminal.end() == 0
+    finally:
+        terminal.close()
+    keys = set(re.findall(r"\[(.)\]", wording.KEYS)) | {"x"}
+    rows = re.findall(r"^\| (`.*?`) \|", README.partition("### Review in the terminal")[2], re.MULTILINE)
+    assert {key for row in rows for key in re.findall(r"`(.)`", row)} == keys
+    assert all(re.search(rf"^{re.escape(key)}  ", wording.HELP, re.MULTILINE) for key in keys - {"?"})
 
 
 def test_the_snippets_have_a_server_of_their_own_and_write_little(tmp_path: Path) -> None:

@@ -56,7 +56,7 @@ def test_every_control_and_format_character_is_written_as_its_escape_and_nothing
 
 
 def test_texts_for_the_screen_are_made_in_one_place() -> None:
-    for path in sorted((ROOT / "clients/python/avocet_client/cli").glob("*.py")):
+    for path in sorted((ROOT / "clients/python/avocet_client/cli").rglob("*.py")):
         imported = {
             alias.name
             for node in ast.walk(ast.parse(path.read_text()))

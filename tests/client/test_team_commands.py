@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 from collections.abc import Iterator
@@ -55,6 +56,14 @@ def test_every_command_has_an_example_in_its_help_that_the_command_accepts() -> 
         assert f"Example: {example}" in shown.stdout, shown.stdout
         flags = [word for word in example.split() if word.startswith("-")]
         assert all(flag in shown.stdout for flag in flags), example
+
+
+def test_help_fills_the_width_and_keeps_lists() -> None:
+    shown = CliRunner().invoke(app, ["review", "--help"], env={"COLUMNS": "60"}).stdout
+    prose = shown.partition("What is shown")[2].partition("What you type")[0].strip().split("\n")
+    assert len(prose) > 2 and all(len(line.strip()) > 35 for line in prose[:-1]), prose
+    assert re.search(r"^ +- c +correct in \$EDITOR", shown, re.MULTILINE)
+    assert re.search(r"^ +- u +undo", shown, re.MULTILINE)
 
 
 def test_candidates_of_any_status_are_listed_searched_and_paged(shell: Shell) -> None:

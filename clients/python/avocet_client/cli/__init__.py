@@ -3,7 +3,8 @@
 Reading order
     `app`                    the commands, one function each; `export`, `ingest`, `http` have the longer ones
     `session`, `settings`    the client, how a result is written, exit codes; where flags and defaults come from
-    `review`, `items`, `keys`, `editor`, `drafts`, `message_draft`    `avocet review`, from key to decision
+    `review`                 `avocet review`, from key to decision, with its editor and drafts
+    `batch`, `lookup`, `decided`    decisions from a file, and whether they were made before
     `screen`, `tables`, `candidate_view`, `plain`    results for people, and as JSON
     `openai_check`           which rows of an export OpenAI's format refuses
 

@@ -12,22 +12,19 @@ from avocet_client.cli import snapshots
 from avocet_client.cli.batch import batch
 from avocet_client.cli.candidate_view import candidate_panel
 from avocet_client.cli.changes import history, watch
-from avocet_client.cli.drafts import kept
-from avocet_client.cli.editor import edit
 from avocet_client.cli.export import export
 from avocet_client.cli.http import legacy, web
 from avocet_client.cli.ingest import ingest
 from avocet_client.cli.listing import list_candidates
-from avocet_client.cli.message_draft import read_message
-from avocet_client.cli.options import ActionName, Category, OrderName, RequestId, Reviewer, word
+from avocet_client.cli.options import OrderName, RequestId, Reviewer, word
 from avocet_client.cli.plain import plain
-from avocet_client.cli.review import review
+from avocet_client.cli.review.command import review
 from avocet_client.cli.screen import text
-from avocet_client.cli.session import EXIT_CODES, Exit, Session, complain, with_session
+from avocet_client.cli.session import EXIT_CODES, Exit, Session, with_session
 from avocet_client.cli.settings import config_path
+from avocet_client.cli.submit import submit
 from avocet_client.cli.tables import queue_table, runs_table, stats_bars
 from avocet_client.cli.uploads import import_run, upload
-from avocet_client.errors import CorrectionsError
 from avocet_client.words import CandidateFilter
 
 app = typer.Typer(
@@ -81,52 +78,6 @@ def show(session: Session, id: Annotated[str, typer.Argument(help="The candidate
     """Show a candidate whole."""
     candidate = session.client.get_candidate(id)
     session.show(plain(candidate), lambda: candidate_panel(candidate))
-
-
-def submit(
-    session: Session,
-    id: Annotated[str, typer.Argument(help="The candidate's id.")],
-    action: Annotated[ActionName, typer.Argument(help="What to do with it.")] = ActionName.correct,
-    correction: Annotated[
-        str | None, typer.Option("--text", "-t", metavar="TEXT", help="The correction; without it $EDITOR opens.")
-    ] = None,
-    message: Annotated[
-        str | None,
-        typer.Option("--message", "-m", metavar="JSON", help="The correction as a message, if it has tool calls."),
-    ] = None,
-    category: Category = None,
-    reviewer: Reviewer = None,
-    request_id: RequestId = None,
-) -> int | None:
-    """Decide a candidate: correct, discard or flag it.
-
-    Without --text and --message, 'correct' opens $EDITOR on the model's own response.
-    """
-    typed, revision = None, None
-    stated = None if message is None else read_message(message)
-    if action is ActionName.correct and correction is None and stated is None:
-        candidate = session.client.get_candidate(id)
-        typed, revision = edit(candidate.model_response), candidate.revision
-        if typed is None:
-            session.err.print("Nothing was changed, so nothing is submitted.")
-            return Exit.REFUSED
-    try:
-        decided = session.client.submit(
-            id,
-            action=word(action),
-            corrected_response=typed or correction or "",
-            corrected_message=stated,
-            failure_category=word(category),
-            reviewer=session.reviewer(reviewer),
-            expected_revision=revision,
-            request_id=request_id,
-        )
-    except CorrectionsError:
-        if typed is not None:
-            complain(session.err, f"Your correction is kept in {kept(typed)}", style="yellow")
-        raise
-    session.show(plain(decided), lambda: candidate_panel(decided))
-    return None
 
 
 def undo(

@@ -14,17 +14,17 @@ import typer
 
 from avocet_client.batch_state import Decision
 from avocet_client.calls import new_request_id, submit
+from avocet_client.cli.decided import is_decided_so
 from avocet_client.cli.lookup import look_up
 from avocet_client.cli.options import RequestId, Reviewer
 from avocet_client.cli.session import Exit, Session, complain
 from avocet_client.errors import CandidateNotFound, CorrectionsError, NotInReview, RevisionMismatch
 from avocet_client.v1 import corrections_pb2 as pb
-from avocet_client.words import ACTIONS, category_word, status_word
+from avocet_client.words import ACTIONS, status_word
 
 AT_ONCE = 500
 RETRY_FOR_SECONDS = 20.0
 """A person waits; who would rather have the batch sit out a longer outage says so."""
-STATUS_AFTER = {"correct": "approved", "discard": "discarded", "flag": "model_rejected"}
 KINDS: dict[str, tuple[type, str]] = {"corrected_message": (dict, "an object"), "expected_revision": (int, "a number")}
 NAMES = [each.name for each in fields(Decision)]
 
@@ -99,7 +99,7 @@ def _decide(session: Session, piece: _Lines, request_id: str, retry_for: float, 
     before = [decision.id for _, decision, error in refused if isinstance(error, NotInReview | RevisionMismatch)]
     known = look_up(session.client, before)
     for line, decision, error in refused:
-        if decision.id in known and _says(known[decision.id], decision):
+        if decision.id in known and is_decided_so(known[decision.id], decision):
             outcome.before += 1
         else:
             outcome.fail(line, decision.id, error)
@@ -117,7 +117,7 @@ def _check(session: Session, lines: _Lines, outcome: _Outcome) -> None:
                 outcome.before += 1
             else:
                 outcome.fail(line, decision.id, ValueError("an earlier line decides it otherwise"))
-        elif candidate is not None and _says(candidate, decision):
+        elif candidate is not None and is_decided_so(candidate, decision):
             outcome.before += 1
         elif (why := _refusal(candidate, decision)) is not None:
             outcome.fail(line, decision.id, why)
@@ -138,24 +138,6 @@ def _refusal(candidate: pb.Candidate | None, decision: Decision) -> Exception | 
     if holder and not decision.lease_id and holder != decision.reviewer:
         return ValueError(f"{holder} holds it")
     return None
-
-
-def _says(candidate: pb.Candidate, decision: Decision) -> bool:
-    """Tell whether the candidate was decided just so."""
-    if status_word(candidate) != STATUS_AFTER[decision.action]:
-        return False
-    if decision.failure_category not in (None, category_word(candidate)):
-        return False
-    if decision.action != "correct":
-        return True
-    if decision.corrected_message is not None:
-        wanted = submit(decision.id, action="correct", corrected_message=decision.corrected_message).request
-        return _message(candidate.corrected_message) == _message(wanted.corrected_message)
-    return candidate.corrected_response == decision.corrected_response
-
-
-def _message(message: pb.ChatMessage) -> tuple[str, Any]:
-    return message.content, json.loads(message.extra_json or "{}")
 
 
 def _decisions(lines: Iterable[bytes], reviewer: str, outcome: _Outcome) -> Iterator[tuple[int, Decision]]:

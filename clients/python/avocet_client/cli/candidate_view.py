@@ -3,37 +3,43 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from typing import Any
 
 from rich.console import Group, RenderableType
 from rich.panel import Panel
 
-from avocet_client.cli.screen import Line, text
+from avocet_client.cli.screen import Line, one_line, text, visible
 from avocet_client.messages import Message, message_dict, response_dict, text_of
 from avocet_client.v1 import corrections_pb2 as pb
 from avocet_client.words import category_word, status_word
 
+Section = tuple[str, str, str]
+"""A title, its colour, and a text."""
+FAILED = "why it failed"
+LINE_LENGTH = 100
+"""Characters of a line on the screen, more or less: a text without ends of lines is long, too."""
+MOST_COMMENTED = 40
 MOST_COUNTED = 100
 """`Candidate.same_prompt` counts no further."""
 
 
-def candidate_panel(candidate: pb.Candidate) -> RenderableType:
-    """Return the candidate whole."""
+def candidate_panel(candidate: pb.Candidate, most_lines: int = 0) -> RenderableType:
+    """Return the candidate, with at most so many lines of each of its texts; 0 is all of them."""
     parts: list[RenderableType] = [text(_facts(candidate), style="dim")]
-    if candidate.tools_json:
-        parts += _section("tools", "cyan", "\n".join(map(_tool, json.loads(candidate.tools_json))))
-    for message in candidate.prompt_messages:
-        parts += _section(message.role or "message", "cyan", shown(message_dict(message)))
-    if candidate.prompt_json:
-        parts += _section("the prompt, of a form that is not read", "cyan", _pretty(candidate.prompt_json))
-    parts += _section("the model's response", "yellow", _response(candidate))
-    if candidate.failure_reason:
-        parts += _section("why it failed", "red", candidate.failure_reason)
-    if candidate.HasField("corrected_message"):
-        parts += _section("the correction", "green", shown(message_dict(candidate.corrected_message)))
-    elif candidate.HasField("corrected_response"):
-        parts += _section("the correction", "green", candidate.corrected_response)
+    for title, color, content in [*_asked(candidate), *_answered(candidate)]:
+        shown_part = _cut(content, most_lines) if most_lines else content
+        parts += [text(f"\n{title}", style=f"bold {color}"), text(shown_part)]
     return Group(Line(candidate.id, style="bold"), Panel(Group(*parts)))
+
+
+def context_lines(candidate: pb.Candidate) -> list[str]:
+    """Return the lines that say what a correction is about, for comments beside it: the prompt, and why it failed."""
+    lines = [f"{one_line(candidate.id)}: write the correction below the last of these lines."]
+    sections = [*_asked(candidate), *(each for each in _answered(candidate) if each[0] == FAILED)]
+    for title, _, content in sections:
+        lines += ["", f"{title}:", *visible(_cut(content, MOST_COMMENTED)).split("\n")]
+    return lines
 
 
 def shown(message: Message) -> str:
@@ -75,8 +81,32 @@ def _response(candidate: pb.Candidate) -> str:
     return shown(message) if message else ""
 
 
-def _section(title: str, color: str, content: str) -> list[RenderableType]:
-    return [text(f"\n{title}", style=f"bold {color}"), text(content)]
+def _asked(candidate: pb.Candidate) -> Iterator[Section]:
+    if candidate.tools_json:
+        yield "tools", "cyan", "\n".join(map(_tool, json.loads(candidate.tools_json)))
+    for message in candidate.prompt_messages:
+        yield message.role or "message", "cyan", shown(message_dict(message))
+    if candidate.prompt_json:
+        yield "the prompt, of a form that is not read", "cyan", _pretty(candidate.prompt_json)
+
+
+def _answered(candidate: pb.Candidate) -> Iterator[Section]:
+    yield "the model's response", "yellow", _response(candidate)
+    if candidate.failure_reason:
+        yield FAILED, "red", candidate.failure_reason
+    if candidate.HasField("corrected_message"):
+        yield "the correction", "green", shown(message_dict(candidate.corrected_message))
+    elif candidate.HasField("corrected_response"):
+        yield "the correction", "green", candidate.corrected_response
+
+
+def _cut(content: str, most_lines: int) -> str:
+    """Return the beginning of a text, and how much is left out."""
+    lines = content[: most_lines * LINE_LENGTH].split("\n")[:most_lines]
+    beginning = "\n".join(lines)
+    if len(beginning) == len(content):
+        return content
+    return f"{beginning}\n... {len(content) - len(beginning):,} more characters"
 
 
 def _tool(tool: Any) -> str:

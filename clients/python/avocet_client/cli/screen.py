@@ -10,7 +10,7 @@ import os
 import re
 import sys
 from collections.abc import Iterable
-from typing import Any
+from typing import IO, Any
 
 from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
@@ -53,8 +53,8 @@ def text(content: str, style: str = "", **how: Any) -> Text:
 class Screen(Console):
     """A console that prints texts as they are: no markup, no emoji names, and every control character visible."""
 
-    def __init__(self, *, stderr: bool = False) -> None:
-        super().__init__(stderr=stderr, markup=False, emoji=False, highlight=False)
+    def __init__(self, *, stderr: bool = False, file: IO[str] | None = None, width: int | None = None) -> None:
+        super().__init__(stderr=stderr, file=file, width=width, markup=False, emoji=False, highlight=False)
 
     def render_str(self, content: str, **how: Any) -> Text:  # type: ignore[override]
         """Return a plain string as a text of the screen."""

@@ -109,7 +109,10 @@ class Session:
         """Return who decides: who is stated, else the login name; nobody if the service knows it by the token."""
         if stated:
             return stated
-        name = getpass.getuser()
+        try:
+            name = getpass.getuser()
+        except (KeyError, OSError):
+            raise ValueError("this user has no login name; --reviewer says who decides") from None
         if self.connection.token:
             try:
                 self.client.queue(per_page=1, claims="mine", reviewer=name)
@@ -135,10 +138,16 @@ def with_session(command: Callable[..., int | None]) -> Callable[..., None]:
         raise typer.Exit(_carry_out(command, arguments))
 
     dressed: Any = run
-    dressed.__name__, dressed.__doc__ = command.__name__, command.__doc__
+    dressed.__name__, dressed.__doc__ = command.__name__, _flowing(command.__doc__ or "")
     dressed.__signature__ = inspect.Signature(parameters)
     dressed.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
     return run
+
+
+def _flowing(doc: str) -> str:
+    """Return a docstring whose paragraphs are one line each, so that help fills any width. Lists keep their lines."""
+    paragraphs = inspect.cleandoc(doc).split("\n\n")
+    return "\n\n".join(each if each.startswith("- ") else each.replace("\n", " ") for each in paragraphs)
 
 
 def complain(err: Screen, text: str, style: str = "red") -> None:

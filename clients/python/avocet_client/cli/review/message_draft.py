@@ -10,12 +10,17 @@ from avocet_client.v1 import corrections_pb2 as pb
 
 def template(candidate: pb.Candidate) -> str:
     """Return the JSON that a reviewer starts from: the model's own calls, or a call of the first tool."""
-    response = response_dict(candidate.model_response, candidate.model_response_json)
-    if response is None or not response.get("tool_calls"):
+    response = _own(candidate)
+    if response is None:
         function = {"name": _first_tool(candidate), "arguments": "{}"}
         calls = [{"id": "call_1", "type": "function", "function": function}]
         response = {"role": "assistant", "content": None, "tool_calls": calls}
     return json.dumps(response, indent=2, ensure_ascii=False) + "\n"
+
+
+def has_calls(candidate: pb.Candidate) -> bool:
+    """Tell whether the model's own response calls tools."""
+    return _own(candidate) is not None
 
 
 def read_message(typed: str) -> Message:
@@ -27,6 +32,12 @@ def read_message(typed: str) -> Message:
     if not isinstance(message, dict):
         raise ValueError("That is not a JSON object with a role, content and tool_calls.")
     return message
+
+
+def _own(candidate: pb.Candidate) -> Message | None:
+    """Return the model's own response if it calls tools."""
+    response = response_dict(candidate.model_response, candidate.model_response_json)
+    return response if response is not None and response.get("tool_calls") else None
 
 
 def _first_tool(candidate: pb.Candidate) -> str:
