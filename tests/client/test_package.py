@@ -266,9 +266,14 @@ def test_an_export_refuses_an_option_that_does_not_exist() -> None:
 
 
 def test_the_stubs_load_nothing_else_of_the_package() -> None:
-    ours = {name for name in loaded_by("import avocet_client.v1") if name.startswith("avocet_client")}
+    ours = {name for name in loaded_by("from avocet_client.v1 import *") if name.startswith("avocet_client")}
     stubs = {"corrections_pb2", "corrections_pb2_grpc", "error_reason_pb2"}
     assert ours == {"avocet_client", "avocet_client.v1"} | {f"avocet_client.v1.{name}" for name in stubs}
+
+
+def test_the_messages_alone_need_no_grpc() -> None:
+    loaded = loaded_by("from avocet_client.v1 import corrections_pb2")
+    assert "avocet_client.v1.corrections_pb2" in loaded and "grpc" not in loaded
 
 
 def test_each_module_can_be_the_first_that_is_imported() -> None:
