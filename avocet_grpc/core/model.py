@@ -150,13 +150,15 @@ class ParsedLine:
 class Candidate:
     """The first line of an id in the candidates file, with the revision that last changed it.
 
-    `loaded` is the record if it was read already.
+    `loaded` is the record if it was read already. `prompt_digest` is that of its prompt (`core.forms`), None if it was
+    not looked up.
     """
 
     key: int
     raw: bytes
     revision: int
     loaded: Record | None = field(default=None, compare=False, repr=False)
+    prompt_digest: bytes | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -53,7 +53,9 @@ def submit(tx: Transaction, decision: Decision) -> Candidate:
     record = record_of(candidate)
     if record.get("status") != Status.NEEDS_REVIEW:
         raise NotInReview(status_word(record))
-    decision = replace(decision, reviewer=decider(tx.claims, decision, candidate.key))
+    reviewer = decider(tx.claims, decision, candidate.key)
+    if reviewer != decision.reviewer:
+        decision = replace(decision, reviewer=reviewer)
     line = render(_decided(record, decision))
     _check_length(line, decision)
     after = _write(tx, record, line, ChangeAction(decision.action.value), decision.reviewer)
@@ -149,7 +151,7 @@ def _before_decision(tx: Transaction, record: Record) -> Record:
 
 def _write(tx: Transaction, was: Record, line: ParsedLine, action: ChangeAction, actor: str) -> Candidate:
     record = line.record or {}
-    key = tx.put(File.CANDIDATES, line)
+    tx.put(File.CANDIDATES, line)
     tx.note(
         HistoryEntry(
             revision=tx.new_revision(),
@@ -163,7 +165,9 @@ def _write(tx: Transaction, was: Record, line: ParsedLine, action: ChangeAction,
             change=difference(was, record),
         )
     )
-    return Candidate(key, line.raw, tx.new_revision(), record)
+    after = tx.candidate(record["id"])
+    assert after is not None, "what was just put is there"
+    return after
 
 
 def _as_answer(candidate: Candidate) -> Record:

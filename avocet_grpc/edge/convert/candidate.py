@@ -16,7 +16,7 @@ def candidate_message(candidate: Candidate, *, include_record: bool = False) -> 
     record = record_of(candidate)
     typed, rest = fit(record, FITTERS)
     made = pb.Candidate(**typed, revision=candidate.revision)
-    _set_prompt(made, record, rest)
+    _set_prompt(made, record, rest, candidate.prompt_digest)
     _set_response(made, record, rest)
     _set_correction(made, record, rest)
     if (tools := forms.tools_of(record)) is not None:
@@ -29,14 +29,14 @@ def candidate_message(candidate: Candidate, *, include_record: bool = False) -> 
     return made
 
 
-def _set_prompt(made: pb.Candidate, record: Record, rest: Record) -> None:
+def _set_prompt(made: pb.Candidate, record: Record, rest: Record, known: bytes | None) -> None:
     value = rest.pop("prompt_messages", None)
     messages = forms.prompt_of(record)
     if messages is None:
         made.prompt_json = python_json(value)
         return
     made.prompt_messages.extend([chat_message(message, python_json) for message in messages])
-    if (digest := forms.messages_digest(messages)) is not None:
+    if (digest := known or forms.messages_digest(messages)) is not None:
         made.prompt_digest = digest.hex()
     if beside := forms.beside_prompt(record):
         rest["prompt_messages"] = beside

@@ -12,7 +12,9 @@ from avocet_grpc.core.model import Record
 from avocet_grpc.core.record import replace_surrogates
 from avocet_grpc.edge.convert.fields import FITTERS, fit
 from avocet_grpc.edge.convert.messages import chat_message
+from avocet_grpc.edge.wire import length_delimited
 
+EXAMPLES: int = pb.StreamExportResponse.DESCRIPTOR.fields_by_name["examples"].number
 METADATA = ("source", "task_type", "model_name", "benchmark_run_id", "failure_category", "label", "quality_score")
 
 
@@ -31,7 +33,7 @@ def encode_example(record: Record, approved_revision: int) -> bytes:
         tools_json=strict_json(tools) if tools is not None else "",
         rejected_json=_rejected_json(record.get("model_response")),
     )
-    return pb.StreamExportResponse(examples=[example]).SerializeToString()
+    return length_delimited(EXAMPLES, example.SerializeToString())
 
 
 def _correction(record: Record) -> pb.ChatMessage:

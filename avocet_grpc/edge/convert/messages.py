@@ -9,6 +9,7 @@ from avocet_client.v1 import corrections_pb2 as pb
 from avocet_grpc.core.model import Record
 from avocet_grpc.core.record import replace_surrogates
 
+USUAL = {"role", "content"}
 Dump = Callable[[Any], str]
 """`python_json` for reviewers, `strict_json` for trainers."""
 
@@ -19,6 +20,8 @@ def chat_message(message: Record, dump: Dump) -> pb.ChatMessage:
     A null role is an unset one; a role of another type is in `extra_json`.
     """
     role, content = message.get("role"), message.get("content", "")
+    if message.keys() == USUAL and type(role) is str is type(content) and role.isascii() and content.isascii():
+        return pb.ChatMessage(role=role, content=content)
     rest = {key: value for key, value in message.items() if key not in ("role", "content")}
     if role is not None and not isinstance(role, str):
         rest["role"] = role
