@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 from avocet_grpc.core.model import Candidate, File, Source
@@ -38,14 +39,9 @@ REMEMBERED = (
 
 
 SAME_PROMPT = (
-    "SELECT {0} AS number, count(*) AS n FROM (SELECT 1 FROM records WHERE file = 0 AND prompt_digest IS NOT NULL"
-    " AND prompt_digest = :prompt_{0} LIMIT :most) found_{0}"
+    "(SELECT count(*) FROM (SELECT 1 FROM records WHERE file = 0 AND prompt_digest IS NOT NULL"
+    " AND prompt_digest = :prompt_{0} LIMIT :most) found_{0})"
 )
-
-
-class _Asked(NamedTuple):
-    number: int
-    n: int
 
 
 class Noted(NamedTuple):
@@ -140,11 +136,9 @@ class Queries:
         asked, counts = list(set(digests)), dict[bytes, int]()
         for start in range(0, len(asked), AT_ONCE):
             part = asked[start : start + AT_ONCE]
-            # One statement: each one lets go of the interpreter's lock and has to win it back.
-            query = " UNION ALL ".join(SAME_PROMPT.format(number) for number in range(len(part)))
             values = {f"prompt_{number}": digest for number, digest in enumerate(part)}
-            for row in self._session.each(_Asked, query, values | {"most": most}):
-                counts[part[row.number]] = row.n
+            row = self._session.one(tuple, _same_prompt(len(part)), values | {"most": most})
+            counts.update(zip(part, row or (), strict=True))
         return counts
 
     def meta(self, name: str) -> int | None:
@@ -185,6 +179,12 @@ class Queries:
         values = {"principal": principal, "request_id": request_id, "any": ANY_PRINCIPAL}
         row = self._session.one(_Answer, REMEMBERED, values)
         return Remembered(*row) if row else None
+
+
+@lru_cache(maxsize=AT_ONCE)
+def _same_prompt(prompts: int) -> str:
+    """One statement and one row for all: each step lets go of the interpreter's lock and has to win it back."""
+    return f"SELECT {', '.join(SAME_PROMPT.format(number) for number in range(prompts))}"
 
 
 def as_stored(session: Session, row: tuple[Any, ...]) -> Stored:
