@@ -73,8 +73,8 @@ class _Reported(NamedTuple):
     duplicate_ids: int
 
 
-def counters_of(row: RecordRow) -> Iterator[tuple[str, str]]:
-    """Yield the counters that a living record counts in."""
+def counters_of(row: RecordRow | FacetRow) -> Iterator[tuple[str, str]]:
+    """Yield the counters that a living record counts in; its facet tells all of them."""
     if row.queued:
         yield QUEUED, ""
     if row.file == File.CANDIDATES and row.benchmark_run_id is not None:
@@ -82,7 +82,7 @@ def counters_of(row: RecordRow) -> Iterator[tuple[str, str]]:
     yield from _told_by_stats(row)
 
 
-def _told_by_stats(row: RecordRow | _Group) -> Iterator[tuple[str, str]]:
+def _told_by_stats(row: RecordRow | FacetRow | _Group) -> Iterator[tuple[str, str]]:
     if row.file == File.APPROVED:
         if row.exported:
             yield EXPORT_READY, ""
@@ -122,24 +122,26 @@ class CountsToAdd:
     """What a commit adds to both tables."""
 
     def __init__(self) -> None:
-        self._counters: Counter[tuple[str, str]] = Counter()
-        self._facets: Counter[FacetRow] = Counter()
+        self._facets: dict[FacetRow, int] = {}
 
     def count(self, row: RecordRow, by: int) -> None:
         """Count `by` more living records like this one."""
-        for counter in counters_of(row):
-            self._counters[counter] += by
-        self._facets[combination_of(row)] += by
+        facet = combination_of(row)
+        self._facets[facet] = self._facets.get(facet, 0) + by
 
     def take(self, later: CountsToAdd) -> None:
         """Those of a work that follows."""
-        self._counters.update(later._counters)
-        self._facets.update(later._facets)
+        for facet, n in later._facets.items():
+            self._facets[facet] = self._facets.get(facet, 0) + n
 
     def write(self, session: Session) -> None:
         """Add them."""
-        counters = [CounterRow(*name, n) for name, n in self._counters.items() if n]
+        sums: Counter[tuple[str, str]] = Counter()
+        for facet, n in self._facets.items():
+            for name in counters_of(facet):
+                sums[name] += n
         facets = [row._replace(n=n) for row, n in self._facets.items() if n]
+        counters = [CounterRow(*name, n) for name, n in sums.items() if n]
         session.insert("counters", counters, ADD_COUNT.format(session.dialect.any_length.format("value")))
         session.insert("facets", facets, ADD_FACET)
         if fewer := [row.combination for row in facets if row.n < 0]:
@@ -147,7 +149,6 @@ class CountsToAdd:
             for start in range(0, len(fewer), MOST_FACETS):
                 where, values = among("combination", fewer[start : start + MOST_FACETS])
                 session.execute(f"DELETE FROM facets WHERE {where} AND n = 0", values)
-        self._counters.clear()
         self._facets.clear()
 
 

@@ -11,7 +11,7 @@ from avocet_grpc.core.errors import CorrectionsError
 from avocet_grpc.core.ports.ledger import Reads
 from avocet_grpc.store.sql.dialect import Session
 from avocet_grpc.store.sql.pending import Pending
-from avocet_grpc.store.sql.queries import Queries
+from avocet_grpc.store.sql.reader import SqlReader
 from avocet_grpc.store.sql.rows import HeadRow
 from avocet_grpc.store.sql.transaction import Encode, SqlTransaction
 
@@ -46,17 +46,17 @@ class Run:
     ) -> None:
         self.head = head
         self._session, self._encode, self._is_storage = session, encode, is_storage
-        self._pending = Pending()
+        self._pending, self._reader = Pending(), SqlReader(session)
 
     def fetch(self, works: Sequence[Work]) -> None:
         """Read at once what the works say that they will read: each query has to win the interpreter's lock again."""
         ids = {id for work in works if isinstance(work, Reads) for id in work.ids}
         if len(ids) > 1:
-            self._pending.stored.update(Queries(self._session).stored_small(ids))
+            self._pending.stored.update(self._reader.queries.stored_small(ids))
 
     def outcome(self, work: Work) -> Any:
         """Return what the work gives or raises. Raises only if the storage fails."""
-        tx = SqlTransaction(self._session, self.head, self._encode, self._pending)
+        tx = SqlTransaction(self._session, self.head, self._encode, self._pending, self._reader)
         try:
             value = work(tx)
         except Exception as error:

@@ -13,6 +13,7 @@ from avocet_grpc.core.ports.ledger import Remembered
 from avocet_grpc.store.sql.bodies import body_row
 from avocet_grpc.store.sql.counts import CountsToAdd
 from avocet_grpc.store.sql.dialect import Session
+from avocet_grpc.store.sql.filters import among
 from avocet_grpc.store.sql.rows import (
     NEVER,
     BodyRow,
@@ -36,6 +37,8 @@ UPDATE_DECIDED = "ON CONFLICT (key) DO UPDATE SET " + ", ".join(f"{name} = exclu
 UPDATE_ALL = "ON CONFLICT (key) DO UPDATE SET " + ", ".join(
     f"{name} = excluded.{name}" for name in RecordRow._fields if name != "key"
 )
+AT_ONCE = 64
+"""Keys that one statement deletes."""
 UPDATE_BODY = "ON CONFLICT (key) DO UPDATE SET size = excluded.size, raw = excluded.raw"
 # What becomes known again keeps its later revision, until which it is kept.
 UPDATE_PAST = "ON CONFLICT (id, file, digest) DO UPDATE SET revision = excluded.revision, made_by = excluded.made_by"
@@ -132,8 +135,8 @@ class Pending:
 
     def _flush(self, session: Session) -> None:
         self._write_records(session)
-        for key in self.left:
-            session.execute("DELETE FROM claims WHERE key = :key", {"key": key})
+        if not self.without_claims:
+            _delete(session, "claims", self.left)
         for (key, _), revision in self.closed.items():
             session.execute(CLOSE, {"key": key, "revision": revision, "never": NEVER})
         visible = [row for row in self.examples.values() if row.removed_revision > row.approved_revision]
@@ -150,6 +153,7 @@ class Pending:
 
     def _write_records(self, session: Session) -> None:
         new, decided, edited = list[RecordRow](), list[RecordRow](), list[RecordRow]()
+        moved = list[int]()
         ids = {id for _, id in self.before}
         for id in ids:
             self._share_line(id)
@@ -158,10 +162,12 @@ class Pending:
             if now is None or now is was:
                 continue
             if was is not None and was.row.key != now.row.key:
-                _delete(session, was)
+                moved.append(was.row.key)
                 was = None
             rows = new if was is None else decided if _is_decided(was.row, now.row) else edited
             rows.append(now.row)
+        # First, since a record that moved has its id again.
+        _delete(session, "records", moved)
         session.insert("records", new)
         session.insert("records", decided, UPDATE_DECIDED)
         session.insert("records", edited, UPDATE_ALL)
@@ -189,8 +195,11 @@ class Pending:
         session.insert("bodies", bodies, UPDATE_BODY)
 
 
-def _delete(session: Session, stored: Stored) -> None:
-    session.execute("DELETE FROM records WHERE key = :key", {"key": stored.row.key})
+def _delete(session: Session, table: str, keys: Collection[int]) -> None:
+    each = [*keys]
+    for start in range(0, len(each), AT_ONCE):
+        where, values = among("key", each[start : start + AT_ONCE])
+        session.execute(f"DELETE FROM {table} WHERE {where}", values)
 
 
 def _lines(records: Iterable[Stored | None]) -> dict[int, bytes]:

@@ -195,7 +195,7 @@ class Stored(NamedTuple):
 
     def as_candidate(self) -> Candidate:
         """Return the record as the core knows it."""
-        return Candidate(self.row.key, self.raw or b"", self.row.revision, self.loaded)
+        return Candidate(self.row.key, self.raw or b"", self.row.revision, self.loaded, self.row.prompt_digest)
 
 
 def record_row(key: int, file: File, columns: Columns, longest: int | None = None, **more: Any) -> RecordRow:

@@ -63,10 +63,12 @@ class SqlTransaction:
     answers once all of them are written, behind a savepoint.
     """
 
-    def __init__(self, session: Session, head: HeadRow, encode: Encode, earlier: Pending) -> None:
+    def __init__(
+        self, session: Session, head: HeadRow, encode: Encode, earlier: Pending, reader: SqlReader | None = None
+    ) -> None:
         self._session, self._encode = session, encode
         self._earlier, self._own = earlier, Pending()
-        self._reader = SqlReader(session)
+        self._reader = reader or SqlReader(session)
         self._saved = False
         self._revision = head.revision
         self._prompts: tuple[object, bytes | None] = (None, None)
@@ -88,7 +90,7 @@ class SqlTransaction:
     def apart(self, work: Callable[[SqlTransaction], T]) -> T:
         if not self._saved:
             self.written()
-        inner = SqlTransaction(self._session, self.head, self._encode, self._own)
+        inner = SqlTransaction(self._session, self.head, self._encode, self._own, self._reader)
         try:
             value = work(inner)
         except Exception:
@@ -102,7 +104,8 @@ class SqlTransaction:
 
     @property
     def claims(self) -> WaitingClaims:
-        return WaitingClaims(self._reader.claims, lambda: self.written().claims, self._earlier, self._has_left)
+        database = lambda: self.written().claims  # noqa: E731
+        return WaitingClaims(self._reader.claims, database, self._earlier, self._own, self._has_left)
 
     @property
     def listing(self) -> Listing:

@@ -15,13 +15,18 @@ class WaitingClaims:
 
     `written` writes what waits and gives the claims of the database. `holders`, which each decision asks, looks beside
     it: `left` says which candidates have left review and still have their claim in the database. `pending` is what the
-    works of one commit share.
+    works of one commit share, `own` what this one has.
     """
 
     def __init__(
-        self, table: Claims, written: Callable[[], Claims], pending: Pending, left: Callable[[int], bool]
+        self,
+        table: Claims,
+        written: Callable[[], Claims],
+        pending: Pending,
+        own: Pending,
+        left: Callable[[int], bool],
     ) -> None:
-        self._table, self._written, self._pending, self._left = table, written, pending, left
+        self._table, self._written, self._pending, self._own, self._left = table, written, pending, own, left
 
     def now(self) -> float:
         return self._table.now()
@@ -58,7 +63,7 @@ class WaitingClaims:
         return self._written().held_candidates(lease_ids)
 
     def put(self, claims: Sequence[Claim]) -> None:
-        self._pending.without_claims = False
+        self._pending.without_claims = self._own.without_claims = False
         self._written().put(claims)
 
     def end(self, keys: Collection[int]) -> None:
