@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import random
+import secrets
 import signal
 import sqlite3
 import subprocess
@@ -204,12 +205,13 @@ def fill(root: Path) -> None:
     done = 0
     with pytest.raises(StorageFull):
         for done in range(200):
-            correct(ledger, f"c{done}", "x" * 3_000)
+            # What repeats itself would hardly grow the files.
+            correct(ledger, f"c{done}", secrets.token_hex(1_500))
     assert done > 1
     before = ledger.read(lambda r: r.stats(CandidateFilter()))
     assert before.by_status["approved"] == done
     with pytest.raises(StorageFull):
-        correct(ledger, f"c{done}", "x" * 300_000)
+        correct(ledger, f"c{done}", secrets.token_hex(150_000))
     assert ledger.read(lambda r: r.stats(CandidateFilter())) == before
     limit_files(1 << 40)
     correct(ledger, f"c{done}", "x" * 300_000)
