@@ -12,7 +12,7 @@ import math
 from collections.abc import Iterable
 from typing import Any
 
-from avocet_grpc.core.json_text import canonical_json, python_json
+from avocet_grpc.core.json_text import canonical_messages, python_json
 from avocet_grpc.core.model import Record
 
 SHAREGPT_ROLES = {
@@ -68,7 +68,7 @@ def prompt_digest(record: Record) -> bytes | None:
 
 def messages_digest(messages: list[Record]) -> bytes | None:
     """Return the `prompt_digest` of the messages that `prompt_of` has returned."""
-    return hashlib.sha256(canonical_json(messages).encode("ascii")).digest() if messages else None
+    return hashlib.sha256(canonical_messages(messages)).digest() if messages else None
 
 
 def response_of(record: Record) -> str:

@@ -5,10 +5,15 @@ The work is done on the text that Python's `json` writes, not on the values, so 
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 from typing import Any
 
+import msgspec
+
+DELETE = b"\x7f"
+_sorted = json.JSONEncoder(sort_keys=True, separators=(",", ":"))
 _ESCAPE = re.compile(r"\\ud[89ab][0-9a-f]{2}\\ud[c-f][0-9a-f]{2}|(\\ud[89a-f][0-9a-f]{2})|\\.")
 """An escape in ASCII-only JSON text; the group holds it if it is a lone surrogate."""
 
@@ -32,8 +37,19 @@ def python_json(value: Any) -> str:
 
 def canonical_json(value: Any) -> str:
     """As `python_json`, with sorted keys and without spaces: equal values give equal texts."""
-    text = json.dumps(value, sort_keys=True, separators=(",", ":"))
+    text = _sorted.encode(value)
     return canonical_json(without_surrogates(value)) if _has_surrogate(text) else text
+
+
+def canonical_messages(messages: list[dict[str, Any]]) -> bytes:
+    """Return the `canonical_json` of messages in ASCII; those of plain text, which most are, at a tenth of its cost."""
+    if all(type(value) is str for message in messages for value in message.values()):
+        with contextlib.suppress(UnicodeEncodeError):
+            text = msgspec.json.encode(messages, order="sorted")
+            # What Python escapes and msgspec does not.
+            if text.isascii() and DELETE not in text:
+                return text
+    return canonical_json(messages).encode("ascii")
 
 
 def strict_json(value: Any) -> str:

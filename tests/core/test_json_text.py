@@ -8,7 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from avocet_grpc.core.json_text import canonical_json, python_json, strict_json, without_surrogates
+from avocet_grpc.core.json_text import (
+    canonical_json,
+    canonical_messages,
+    python_json,
+    strict_json,
+    without_surrogates,
+)
 
 HALVES = st.text(st.characters(codec=None) | st.sampled_from(["\\", '"', "\ud800", "\udfff"]))
 TEXT = HALVES | st.sampled_from(["NaN", "\\ud800"])
@@ -69,6 +75,14 @@ def test_text_that_only_looks_like_an_escape_stays() -> None:
 
 def test_keys_that_become_the_same_are_one_key() -> None:
     assert python_json(dict([("\ud800", 1), ("\udbff", 2)])) == '{"\\ufffd": 2}'
+
+
+ASCII = st.text(st.characters(max_codepoint=0x7F)) | HALVES
+
+
+@given(st.lists(st.dictionaries(ASCII, ASCII | JSON, max_size=3), max_size=3))
+def test_messages_have_the_canonical_text_of_any_value(messages: list[dict[str, object]]) -> None:
+    assert canonical_messages(messages) == canonical_json(messages).encode("ascii")
 
 
 @pytest.mark.parametrize("write", [python_json, strict_json, canonical_json])

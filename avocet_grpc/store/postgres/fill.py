@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -11,7 +10,6 @@ from avocet_grpc.store.postgres.session import CLOCK, COLUMNS, POSTGRES, Postgre
 from avocet_grpc.store.sql.counts import CountsToAdd
 from avocet_grpc.store.sql.dialect import Session
 from avocet_grpc.store.sql.group import SET_HEAD
-from avocet_grpc.store.sql.loading import NOT_COUNTED
 from avocet_grpc.store.sql.queries import Queries
 from avocet_grpc.store.sql.rows import BodyRow, RecordRow, fitted, selected
 
@@ -74,7 +72,7 @@ class _Copy:
 
     def __init__(self, db: Connection, source: Session, progress: Progress) -> None:
         self._db, self._source, self._progress = db, source, progress
-        self._counts: Counter[RecordRow] = Counter()
+        self._counts = CountsToAdd()
 
     def table(self, table: str) -> int:
         """Copy a table. Returns how many rows it has."""
@@ -92,10 +90,7 @@ class _Copy:
 
     def write_counts(self, target: Session) -> None:
         """Write what was counted."""
-        counts = CountsToAdd()
-        for row, number in self._counts.items():
-            counts.count(row, number)
-        counts.write(target)
+        self._counts.write(target)
 
     def _copied(self, table: str, columns: Sequence[str], rows: Iterable[tuple[Any, ...]]) -> int:
         kinds = {name: kind for _, name, kind in self._db.execute(COLUMNS, [table]).fetchall()}
@@ -119,5 +114,5 @@ class _Copy:
         for row in self._source.each(RecordRow, f"SELECT {selected(RecordRow)} FROM records"):
             kept = fitted(row, POSTGRES.longest_indexed)
             if kept.lives:
-                self._counts[kept._replace(**NOT_COUNTED)] += 1
+                self._counts.count(kept, 1)
             yield kept

@@ -129,6 +129,9 @@ class CountsToAdd:
         facet = combination_of(row)
         self._facets[facet] = self._facets.get(facet, 0) + by
 
+    def __len__(self) -> int:
+        return len(self._facets)
+
     def take(self, later: CountsToAdd) -> None:
         """Those of a work that follows."""
         for facet, n in later._facets.items():

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Iterator
 from itertools import islice
-from typing import Any
 
 from avocet_grpc.core.export import shard_hash
 from avocet_grpc.core.external import counts_more
@@ -27,10 +25,6 @@ BATCH_LINES = 1_000
 MOST_COUNTS = 20_000
 """Different combinations of values that wait to be counted."""
 KNOWN_AT_ONCE = 250
-NOT_COUNTED: dict[str, Any] = {
-    "key": 0, "id": "", "task_id": None, "quality_score": None, "recorded_at": None, "reviewed_at": None,
-    "prompt_digest": None, "digest": b"", "body": 0,
-}  # fmt: skip
 
 
 class Load:
@@ -40,7 +34,7 @@ class Load:
         self._session, self._encode = session, encode
         self._head = head
         self._revision = head.revision + 1
-        self._counts: Counter[tuple[Any, ...]] = Counter()
+        self._counts = CountsToAdd()
         self._indexes_dropped = False
 
     @property
@@ -70,11 +64,7 @@ class Load:
         return self._head._replace(revision=self._revision)
 
     def _write_counts(self) -> None:
-        counts = CountsToAdd()
-        for row, number in self._counts.items():
-            counts.count(RecordRow(*row), number)
-        counts.write(self._session)
-        self._counts.clear()
+        self._counts.write(self._session)
 
     def _drop_indexes(self) -> None:
         """Sorting an index once costs a third of growing it line by line."""
@@ -141,7 +131,6 @@ class Load:
         )
 
     def _insert(self, new: dict[str, tuple[RecordRow, ParsedLine]]) -> None:
-        rows = [row for row, _ in new.values()]
         records, bodies = stored_once(self._session, [(row, line.raw) for row, line in new.values()])
         self._session.insert("records", records)
         self._session.insert("bodies", bodies)
@@ -151,8 +140,8 @@ class Load:
             if row.exported
         ]
         self._session.insert("examples", examples)
-        # Most records differ from others in what is not counted.
-        self._counts.update(row._replace(**NOT_COUNTED) for row in rows)
+        for row, _ in new.values():
+            self._counts.count(row, 1)
         if len(self._counts) > MOST_COUNTS:
             self._write_counts()
 

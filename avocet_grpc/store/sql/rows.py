@@ -221,7 +221,7 @@ def record_row(key: int, file: File, columns: Columns, longest: int | None = Non
         reviewed_at=c.reviewed_at,
         lives=1,
         queued=int(file is File.CANDIDATES and c.status == Status.NEEDS_REVIEW),
-        facet=facet_of(*(getattr(c, column) for column in FACET)),
+        facet=facet_of(c.task_type, c.model_name, c.source, c.benchmark_run_id, c.failure_category, c.label),
         body=key,
         **more,
     )
