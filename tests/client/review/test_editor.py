@@ -10,7 +10,7 @@ import pytest
 from avocet_client.cli.review.editor import CommentsLeft, composed, without_comments
 from tests.client.review.reviewer import ENTER, ESCAPE, TYPED, candidate, correct, press, status
 from tests.client.terminal import Terminal
-from tests.support import Server
+from tests.support import Server, eventually
 
 COMMENTS = ["one: write below", "", "user:", "Why?", "# A heading of the prompt"]
 
@@ -107,7 +107,9 @@ def test_a_long_prompt_is_cut_in_the_comments(terminal: Terminal, reviewed: Serv
     editor.write_text(f'#!/bin/sh\nsleep 0.01; cp "$1" {seen}; echo "And more." >> "$1"\n')
     long = "".join(f"line {number}\\n" for number in range(5_000))
     text = reviewed.candidates.read_text()
+    before = candidate(reviewed, "two").revision
     reviewed.candidates.write_text(text.replace("Why is the sky blue, in case two?", long))
+    eventually(lambda: candidate(reviewed, "two").revision > before, within=60)
     press(terminal, "s")
     press(terminal, "c", "What was wrong?")
     assert len(seen.read_text().split("\n")) < 100 and "more characters" in seen.read_text()
