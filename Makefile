@@ -55,7 +55,7 @@ test-postgres: setup ## run all RPC tests and client tests at servers over Postg
 	ENGINE=postgres $(PYTEST) tests/rpc tests/client -rs
 
 .PHONY: test-cluster
-test-cluster: setup ## test several servers over one PostgreSQL at full size (long)
+test-cluster: setup ## test several servers over one PostgreSQL at full size, 20 kills of the keeper too (long)
 	CLUSTER=full $(BIN)/python -m pytest tests/cluster -rs --timeout 3600
 
 # N schedules from seed 0; SEED=n begins elsewhere. A seed is shown whole by N=1 SEED=n.
@@ -142,10 +142,6 @@ TEAM_TESTS ?= tests/faults/test_claims.py tests/faults/test_watch.py tests/rpc/t
   tests/rpc/test_import_beside_others.py tests/store/test_team_sqlite.py
 test-team: setup ## run the tests of reviewing as a team at full size (long)
 	TEAM=full $(BIN)/python -m pytest $(TEAM_TESTS) -rP --timeout 3600
-
-.PHONY: test-cluster
-test-cluster: setup ## test several servers over PostgreSQL at full size: 20 kills of the keeper (long)
-	CLUSTER=full $(PYTEST) tests/cluster -rs --timeout 3600
 
 test-abuse: setup ## run the abuse tests at full size (long)
 	ABUSE=full $(PYTEST) tests/operate/test_memory.py tests/operate/test_memory_of_answers.py tests/operate/test_abuse.py -rP --timeout 1200
