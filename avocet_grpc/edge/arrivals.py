@@ -25,7 +25,7 @@ from avocet_grpc.telemetry.guard import keep
 
 LOOK_EVERY_S = 0.1
 RUSHED_S = 0.02
-"""The same, while anybody calls over a Unix socket: much comes there in little time."""
+"""The same, while a quarter of the budget is taken, or anybody calls over a Unix socket: much comes in little time."""
 WORKED_ON = 10
 """Times a request's bytes are allocated at most, while it is worked on."""
 LARGE = 64 * 1024
@@ -127,7 +127,8 @@ class Arrivals:
         return self._allocator.in_use() - WORKED_ON * self.held - self._accounted()
 
     async def _look(self) -> None:
-        await asyncio.sleep(RUSHED_S if any(map(is_unix, self._connections)) else LOOK_EVERY_S)
+        is_rushed = self._total() > self._most // 4 or any(map(is_unix, self._connections))
+        await asyncio.sleep(RUSHED_S if is_rushed else LOOK_EVERY_S)
         if not any(connection.calls for connection in self._connections.values()):
             return
         began = asyncio.get_running_loop().time()
@@ -143,8 +144,11 @@ class Arrivals:
         # A server of many connections spends no more than a twentieth of its time here.
         await asyncio.sleep(20 * (asyncio.get_running_loop().time() - began))
 
+    def _total(self) -> int:
+        return self.held + sum(connection.unfinished for connection in self._connections.values())
+
     def _evict(self) -> None:
-        total = self.held + sum(connection.unfinished for connection in self._connections.values())
+        total = self._total()
         greedy = sorted(self._connections.values(), key=lambda one: one.unfinished + one.held)
         while total > self._most and greedy:
             connection = greedy.pop()

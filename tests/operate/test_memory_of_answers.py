@@ -14,7 +14,7 @@ from avocet_client.v1 import corrections_pb2 as pb
 from tests.operate.memory import FULL, Judged, forget_peaks, peak_bytes
 from tests.operate.raw import RawConnection
 from tests.operate.support import SERVICE, resident_bytes
-from tests.support import SECRET, Server, record, write_records
+from tests.support import SECRET, Server, eventually, record, write_records
 
 TOKEN = ("authorization", f"Bearer {SECRET}")
 
@@ -215,3 +215,6 @@ def test_a_batch_of_decisions_on_large_records(many_large: Server) -> None:
     with Judged(many_large, f"{len(decisions)} decisions on records of 2 MB"):
         batch = many_large.stub.BatchSubmit(pb.BatchSubmitRequest(decisions=decisions), timeout=100)
         assert all(result.HasField("candidate") for result in batch.results)
+    # The files are some 600 MB behind, and a stop would be waited for while they catch up.
+    size = len(decisions) * 2_000_000
+    eventually(lambda: many_large.approved.stat().st_size > size or None, within=240)
