@@ -88,6 +88,8 @@ def test_take_over_writes_both_files_from_the_store_and_sets_aside_what_was_ther
     for id in ("c3", "c1"):
         lost.correct(id)
     soon(lambda: ids(lost.approved) == ["c3", "c1"])
+    # The two files become level one after the other.
+    soon(lambda: lost.candidates.read_text().count('"needs_review"') == 3)
     kept = {path: [json.loads(line) for line in path.read_text().splitlines() if line.strip().endswith("}")]
             for path in (lost.candidates, lost.approved)}  # fmt: skip
     other = new_server(tmp_path / "other", database)
