@@ -71,6 +71,7 @@ def test_a_snapshot_is_exported_byte_for_byte_the_same_after_undos_approvals_and
     assert sum(counts) == 10
 
 
+@pytest.mark.files("a rebuild from the files, and what the ledger's file holds")
 def test_a_snapshot_is_exported_the_same_through_pruning_and_after_a_rebuild_its_name_is_unknown(
     stopped_server: Server,
 ) -> None:

@@ -206,12 +206,12 @@ def fill(root: Path) -> None:
     with pytest.raises(StorageFull):
         for done in range(200):
             # What repeats itself would hardly grow the files.
-            correct(ledger, f"c{done}", secrets.token_hex(1_500))
+            correct(ledger, f"c{done}", secrets.token_hex(8_000))
     assert done > 1
     before = ledger.read(lambda r: r.stats(CandidateFilter()))
     assert before.by_status["approved"] == done
     with pytest.raises(StorageFull):
-        correct(ledger, f"c{done}", secrets.token_hex(150_000))
+        correct(ledger, f"c{done}", secrets.token_hex(600_000))
     assert ledger.read(lambda r: r.stats(CandidateFilter())) == before
     limit_files(1 << 40)
     correct(ledger, f"c{done}", "x" * 300_000)
@@ -245,7 +245,7 @@ def test_a_failed_sync_acknowledges_nothing_more_and_is_not_tried_again(tmp_path
 
 
 ADOPT = """
-import os, signal, sys
+import os, secrets, signal, sys
 from pathlib import Path
 from avocet_grpc.core.model import File
 from avocet_grpc.layout import DataDirectory
@@ -259,7 +259,7 @@ def lines(last):
     for n in range(20_000):
         if n == last:
             os.kill(os.getpid(), signal.SIGKILL)
-        yield candidate_line(n, text="x" * 1_000)
+        yield candidate_line(n, text=secrets.token_hex(500))
 
 ledger = SqliteLedger(DataDirectory(Path(sys.argv[1])), encode)
 mirror = ledger.mirror()

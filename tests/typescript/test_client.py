@@ -125,7 +125,7 @@ def test_each_method_has_the_deadline_that_the_python_client_has() -> None:
 
 def test_the_package_has_what_it_exports_and_nothing_else(project: Path) -> None:
     installed = project / "node_modules/@avocet/client"
-    assert sorted(path.name for path in installed.iterdir()) == ["README.md", "dist", "package.json"]
+    assert sorted(path.name for path in installed.iterdir()) == ["LICENSE", "README.md", "dist", "package.json"]
     exports = json.loads((installed / "package.json").read_text())["exports"]
     for paths in exports.values():
         assert all((installed / path).is_file() for path in paths.values())
