@@ -174,6 +174,41 @@ def test_runs_search_history_figures_and_snapshots_have_their_views(server: Serv
     assert dict(server.stats().by_status) == {"needs_review": 2, "approved": 1, "discarded": 2}
 
 
+def test_each_filter_colours_motion_long_lists_and_the_end_of_the_queue_are_as_a_reviewer_expects(
+    server: Server, tmp_path: Path
+) -> None:
+    for n in range(25):
+        run = server.runs / f"run-{n:02}"
+        run.mkdir()
+        write_records(run / "sft_candidates.jsonl", [record(f"r{n}", benchmark_run_id=run.name)])
+    server.stub.SetConfig(pb.SetConfigRequest(config=pb.Config(bench_results_dir=str(server.runs))))
+    candidates = [
+        record("n", benchmark_run_id="night", quality_score=0.5),
+        record("f", source="field", quality_score=0.5),
+        record("h", quality_score=0.9),
+        record("l", quality_score=0.1),
+    ]
+    write_records(server.candidates, candidates)
+    eventually(lambda: server.stats().total == 4)
+    with page_of(server, tmp_path) as address, Program("filters.mjs", address) as browser:
+        lines = browser.lines()
+    assert lines[:4] == [
+        ["run", "#/?run=night", "n"],
+        ["source", "#/?source=field", "f"],
+        ["score from", "#/?min=0.75", "h"],
+        ["to", "#/?max=0.25", "l"],
+    ]
+    assert lines.pop(4) == ["you", "robin"]
+    assert lines[4:7] == [["colours", "dark", "dark"], ["colours", "light", "light"], ["colours", "", "light dark"]]
+    assert lines[7] == ["motion", "breathe", "none"]
+    assert lines[8] == ["runs", [20, 25], 0]
+    assert lines[9][1][0].startswith("You decided 4 in this session.")
+    assert "4 candidates in all, 0 examples ready: avocet export" in lines[9][1][1]
+    assert lines[9][2] == "#/runs"
+    assert lines[10] == ["seen", [], []]
+    assert dict(server.stats().by_status) == {"discarded": 4}
+
+
 def test_a_correction_may_be_tool_calls(server: Server, tmp_path: Path) -> None:
     call = {"id": "call_1", "type": "function", "function": {"name": "weather", "arguments": '{"city": "Oslo"}'}}
     tools = [{"type": "function", "function": {"name": name}} for name in ("weather", "time")]

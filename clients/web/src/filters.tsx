@@ -1,6 +1,7 @@
 import type { StatsResponse } from "@avocet/client";
 import type { ReviewClient } from "@avocet/client/review";
 import { useEffect, useState } from "preact/hooks";
+import { Typed } from "./parts.js";
 import { CATEGORIES, hashOf, ORDERS, type Place } from "./place.js";
 
 /** Order and filters; they stand in the address. */
@@ -28,12 +29,7 @@ export function Filters({ client, place }: { client: ReviewClient; place: Place 
   const bound = (name: "min" | "max", label: string) => (
     <label>
       {label}
-      <input
-        type="number"
-        step="any"
-        value={place[name]}
-        onChange={(event) => go(name, event.currentTarget.value)}
-      />
+      <Typed type="number" step="any" value={place[name]} go={(value) => go(name, value)} />
     </label>
   );
   return (
@@ -45,7 +41,7 @@ export function Filters({ client, place }: { client: ReviewClient; place: Place 
       {choice("category", "category", CATEGORIES.map(([, word]) => word))}
       <label>
         run
-        <input class="wider" value={place.run} onChange={(event) => go("run", event.currentTarget.value)} />
+        <Typed class="wider" value={place.run} go={(value) => go("run", value)} />
       </label>
       {bound("min", "score from")}
       {bound("max", "to")}

@@ -1,4 +1,5 @@
 import { useEffect, useState } from "preact/hooks";
+import { Typed } from "./parts.js";
 import type { Session } from "./session.js";
 
 /** What was done, politely; and what went wrong. */
@@ -74,7 +75,7 @@ export function You({ name, rename }: { name: string; rename: (name: string) => 
   };
   return (
     <label class="you">
-      you <input value={name} onChange={(event) => change(event.currentTarget.value)} />
+      you <Typed value={name} go={change} />
     </label>
   );
 }

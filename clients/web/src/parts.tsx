@@ -150,3 +150,29 @@ function useSettled(value: string, pauseMs: number): string {
   }, [value, pauseMs]);
   return settled;
 }
+
+interface TypedProps {
+  value: string;
+  go: (value: string) => void;
+  class?: string;
+  type?: string;
+  step?: string;
+}
+
+/** A field whose text counts once it is left: what is typed until then outlives each drawing of the page. */
+export function Typed({ value, go, ...more }: TypedProps) {
+  const [text, type] = useState(value);
+  useEffect(() => type(value), [value]);
+  const left = (typed: string) => {
+    type(value); // what does not count goes; what counts comes back as the value
+    go(typed);
+  };
+  return (
+    <input
+      {...more}
+      value={text}
+      onInput={(event) => type(event.currentTarget.value)}
+      onChange={(event) => left(event.currentTarget.value)}
+    />
+  );
+}
