@@ -1,9 +1,9 @@
 """The command line `avocet-grpc`: flags in, exit codes out.
 
 Owns
-    The commands `serve`, `token`, `keeper`, `migrate`, `verify`, `rebuild` and `backup`, their flags and environment
-    variables, and what they print. The work is done elsewhere: `processes.supervisor`, `edge.auth.token_file`,
-    `maintenance`.
+    The commands `serve`, `token`, `keeper`, `store`, `migrate`, `verify`, `rebuild` and `backup`, their flags and
+    environment variables, and what they print. The work is done elsewhere: `processes.supervisor`,
+    `edge.auth.token_file`, `maintenance`.
 
 May import
     Every room. typer and rich are imported here alone.
@@ -13,6 +13,8 @@ Reading order
     `maintenance`   `verify`, `rebuild` and `backup`
     `database`      `migrate`
     `keeper`        `keeper status`, `release`, `take-over`
+    `store`         `store copy`
+    `progress`      how far a long command is
     `token`         `token new`, `list`, `rotate`, `revoke`
 
 Rules

@@ -202,7 +202,6 @@ def serve(
     Exit codes: 0 after a clean stop; 1 if it cannot start; 2 for a wrong flag; 3 if another server has the data
     directory; 4 if the shared files could not be brought up to date at the stop; 5 if the storage failed.
     """
-
     if store != SQLITE and not store.startswith(("postgres://", "postgresql://")):
         raise typer.BadParameter("must be 'sqlite' or postgres://USER@HOST[,HOST]/DATABASE", param_hint="--store")
     settings = Settings(

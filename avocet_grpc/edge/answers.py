@@ -33,7 +33,7 @@ PATIENCE_S = 10.0
 """How long a call waits for room before it is refused."""
 LOOK_EVERY_S = 0.25
 UNIX_SHARE = 0.5
-"""Callers on a Unix socket cannot be told apart, nor hung up on: more than this part of the budget is not theirs."""
+"""Of the budget, for all callers on a Unix socket together: they cannot be told apart."""
 
 
 class Peer:

@@ -68,7 +68,7 @@ class Connection:
 class Uncounted(Connection):
     """All peers on a Unix socket: the kernel counts nothing there, and gRPC has one name for all.
 
-    What the process has come to allocate, and nobody accounts for, while a call waits for a message counts as theirs.
+    While one of their calls waits for a message, what the process allocates and nobody accounts for counts as theirs.
     """
 
     def __init__(self, allocated: int) -> None:

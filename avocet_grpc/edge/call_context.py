@@ -22,7 +22,7 @@ class CallInfo:
     """`principal` is the name of the token that the call came with, empty if it came without one.
 
     `recheck` raises TokenRefused if the token is no longer good; a stream asks it at each message. `answers` is the
-    call's part of the budget of answers.
+    call's share of the budget of answers.
     """
 
     method: str
@@ -65,5 +65,5 @@ def recheck() -> None:
 
 
 def answers() -> Hold:
-    """Return the call's part of the budget of answers."""
+    """Return the call's share of the budget of answers."""
     return current.get().answers

@@ -26,7 +26,7 @@ Context = grpc.aio.ServicerContext[Any, Any]
 
 
 class Health(health_pb2_grpc.HealthServicer):
-    """The health of the server (`""`), of the service, of its writes and of the files. Nothing serves until `set`."""
+    """The health of the server (`""`), of the service, of its writes and of the files: none serves before `set`."""
 
     def __init__(self) -> None:
         self._serves = dict.fromkeys(("", SERVICE, WRITES, FILES), False)

@@ -15,6 +15,7 @@ HEALTH = "/grpc.health.v1.Health/"
 PAGES = frozenset({"Queue", "ListCandidates", "ListHistory", "GetCandidate", "Claim"})
 """Our methods whose answers may be as large as a page, or as a record."""
 PAGE_BYTES = 3_000_000
+"""What such an answer is supposed to have before the first one was made; the contract ends a page there."""
 
 
 class Sizes:

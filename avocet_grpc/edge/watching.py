@@ -24,11 +24,10 @@ UNREAD_BYTES = 32 << 20
 """What all watches together hold of responses that nobody reads; gRPC holds each once more."""
 LEAST_BYTES, MOST_BYTES = 16 << 10, 512 << 10
 """A response ends between them, by the number of watches. A larger change comes alone."""
+SMALL_BYTES = 32 * 1024
+"""A response ends here while other answers lie unread and have taken all room for larger ones."""
 FIRST_LOOK = 100
 """Changes that a watch that is far behind reads at first; later about as many as one response holds."""
-
-SMALL_BYTES = 32 * 1024
-"""The same, while other answers lie unread and have taken all room for larger ones."""
 
 Wanted = tuple[HistoryCursor, CandidateFilter, frozenset[str], bool, bool, int]
 

@@ -15,7 +15,8 @@ Reading order
     `keeping`             the lease of the files of a ledger in a database, as its holder has it
     `take_over`           writes the files of such a ledger into another directory
     `backup`              copies the ledger at one moment, then the files
-    `comparison`          one file compared with ledger and index as the mirror would, without doing anything
+    `comparison`          one file compared by the mirror's own planner, on a copy of its index
+    `rehearsal`           the ledger's rules on the mirror's commands, with nothing stored
     `verify`              the report of that comparison and of the ledger's soundness
     `move`                the ledger of a stopped service into a database
     `rebuild`             a new ledger from the files, with what the old one can still give

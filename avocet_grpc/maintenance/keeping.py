@@ -210,7 +210,7 @@ class _KeptLedger:
             self._make_sure()
             incarnation = view.head().incarnation
             if self._incarnation not in (None, incarnation):
-                raise Fenced("the database was restored or failed over: the files are compared anew")
+                raise Fenced("the database was restored or failed over: the files are compared again")
             self._incarnation = incarnation
             yield view
 

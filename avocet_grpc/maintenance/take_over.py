@@ -1,4 +1,4 @@
-"""Writing the two shared files from a ledger in a database, into a directory that becomes theirs."""
+"""Writes the two shared files from a ledger in a database into a directory, which is the ledger's own afterwards."""
 
 from __future__ import annotations
 

@@ -225,7 +225,7 @@ class Follower:
         return level
 
     def _take_orders(self) -> None:
-        # A failure would end the thread, and with it all obedience.
+        # A failure would end the thread, and no order would be taken after it.
         measure = guarded("metrics", lambda: self._parent.report(self._measure()))
         while not isinstance(order := self._parent.next_order(), Stop):
             if isinstance(order, Measure):

@@ -11,7 +11,7 @@ from avocet_grpc.core.model import Candidate, CandidateFilter, Order, Position, 
 
 @dataclass(frozen=True, slots=True)
 class Looked:
-    """What one look found: the candidates that match, where it ended (None: nothing follows), and the rows it read."""
+    """The candidates that match, where the look ended (None if nothing follows), and how many rows it read."""
 
     found: list[QueueItem]
     ended_at: Position | None

@@ -11,6 +11,7 @@ Reading order
     `look`, `rules`         nothing new, lines at the end, or another content; how far a look believes the file
     `tail`                  imports appended lines, at most 8 MB in one command
     `reconcile`, `line_diff`    compares a rewritten file with the index, and decides about lines that are gone
+    `beginning`             how a file is compared at a start
     `first_start`, `without_index`, `resync`    a file that the index does not know
     `verdicts`              what the ledger decided, as rows of the index
     `remains`, `problems`   what a kill left of our own lines; saying once what is wrong with others'

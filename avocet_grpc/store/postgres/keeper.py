@@ -41,7 +41,7 @@ class WrongFiles(Exception):
     """The directory is not the one whose files the ledger keeps; `expected` is that one's id, or empty."""
 
     def __init__(self, expected: str) -> None:
-        super().__init__("the directory has not the files of this ledger")
+        super().__init__("the directory does not have the files of this ledger")
         self.expected = expected
 
 

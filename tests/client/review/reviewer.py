@@ -88,7 +88,7 @@ def status(server: Server, id: str) -> str:
 
 
 def holders(server: Server) -> dict[str, str]:
-    """Who holds what."""
+    """The holder of each claimed candidate, by its id."""
     items = server.stub.Queue(pb.QueueRequest(claims=pb.CLAIM_STATE_CLAIMED)).items
     return {item.id: item.claim.reviewer for item in items}
 

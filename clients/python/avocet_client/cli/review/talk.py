@@ -24,7 +24,7 @@ class Gone(Exception):
 class Talk:
     """The screen and the keyboard.
 
-    What is said comes just above the next question, where it is seen below a long candidate. `redraw` is called when
+    A message is shown just above the next question, so that no candidate is too long for it. `redraw` is called when
     the terminal has got another size.
     """
 
