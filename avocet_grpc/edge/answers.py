@@ -27,6 +27,8 @@ MAKING = 5
 """While it is made, also as the line, the record and the message."""
 SMALL = 8 * 1024
 """Bytes up to which an answer is not counted."""
+WITHOUT_ROOM = 32 * 1024
+"""Bytes of a stream's next answer while others lie unread and have taken all room for a larger one."""
 STALLED_S = 1.0
 """How long an answer lies, and a call waits, before a connection is closed."""
 PATIENCE_S = 10.0
@@ -173,14 +175,14 @@ class Hold:
         self._answers.change(self, self.peer, size * COPIES)
         return True
 
-    async def make(self, at_once: int, small: int, make: Callable[[int], Awaitable[T]]) -> T:
+    async def make(self, most: int, make: Callable[[int], Awaitable[T]]) -> T:
         """Return the next answer of a stream, which `make` makes with so many bytes at most.
 
-        They are `at_once` if there is room now, else `small`. `make` raises NoRoom if the least answer has more: then
+        They are `most` if there is room now, else WITHOUT_ROOM. `make` raises NoRoom if the least answer has more: then
         wait until there is room for it. Raises Overloaded.
         """
         try:
-            return await make(at_once if self.try_take(at_once) else small)
+            return await make(most if self.try_take(most) else WITHOUT_ROOM)
         except NoRoom as wanted:
             size = wanted.size
         await self.take(size)

@@ -21,8 +21,6 @@ MAX_BYTES = 500_000
 QUICK_S = 0.05
 """A response that was taken off so soon has a reader who keeps up: the next one is read ahead for it."""
 FIRST_GUESS_BYTES = 2_048
-SMALL_BYTES = 32 * 1024
-"""Of one response while other answers lie unread and have taken all room for larger ones."""
 
 
 class Export:
@@ -103,7 +101,7 @@ async def stream_export(backend: Backend, query: ExportQuery) -> AsyncIterator[b
         return backend.read_for_stream(partial(export.next_response, most_bytes=most_bytes))
 
     def read() -> asyncio.Future[bytes | None]:
-        return asyncio.ensure_future(hold.make(MAX_BYTES, SMALL_BYTES, make))
+        return asyncio.ensure_future(hold.make(MAX_BYTES, make))
 
     try:
         while (response := await (ahead or read())) is not None:

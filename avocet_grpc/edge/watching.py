@@ -24,8 +24,6 @@ UNREAD_BYTES = 32 << 20
 """What all watches together hold of responses that nobody reads; gRPC holds each once more."""
 LEAST_BYTES, MOST_BYTES = 16 << 10, 512 << 10
 """A response ends between them, by the number of watches. A larger change comes alone."""
-SMALL_BYTES = 32 * 1024
-"""A response ends here while other answers lie unread and have taken all room for larger ones."""
 FIRST_LOOK = 100
 """Changes that a watch that is far behind reads at first; later about as many as one response holds."""
 
@@ -61,7 +59,7 @@ class Watching:
             due = loop.time() + query.heartbeat_seconds
             while True:
                 found = await self._hub.after(at, due - loop.time(), look)
-                made = await hold.make(MOST_BYTES, SMALL_BYTES, partial(self._next, query, found))
+                made = await hold.make(MOST_BYTES, partial(self._next, query, found))
                 at, look = made.end, min(LIMIT, max(1, made.passed) * (2 if made.end == found.end else 1))
                 if made.has_changes or loop.time() >= due:
                     yield made.response
