@@ -40,8 +40,10 @@ $(VENV)/npm/.stamp-pyright-$(PYRIGHT_VERSION): | $(VENV)/.stamp
 
 # More of them than processors, since most tests wait more than they work. An idle one takes over what others have left.
 JOBS ?= 4
+# How often a test that failed runs once more, by itself. The summary names each as a RERUN, whether it passes then or not.
+RERUNS ?= 0
 # The tests start some hundred processes. If the environment forbids to keep compiled modules, each would compile all.
-PYTEST := env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m pytest -n $(JOBS) --dist worksteal
+PYTEST := env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m pytest -n $(JOBS) --dist worksteal --reruns $(RERUNS) -rfER
 TESTS ?= tests
 
 test: setup $(VENV)/npm/.stamp-pyright-$(PYRIGHT_VERSION) ## run the tests, JOBS=n at a time; TESTS=tests/faults for some of them

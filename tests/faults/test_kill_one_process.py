@@ -84,7 +84,7 @@ def test_nothing_is_lost_and_calls_go_on_over_kills_of_one_process(several: Serv
         eventually(lambda: len(several.processes()) == WORKERS + 1 and killed not in several.processes())  # noqa: B023
         check_all(acks, several, number)
     assert several.process.pid == supervisor and several.process.poll() is None
-    assert several.log.count("it starts again") >= count
+    eventually(lambda: several.log.count("it starts again") >= count)
     assert several.stop() == 0
     check_all(acks, several.start(), count - 1, asked=100_000)
 

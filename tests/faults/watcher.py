@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 import sys
 import time
 from pathlib import Path
@@ -57,10 +58,9 @@ def follow(address: str, log: Path, revision: int) -> None:
 
 
 def drop_torn_line(log: Path) -> None:
-    """What a kill left behind the last whole line."""
+    """Cut off what a kill left behind the last whole line. A reader of the log at this moment misses no whole line."""
     if log.exists():
-        text = log.read_text()
-        log.write_text(text[: text.rfind("\n") + 1])
+        os.truncate(log, log.read_bytes().rfind(b"\n") + 1)
 
 
 if __name__ == "__main__":

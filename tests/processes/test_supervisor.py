@@ -49,7 +49,7 @@ def test_a_process_that_is_killed_is_started_again_and_counted_and_logged(severa
         return len(now) == len(before) and before[0] not in now
 
     eventually(is_replaced)
-    assert '"reason": "SIGKILL"' in several.log and f'"child": "{role}' in several.log
+    eventually(lambda: '"reason": "SIGKILL"' in several.log and f'"child": "{role}' in several.log)
     eventually(lambda: answers(several))
     assert several.stop() == 0
 
