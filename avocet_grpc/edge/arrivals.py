@@ -75,12 +75,14 @@ class Uncounted(Connection):
         super().__init__()
         self._allocated = self._level = allocated
 
-    def look(self, received: int) -> None:
-        """Compare with what was allocated while nobody waited; `received` is what is allocated now."""
-        self._allocated = received
+    def compare(self, allocated: int, accounted: int) -> None:
+        """Compare what is allocated now with what was while nobody waited, without what is `accounted` for."""
+        self._allocated = allocated
+        # What was forgiven before gRPC freed it may not be forgiven once more when others have sent as much.
+        self._level = min(self._level, allocated)
         if not self.greedy_calls():
             self.forgive()
-        self.unfinished = max(0, received - self._level)
+        self.unfinished = max(0, allocated - accounted - self._level)
 
     def forgive(self) -> None:
         self._level, self.unfinished = self._allocated, 0
@@ -104,7 +106,7 @@ class Arrivals:
         """Return the requests of a call, each of at most `most` bytes; to be entered as an asynchronous context."""
         connection = self._connections.get(peer)
         if connection is None:
-            new = Uncounted(self._unaccounted()) if is_unix(peer) else Connection()
+            new = Uncounted(self._allocator.in_use()) if is_unix(peer) else Connection()
             connection = self._connections[peer] = new
         if self._looking is None:
             self._looking = asyncio.create_task(keep("arrivals", self._look))
@@ -122,10 +124,6 @@ class Arrivals:
         self.held -= size
         connection.held -= size
 
-    def _unaccounted(self) -> int:
-        """Return what the process has allocated beside what calls work on or answer."""
-        return self._allocator.in_use() - WORKED_ON * self.held - self._accounted()
-
     async def _look(self) -> None:
         is_rushed = self._total() > self._most // 4 or any(map(is_unix, self._connections))
         await asyncio.sleep(RUSHED_S if is_rushed else LOOK_EVERY_S)
@@ -135,7 +133,8 @@ class Arrivals:
         received = received_bytes()
         for peer, connection in list(self._connections.items()):
             if isinstance(connection, Uncounted):
-                connection.look(self._unaccounted())
+                # Beside what calls wait for, there is what they work on and answer.
+                connection.compare(self._allocator.in_use(), WORKED_ON * self.held + self._accounted())
             elif (count := received.get(peer_key(peer))) is not None:
                 connection.look(count)
             elif not connection.calls:
