@@ -14,7 +14,7 @@ HEALTH = "/grpc.health.v1.Health/"
 
 PAGES = frozenset({"Queue", "ListCandidates", "ListHistory", "GetCandidate", "Claim"})
 """Our methods whose answers may be as large as a page, or as a record."""
-PAGE_BYTES = 3_000_000
+PRESUMED_PAGE_BYTES = 3_000_000
 """What such an answer is supposed to have before the first one was made; the contract ends a page there."""
 
 
@@ -24,7 +24,7 @@ class Sizes:
     def __init__(self, method: str, message_bytes: int) -> None:
         self.request = most_bytes(method, message_bytes)
         self._is_page = method.startswith(OURS) and method.rpartition("/")[2] in PAGES
-        self.answer = PAGE_BYTES if self._is_page else 0
+        self.answer = PRESUMED_PAGE_BYTES if self._is_page else 0
 
     def answered(self, size: int) -> None:
         """Learn from an answer: what the last one was, the next one is supposed to be. Pages are forgotten slowly."""

@@ -69,7 +69,7 @@ def test_a_rewriter_that_dies_or_pauses_half_way_deletes_nothing(
     with running(program), Load(acks, server.address, threads=2, pause_s=0.05) as load:
         load.wait_for(30)
         if then == "die":
-            assert program.process.wait(timeout=10) == -9
+            assert program.process.wait(timeout=60) == -9
         else:
             others[0] |= {"task_name": program.report(timeout=20)["edits"]["own-0000"]}
         assert load.acknowledged >= 30

@@ -76,7 +76,7 @@ def end_by_a_failed_sync(server: Server, acks: Acks, trace: Path, file: str, whe
     with Load(acks, server.address, threads=8) as load:
         load.wait(timeout=90)
         assert server.ended() == EXIT_STORAGE_FAILED
-    health.join(timeout=10)
+    health.join(timeout=60)
     assert "(INJECTED)" in trace.read_text()
     assert load.acknowledged >= least
     assert acks.unknown >= 1 or file == "ledger.db"
@@ -117,7 +117,7 @@ def test_a_read_of_the_ledger_that_fails_ends_the_service(victim: Server, acks: 
     error: Any = caught.value
     assert error.code() is grpc.StatusCode.UNAVAILABLE
     assert victim.ended() == EXIT_STORAGE_FAILED
-    health.join(timeout=10)
+    health.join(timeout=60)
     assert STATUS.NOT_SERVING in health.seen
     assert "(INJECTED)" in trace.read_text() and "ledger failed" in victim.log
     victim.prefix = []

@@ -31,7 +31,7 @@ class RawConnection:
             self.socket.connect(address.removeprefix("unix:"))
         else:
             host, _, port = address.rpartition(":")
-            self.socket = socket.create_connection((host, int(port)), timeout=10)
+            self.socket = socket.create_connection((host, int(port)), timeout=60)
         self.http = H2Connection(H2Configuration(client_side=True, header_encoding="utf-8"))
         if settings:
             self.http.local_settings.update(settings)

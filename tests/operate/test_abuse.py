@@ -152,7 +152,7 @@ def test_silent_sockets_and_calls_that_say_nothing(abused: Server) -> None:
     host, _, port = abused.address.rpartition(":")
     with ExitStack() as stack, Meanwhile(abused):
         for _ in range(300):
-            stack.enter_context(socket.create_connection((host, int(port)), timeout=5))
+            stack.enter_context(socket.create_connection((host, int(port)), timeout=60))
         for _ in range(10):
             connection = stack.enter_context(RawConnection(abused.address))
             for _ in range(50):
@@ -202,6 +202,6 @@ def test_garbage_in_place_of_http(abused: Server) -> None:
     ]
     with Meanwhile(abused):
         for words in spoken * 20:
-            with socket.create_connection((host, int(port)), timeout=5) as connection:
+            with socket.create_connection((host, int(port)), timeout=60) as connection:
                 connection.sendall(words)
                 connection.close()

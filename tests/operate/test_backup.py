@@ -95,7 +95,7 @@ def test_a_backup_of_a_working_server_holds_all_that_was_acknowledged_before(
     with Busy(server) as busy:
         eventually(lambda: min(len(busy.ingested), len(busy.approved), len(busy.appended)) > 30, 30)
         ingested, approved, appended = list(busy.ingested), list(busy.approved), list(busy.appended)
-        eventually(lambda: knows(server, appended[-1]), 10)
+        eventually(lambda: knows(server, appended[-1]))
         done = back_up(server, tmp_path / "backup")
         assert done.returncode == 0, done.stderr
         assert not server.process.poll()

@@ -81,7 +81,7 @@ class Deployed:
 
     def serves(self, service: str = "") -> bool:
         stub: Any = health_pb2_grpc.HealthStub(self.server.open_channel)
-        answer = stub.Check(health_pb2.HealthCheckRequest(service=service), timeout=5)
+        answer = stub.Check(health_pb2.HealthCheckRequest(service=service), timeout=60)
         return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
 
 
@@ -142,7 +142,7 @@ def test_the_clients_round_robin_of_the_manifest_works_as_it_is_written(quiet_se
     options = [("grpc.service_config", json.dumps(json.loads(config)))]
     with grpc.insecure_channel(f"dns:///{quiet_server.address}", options) as channel:
         stub: Any = health_pb2_grpc.HealthStub(channel)
-        assert stub.Check(health_pb2.HealthCheckRequest(), timeout=5).status
+        assert stub.Check(health_pb2.HealthCheckRequest(), timeout=60).status
 
 
 def alerts() -> list[Any]:

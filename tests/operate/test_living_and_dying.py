@@ -54,7 +54,7 @@ def test_no_call_under_way_fails_when_the_server_is_stopped_under_load(server: S
     callers = [Caller(server, number) for number in range(WORKERS)]
     for caller in callers:
         caller.start()
-    eventually(lambda: all(len(caller.acknowledged) > 20 for caller in callers), 20)
+    eventually(lambda: all(len(caller.acknowledged) > 20 for caller in callers))
     server.process.send_signal(signal.SIGTERM)
     assert all(answer.results[0].created for answer in held)
     assert server.ended(30) == 0
@@ -108,7 +108,7 @@ def test_sighup_reads_tokens_again_and_changes_nothing_else(stopped_server: Serv
     stopped_server.environment = {"AVOCET_TOKENS_FILE": str(file)}
     server = stopped_server.start()
     server.process.send_signal(signal.SIGHUP)
-    eventually(lambda: '"read again"' in server.log, 5)
+    eventually(lambda: '"read again"' in server.log)
     assert server.process.poll() is None
 
 

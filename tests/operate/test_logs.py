@@ -47,7 +47,7 @@ class Blind:
         return self
 
     def dropped(self) -> float:
-        with urllib.request.urlopen(f"http://{self.metrics}/metrics", timeout=10) as answer:
+        with urllib.request.urlopen(f"http://{self.metrics}/metrics", timeout=60) as answer:
             (value,) = re.findall(r"^avocet_log_lines_dropped_total (\S+)", answer.read().decode(), re.MULTILINE)
         return float(value)
 
@@ -84,11 +84,11 @@ def blind(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Blind]:
 def test_a_log_that_cannot_be_written_changes_no_answer_and_holds_up_no_stop(blind: Blind) -> None:
     item = pb.IngestRequest(source="s", task_type="t", prompt="p", correction="c")
     for _ in range(CALLS):
-        assert blind.stub.Ingest(item, metadata=bearer(), timeout=10).created
-    assert blind.stub.Stats(pb.StatsRequest(), timeout=10).by_status["approved"] == CALLS
-    refused = failure_of(lambda: blind.stub.GetCandidate(pb.GetCandidateRequest(id="none"), timeout=10))
+        assert blind.stub.Ingest(item, metadata=bearer(), timeout=60).created
+    assert blind.stub.Stats(pb.StatsRequest(), timeout=60).by_status["approved"] == CALLS
+    refused = failure_of(lambda: blind.stub.GetCandidate(pb.GetCandidateRequest(id="none"), timeout=60))
     assert (refused.code, refused.reason) == (grpc.StatusCode.NOT_FOUND, "CANDIDATE_NOT_FOUND")
-    refused = failure_of(lambda: blind.stub.Ingest(item, timeout=10))
+    refused = failure_of(lambda: blind.stub.Ingest(item, timeout=60))
     assert (refused.code, refused.reason) == (grpc.StatusCode.UNAUTHENTICATED, "TOKEN_MISSING")
     if blind.kind in ("full disk", "closed pipe"):  # type: ignore[attr-defined]
         eventually(lambda: blind.dropped() >= CALLS)

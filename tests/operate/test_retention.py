@@ -34,6 +34,6 @@ def test_old_history_is_pruned_in_the_background_and_counted(stopped_server: Ser
     ):
         assert failure_of(call).reason == "REVISION_EXPIRED"
     address = next(line.split()[-1] for line in server.log.splitlines() if "metrics on http" in line)
-    metrics = urllib.request.urlopen(address, timeout=10).read().decode()
+    metrics = urllib.request.urlopen(address, timeout=60).read().decode()
     assert "avocet_pruned_rows_total 1.0" in metrics
     assert server.stats().total == 2

@@ -58,7 +58,7 @@ def secure(stopped_server: Server, certificates: Certificates) -> Iterator[Serve
 def works(channel: grpc.Channel) -> bool:
     stub: Any = corrections_pb2_grpc.CorrectionsServiceStub(channel)
     try:
-        return bool(stub.Stats(pb.StatsRequest(), timeout=3).revision)
+        return bool(stub.Stats(pb.StatsRequest(), timeout=30).revision)
     except grpc.RpcError:
         return False
     finally:

@@ -52,7 +52,7 @@ def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guarded]:
 def call(channel: grpc.Channel, method: str, metadata: Any) -> str:
     """Call a method with an empty message; gives the reason of its refusal by identity, or nothing."""
     multi: Any = channel.stream_stream(method)
-    call = multi(iter([b""]), metadata=metadata, timeout=5)
+    call = multi(iter([b""]), metadata=metadata, timeout=60)
     try:
         next(call, None)
     except grpc.RpcError:
@@ -153,7 +153,7 @@ def test_reflection_describes_every_service_by_both_of_its_names(guarded: Guarde
 
     def ask(**request: Any) -> Any:
         asking = iter([reflection_pb2.ServerReflectionRequest(**request)])
-        (answer,) = multi(asking, metadata=bearer(guarded.tokens["reader"]), timeout=10)
+        (answer,) = multi(asking, metadata=bearer(guarded.tokens["reader"]), timeout=60)
         return answer
 
     listed = [service.name for service in ask(list_services="").list_services_response.service]

@@ -23,7 +23,7 @@ def test_a_run_that_is_a_pipe_or_has_a_name_that_import_refuses_is_none(server: 
     os.mkfifo(server.runs / "pipe" / "sft_candidates.jsonl")
     make_run(server.runs, "foo..bar", count=1)
     assert list(server.stub.ListRuns(pb.ListRunsRequest()).runs) == []
-    failure = failure_of(lambda: server.stub.Import(pb.ImportRequest(run_id="pipe"), timeout=5))
+    failure = failure_of(lambda: server.stub.Import(pb.ImportRequest(run_id="pipe"), timeout=30))
     assert (failure.code, failure.reason) == (grpc.StatusCode.NOT_FOUND, "RUN_NOT_FOUND")
     assert server.stop() == 0
 

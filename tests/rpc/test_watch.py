@@ -227,7 +227,7 @@ def test_a_watch_sees_what_was_committed_by_a_process_that_died(server: Server, 
             file.write(json.dumps(record(f"late{n}")) + "\n")
         os.kill(mirror, signal.SIGKILL)
         assert [each.id for each in watcher.wait(n + 1)][-1] == f"late{n}"
-        (mirror,) = eventually(lambda: server.processes("mirror"), within=20)
+        (mirror,) = eventually(lambda: server.processes("mirror"))
 
 
 def test_many_watches_see_the_same_changes(server: Server, watchers: Any) -> None:

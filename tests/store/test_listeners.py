@@ -34,14 +34,14 @@ def fail() -> None:
 
 def ingested(ledger: SqliteLedger) -> bool:
     correction = Correction("s", "t", "p", "r", "c")
-    return ledger.write(lambda tx: ingest(tx, correction)).result(timeout=10).created
+    return ledger.write(lambda tx: ingest(tx, correction)).result(timeout=60).created
 
 
 def test_a_failing_observer_is_counted_and_changes_go_on(ledger: SqliteLedger) -> None:
     before = guard.failures["observer"]
     ledger.observer = guard.GuardedObserver(Broken())
     assert ingested(ledger) and ingested(ledger)
-    ledger.write(lambda tx: None).result(timeout=10)
+    ledger.write(lambda tx: None).result(timeout=60)
     assert guard.failures["observer"] - before >= 2
 
 

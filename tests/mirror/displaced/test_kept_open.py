@@ -43,7 +43,7 @@ def test_a_stop_does_not_wait_for_a_program_that_holds_the_old_file_and_loses_no
         held.write(json.dumps(record("late")) + "\n")
     shutil.rmtree(server.data / ".avocet")
     server.start()
-    eventually(lambda: sorted(one["id"] for one in records(path)) == sorted([f"c{n}" for n in range(20)] + ["late"]), 5)
+    eventually(lambda: sorted(one["id"] for one in records(path)) == sorted([f"c{n}" for n in range(20)] + ["late"]))
     assert {one["id"]: one for one in records(path)}["c3"]["corrected_response"] == "better"
 
 

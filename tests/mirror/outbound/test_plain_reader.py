@@ -89,7 +89,7 @@ def test_a_plain_reader_beside_decisions_and_foreign_appends_sees_whole_records_
         for reader in readers:
             reader.done.set()
         for reader in readers:
-            reader.join(timeout=10)
+            reader.join(timeout=60)
             assert reader.looks > 5
             assert reader.wrong == []
     assert set(foreign) <= {r["id"] for r in records(megabytes.candidates)}
