@@ -36,6 +36,8 @@ KEPT_MESSAGES = 3
 """Of a stream of requests: as many as its method may have read before it has finished with the first."""
 
 Parse = Callable[[bytes], Any]
+Opened = tuple[Any, CorrectionsError | None]
+"""A message, or None and what is wrong with it."""
 _threads = ThreadPoolExecutor(2, thread_name_prefix="parse")
 
 
@@ -102,8 +104,8 @@ class Arrivals:
         self.held = 0
         self.evicted = 0
 
-    def call(self, most: int, parse: Parse, peer: str, context: Any) -> Incoming:
-        """Return the requests of a call, each of at most `most` bytes; to be entered as an asynchronous context."""
+    def begin(self, most: int, parse: Parse, context: Any, peer: str) -> Incoming:
+        """Return the requests of a call of this task, each of at most `most` bytes. `Incoming.close` must follow."""
         connection = self._connections.get(peer)
         if connection is None:
             new = Uncounted(self._allocator.in_use()) if is_unix(peer) else Connection()
@@ -155,46 +157,49 @@ class Arrivals:
             calls = connection.greedy_calls()
             connection.forgive()
             for call in calls:
-                call.evict()
+                call.end(Overloaded("too many bytes under way"))
                 self.evicted += 1
 
 
 class Incoming:
-    """The requests of one call, received and parsed within the limits. Iterate over them, or await `only()`."""
+    """The requests of one call, received and parsed within the limits. Iterate over them, or await `only()`.
+
+    `ended` is the error that the call was ended with from outside. Who catches the cancellation raises it.
+    """
 
     def __init__(self, arrivals: Arrivals, connection: Connection, most: int, parse: Parse, context: Any) -> None:
         self._arrivals, self._connection, self._context = arrivals, connection, context
         self._most, self._parse = most, parse
         self._task = asyncio.current_task()
         self._held: deque[int] = deque()
-        self._evicted = False
         self.is_waiting = False
+        self.ended: CorrectionsError | None = None
+        connection.calls.add(self)
 
-    async def __aenter__(self) -> Incoming:
-        self._connection.calls.add(self)
-        return self
-
-    async def __aexit__(self, kind: Any, error: BaseException | None, _: Any) -> None:
+    def close(self) -> None:
+        """The call is over: it has finished with what it had in its hands."""
         self._connection.calls.discard(self)
         while self._held:
             self._arrivals.release(self._connection, self._held.popleft())
-        if self._evicted and isinstance(error, asyncio.CancelledError):
-            if self._task is not None:
-                self._task.uncancel()
-            raise Overloaded("too many bytes under way") from error
 
-    def evict(self) -> None:
-        """End the call: it will raise Overloaded."""
-        if not self._evicted and self._task is not None:
-            self._evicted = True
+    def end(self, error: CorrectionsError) -> None:
+        """Cancel the call: its caller gets `error`."""
+        if self.ended is None and self._task is not None:
+            self.ended = error
             self._task.cancel()
+
+    def reason(self) -> CorrectionsError | None:
+        """Return why the call was cancelled, if it was ended from outside and by nobody else; asked once."""
+        if self.ended is None or self._task is None or self._task.uncancel() > 0:
+            return None
+        return self.ended
 
     async def only(self) -> Any:
         """Return the request of a call that has one. Raises InvalidField if there is none, or if it is not valid."""
         raw = await self._read()
         if raw is grpc.aio.EOF:
             raise InvalidField("request", "is missing: the call ended before its message")
-        message, problem = await self._opened(raw)
+        message, problem = self._opened_at_once(raw) or await self._opened(raw)
         # An error's stack would keep it, and with it all that a refused caller sent.
         del raw
         if problem is not None:
@@ -203,7 +208,7 @@ class Incoming:
 
     async def __aiter__(self) -> AsyncIterator[Any]:
         while (raw := await self._read()) is not grpc.aio.EOF:
-            message, problem = await self._opened(raw)
+            message, problem = self._opened_at_once(raw) or await self._opened(raw)
             del raw
             if problem is not None:
                 raise problem
@@ -216,21 +221,24 @@ class Incoming:
         self.is_waiting = False
         return raw
 
-    async def _opened(self, raw: bytes) -> tuple[Any, CorrectionsError | None]:
-        """Return the message, or what is wrong with it."""
+    def _opened_at_once(self, raw: bytes) -> Opened | None:
+        """Return the message, or what is wrong with it; None if opening it takes long."""
         size = len(raw)
         self._connection.delivered += size + (size >> 10) + CALL_OVERHEAD
-        compressed = wire.is_compressed(raw)
-        large = compressed or size > LARGE or wire.may_have_many_fields(raw)
+        if size > self._most or size > LARGE or wire.is_compressed(raw) or wire.may_have_many_fields(raw):
+            return None
+        # So little is never too much.
+        self._hold(size)
+        return _parsed(self._parse, raw)
+
+    async def _opened(self, raw: bytes) -> Opened:
+        """Return the message, or what is wrong with it, of what is large or has to be looked at in a thread."""
+        size = wire.size_within(raw) if wire.is_compressed(raw) else len(raw)
         try:
-            if compressed:
-                size = wire.size_within(raw)
             wire.refuse_if_longer(size, self._most)
             self._hold(size)
         except CorrectionsError as error:
             return None, error.with_traceback(None)
-        if not large:
-            return _parsed(self._parse, raw)
         return await asyncio.get_running_loop().run_in_executor(_threads, _open, self._parse, raw, size)
 
     def _hold(self, size: int) -> None:
@@ -240,7 +248,7 @@ class Incoming:
             self._arrivals.release(self._connection, self._held.popleft())
 
 
-def _open(parse: Parse, raw: bytes, size: int) -> tuple[Any, CorrectionsError | None]:
+def _open(parse: Parse, raw: bytes, size: int) -> Opened:
     """Return the message of what takes long to open, or what is wrong with it."""
     try:
         if wire.is_compressed(raw):
@@ -252,7 +260,7 @@ def _open(parse: Parse, raw: bytes, size: int) -> tuple[Any, CorrectionsError | 
     return _parsed(parse, raw)
 
 
-def _parsed(parse: Parse, raw: bytes) -> tuple[Any, CorrectionsError | None]:
+def _parsed(parse: Parse, raw: bytes) -> Opened:
     try:
         return parse(raw), None
     except (DecodeError, ValueError):

@@ -10,8 +10,7 @@ from typing import Any
 from avocet_grpc.core.errors import CorrectionsError, IngestionNotConfigured, TokenMissing, TokenRefused
 from avocet_grpc.edge.auth.policy import POLICIES, Role
 from avocet_grpc.edge.auth.tokens import Token, find
-from avocet_grpc.edge.call_context import CallInfo, current
-from avocet_grpc.edge.interceptors.wrap import Call, Context, Layer
+from avocet_grpc.edge.call_context import CallInfo
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,18 +21,18 @@ class Credentials:
     open: bool = True
 
 
-class AuthLayer(Layer):
+class Admission:
     """Holds each call against the policy table and the credentials of this moment."""
 
     def __init__(self, credentials: Callable[[], Credentials]) -> None:
         self._credentials = credentials
 
-    async def around(self, method: str, call: Call, context: Context) -> Any:
-        info, credentials = current.get(), self._credentials()
+    def admit(self, method: str, info: CallInfo) -> None:
+        """Let the call go on, and note its token's name. Raises what the caller is to be told."""
+        credentials = self._credentials()
         token = _admitted(method, credentials, info)
         if token is not None:
             info.recheck = _Recheck(self._credentials, method, info, credentials, token)
-        return await call()
 
 
 class _Recheck:

@@ -13,27 +13,26 @@ from grpc_status import rpc_status
 
 from avocet_grpc.core.errors import CorrectionsError
 from avocet_grpc.edge.call_context import current
-from avocet_grpc.edge.interceptors.wrap import Call, Context, Layer
 from avocet_grpc.edge.status import internal_status, status_of
 
 log = structlog.get_logger("avocet_grpc")
+Context = grpc.aio.ServicerContext[Any, Any]
 
 
-class ErrorLayer(Layer):
-    """Gives every error that a method raises its code and details, in all four shapes of a call."""
+async def answer_error(error: BaseException, method: str, context: Context) -> None:
+    """Give an error that a method raised its code and details, which ends the call by an AbortError.
 
-    async def around(self, method: str, call: Call, context: Context) -> Any:
-        try:
-            return await call()
-        except (grpc.aio.BaseError, asyncio.CancelledError):
-            raise
-        except CorrectionsError as error:
-            # Its frames hold the request, which would wait for the garbage collector.
-            await _abort(context, status_of(error.with_traceback(None)))
-        except NotImplementedError:
-            await context.abort(grpc.StatusCode.UNIMPLEMENTED, "The server does not implement this method.")
-        except Exception as error:
-            await _abort(context, _unforeseen(error, method))
+    Returns for what gRPC or a cancellation raised: that goes on as it is.
+    """
+    if isinstance(error, grpc.aio.BaseError | asyncio.CancelledError) or not isinstance(error, Exception):
+        return
+    if isinstance(error, CorrectionsError):
+        # Its frames hold the request, which would wait for the garbage collector.
+        await _abort(context, status_of(error.with_traceback(None)))
+    elif isinstance(error, NotImplementedError):
+        await context.abort(grpc.StatusCode.UNIMPLEMENTED, "The server does not implement this method.")
+    else:
+        await _abort(context, _unforeseen(error, method))
 
 
 def _unforeseen(error: Exception, method: str) -> status_pb2.Status:

@@ -1,19 +1,14 @@
-"""How many calls at once, and how long each: the innermost layer, where the request is received, too."""
+"""How many calls at once, and how long each: the innermost layer, after which the request is received."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections import Counter
-from collections.abc import Iterator
-from functools import partial
 from typing import Any
 
 from avocet_grpc.core.errors import CallTooLong, Overloaded
 from avocet_grpc.edge.answers import Answers
-from avocet_grpc.edge.arrivals import Arrivals
-from avocet_grpc.edge.call_context import principal
-from avocet_grpc.edge.interceptors.wrap import Call, Context, Handler, Layer, reading_inside, wrap
+from avocet_grpc.edge.arrivals import Arrivals, Incoming, Parse
 from avocet_grpc.edge.message_limits import HEALTH, Sizes
 from avocet_grpc.edge.shutdown_gate import Gate
 from avocet_grpc.settings import Limits
@@ -29,26 +24,92 @@ class Room:
         self._taken = 0
         self._of_caller: Counter[str] = Counter()
 
-    @contextlib.contextmanager
-    def place(self, caller: str) -> Iterator[None]:
-        """A place for one call of `caller`. Raises Overloaded."""
+    def take(self, caller: str) -> None:
+        """A call of `caller` begins. Raises Overloaded."""
         if self._taken >= self._most:
             raise Overloaded("too many calls at once")
         if self._of_caller[caller] >= self._most_per_caller:
             raise Overloaded("too many calls of one caller")
         self._taken += 1
         self._of_caller[caller] += 1
-        try:
-            yield
-        finally:
-            self._taken -= 1
-            self._of_caller[caller] -= 1
-            if not self._of_caller[caller]:
-                del self._of_caller[caller]
+
+    def give_back(self, caller: str) -> None:
+        """It has ended."""
+        self._taken -= 1
+        self._of_caller[caller] -= 1
+        if not self._of_caller[caller]:
+            del self._of_caller[caller]
 
 
-class LimitLayer(Layer):
-    """Refuses the call that is one too many or too late, and ends the one that takes too long.
+class Deadlines:
+    """Ends calls that take longer than `seconds`.
+
+    All have as long, so the first that began is the first that is late, and one timer is enough for all of them.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._due: dict[Incoming, float] = {}
+        self._timer: asyncio.TimerHandle | None = None
+
+    def watch(self, call: Incoming) -> None:
+        """A call begins."""
+        loop = asyncio.get_running_loop()
+        self._due[call] = due = loop.time() + self._seconds
+        if self._timer is None:
+            self._timer = loop.call_at(due, self._look)
+
+    def forget(self, call: Incoming) -> None:
+        """It has ended."""
+        self._due.pop(call, None)
+
+    def _look(self) -> None:
+        loop = asyncio.get_running_loop()
+        now, self._timer = loop.time(), None
+        for call, due in [*self._due.items()]:
+            if due > now:
+                self._timer = loop.call_at(due, self._look)
+                return
+            del self._due[call]
+            call.end(CallTooLong())
+
+
+class MethodLimits:
+    """What the calls of one method are held to. Without a `room` they are neither counted, refused nor ended."""
+
+    def __init__(
+        self,
+        sizes: Sizes,
+        parse: Parse,
+        arrivals: Arrivals,
+        answers: Answers,
+        gate: Gate,
+        room: Room | None,
+        deadlines: Deadlines,
+    ) -> None:
+        self.sizes, self.answers, self._parse = sizes, answers, parse
+        self._arrivals, self._gate, self._room, self._deadlines = arrivals, gate, room, deadlines
+
+    def enter(self, caller: str, peer: str, context: Any) -> Incoming:
+        """A call of this task begins; `leave` must follow. Raises ShuttingDown or Overloaded."""
+        if self._room is not None:
+            self._gate.enter()
+            self._room.take(caller)
+        incoming = self._arrivals.begin(self.sizes.request, self._parse, context, peer)
+        if self._room is not None:
+            self._deadlines.watch(incoming)
+        return incoming
+
+    def leave(self, incoming: Incoming, caller: str) -> None:
+        """It has ended."""
+        self._deadlines.forget(incoming)
+        incoming.close()
+        if self._room is not None:
+            self._room.give_back(caller)
+
+
+class Limiter:
+    """The limits of all methods.
 
     Health is never refused: a busy server is not a dead one. Its Watch lasts as long as its connection. Calls of our
     Watch are counted for themselves: they mostly wait.
@@ -60,29 +121,16 @@ class LimitLayer(Layer):
         self._arrivals = Arrivals(limits.bytes_under_way, lambda: answers.held)
         self._calls = Room(limits.calls, limits.calls_per_caller)
         self._watches = Room(limits.watches, limits.watches)
+        self._unary, self._streams = Deadlines(limits.call_seconds), Deadlines(limits.stream_seconds)
 
-    def wrapped(self, method: str, handler: Handler) -> Handler:
-        limits = self._limits
-        reading = reading_inside(handler, self._arrivals, self._answers, Sizes(method, limits.message_bytes))
-        if method.startswith(HEALTH):
-            return reading
-        streaming = handler.request_streaming or handler.response_streaming
-        room = self._watches if method == WATCH else self._calls
-        seconds = limits.stream_seconds if streaming else limits.call_seconds
-        return wrap(reading, partial(self._limited, room, seconds))
-
-    async def _limited(self, room: Room, seconds: float, call: Call, context: Context) -> Any:
-        self._gate.enter()
-        with room.place(principal() or _host(context.peer())):
-            try:
-                async with asyncio.timeout(seconds) as limit:
-                    return await call()
-            except TimeoutError as error:
-                if limit.expired():
-                    raise CallTooLong from error
-                raise
+    def of(self, method: str, parse: Parse, *, streams: bool) -> MethodLimits:
+        """Return the limits of a method, by its full name; `streams` says that it takes or gives a stream."""
+        room = None if method.startswith(HEALTH) else self._watches if method == WATCH else self._calls
+        sizes = Sizes(method, self._limits.message_bytes)
+        deadlines = self._streams if streams else self._unary
+        return MethodLimits(sizes, parse, self._arrivals, self._answers, self._gate, room, deadlines)
 
 
-def _host(peer: str) -> str:
-    """Return the peer without its port: one machine is one caller, however many connections it has."""
-    return peer.rpartition(":")[0]
+def caller_of(principal: str, peer: str) -> str:
+    """Return who calls: a token's name, else the peer without its port, so that one machine is one caller."""
+    return principal or peer.rpartition(":")[0]

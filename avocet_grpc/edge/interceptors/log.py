@@ -9,8 +9,7 @@ from typing import Any, Protocol
 import grpc
 
 from avocet_grpc.core.errors import CorrectionsError
-from avocet_grpc.edge.call_context import current
-from avocet_grpc.edge.interceptors.wrap import Call, Context, Layer
+from avocet_grpc.edge.call_context import CallInfo
 from avocet_grpc.edge.status import entry_of
 from avocet_grpc.telemetry.guard import guarded
 from avocet_grpc.telemetry.logs import log_call
@@ -28,30 +27,28 @@ class Meter(Protocol):
         """It has ended."""
 
 
-class LogLayer(Layer):
+class CallLog:
     """Logs each call once it has ended, and lets `meter` count it."""
 
     def __init__(self, meter: Meter | None = None) -> None:
         self._began = guarded("meter", meter.call_began) if meter else None
         self._ended = guarded("meter", meter.call_ended) if meter else None
 
-    async def around(self, method: str, call: Call, context: Context) -> Any:
-        started, code = time.perf_counter(), "OK"
+    def began(self, method: str) -> float:
+        """A call begins. Returns when, for `ended`."""
         if self._began is not None:
             self._began(method)
-        try:
-            return await call()
-        except BaseException as error:
-            code = code_of(error, context)
-            raise
-        finally:
-            info, seconds = current.get(), time.perf_counter() - started
-            log_call(method, code, info.principal, seconds, info.correlation_id)
-            if self._ended is not None:
-                self._ended(method, code, seconds)
+        return time.perf_counter()
+
+    def ended(self, method: str, code: str, info: CallInfo, began: float) -> None:
+        """It has ended with the status code of this name."""
+        seconds = time.perf_counter() - began
+        log_call(method, code, info.principal, seconds, info.correlation_id)
+        if self._ended is not None:
+            self._ended(method, code, seconds)
 
 
-def code_of(error: BaseException, context: Context) -> str:
+def code_of(error: BaseException, context: Any) -> str:
     """Return the name of the status code that a call which raised `error` ends with."""
     if isinstance(error, CorrectionsError):
         return entry_of(error).code.name
