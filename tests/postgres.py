@@ -43,9 +43,12 @@ def binaries() -> Path | None:
 
 
 class Postgres:
-    """One server below a directory of its own, which a user without root's rights owns."""
+    """One server below a directory of its own, which a user without root's rights owns.
 
-    def __init__(self, programs: Path, **settings: str) -> None:
+    With `standby_of` it follows that server, which must be running, until it is promoted.
+    """
+
+    def __init__(self, programs: Path, standby_of: Postgres | None = None, **settings: str) -> None:
         self.directory = Path(tempfile.mkdtemp(prefix="avocet-pg-"))
         self._user = next((name for name in USERS if _exists(name)), None) if os.geteuid() == 0 else None
         self._settings = SETTINGS | settings
@@ -54,7 +57,10 @@ class Postgres:
         self.data = self.directory / "data"
         self._give_away(self.directory)
         self._programs = self._reachable(programs)
-        self._run("initdb", "-D", self.data, "-U", "avocet", "-A", "trust", "-E", "UTF8", "-N", "--locale=C.UTF-8")
+        if standby_of is None:
+            self._run("initdb", "-D", self.data, "-U", "avocet", "-A", "trust", "-E", "UTF8", "-N", "--locale=C.UTF-8")
+        else:
+            self._run("pg_basebackup", "-D", self.data, "-d", standby_of.url(), "-R", "-c", "fast", "-N")
         self.port = _free_port()
 
     @property

