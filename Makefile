@@ -56,8 +56,18 @@ test-client: setup $(VENV)/npm/.stamp-pyright-$(PYRIGHT_VERSION) ## run the clie
 test-postgres: setup ## run all RPC tests and client tests at servers over PostgreSQL (long)
 	ENGINE=postgres $(PYTEST) tests/rpc tests/client -rs
 
+.PHONY: setup-cluster
+setup-cluster: ## install what the tests of three database nodes need beside .venv (as root, on Debian)
+	@set -eu; missing=; \
+	for tool in patroni etcd; do command -v $$tool >/dev/null || missing="$$missing $$tool"; done; \
+	ls /usr/lib/postgresql/*/bin/postgres >/dev/null 2>&1 || missing="$$missing postgresql"; \
+	if [ -n "$$missing" ]; then \
+	  echo "installing$$missing"; \
+	  apt-get update -qq; apt-get install -qq -y --no-install-recommends postgresql patroni etcd-server; \
+	fi
+
 .PHONY: test-cluster
-test-cluster: setup ## test several servers over one PostgreSQL at full size, 20 kills of the keeper too (long)
+test-cluster: setup setup-cluster ## test several servers over one PostgreSQL at full size: kills, failovers (long)
 	CLUSTER=full $(BIN)/python -m pytest tests/cluster -rs --timeout 3600
 
 # N schedules from seed 0; SEED=n begins elsewhere. A seed is shown whole by N=1 SEED=n.

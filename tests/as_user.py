@@ -1,4 +1,4 @@
-"""Run a command without root's rights: `python tests/as_user.py USER COMMAND...`; it ends when its parent does.
+"""Run a command without root's rights: `python tests/as_user.py USER PATH ARGUMENT...`; it ends when its parent does.
 
 Tests start it as a program, since a fork of a process that uses gRPC, as Popen's `user` needs, may crash.
 """
@@ -21,4 +21,5 @@ if __name__ == "__main__":
         os.setgid(entry.pw_gid)
         os.setuid(entry.pw_uid)
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGQUIT)
-    os.execvp(command[0], command)
+    # Not execvp: it imports a module, which the user may not be able to read.
+    os.execv(command[0], command)

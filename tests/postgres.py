@@ -50,7 +50,7 @@ class Postgres:
 
     def __init__(self, programs: Path, standby_of: Postgres | None = None, **settings: str) -> None:
         self.directory = Path(tempfile.mkdtemp(prefix="avocet-pg-"))
-        self._user = next((name for name in USERS if _exists(name)), None) if os.geteuid() == 0 else None
+        self._user = user_without_rights()
         self._settings = SETTINGS | settings
         self._process: subprocess.Popen[bytes] | None = None
         self._names = itertools.count(1)
@@ -61,7 +61,7 @@ class Postgres:
             self._run("initdb", "-D", self.data, "-U", "avocet", "-A", "trust", "-E", "UTF8", "-N", "--locale=C.UTF-8")
         else:
             self._run("pg_basebackup", "-D", self.data, "-d", standby_of.url(), "-R", "-c", "fast", "-N")
-        self.port = _free_port()
+        self.port = free_port()
 
     @property
     def pid(self) -> int:
@@ -130,7 +130,7 @@ class Postgres:
             return cursor.fetchall() if cursor.description else []
 
     def _command(self, *command: Any) -> list[str]:
-        return [sys.executable, "-IS", str(AS_USER), self._user or "", *map(str, command)]
+        return [sys.executable, "-IS", str(AS_USER), self._user, *map(str, command)]
 
     def _answers(self) -> bool:
         import psycopg
@@ -159,7 +159,7 @@ class Postgres:
         return copy / "bin"
 
     def _may_try(self, programs: Path) -> bool:
-        return all(parent.stat().st_mode & 0o001 for parent in programs.parents) or self._user is None
+        return all(parent.stat().st_mode & 0o001 for parent in programs.parents) or not self._user
 
     def _run(self, program: str, *arguments: Any) -> None:
         command = self._command(self._programs / program, *arguments)
@@ -199,7 +199,13 @@ def _exists(name: str) -> bool:
         return False
 
 
-def _free_port() -> int:
+def user_without_rights() -> str:
+    """As whom a database server is run, which refuses to run as root; empty if this process is not root."""
+    return next((name for name in USERS if _exists(name)), "") if os.geteuid() == 0 else ""
+
+
+def free_port() -> int:
+    """A port of the loopback that nobody has."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
