@@ -68,7 +68,7 @@ setup-cluster: ## install what the tests of three database nodes need beside .ve
 
 .PHONY: test-cluster
 test-cluster: setup setup-cluster ## test several servers over one PostgreSQL at full size: kills, failovers (long)
-	CLUSTER=full $(BIN)/python -m pytest tests/cluster -rs --timeout 3600
+	CLUSTER=full $(BIN)/python -m pytest tests/cluster tests/store/test_postgres_plans.py -rs --timeout 3600
 
 # N schedules from seed 0; SEED=n begins elsewhere. A seed is shown whole by N=1 SEED=n.
 N ?= 10000

@@ -24,6 +24,7 @@ POSTGRES = Dialect(
     clustered="",
     scan="",
     by_index="",
+    alone=" OFFSET 0",
     any_length="left({0}, 250), hashtextextended({0}, 0)",
     longest_indexed=INDEXED_CHARACTERS,
     indexes_last=False,

@@ -31,6 +31,8 @@ class Dialect:
     """After a table's name: read the table itself, whatever indexes there are."""
     by_index: str
     """After a table's name: go by this index and no other, if the engine can be told; `{0}` is the index's name."""
+    alone: str
+    """At the end of a subquery: evaluate it by itself, by what it asks for and not by what is done with its rows."""
     any_length: str
     """A text of any length as an index holds it; `{0}` is the text. Two texts never share it."""
     longest_indexed: int | None

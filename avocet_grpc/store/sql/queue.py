@@ -94,9 +94,9 @@ class QueuePages:
             values |= {f"facet_{number}": facet.facet for number, facet in enumerate(facets)}
             passing = f" AND r.facet IN ({', '.join(f':facet_{number}' for number in range(len(facets)))}){where}"
         if facets is not None and sum(facet.n for facet in facets) <= FEW:
-            records = self._by(BY_FACET, passing, values)
+            records = self._few(BY_FACET, passing, values)
         elif has_range(filter) and self._counts.few_in_range(filter, facets, FEW_KEYS if order is Order.FILE else FEW):
-            records = self._by(BY_QUALITY, passing, values)
+            records = self._few(BY_QUALITY, passing, values)
         elif facets is not None and order is Order.FILE and offset + limit <= NEAR:
             return self._merged(len(facets), where, values | {"key": after.key if after else 0}, offset, limit)
         elif facets is not None and order is not Order.FILE:
@@ -107,6 +107,13 @@ class QueuePages:
 
     def _by(self, index: str, where: str, values: dict[str, Any]) -> _Records:
         return _Records(f"records r{self._session.dialect.by_index.format(index)}", where, values, keys_first=True)
+
+    def _few(self, index: str, where: str, values: dict[str, Any]) -> _Records:
+        """Few records pass: they are found first and sorted then."""
+        if not (alone := self._session.dialect.alone):
+            return self._by(index, where, values)
+        found = f"(SELECT r.* FROM records r WHERE r.queued = 1{where}{alone}) r"
+        return _Records(found, "", values, keys_first=True)
 
     def _ordered(
         self, records: _Records, order: Order, after: Position | None, offset: int, limit: int

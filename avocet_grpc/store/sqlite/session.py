@@ -23,6 +23,7 @@ SQLITE = Dialect(
     clustered=" WITHOUT ROWID",
     scan=" NOT INDEXED",
     by_index=" INDEXED BY {0}",
+    alone="",
     any_length="{0}",
     longest_indexed=None,
     indexes_last=True,
