@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
 from avocet_grpc.core.ports.mirror import START, Cursor
@@ -59,17 +60,26 @@ class FileImage:
         """True if the last line has no newline."""
         return bool(self.end) and not self.end.endswith(b"\n")
 
-    def imported(self, found: Signature, data: bytes, blank: int, last_key: int, has_lines: bool) -> FileImage:
-        """Other programs appended `data`, of which `blank` bytes hold no line, and it was imported."""
+    def imported(
+        self, found: Signature, parts: Iterable[bytes], blank: int, last_key: int, has_lines: bool
+    ) -> FileImage:
+        """Other programs appended these `parts`, of which `blank` bytes hold no line, and they were imported."""
+        read_to, newlines, end, blocks = self.read_to, self.newlines, self.end, self.blocks.copy()
+        for data in parts:
+            if blocks.size == read_to:
+                blocks.feed(data)
+            read_to += len(data)
+            newlines += data.count(b"\n")
+            end = (end + data[-END_BYTES:])[-END_BYTES:]
         return replace(
             self,
             signature=found,
-            read_to=self.read_to + len(data),
-            newlines=self.newlines + data.count(b"\n"),
-            blank=self.blank + blank,
+            read_to=read_to,
+            newlines=newlines,
+            blank=self.blank + max(0, blank),
             last_key=max(self.last_key, last_key),
-            end=(self.end + data)[-END_BYTES:],
-            blocks=self._fed(data),
+            end=end,
+            blocks=blocks,
             trust=Trust.GREW if has_lines and self.trust is Trust.EXACT else self.trust,
             checked=0,
         )

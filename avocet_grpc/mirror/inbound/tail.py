@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 from avocet_grpc.core.ports.mirror import ABSENT, Expected, Found, How
@@ -56,19 +56,22 @@ def import_lines(
     reads, before = [Read(line, line.parsed(), image.last_key) for line in lines], image.newlines
     with session.index.transaction():
         last_key = take_appended(session, path, reads, ours=ours)
-        data, blank = _read_data(session, path, image.read_to, end, lines)
-        image = image.imported(found, data, blank, last_key, bool(lines))
+        blank = end - image.read_to - sum(line.length + 1 for line in lines)
+        image = image.imported(found, _read_data(session, path, image.read_to, end), blank, last_key, bool(lines))
         session.index.save_image(session.file, image)
     failpoints.hit("import.after")
     log_malformed(session.file, reads, before)
     return image
 
 
-def _read_data(session: Session, path: Path, start: int, end: int, lines: Sequence[Line]) -> tuple[bytes, int]:
-    data = read_range(session.disk, path, start, end)
-    if len(data) < end - start:
-        raise FileChanged
-    return data, max(0, len(data) - sum(line.length + 1 for line in lines))
+def _read_data(session: Session, path: Path, start: int, end: int) -> Iterator[bytes]:
+    """Yield the bytes once more, in parts: one line may have more than fits into memory. Raises FileChanged."""
+    while start < end:
+        data = read_range(session.disk, path, start, min(end, start + BATCH_BYTES))
+        if not data:
+            raise FileChanged
+        yield data
+        start += len(data)
 
 
 def take_appended(

@@ -13,9 +13,14 @@ from avocet_grpc.core import review
 from avocet_grpc.core.model import Action, CandidateFilter, Decision
 from avocet_grpc.mirror.fs.disk import NotARegularFile
 from tests.mirror.in_process import CrashingDisk, InProcess, SteppedClock, opened
+from tests.operate.memory import forget_peaks, peak_bytes
 from tests.support import lines, record, records, write_records
 
 HUGE = 1_100_000_000
+
+
+def resident() -> int:
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
 def put_odd(path: Path, kind: str) -> None:
@@ -72,11 +77,14 @@ def test_a_line_of_more_than_a_gigabyte_is_malformed_and_what_is_behind_it_is_se
 
     if at_start:
         add()
+    before = resident()
+    forget_peaks([os.getpid()])
     with capture_logs() as events, opened(tmp_path) as service:
         if not at_start:
             add()
             service.come_to_rest()
         assert service.served("behind")
+        assert peak_bytes([os.getpid()]) - before < 300 << 20
         service.do(lambda tx: review.submit(tx, Decision("behind", Action.CORRECT, "better")))
         service.wait(2)
         service.come_to_rest()
