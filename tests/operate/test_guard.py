@@ -6,18 +6,27 @@ import asyncio
 import contextlib
 import threading
 from collections.abc import Iterator
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
+from avocet_grpc.allocator import Allocator
 from avocet_grpc.edge.call_context import CallInfo
 from avocet_grpc.edge.interceptors.log import CallLog
-from avocet_grpc.processes import mirror_process
+from avocet_grpc.maintenance import keeping
+from avocet_grpc.maintenance.keeping import Keeping
+from avocet_grpc.processes import memory, mirror_process
 from avocet_grpc.processes.messages import Alive, Measure, Ping, Stop
 from avocet_grpc.processes.mirror_process import Follower
+from avocet_grpc.store.postgres import wake
+from avocet_grpc.store.postgres.keeper import Renewal
+from avocet_grpc.store.postgres.wake import Wake
 from avocet_grpc.store.sqlite.learning import Learning
 from avocet_grpc.telemetry import guard
+from tests.support import eventually
 
 
 def test_a_meter_that_fails_changes_no_answer() -> None:
@@ -120,3 +129,84 @@ def test_learning_that_fails_is_tried_again_much_later() -> None:
         learning._thread.join()
     assert len(views) == 1
     assert guard.failures["learning"] == before + 1
+
+
+@pytest.fixture
+def told(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Any]]:
+    """What is logged meanwhile; nothing was said before."""
+    monkeypatch.setattr(guard, "_said", {})
+    with capture_logs() as events:
+        yield events
+
+
+def said(told: list[Any], what: str) -> list[str]:
+    return [event["error"] for event in told if event["event"] == "failed in the background" and event["what"] == what]
+
+
+def test_other_servers_commits_are_noticed_after_failures_of_the_look_and_of_whoever_is_told(
+    monkeypatch: pytest.MonkeyPatch, told: list[Any]
+) -> None:
+    monkeypatch.setattr(wake, "EVERY_S", 0.001)
+    before, looks, rings = guard.failures["waking"], count(), list[int]()
+
+    def read(_: object) -> int:
+        look = next(looks)
+        if look in (1, 2):
+            raise KeyError("x")
+        return look
+
+    def ring() -> None:
+        rings.append(1)
+        if len(rings) == 1:
+            raise RuntimeError
+
+    waking = Wake(read, ring)
+    eventually(lambda: len(rings) > 3 or None, within=60)
+    waking.close()
+    assert guard.failures["waking"] == before + 3
+    assert said(told, "waking") == ["KeyError", "RuntimeError"]
+
+
+def test_the_lease_is_renewed_after_a_failure_of_any_kind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, told: list[Any]
+) -> None:
+    before, renewals = guard.failures["lease"], list[int]()
+
+    class Failing:
+        def __init__(self, *_: object) -> None: ...
+
+        def renew(self, epoch: int) -> Renewal:
+            renewals.append(epoch)
+            if len(renewals) < 3:
+                raise KeyError("x")
+            return Renewal.RELEASE_WANTED
+
+        def release(self, epoch: int) -> None: ...
+
+        def close(self) -> None: ...
+
+    for name, value in (("Lease", Failing), ("RENEW_EVERY_S", 0.001), ("RETRY_S", 0.001)):
+        monkeypatch.setattr(keeping, name, value)
+    kept: Any = Keeping(None, "", "", "", tmp_path)  # type: ignore[arg-type]
+    kept._is_lost = False
+    eventually(lambda: kept.release_wanted or None, within=60)
+    kept.close()
+    assert guard.failures["lease"] == before + 2
+    assert said(told, "lease") == ["KeyError"]
+
+
+def test_memory_is_given_back_after_a_failure_of_any_kind(monkeypatch: pytest.MonkeyPatch, told: list[Any]) -> None:
+    before, looks = guard.failures["memory"], list[int]()
+
+    def give_back(_: object) -> None:
+        looks.append(1)
+        if len(looks) == 4:
+            raise SystemExit
+        raise OSError
+
+    monkeypatch.setattr(memory, "LOOK_EVERY_S", 0.001)
+    monkeypatch.setattr(Allocator, "give_back_free_blocks", give_back)
+    with pytest.raises(SystemExit):
+        memory._look()
+    assert guard.failures["memory"] == before + 3
+    assert said(told, "memory") == ["OSError"]

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from avocet_grpc.core.errors import CorrectionsError
 from avocet_grpc.store.postgres.session import PostgresSession
-from avocet_grpc.telemetry.guard import failed
+from avocet_grpc.telemetry.guard import failed, guarded
 
 EVERY_S = 0.05
 
@@ -16,7 +16,7 @@ class Wake:
     """Calls `ring` whenever the revision has grown since the last look; in a thread of its own."""
 
     def __init__(self, read: Callable[[Callable[[PostgresSession], int]], int], ring: Callable[[], None]) -> None:
-        self._read, self._ring = read, ring
+        self._read, self._ring = read, guarded("waking", ring)
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="ledger-wake", daemon=True)
         self._thread.start()
