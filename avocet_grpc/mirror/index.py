@@ -235,25 +235,30 @@ class Index:
 
     def insert_records(self, file: File, rows: Iterable[Row]) -> None:
         """Add many records at once."""
-        self._db.executemany(INSERT, ((file, *_values(row)) for row in rows))
+        number = int(file)
+        self._db.executemany(INSERT, ((number, *_values(row)) for row in rows))
 
     def save(self, lines: Lines) -> None:
         """Store what changed of some rows."""
         if lines.removed:
             self.delete(lines.removed)
-        for row in lines.changes():
-            self.put(lines.file, row, lines.raw.get(row.key))
+        self.put_all(lines.file, [(row, lines.raw.get(row.key)) for row in lines.changes()])
 
-    def put(self, file: File, row: Row, raw: bytes | None = None) -> None:
-        """Store one row, new or changed, with its bytes if it is a duplicate or malformed."""
-        if row.key <= 0:
-            self.insert(file, row, raw)
-            return
-        self._db.execute(UPDATE, (*_values(row), row.key))
-        if row.kind in (Kind.RECORD, Kind.STALE):
-            self._db.execute("DELETE FROM bodies WHERE key = ?", (row.key,))
-        elif raw is not None:
-            self._db.execute("INSERT OR REPLACE INTO bodies (key, raw) VALUES (?,?)", (row.key, raw))
+    def put_all(self, file: File, rows: Sequence[tuple[Row, bytes | None]]) -> None:
+        """Store rows, new or changed, each with its bytes if it is a duplicate or malformed."""
+        known = [row for row, _ in rows if row.key > 0]
+        self._db.executemany(UPDATE, [(*_values(row), row.key) for row in known])
+        self._db.executemany(
+            "DELETE FROM bodies WHERE key = ?", [(row.key,) for row in known if row.kind in (Kind.RECORD, Kind.STALE)]
+        )
+        self.insert_records(file, (row for row, _ in rows if row.key <= 0 and row.kind is Kind.RECORD))
+        for row, raw in rows:
+            if row.kind is Kind.RECORD:
+                continue
+            if row.key <= 0:
+                self.insert(file, row, raw)
+            elif raw is not None and row.kind is not Kind.STALE:
+                self._db.execute("INSERT OR REPLACE INTO bodies (key, raw) VALUES (?,?)", (row.key, raw))
 
     def delete(self, keys: Iterable[int]) -> None:
         """Remove rows."""
@@ -351,8 +356,9 @@ UPDATE = (
 
 
 def _values(row: Row) -> tuple[object, ...]:
+    # Plain integers: the driver asks each other type how it is to be stored.
     return (
-        row.kind,
+        int(row.kind),
         row.id,
         row.content,
         row.digest,
@@ -361,8 +367,8 @@ def _values(row: Row) -> tuple[object, ...]:
         *row.order,
         row.revision,
         row.written_at,
-        row.is_exportable,
-        row.mark,
+        int(row.is_exportable),
+        int(row.mark),
     )
 
 

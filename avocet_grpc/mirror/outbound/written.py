@@ -7,7 +7,7 @@ from pathlib import Path
 
 from avocet_grpc.mirror.inbound.tail import reader_of
 from avocet_grpc.mirror.inbound.verdicts import Verdicts
-from avocet_grpc.mirror.lines import Kind
+from avocet_grpc.mirror.lines import Kind, Row
 from avocet_grpc.mirror.outbound.outbox import Unit
 from avocet_grpc.mirror.outbound.patch import Blank
 from avocet_grpc.mirror.session import FRESH_S, Session
@@ -37,12 +37,12 @@ def note_written(session: Session, path: Path, units: Sequence[Unit], offsets: S
     """Store the rows as they are now; each written line stands at its offset. Call it inside a transaction."""
     index, file, now = session.index, session.file, session.clock.now()
     index.delete([row.key for unit in units for row in (*unit.blanks, *unit.drops)])
-    for row in (row for unit in units for row in unit.keeps):
-        index.put(file, row)
+    rows: list[tuple[Row, bytes | None]] = [(row, None) for unit in units for row in unit.keeps]
     writes = [write for unit in units for write in unit.writes]
     for write, offset in zip(writes, offsets, strict=True):
         raw = write.raw if write.row.kind is not Kind.RECORD else None
-        index.put(file, write.row.changed(offset=offset), raw)
+        rows.append((write.row.changed(offset=offset), raw))
+    index.put_all(file, rows)
     removed = [unit.id for unit in units if unit.is_removal and unit.from_feed and unit.id is not None]
     if removed:
         index.note_removals(file, removed, now, now - FORGET_S)
