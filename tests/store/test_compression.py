@@ -15,8 +15,10 @@ import zstandard
 
 from avocet_grpc.core.errors import StorageFailed, StorageFull
 from avocet_grpc.core.model import File
+from avocet_grpc.core.ports.mirror import Verdict
 from avocet_grpc.core.record import parse
 from avocet_grpc.layout import DataDirectory
+from avocet_grpc.store.sql import bodies
 from avocet_grpc.store.sql.rows import DictionaryRow
 from avocet_grpc.store.sqlite import compression, inspect
 from avocet_grpc.store.sqlite.compression import CompressedLines, LineDamaged
@@ -125,6 +127,19 @@ def test_a_file_that_is_taken_in_at_the_first_start_is_compressed_by_a_dictionar
     assert [raw_of(ledger, n) for n in (0, 1_500, 2_100)] == [line(n).raw for n in (0, 1_500, 2_100)]
 
 
+@pytest.mark.parametrize("most_bytes", [0, 1 << 30])
+def test_each_line_of_a_large_load_is_stored_whether_it_waits_for_others_or_not(
+    ledger: SqliteLedger, monkeypatch: pytest.MonkeyPatch, most_bytes: int
+) -> None:
+    monkeypatch.setattr(bodies, "MOST_BYTES", most_bytes)
+    mirror = ledger.mirror()
+    # The repeated ids stand inside a batch, and in a later one.
+    numbers = [*range(1_500), 3, 1_400, *range(1_500, 2_500)]
+    verdicts = [outcome.verdict for outcome in mirror.adopt(mirror.take_over(), File.CANDIDATES, map(line, numbers))]
+    assert [n for n, verdict in zip(numbers, verdicts, strict=True) if verdict is Verdict.DUPLICATE] == [3, 1_400]
+    assert [raw_of(ledger, n) for n in range(2_500)] == [line(n).raw for n in range(2_500)]
+
+
 def test_a_dictionary_that_was_rolled_back_compresses_nothing(ledger: SqliteLedger, directory: DataDirectory) -> None:
     put(ledger, range(200))
     with ledger.session() as session:
@@ -214,6 +229,17 @@ def test_what_cannot_be_compressed_is_stored_as_it_is(lines: CompressedLines) ->
         stored = lines.packed(raw)
         assert len(stored) <= len(raw)
         assert lines.unpacked(len(raw), stored) == raw
+
+
+def test_lines_that_are_packed_together_are_stored_as_each_alone(
+    lines: CompressedLines, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    longest = line(7).raw + b" "
+    monkeypatch.setattr(compression, "MAX_LINE_BYTES", len(longest) - 1)
+    several = [line(1).raw, longest, b"{}", random.Random(1).randbytes(500), line(7).raw]
+    assert lines.packer(several)() == [lines.packed(one) for one in several]
+    assert lines.packer([longest])() == [longest]
+    assert lines.packer([])() == []
 
 
 def test_a_line_beyond_the_longest_is_stored_as_it_is_and_read_again(

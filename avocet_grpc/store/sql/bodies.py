@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import NamedTuple
 
 from avocet_grpc.core.model import PAGE_BYTES, Candidate, File
@@ -12,6 +13,8 @@ from avocet_grpc.store.sql.rows import BodyRow, RecordRow
 
 AT_ONCE = 250
 """Ids that one query asks for."""
+MOST_BYTES = 8_000_000
+"""Bytes of lines that wait in memory while others are read."""
 
 
 class Body(NamedTuple):
@@ -71,20 +74,50 @@ def body_row(session: Session, key: int, line: bytes) -> BodyRow:
     return BodyRow(key, len(line), session.lines.packed(line))
 
 
+class LinesToStore:
+    """Lines that are packed in a thread while the next ones are read, and stored then. One thread uses it."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="pack")
+        self._lines: Sequence[tuple[int, bytes]] = ()
+        self._packed: Future[list[bytes]] | None = None
+
+    def begin(self, lines: Sequence[tuple[int, bytes]]) -> None:
+        """Store these lines, by their keys, with the next call; what was begun before is stored first."""
+        self.store()
+        self._lines = lines
+        self._packed = self._thread.submit(self._session.lines.packer([line for _, line in lines]))
+        if sum(len(line) for _, line in lines) > MOST_BYTES:
+            self.store()
+
+    def store(self) -> None:
+        """Store what was begun. Raises what the packing or the storage raises."""
+        if self._packed is None:
+            return
+        packed, self._packed = self._packed.result(), None
+        rows = [BodyRow(key, len(line), raw) for (key, line), raw in zip(self._lines, packed, strict=True)]
+        self._lines = ()
+        self._session.insert("bodies", rows)
+
+
 def stored_once(
     session: Session, new: Sequence[tuple[RecordRow, bytes]]
-) -> tuple[Sequence[RecordRow], Sequence[BodyRow]]:
-    """Return the rows of new records and of their lines; an approved record may share the line of its candidate."""
+) -> tuple[Sequence[RecordRow], Sequence[tuple[int, bytes]]]:
+    """Return the rows of new records, and which lines to store under which key.
+
+    An approved record shares the line of its candidate if both are equal.
+    """
     candidates = {row.id: (row.key, line) for row, line in new if row.file == File.CANDIDATES}
     candidates |= _candidates(session, [row.id for row, _ in new if row.file == File.APPROVED])
-    records, bodies = list[RecordRow](), list[BodyRow]()
+    records, lines = list[RecordRow](), list[tuple[int, bytes]]()
     for row, line in new:
         key, other = candidates.get(row.id, (row.key, None))
         shares = row.file == File.APPROVED and line == other
         records.append(row._replace(body=key) if shares else row)
         if not shares:
-            bodies.append(body_row(session, row.key, line))
-    return records, bodies
+            lines.append((row.key, line))
+    return records, lines
 
 
 def _candidates(session: Session, ids: Sequence[str]) -> dict[str, tuple[int, bytes]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol, TypeVar
@@ -56,6 +56,9 @@ class Lines(Protocol):
     def packed(self, line: bytes) -> bytes:
         """Return a line as it is stored; its size is stored beside it."""
 
+    def packer(self, lines: Sequence[bytes]) -> Callable[[], list[bytes]]:
+        """Return what gives these lines as they are stored. Any thread may call it, until the lines learn again."""
+
     def unpacked(self, size: int, stored: bytes) -> bytes:
         """Return a stored line. Raises the engine's own error if it is not what was stored."""
 
@@ -68,6 +71,9 @@ class PlainLines:
 
     def packed(self, line: bytes) -> bytes:
         return line
+
+    def packer(self, lines: Sequence[bytes]) -> Callable[[], list[bytes]]:
+        return lambda: [*lines]
 
     def unpacked(self, size: int, stored: bytes) -> bytes:
         return stored

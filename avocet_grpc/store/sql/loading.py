@@ -11,7 +11,7 @@ from avocet_grpc.core.forms import prompt_digest
 from avocet_grpc.core.model import Columns, File, ParsedLine, Source
 from avocet_grpc.core.ports.mirror import Changed, Outcome, Verdict
 from avocet_grpc.core.record import content_of, record_in
-from avocet_grpc.store.sql.bodies import stored_once
+from avocet_grpc.store.sql.bodies import LinesToStore, stored_once
 from avocet_grpc.store.sql.counts import CountsToAdd
 from avocet_grpc.store.sql.dialect import Session
 from avocet_grpc.store.sql.feed import IS_EMPTY
@@ -36,6 +36,7 @@ class Load:
         self._revision = head.revision + 1
         self._counts = CountsToAdd()
         self._indexes_dropped = False
+        self._lines_to_store = LinesToStore(session)
 
     @property
     def epoch(self) -> int:
@@ -52,11 +53,13 @@ class Load:
             self._drop_indexes()
         source = iter(lines)
         while batch := list(islice(source, BATCH_LINES)):
+            self._lines_to_store.store()
             self._session.lines.learn(self._head.next_key - 1)
             yield from self._take(file, batch)
 
     def finish(self) -> HeadRow:
         """Write what is left. Returns the head to store."""
+        self._lines_to_store.store()
         if self._indexes_dropped:
             for statement in LATE_INDEXES.values():
                 self._session.execute(statement)
@@ -81,6 +84,7 @@ class Load:
             id = line.columns.id
             if id in known:
                 self._insert(new)
+                self._lines_to_store.store()
                 new = {}
                 outcomes.append(self._take_again(file, id, line))
                 continue
@@ -131,9 +135,9 @@ class Load:
         )
 
     def _insert(self, new: dict[str, tuple[RecordRow, ParsedLine]]) -> None:
-        records, bodies = stored_once(self._session, [(row, line.raw) for row, line in new.values()])
+        records, lines = stored_once(self._session, [(row, line.raw) for row, line in new.values()])
         self._session.insert("records", records)
-        self._session.insert("bodies", bodies)
+        self._lines_to_store.begin(lines)
         examples = [
             example_row(row, shard_hash(row.id), self._encode(record_in(line), row.revision))
             for row, line in new.values()

@@ -8,7 +8,8 @@ has none; a later one is trained once there are ten times as many records, and o
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import NamedTuple
 
 import zstandard
@@ -59,12 +60,12 @@ class CompressedLines:
 
     def packed(self, line: bytes) -> bytes:
         """See the protocol."""
-        if len(line) > MAX_LINE_BYTES:
-            # A record that is put back as it was may be spelled longer: it must be read again.
-            return line
         compressor = self._compressor or self._newest()
-        packed = compressor.compress(line)
-        return packed if len(packed) < len(line) else line
+        return _shorter(line, b"" if len(line) > MAX_LINE_BYTES else compressor.compress(line))
+
+    def packer(self, lines: Sequence[bytes]) -> Callable[[], list[bytes]]:
+        """See the protocol. Other threads run while it compresses."""
+        return partial(_packed, self._compressor or self._newest(), lines)
 
     def unpacked(self, size: int, stored: bytes) -> bytes:
         """See the protocol. Raises LineDamaged."""
@@ -110,6 +111,20 @@ class CompressedLines:
             dictionary = zstandard.ZstdCompressionDict(row.content) if row else None
             found = self._decompressors[number] = zstandard.ZstdDecompressor(dict_data=dictionary)
         return found
+
+
+def _packed(compressor: zstandard.ZstdCompressor, lines: Sequence[bytes]) -> list[bytes]:
+    short: list[Buffer] = [line for line in lines if len(line) <= MAX_LINE_BYTES]
+    found = iter(compressor.multi_compress_to_buffer(short, threads=1) if short else ())
+    return [_shorter(line, b"" if len(line) > MAX_LINE_BYTES else next(found).tobytes()) for line in lines]
+
+
+def _shorter(line: bytes, packed: bytes) -> bytes:
+    """Return what to store. `packed` is empty for a line that is too long to be unpacked.
+
+    A record that is put back as it was may be spelled longer than a line of a file: it must be read again.
+    """
+    return packed if packed and len(packed) < len(line) else line
 
 
 def due_at(dictionaries: int) -> int:

@@ -24,7 +24,7 @@ from avocet_grpc.core.model import ChangeAction, File, Source
 from avocet_grpc.core.record import content_of, parse, record_in
 from avocet_grpc.durable import put_in_place, sync_directory
 from avocet_grpc.store.sql import schema
-from avocet_grpc.store.sql.bodies import stored_once
+from avocet_grpc.store.sql.bodies import body_row, stored_once
 from avocet_grpc.store.sql.counts import CountsToAdd
 from avocet_grpc.store.sql.group import SET_HEAD
 from avocet_grpc.store.sql.queries import ANY_PRINCIPAL
@@ -246,9 +246,9 @@ class _Rows:
         self.past: list[PastRow] = []
 
     def insert(self, session: SqliteSession) -> None:
-        records, bodies = stored_once(session, self.living)
+        records, lines = stored_once(session, self.living)
         session.insert("records", [*self.tombstones, *records])
-        session.insert("bodies", bodies)
+        session.insert("bodies", [body_row(session, key, line) for key, line in lines])
         session.insert("examples", self.examples)
         session.insert("past", self.past, "ON CONFLICT (id, file, digest) DO NOTHING")
 
