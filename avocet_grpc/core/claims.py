@@ -64,10 +64,11 @@ def claim(tx: TeamTransaction, request: ClaimRequest) -> list[Held]:
     expires_at = tx.claims.now() + request.lease_seconds
     room = min(request.limit, MAX_HELD - tx.claims.held_by(request.reviewer))
     items = tx.claims.free(request.filter, request.order, request.reviewer, room) if room > 0 else []
-    held: list[Held] = []
-    for candidate in _fitting([item.candidate for item in items]):
-        taken = Claim(secrets.token_urlsafe(16), candidate.key, request.reviewer, request.principal, expires_at)
-        held.append(Held(taken, candidate))
+    candidates = _fitting([item.candidate for item in items])
+    held = [
+        Held(Claim(lease_id, candidate.key, request.reviewer, request.principal, expires_at), candidate)
+        for lease_id, candidate in zip(_new_lease_ids(len(candidates)), candidates, strict=True)
+    ]
     tx.claims.put([one.claim for one in held])
     idempotency.keep(tx, request, digest, {"leases": [one.claim.lease_id for one in held]})
     return held
@@ -125,6 +126,15 @@ def _own(tx: TeamTransaction, lease_ids: Sequence[str], principal: str) -> Lease
 def _still_held(tx: TeamTransaction, lease_ids: list[str]) -> list[Held]:
     living, candidates = tx.claims.find(lease_ids), tx.claims.held_candidates(lease_ids)
     return [Held(living[id], candidates[id]) for id in lease_ids if id in living]
+
+
+def _new_lease_ids(count: int) -> list[str]:
+    """Return lease ids that nobody can guess: each has 96 random bits of its own.
+
+    Those of one call begin alike, so that the store's index of them is written in one place.
+    """
+    start, own = secrets.token_urlsafe(16)[:6], secrets.token_urlsafe(12 * count)
+    return [f"{start}{own[16 * number : 16 * number + 16]}" for number in range(count)]
 
 
 def _fitting(candidates: list[Candidate]) -> list[Candidate]:

@@ -16,7 +16,7 @@ from avocet_grpc.edge.call_context import principal
 from avocet_grpc.edge.candidate_cache import CandidateCache
 from avocet_grpc.edge.parse import candidate_filter, order
 from avocet_grpc.edge.same_prompt import fill_same_prompt
-from avocet_grpc.edge.wire import length_delimited
+from avocet_grpc.edge.wire import length_delimited, prefix
 
 LEASE_SECONDS = 600
 LIMITS = range(1, 51)
@@ -72,9 +72,10 @@ def claim_response(reader: TeamReader, held: Sequence[Held], cache: CandidateCac
     answer: list[bytes] = []
     for one, made, more in zip(held, encoded, others, strict=True):
         end = one.claim.reviewer, one.claim.expires_at
-        candidate = length_delimited(CANDIDATE, made.message + more.SerializeToString() + holders[end])
+        candidate = [made.message, more.SerializeToString(), holders[end]]
         lease = length_delimited(LEASE_ID, one.claim.lease_id.encode())
-        answer.append(length_delimited(CLAIMS, lease + candidate + sames[end]))
+        fields = [lease, prefix(CANDIDATE, sum(map(len, candidate))), *candidate, sames[end]]
+        answer += [prefix(CLAIMS, sum(map(len, fields))), *fields]
     return b"".join(answer)
 
 

@@ -92,7 +92,12 @@ def _count(raw: bytes, at: int, end: int, descriptor: Any, count: int) -> int:
 
 def length_delimited(number: int, payload: bytes) -> bytes:
     """Return a field of this number that holds a message or bytes."""
-    return _encoded_varint(number << 3 | LENGTH_DELIMITED) + _encoded_varint(len(payload)) + payload
+    return prefix(number, len(payload)) + payload
+
+
+def prefix(number: int, length: int) -> bytes:
+    """Return what stands before a field of this number that holds so many bytes."""
+    return _encoded_varint(number << 3 | LENGTH_DELIMITED) + _encoded_varint(length)
 
 
 def _encoded_varint(value: int) -> bytes:

@@ -127,11 +127,17 @@ class Pending:
 
     def flush(self, session: Session) -> None:
         """Write all changes. After many, forget what was read: the database has it."""
+        if not self._has_changes():
+            return
         forget = self.is_full()
         with session.batch():
             self._flush(session)
         if forget:
             self.stored.clear()
+
+    def _has_changes(self) -> bool:
+        records = self.before, self.left, self.examples, self.closed, self.counts
+        return any(len(kind) for kind in (*records, self.past, self.history, self.requests))
 
     def _flush(self, session: Session) -> None:
         self._write_records(session)
