@@ -83,7 +83,7 @@ class Decisions:
         id = shown.candidate.id
         try:
             now = self._client.get_candidate(id)
-            if now.status == pb.CANDIDATE_STATUS_NEEDS_REVIEW and shown.claim is not None and not shown.is_lost:
+            if shown.claim is not None and not shown.is_lost and now.claim.reviewer == shown.claim.reviewer:
                 again: Shown | str = Shown(now, shown.claim)
             else:
                 self._supply.done(shown)
