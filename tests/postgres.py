@@ -58,9 +58,9 @@ class Postgres:
         self._give_away(self.directory)
         self._programs = self._reachable(programs)
         if standby_of is None:
-            self._run("initdb", "-D", self.data, "-U", "avocet", "-A", "trust", "-E", "UTF8", "-N", "--locale=C.UTF-8")
+            self.run("initdb", "-D", self.data, "-U", "avocet", "-A", "trust", "-E", "UTF8", "-N", "--locale=C.UTF-8")
         else:
-            self._run("pg_basebackup", "-D", self.data, "-d", standby_of.url(), "-R", "-c", "fast", "-N")
+            self.run("pg_basebackup", "-D", self.data, "-d", standby_of.url(), "-R", "-c", "fast", "-N")
         self.port = free_port()
 
     @property
@@ -129,6 +129,14 @@ class Postgres:
             cursor = db.execute(statement.encode())
             return cursor.fetchall() if cursor.description else []
 
+    def run(self, program: str, *arguments: Any) -> str:
+        """Run one of PostgreSQL's programs as the user of this server. Returns what it printed."""
+        command = self._command(self._programs / program, *arguments)
+        done = subprocess.run(command, capture_output=True, check=False, cwd="/")
+        if done.returncode:
+            raise RuntimeError(f"{program} failed: {done.stderr.decode()[-2_000:]}")
+        return done.stdout.decode()
+
     def _command(self, *command: Any) -> list[str]:
         return [sys.executable, "-IS", str(AS_USER), self._user, *map(str, command)]
 
@@ -160,12 +168,6 @@ class Postgres:
 
     def _may_try(self, programs: Path) -> bool:
         return all(parent.stat().st_mode & 0o001 for parent in programs.parents) or not self._user
-
-    def _run(self, program: str, *arguments: Any) -> None:
-        command = self._command(self._programs / program, *arguments)
-        done = subprocess.run(command, capture_output=True, check=False, cwd="/")
-        if done.returncode:
-            raise RuntimeError(f"{program} failed: {done.stderr.decode()[-2_000:]}")
 
 
 def started() -> Postgres:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
+from bisect import bisect_left
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
+from hashlib import sha256
 
 from avocet_grpc.core.errors import InvalidField, RevisionExpired
 from avocet_grpc.core.forms import unexportable_reason
@@ -45,8 +46,19 @@ def in_split(split: Split, id: str, prompt_digest: bytes | None, task_id: str | 
         kept_together = f"prompt\0{prompt_digest.hex()}"
     elif split.by is SplitBy.TASK and task_id:
         kept_together = f"task\0{task_id}"
-    point = _hash(f"split\0{split.seed}\0{kept_together}") / float(1 << HASH_BITS)
-    return (point < split.validation_fraction) == split.validation
+    prefix, bound = _bound_of(split.seed, split.validation_fraction)
+    is_validation = sha256(prefix + kept_together.encode("utf-8", "surrogatepass")).digest() < bound
+    return is_validation == split.validation
+
+
+@lru_cache(maxsize=64)
+def _bound_of(seed: int, validation_fraction: float) -> tuple[bytes, bytes]:
+    """Return what the hashed texts begin with, and the first digest that is too large for the validation part.
+
+    A hash is the digest's first 63 bits; as a float, and divided by 2**63, it must be below the fraction.
+    """
+    first = bisect_left(range((1 << HASH_BITS) - 1), validation_fraction * (1 << HASH_BITS), key=float)
+    return f"split\0{seed}\0".encode(), (first << 1).to_bytes(8, "big")
 
 
 def open_export(
@@ -108,4 +120,4 @@ def _binding_of_any(s: ExportSelection, snapshot: str) -> str:
 
 
 def _hash(text: str) -> int:
-    return int.from_bytes(hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()[:8], "big") >> 1
+    return int.from_bytes(sha256(text.encode("utf-8", "surrogatepass")).digest()[:8], "big") >> 1

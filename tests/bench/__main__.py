@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from tests.bench import client, cpu, held, kinds, reads, report, team, today, whole, writes
+from tests.bench import beside, client, cpu, engines, held, kinds, reads, report, team, today, whole, writes
 from tests.bench.compare import compare as compare_commits
 from tests.bench.results import Results, this_machine
 from tests.bench.sides import ROOT
@@ -36,13 +36,28 @@ WORKS: dict[str, Callable[[Stage], writes.Found]] = {
     "shared-file": whole.shared_file,
     "held-file": held.held_file,
     "legacy": today.against_today,
+    "workers": engines.workers,
+    "engines": engines.engines,
+    "beside": beside.beside,
     "ingest": writes.ingest_many,
     "stream-ingest": writes.stream_ingest,
 }
 """In this order: the last ones add records."""
 SIZES = [1_000, 100_000]
 ONCE = frozenset(
-    {"anatomy", "cpu", "watches", "submit-many", "submit-curve", "export-curve", "ingest", "stream-ingest"}
+    {
+        "anatomy",
+        "beside",
+        "cpu",
+        "engines",
+        "watches",
+        "workers",
+        "submit-many",
+        "submit-curve",
+        "export-curve",
+        "ingest",
+        "stream-ingest",
+    }
 )
 ONCE_AT = 100_000
 """Of several sizes, what hardly depends on the size is measured at this one."""

@@ -20,6 +20,7 @@ PAGE = DOCS / "performance.md"
 PLOTS = DOCS / "performance"
 BY_SIZE = ("Submit, 1 caller", "Queue, first page", "Queue, by token", "Stats", "StreamExport, first example")
 ONE_CALL = ("gRPC, an empty call", "edge, and between threads", *anatomy.PARTS)
+KINDS = {"Queue": "#1b6ca8", "Stats": "#c8553d"}
 COLOURS = {"ours": "#1b6ca8", "floor": "#9aa5b1", "ledger": "#9aa5b1"}
 
 
@@ -96,6 +97,23 @@ def _cost_by_size(axes: Any, results: Results) -> None:
     axes.set(xscale="log", yscale="log", xlabel="candidates", ylabel="median, ms", title="Cost against store size")
 
 
+def _filtered_by_size(axes: Any, results: Results) -> None:
+    for work in dict.fromkeys(f.work for f in results.figures if ", filter: " in f.work):
+        points = sorted((f.size, f.median) for f in results.figures if f.work == work)
+        line = "o--" if work.endswith(": none") else "o-"
+        axes.plot(*zip(*points, strict=True), line, label=work, color=KINDS.get(work.partition(",")[0]))
+    axes.set(xscale="log", yscale="log", xlabel="candidates", ylabel="median, ms", title="Filtered calls: cost by size")
+
+
+def _exports_by_kind(axes: Any, results: Results) -> None:
+    kept = [r for r in results.ratios if r.name.endswith(": to prepared batches")]
+    size = max((r.size for r in kept), default=0)
+    kinds = {r.name.removeprefix("StreamExport, ").partition(":")[0]: r for r in kept if r.size == size}
+    axes.bar([*kinds], [r.value for r in kinds.values()], color=COLOURS["ours"], label="first after a start")
+    axes.plot([*kinds], [r.target for r in kinds.values()], "k_", markersize=40, label="wanted")
+    axes.set(ylabel="examples/s, to prepared batches", title=f"Exports by kind, {size:,} candidates")
+
+
 def _throughput_by_callers(axes: Any, results: Results) -> None:
     _curve(axes, results, "Submit by callers", "calls/s")
     axes.set(xscale="log", xlabel="callers", ylabel="Submit, calls/s", title="Throughput against callers")
@@ -124,6 +142,8 @@ def _curve(axes: Any, results: Results, work: str, unit: str) -> None:
 
 _PLOTS = {
     "cost-by-size": _cost_by_size,
+    "filtered-by-size": _filtered_by_size,
+    "exports-by-kind": _exports_by_kind,
     "throughput-by-callers": _throughput_by_callers,
     "export-by-batch": _export_by_batch,
     "one-call": _one_call,

@@ -90,9 +90,13 @@ def _key(one: Figure | Ratio) -> tuple[Any, ...]:
 
 def figure(work: str, side: str, size: int, unit: str, values: Sequence[float], at: int = 0) -> Figure:
     """Median and p99 of the values."""
-    ordered = sorted(values)
-    p99 = ordered[min(len(ordered) - 1, int(len(ordered) * 0.99))] if len(ordered) > 1 else 0.0
-    return Figure(work, side, size, unit, statistics.median(ordered), p99, len(ordered), at)
+    highest = p99(values) if len(values) > 1 else 0.0
+    return Figure(work, side, size, unit, statistics.median(values), highest, len(values), at)
+
+
+def p99(values: Sequence[float]) -> float:
+    """The value that 99 of 100 do not exceed."""
+    return sorted(values)[min(len(values) - 1, int(len(values) * 0.99))]
 
 
 def ratio_of_rounds(ours: Sequence[float], theirs: Sequence[float]) -> float:

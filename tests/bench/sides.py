@@ -100,8 +100,8 @@ class Side:
         return next((line.partition(LISTENING)[2].strip() for line in ended), "")
 
 
-def service(directory: Path, source: Path = ROOT) -> Side:
-    """The service on `directory`/data."""
+def service(directory: Path, source: Path = ROOT, *more: str) -> Side:
+    """The service on `directory`/data; `more` are flags of `serve`."""
     flags = [
         "--listen",
         "127.0.0.1:0",
@@ -109,6 +109,7 @@ def service(directory: Path, source: Path = ROOT) -> Side:
         str(directory / "data"),
         "--config-dir",
         str(directory / "config"),
+        *more,
     ]
     return Side(["avocet_grpc", "serve", *flags], directory / "service.log", source)
 

@@ -96,11 +96,13 @@ class PostgresSession:
     def execute(self, sql: str, values: Mapping[str, Any] = NOTHING) -> int:
         return self._run(sql, values).rowcount
 
-    def joined(self, part: str, values: Mapping[str, Any]) -> Joined:
+    def joined(self, part: str, values: Mapping[str, Any], most_bytes: int) -> Joined | None:
+        if self.number(f"SELECT coalesce(sum(length(encoded)), 0) FROM {part}", values) > most_bytes:
+            return None
         # Joining in the engine takes twice as long here.
         rows = self._run(f"SELECT key, id, encoded FROM {part}", values).fetchall()
         ids = "".join([f"{id}\n" for _, id, _ in rows]).encode()
-        return Joined(rows[-1][0], len(rows), ids, b"".join([encoded for _, _, encoded in rows]))
+        return Joined(rows[-1][0] if rows else 0, len(rows), ids, b"".join([encoded for _, _, encoded in rows]))
 
     @contextlib.contextmanager
     def batch(self) -> Iterator[None]:

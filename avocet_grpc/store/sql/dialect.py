@@ -42,7 +42,10 @@ class Dialect:
 
 
 class Joined(NamedTuple):
-    """Rows of a query as one: the last key, how many, the ids with a newline behind each, the examples joined."""
+    """Rows of a query as one: the last key, how many, the ids with a newline behind each, the examples joined.
+
+    Without rows all is 0 or empty.
+    """
 
     last_key: int
     size: int
@@ -111,8 +114,11 @@ class Session(Protocol):
     def execute(self, sql: str, values: Mapping[str, Any] = NOTHING) -> int:
         """Run a statement. Returns how many rows it changed."""
 
-    def joined(self, part: str, values: Mapping[str, Any]) -> Joined:
-        """The rows `key`, `id`, `encoded` of a query that has some; `part` is what comes behind FROM, in key order."""
+    def joined(self, part: str, values: Mapping[str, Any], most_bytes: int) -> Joined | None:
+        """Return the rows `key`, `id`, `encoded` of a query; `part` is what comes behind FROM, in key order.
+
+        None if their examples, or their ids, have more than `most_bytes`: they must be read in smaller parts.
+        """
 
     def batch(self) -> AbstractContextManager[None]:
         """Statements inside may go out together, so that none of them gives an answer. Nests."""

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any, NamedTuple
 
 from avocet_grpc.core.export import in_split
-from avocet_grpc.core.model import ExportBatch, ExportSelection, Split
+from avocet_grpc.core.model import ExportBatch, ExportSelection, Split, SplitBy
 from avocet_grpc.core.ports.ledger import ExportExtent
 from avocet_grpc.store.sql.counts import Counts
 from avocet_grpc.store.sql.dialect import Session
@@ -17,8 +16,10 @@ from avocet_grpc.store.sql.rows import NEVER, selected
 
 CAREFUL_ROWS = 16
 """Rows read at once if they may be as large as 4 MB each."""
-SIZED_AT_ONCE = 400
+KEYS_AT_ONCE = 400
 """Examples that a split chooses from in one query."""
+KEYS_BEYOND = 16
+"""So many more than are wanted, since some are of the other part."""
 FEW_NEW = 1_000
 """Examples since a revision that are found by their approval, and sorted for each batch."""
 MOST_CHANGES = 5_000
@@ -46,18 +47,11 @@ class _Example(NamedTuple):
     encoded: bytes
 
 
-class _Sized(NamedTuple):
+class _Keyed(NamedTuple):
+    id: str
+    prompt_digest: bytes | None
+    task_id: str | None
     key: int
-    id: str
-    prompt_digest: bytes | None
-    task_id: str | None
-    size: int
-
-
-class _Named(NamedTuple):
-    id: str
-    prompt_digest: bytes | None
-    task_id: str | None
 
 
 class _Extent(NamedTuple):
@@ -86,13 +80,10 @@ class ExportQueries:
             f"(SELECT key, id, encoded FROM {self._examples(selection)} WHERE {where}"
             " ORDER BY key, approved_revision LIMIT :limit) part"
         )
-        size = self._session.number(f"SELECT coalesce(sum(length(encoded)), 0) FROM {part}", values)
-        if size > max_bytes:
+        joined = self._session.joined(part, values, max_bytes)
+        if joined is None:
             return self._batch_by_rows(selection, after_key, limit, max_bytes)
-        return self._joined(part, values) if size else None
-
-    def _joined(self, part: str, values: dict[str, Any]) -> ExportBatch:
-        return ExportBatch(*self._session.joined(part, values))
+        return ExportBatch(*joined) if joined.size else None
 
     def export_total(self, selection: ExportSelection, after_key: int) -> int:
         """Return how many examples the selection has after `after_key`."""
@@ -118,8 +109,8 @@ class ExportQueries:
     def _count(self, selection: ExportSelection, examples: str, where: str, values: dict[str, Any]) -> int:
         if (split := selection.split) is None:
             return self._session.number(f"SELECT count(*) FROM {examples} WHERE {where}", values)
-        named = self._session.each(_Named, f"SELECT {selected(_Named)} FROM {examples} WHERE {where}", values)
-        return sum(in_split(split, *row) for row in named)
+        query = f"SELECT {_looked_at(split)} FROM {examples} WHERE {where}"
+        return sum(in_split(split, *row) for row in self._session.each(tuple, query, values))
 
     def _examples(self, selection: ExportSelection) -> str:
         """Return the table, to be read by the revisions of approval if few examples are new, and sorted."""
@@ -145,35 +136,48 @@ class ExportQueries:
         self, selection: ExportSelection, split: Split, after_key: int, limit: int, max_bytes: int
     ) -> ExportBatch | None:
         """Choose by what the split looks at, and read the encodings of what was chosen alone."""
-        chosen = list[int]()
-        for row in self._sized(selection, after_key):
-            if not in_split(split, row.id, row.prompt_digest, row.task_id):
-                continue
-            max_bytes -= row.size
-            if chosen and max_bytes < 0:
-                break
-            chosen.append(row.key)
-            if len(chosen) == limit:
-                break
-        if not chosen:
-            return None
-        where, values = among("key", chosen)
-        part = f"(SELECT key, id, encoded FROM examples WHERE {where} AND {VISIBLE.format('')} ORDER BY key) part"
-        return self._joined(part, values | {"revision": selection.revision})
+        chosen, left_out = self._sides(selection, split, after_key, limit)
+        while chosen:
+            rows, values = self._only(selection, after_key, chosen, [key for key in left_out if key < chosen[-1]])
+            part = f"(SELECT key, id, encoded FROM {rows} ORDER BY key) part"
+            if len(chosen) == 1:
+                return _batch_of(self._session.all(_Example, f"SELECT key, id, encoded FROM {part}", values))
+            if (joined := self._session.joined(part, values, max_bytes)) is not None:
+                return ExportBatch(*joined)
+            del chosen[len(chosen) // 2 :]
+        return None
 
-    def _sized(self, selection: ExportSelection, after_key: int) -> Iterator[_Sized]:
-        """Yield what the selection has but for its split, without the encodings."""
-        while True:
+    def _only(
+        self, selection: ExportSelection, after_key: int, chosen: list[int], left_out: list[int]
+    ) -> tuple[str, dict[str, Any]]:
+        """Return the rows of the chosen, as what comes behind FROM: by the shorter of the two lists."""
+        if len(chosen) < len(left_out) or selection.unique_prompts:
+            where, values = among("key", chosen)
+            return f"examples WHERE {where} AND {VISIBLE.format('')}", values | {"revision": selection.revision}
+        where, values = _where(selection, after_key)
+        others, more = among("key", left_out)
+        rows = f"{self._examples(selection)} WHERE {where} AND key <= :last_key AND NOT ({others})"
+        return rows, values | more | {"last_key": chosen[-1]}
+
+    def _sides(
+        self, selection: ExportSelection, split: Split, after_key: int, limit: int
+    ) -> tuple[list[int], list[int]]:
+        """Return the next keys of the selection that are in the split's part, and those between that are not."""
+        chosen, left_out = list[int](), list[int]()
+        query = (
+            f"SELECT {_looked_at(split)}, key FROM {self._examples(selection)} WHERE {{0}}"
+            " ORDER BY key, approved_revision LIMIT :limit"
+        )
+        while len(chosen) < limit:
             where, values = _where(selection, after_key)
-            query = (
-                f"SELECT key, id, prompt_digest, task_id, length(encoded) AS size FROM {self._examples(selection)}"
-                f" WHERE {where} ORDER BY key, approved_revision LIMIT :limit"
-            )
-            found = self._session.all(_Sized, query, values | {"limit": SIZED_AT_ONCE})
-            yield from found
-            if len(found) < SIZED_AT_ONCE:
-                return
+            few = min(KEYS_AT_ONCE, limit - len(chosen) + KEYS_BEYOND)
+            found = self._session.all(_Keyed, query.format(where), values | {"limit": few})
+            for row in found:
+                (chosen if in_split(split, *row[:3]) else left_out).append(row.key)
+            if len(found) < few:
+                break
             after_key = found[-1].key
+        return chosen[:limit], left_out
 
     def _batch_by_rows(
         self, selection: ExportSelection, after_key: int, limit: int, max_bytes: int
@@ -191,14 +195,24 @@ class ExportQueries:
                 rows.append(row)
         if not rows:
             return None
-        ids = "".join([f"{row.id}\n" for row in rows]).encode()
-        return ExportBatch(rows[-1].key, len(rows), ids, b"".join([row.encoded for row in rows]))
+        return _batch_of(rows)
 
     def _rows(self, selection: ExportSelection, after_key: int, limit: int) -> list[_Example]:
         where, values = _where(selection, after_key)
         found_by = f"SELECT {selected(_Example)} FROM {self._examples(selection)} WHERE {where}"
         query = f"{found_by} ORDER BY key, approved_revision LIMIT :limit"
         return self._session.all(_Example, query, values | {"limit": limit})
+
+
+def _batch_of(rows: list[_Example]) -> ExportBatch:
+    ids = "".join([f"{row.id}\n" for row in rows]).encode()
+    return ExportBatch(rows[-1].key, len(rows), ids, b"".join([row.encoded for row in rows]))
+
+
+def _looked_at(split: Split) -> str:
+    """Return the columns by which a split chooses. By the id an index alone answers."""
+    by_prompt, by_task = (split.by is by for by in (SplitBy.PROMPT, SplitBy.TASK))
+    return f"id, {'prompt_digest' if by_prompt else 'NULL'}, {'task_id' if by_task else 'NULL'}"
 
 
 def _where(selection: ExportSelection, after_key: int) -> tuple[str, dict[str, Any]]:

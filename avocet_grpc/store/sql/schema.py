@@ -99,7 +99,8 @@ LATE_INDEXES = {
     ),
     "queue_by_facet": "CREATE INDEX queue_by_facet ON records (facet, key) WHERE queued = 1",
     "examples_by_key": (
-        "CREATE INDEX examples_by_key ON examples (key, approved_revision, removed_revision, shard_hash, quality_score)"
+        "CREATE INDEX examples_by_key"
+        " ON examples (key, approved_revision, removed_revision, shard_hash, quality_score, id)"
     ),
     "examples_by_prompt": (
         "CREATE INDEX examples_by_prompt ON examples (prompt_digest, approved_revision, key)"

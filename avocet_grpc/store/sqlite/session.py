@@ -47,7 +47,8 @@ READER_CACHE_KB = 1024
 LOADING_CACHE_KB = 64 * 1024
 
 JOINED = (
-    "SELECT max(key), count(*), CAST(group_concat(id || char(10), '') AS BLOB), CAST(group_concat(encoded, '') AS BLOB)"
+    "SELECT coalesce(max(key), 0), count(*), CAST(coalesce(group_concat(id || char(10), ''), '') AS BLOB),"
+    " CAST(coalesce(group_concat(encoded, ''), '') AS BLOB)"
 )
 ALONE = contextlib.nullcontext()
 """A statement costs no round trip, so there is nothing to send together."""
@@ -115,9 +116,18 @@ class SqliteSession:
     def execute(self, sql: str, values: Mapping[str, Any] = NOTHING) -> int:
         return self._db.execute(sql, values).rowcount
 
-    def joined(self, part: str, values: Mapping[str, Any]) -> Joined:
-        # By the engine: a step for each row would let go of the interpreter's lock and wait for it again.
-        return Joined._make(self._db.execute(f"{JOINED} FROM {part}", values).fetchone())
+    def joined(self, part: str, values: Mapping[str, Any], most_bytes: int) -> Joined | None:
+        # By the engine: a step for each row would let go of the interpreter's lock and wait for it again. It stops once
+        # a value grows too long, so that nobody has to read the rows before to add up their lengths.
+        longest = self._db.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, most_bytes + 1)
+        try:
+            return Joined._make(self._db.execute(f"{JOINED} FROM {part}", values).fetchone())
+        except sqlite3.DataError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_TOOBIG:
+                raise
+            return None
+        finally:
+            self._db.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, longest)
 
     def batch(self) -> AbstractContextManager[None]:
         return ALONE

@@ -1,0 +1,192 @@
+"""PostgreSQL as the ledger beside SQLite, and two workers beside one; the same records, in the same run."""
+
+from __future__ import annotations
+
+import itertools
+import re
+import statistics
+import time
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
+
+from avocet_client.v1 import corrections_pb2 as pb
+from tests.bench import sides, wire
+from tests.bench.kinds import FILTERS
+from tests.bench.results import Ratio, figure, ratio_of_rounds
+from tests.bench.sides import BEARER, SERVICE, Side
+from tests.bench.stage import Stage, submissions
+from tests.bench.usage import cpu_nanoseconds
+from tests.bench.writes import Found
+from tests.postgres import Postgres, binaries
+
+CALLERS = (1, 8, 32)
+DECISIONS = 4_000
+"""So many a second are not reached."""
+FLOOR = "CREATE TABLE floor (number bigserial PRIMARY KEY, content text NOT NULL)"
+TRANSACTION = "INSERT INTO floor (content) VALUES (repeat('x', 2048));\n"
+"""What a decision cannot do without: one durable transaction with the record."""
+TO_SQLITE, EXPORT_TO_SQLITE, TO_ONE_WORKER = 0.7, 0.8, 1.4
+WORKERS = 2
+EXPORTERS = 4
+ALWAYS_READ = pb.StreamExportRequest(batch_size=256).SerializeToString()
+"""Batches that are not kept, so that the engine is what is measured."""
+FILTERED = pb.StreamExportRequest(filter=FILTERS["a task type, a third"]).SerializeToString()
+
+
+def engines(stage: Stage) -> Found:
+    """Durable decisions a second, and exports; nothing where PostgreSQL is not installed."""
+    if (programs := binaries()) is None:
+        return
+    server = Postgres(programs)
+    try:
+        with _over(stage, server.start()) as postgres:
+            yield from _decisions(stage, server, postgres)
+            yield from _exports(stage, postgres)
+    finally:
+        server.remove()
+
+
+@contextmanager
+def _over(stage: Stage, server: Postgres) -> Iterator[Side]:
+    """The service over PostgreSQL, with a copy of the stage's ledger."""
+    from avocet_grpc.maintenance.move import move
+    from avocet_grpc.store.postgres.connect import connect
+    from avocet_grpc.store.postgres.migrate import migrate
+
+    server.execute("CREATE DATABASE bench")
+    server.execute(FLOOR, "bench")
+    url = server.url("bench")
+    with connect(url) as db:
+        migrate(db)
+    stage.service.stop()
+    try:
+        move(stage.directory / "data", url, lambda *_: None)
+    finally:
+        stage.service.start()
+    server.execute("ANALYZE", "bench")
+    flags = ["--listen", "127.0.0.1:0", "--store", url, "--config-dir", str(stage.directory / "config")]
+    with Side(["avocet_grpc", "serve", *flags], stage.directory / "postgres.log", stage.source) as side:
+        yield side
+
+
+def _decisions(stage: Stage, server: Postgres, postgres: Side) -> Found:
+    ids = stage.queued_ids(round(DECISIONS * max(1.0, stage.seconds)))
+    for callers in CALLERS:
+        works = {
+            "SQLite": partial(_decide, stage.service, ids, callers, stage.seconds),
+            "PostgreSQL": partial(_decide, postgres, ids, callers, stage.seconds),
+            "pgbench": partial(_floor, server, callers, stage.seconds),
+        }
+        found = stage.in_turn(**works)
+        for side, rates in found.items():
+            yield figure("Submit by engine", side, stage.size, "calls/s", rates, callers)
+        ratio = ratio_of_rounds(found["PostgreSQL"], found["SQLite"])
+        name = f"Submit over PostgreSQL, {callers} callers: decisions/s to SQLite"
+        yield Ratio(name, stage.size, ratio, TO_SQLITE, at_most=False)
+
+
+def _exports(stage: Stage, postgres: Side) -> Found:
+    works = {
+        "SQLite": partial(_examples_a_second, stage.service, ALWAYS_READ),
+        "PostgreSQL": partial(_examples_a_second, postgres, ALWAYS_READ),
+    }
+    found = stage.in_turn(**works)
+    for side, rates in found.items():
+        yield figure("StreamExport by engine, batches of 256 asked for", side, stage.size, "examples/s", rates)
+    ratio = ratio_of_rounds(found["PostgreSQL"], found["SQLite"])
+    yield Ratio("StreamExport over PostgreSQL: to SQLite", stage.size, ratio, EXPORT_TO_SQLITE, at_most=False)
+
+
+def workers(stage: Stage) -> Found:
+    """Queue, Stats and filtered exports by many callers, of one worker and of two; and the CPU of each."""
+    one = _reads(stage, stage.service)
+    stage.service.stop()
+    try:
+        with sides.service(stage.directory, stage.source, f"--workers={WORKERS}") as several:
+            two = _reads(stage, several)
+    finally:
+        stage.service.start()
+    for work, unit in (("Queue", "calls/s"), ("Stats", "calls/s"), ("filtered exports", "examples/s")):
+        for count, found in ((1, one), (WORKERS, two)):
+            rates, cpu = found[work]
+            yield figure(f"{work} by workers", "ours", stage.size, unit, rates, count)
+            yield figure(f"{work} by workers: CPU", "ours", stage.size, "us", cpu, count)
+        ratio = statistics.median(two[work][0]) / statistics.median(one[work][0])
+        name = f"{work}: throughput of {WORKERS} workers to one"
+        yield Ratio(name, stage.size, ratio, TO_ONE_WORKER, at_most=False)
+
+
+def _reads(stage: Stage, side: Side) -> dict[str, tuple[list[float], list[float]]]:
+    """What each work makes a second, and the server's CPU in us for each."""
+    works = {
+        "Queue": partial(_calls, stage, side, "Queue"),
+        "Stats": partial(_calls, stage, side, "Stats"),
+        "filtered exports": partial(_side_by_side, side),
+    }
+    found: dict[str, tuple[list[float], list[float]]] = {name: ([], []) for name in works}
+    for _ in range(stage.rounds):
+        for name, work in works.items():
+            side.settle()
+            before = sum(cpu_nanoseconds(side.pid).values())
+            count, seconds = work()
+            found[name][0].append(count / seconds)
+            found[name][1].append((sum(cpu_nanoseconds(side.pid).values()) - before) / 1000 / count)
+    return found
+
+
+def _calls(stage: Stage, side: Side, method: str) -> tuple[int, float]:
+    calls = itertools.repeat(b"")
+    load = wire.run(side.address, f"{SERVICE}/{method}", calls, stage.callers, stage.seconds, BEARER)
+    assert not load.failed
+    return len(load.seconds), load.elapsed
+
+
+def _side_by_side(side: Side) -> tuple[int, float]:
+    """Examples of some exports at once, each over a connection of its own; their bytes are not read."""
+    began = time.perf_counter()
+    with ThreadPoolExecutor(EXPORTERS) as pool:
+        counts = [*pool.map(lambda _: _export(side, FILTERED)[0], range(EXPORTERS))]
+    return sum(counts), time.perf_counter() - began
+
+
+def _decide(side: Side, ids: list[str], callers: int, seconds: float) -> float:
+    load = wire.run(side.address, f"{SERVICE}/Submit", iter(submissions(ids)), callers, seconds)
+    assert not load.failed
+    undone = (pb.UndoRequest(id=id).SerializeToString() for id in ids[: len(load.seconds)])
+    wire.run(side.address, f"{SERVICE}/Undo", undone, 32, 3600)
+    side.settle()
+    return load.rate
+
+
+def _floor(server: Postgres, callers: int, seconds: float) -> float:
+    """Transactions a second of PostgreSQL's own load generator."""
+    script = server.directory / "floor.sql"
+    script.write_text(TRANSACTION)
+    said = server.run(
+        "pgbench", "--no-vacuum", f"--client={callers}", "--jobs=1", f"--time={max(1, round(seconds))}",
+        f"--file={script}", "--host=127.0.0.1", f"--port={server.port}", "--username=avocet", "bench",
+    )  # fmt: skip
+    found = re.search(r"tps = ([\d.]+)", said)
+    assert found, said
+    return float(found[1])
+
+
+def _examples_a_second(side: Side, request: bytes) -> float:
+    _export(side, pb.StreamExportRequest(batch_size=1, shard_count=1_000).SerializeToString())
+    count, seconds = _export(side, request)
+    return count / seconds
+
+
+def _export(side: Side, request: bytes) -> tuple[int, float]:
+    """The examples of one export, by its summary, and its seconds."""
+    channel = side.channel()
+    call: Any = channel.unary_stream(f"{SERVICE}/StreamExport")
+    began = time.perf_counter()
+    [last] = deque(call(request), maxlen=1)
+    seconds = time.perf_counter() - began
+    channel.close()
+    return pb.StreamExportResponse.FromString(last).summary.example_count, seconds
