@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -82,7 +83,7 @@ class ExportQueries:
         )
         joined = self._session.joined(part, values, max_bytes)
         if joined is None:
-            return self._batch_by_rows(selection, after_key, limit, max_bytes)
+            return _fitting(self._in_order(selection, after_key, limit), max_bytes)
         return ExportBatch(*joined) if joined.size else None
 
     def export_total(self, selection: ExportSelection, after_key: int) -> int:
@@ -137,15 +138,18 @@ class ExportQueries:
     ) -> ExportBatch | None:
         """Choose by what the split looks at, and read the encodings of what was chosen alone."""
         chosen, left_out = self._sides(selection, split, after_key, limit)
-        while chosen:
-            rows, values = self._only(selection, after_key, chosen, [key for key in left_out if key < chosen[-1]])
-            part = f"(SELECT key, id, encoded FROM {rows} ORDER BY key) part"
-            if len(chosen) == 1:
-                return _batch_of(self._session.all(_Example, f"SELECT key, id, encoded FROM {part}", values))
-            if (joined := self._session.joined(part, values, max_bytes)) is not None:
-                return ExportBatch(*joined)
-            del chosen[len(chosen) // 2 :]
-        return None
+        if not chosen:
+            return None
+        rows, values = self._only(selection, after_key, chosen, [key for key in left_out if key < chosen[-1]])
+        part = f"(SELECT key, id, encoded FROM {rows} ORDER BY key) part"
+        joined = self._session.joined(part, values, max_bytes)
+        return _fitting(self._of_keys(selection, chosen), max_bytes) if joined is None else ExportBatch(*joined)
+
+    def _of_keys(self, selection: ExportSelection, keys: list[int]) -> Iterator[_Example]:
+        for start in range(0, len(keys), CAREFUL_ROWS):
+            where, values = among("key", keys[start : start + CAREFUL_ROWS])
+            query = f"SELECT {selected(_Example)} FROM examples WHERE {where} AND {VISIBLE.format('')} ORDER BY key"
+            yield from self._session.all(_Example, query, values | {"revision": selection.revision})
 
     def _only(
         self, selection: ExportSelection, after_key: int, chosen: list[int], left_out: list[int]
@@ -179,32 +183,31 @@ class ExportQueries:
             after_key = found[-1].key
         return chosen[:limit], left_out
 
-    def _batch_by_rows(
-        self, selection: ExportSelection, after_key: int, limit: int, max_bytes: int
-    ) -> ExportBatch | None:
-        rows: list[_Example] = []
-        size, ended = 0, False
-        while not ended and len(rows) < limit:
-            few = min(limit - len(rows), CAREFUL_ROWS)
-            found = self._rows(selection, rows[-1].key if rows else after_key, few)
-            ended = not found
-            for row in found:
-                size += len(row.encoded)
-                if ended := bool(rows) and size > max_bytes:
-                    break
-                rows.append(row)
-        if not rows:
-            return None
-        return _batch_of(rows)
-
-    def _rows(self, selection: ExportSelection, after_key: int, limit: int) -> list[_Example]:
-        where, values = _where(selection, after_key)
-        found_by = f"SELECT {selected(_Example)} FROM {self._examples(selection)} WHERE {where}"
-        query = f"{found_by} ORDER BY key, approved_revision LIMIT :limit"
-        return self._session.all(_Example, query, values | {"limit": limit})
+    def _in_order(self, selection: ExportSelection, after_key: int, most: int) -> Iterator[_Example]:
+        while most > 0:
+            where, values = _where(selection, after_key)
+            query = (
+                f"SELECT {selected(_Example)} FROM {self._examples(selection)} WHERE {where}"
+                " ORDER BY key, approved_revision LIMIT :limit"
+            )
+            few = min(most, CAREFUL_ROWS)
+            found = self._session.all(_Example, query, values | {"limit": few})
+            yield from found
+            if len(found) < few:
+                return
+            most, after_key = most - few, found[-1].key
 
 
-def _batch_of(rows: list[_Example]) -> ExportBatch:
+def _fitting(examples: Iterable[_Example], max_bytes: int) -> ExportBatch | None:
+    """Return the first ones that fit, and one at least, if there is any; no more are read than a few beyond."""
+    rows, size = list[_Example](), 0
+    for row in examples:
+        size += len(row.encoded)
+        if rows and size > max_bytes:
+            break
+        rows.append(row)
+    if not rows:
+        return None
     ids = "".join([f"{row.id}\n" for row in rows]).encode()
     return ExportBatch(rows[-1].key, len(rows), ids, b"".join([row.encoded for row in rows]))
 
