@@ -12,21 +12,24 @@ import sys
 import tempfile
 import time
 import urllib.request
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import yaml
 
 from tests.postgres import AS_USER, free_port, user_without_rights
 from tests.proc import children_of
-from tests.support import eventually
+from tests.support import ROOT, eventually
 
 WITHIN = 120.0
 BINARIES = "/usr/lib/postgresql"
-SETTINGS = {"max_connections": 100, "shared_buffers": "64MB", "wal_keep_size": "128MB", "log_min_messages": "error"}
-TTL_S = 20
-"""The shortest time after which Patroni lets another node take over."""
+SETTINGS = {"shared_buffers": "64MB", "log_min_messages": "error"}
+DEPLOY = ROOT / "deploy/cluster"
+MAKE_DATABASE = "make_database.sh"
+PASSWORD = 'it\'s a "secret"'
 
 
 def missing() -> str:
@@ -86,6 +89,8 @@ class Patroni:
             "listen-peer-urls": peer, "initial-advertise-peer-urls": peer, "initial-cluster": f"default={peer}",
         }  # fmt: skip
         self._etcd = self._run("etcd", "etcd", *(f"--{name}={value}" for name, value in flags.items()))
+        # Its user may not be able to read the tree.
+        shutil.copy(DEPLOY / MAKE_DATABASE, self.directory)
         for node in self.nodes:
             self.start_node(node)
         self.wait_until_whole()
@@ -94,12 +99,13 @@ class Patroni:
     def start_node(self, node: Node) -> None:
         config = node.directory / "patroni.yaml"
         config.write_text(yaml.safe_dump(self._config(node)))
-        node.patroni = self._run(node.name, "patroni", str(config))
+        node.patroni = self._run(node.name, "patroni", str(config), environment=self._environment(node))
 
-    def url(self, database: str) -> str:
-        """The address of a database, with all nodes in it."""
+    @property
+    def url(self) -> str:
+        """The address of the service's database, with all nodes in it, without the password."""
         hosts = ",".join(f"127.0.0.1:{node.port}" for node in self.nodes)
-        return f"postgres://avocet@{hosts}/{database}"
+        return f"postgres://avocet@{hosts}/avocet"
 
     def leader(self) -> Node:
         """The node that is the primary now; raises AssertionError if there is none."""
@@ -135,12 +141,14 @@ class Patroni:
                 return list(json.load(answer)["members"])
         return []
 
-    def _run(self, name: str, program: str, *arguments: str) -> subprocess.Popen[bytes]:
+    def _run(
+        self, name: str, program: str, *arguments: str, environment: Mapping[str, str] = MappingProxyType({})
+    ) -> subprocess.Popen[bytes]:
         with (self.directory / f"{name}.log").open("ab") as output:
             return subprocess.Popen(
                 [sys.executable, "-IS", str(AS_USER), self._user, shutil.which(program) or program, *arguments],
                 stdout=output, stderr=output, cwd="/", start_new_session=True,
-                env={"PATH": os.environ["PATH"], "LANG": "C.UTF-8"},
+                env={"PATH": os.environ["PATH"], "LANG": "C.UTF-8", **environment},
             )  # fmt: skip
 
     def _own(self, path: Path) -> Path:
@@ -151,31 +159,28 @@ class Patroni:
         return path
 
     def _config(self, node: Node) -> dict[str, Any]:
-        shared = {
-            "ttl": TTL_S, "loop_wait": 1, "retry_timeout": 3, "maximum_lag_on_failover": 1 << 20,
-            "synchronous_mode": True, "synchronous_mode_strict": True, "postgresql": {"parameters": SETTINGS},
-        }  # fmt: skip
-        trusted = ["local all all trust", "host all all 127.0.0.1/32 trust", "host replication all 127.0.0.1/32 trust"]
+        """What deploy/cluster says, with places and ports of this machine."""
+        config: dict[str, Any] = yaml.safe_load((DEPLOY / "patroni.yaml").read_text())
+        config["restapi"]["listen"] = f"127.0.0.1:{node.rest}"
+        config["bootstrap"]["post_init"] = str(self.directory / MAKE_DATABASE)
+        config["postgresql"] |= {
+            "listen": f"127.0.0.1:{node.port}",
+            "data_dir": str(node.directory / "data"),
+            "bin_dir": str(max(Path(BINARIES).glob("*/bin"), key=lambda path: int(path.parent.name))),
+            "pgpass": str(node.directory / "pgpass"),
+        }
+        config["postgresql"]["parameters"] |= SETTINGS | {"unix_socket_directories": str(node.directory)}
+        return config
+
+    def _environment(self, node: Node) -> dict[str, str]:
         return {
-            "scope": "avocet",
-            "name": node.name,
-            "restapi": {"listen": f"127.0.0.1:{node.rest}", "connect_address": f"127.0.0.1:{node.rest}"},
-            "etcd3": {"hosts": f"127.0.0.1:{self._etcd_port}"},
-            "bootstrap": {"dcs": shared, "initdb": [{"encoding": "UTF8"}, {"locale": "C.UTF-8"}]},
-            "postgresql": {
-                "listen": f"127.0.0.1:{node.port}",
-                "connect_address": f"127.0.0.1:{node.port}",
-                "data_dir": str(node.directory / "data"),
-                "bin_dir": str(max(Path(BINARIES).glob("*/bin"), key=lambda path: int(path.parent.name))),
-                "pgpass": str(node.directory / "pgpass"),
-                "pg_hba": trusted,
-                "basebackup": [{"checkpoint": "fast"}],
-                "authentication": {
-                    "superuser": {"username": "avocet", "password": "x"},
-                    "replication": {"username": "replicator", "password": "x"},
-                },
-                "parameters": {"unix_socket_directories": str(node.directory)},
-            },
+            "PATRONI_NAME": node.name,
+            "PATRONI_ETCD3_HOSTS": f"127.0.0.1:{self._etcd_port}",
+            "PATRONI_RESTAPI_CONNECT_ADDRESS": f"127.0.0.1:{node.rest}",
+            "PATRONI_POSTGRESQL_CONNECT_ADDRESS": f"127.0.0.1:{node.port}",
+            "PATRONI_SUPERUSER_PASSWORD": "of-the-superuser",
+            "PATRONI_REPLICATION_PASSWORD": "of-the-standbys",
+            "AVOCET_DB_PASSWORD": PASSWORD,
         }
 
 

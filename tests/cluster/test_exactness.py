@@ -20,7 +20,8 @@ from tests.rpc.test_ingest import request
 from tests.support import Server, queue_ids
 
 FULL = os.environ.get("CLUSTER") == "full"
-PINS = 1_000 if FULL else 60
+PINS, CORRECTIONS = (1_000, 3) if FULL else (60, 10)
+"""Exports that are pinned, and how many corrections are written beside each."""
 COPY_EXAMPLE = (
     "INSERT INTO examples (key, approved_revision, removed_revision, id, shard_hash, encoded)"
     " SELECT %(key)s, %(revision)s, removed_revision, %(id)s, shard_hash, encoded"
@@ -55,7 +56,7 @@ def test_pins_followers_counters_and_keys_are_exact_while_all_servers_write(
     follower = Follower(servers[-1], begin)
     with writers.writing(threads=2):
         for number in range(PINS):
-            writers.wanted.release(10)
+            writers.wanted.release(CORRECTIONS)
             pins.append(pin(servers[number % len(servers)], number))
             follower.look()
             assert changed(pins[-1:], servers) == []

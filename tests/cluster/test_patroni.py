@@ -1,4 +1,4 @@
-"""Three nodes under Patroni: the leader is killed with its disk, again and again, while callers go on.
+"""Three nodes as deploy/cluster has them: the leader is killed with its disk, again and again, while callers go on.
 
 It needs Debian's PostgreSQL, Patroni and etcd (`make setup-cluster`), and minutes: `make test-cluster` runs it.
 """
@@ -11,11 +11,10 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import psycopg
 import pytest
 
 from tests.cluster.load import Callers, assert_nothing_is_lost_or_doubled
-from tests.cluster.patroni import Patroni, missing, wait_for_another
+from tests.cluster.patroni import PASSWORD, Patroni, missing, wait_for_another
 from tests.cluster.support import ended, is_kept_in, new_server, soon
 from tests.support import BIN
 
@@ -42,11 +41,10 @@ def cluster() -> Iterator[Patroni]:
 
 @pytest.mark.timeout(1_800)
 def test_five_leaders_that_die_with_their_disks_under_load_take_no_acknowledged_change_with_them(
-    cluster: Patroni, tmp_path: Path
+    cluster: Patroni, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with psycopg.connect(cluster.url("postgres"), target_session_attrs="read-write", autocommit=True) as db:
-        db.execute("CREATE DATABASE avocet")
-    url = cluster.url("avocet")
+    url = cluster.url
+    monkeypatch.setenv("PGPASSWORD", PASSWORD)
     subprocess.run([BIN / "avocet-grpc", "migrate", "--store", url], check=True)
     keeper = new_server(tmp_path / "keeper", url, keeps=True).start()
     other = new_server(tmp_path / "other", url).start()
