@@ -129,9 +129,9 @@ def _still_held(tx: TeamTransaction, lease_ids: list[str]) -> list[Held]:
 
 
 def _new_lease_ids(count: int) -> list[str]:
-    """Return lease ids that nobody can guess: each has 96 random bits of its own.
+    """Return lease ids that nobody can guess: each has 132 random bits, 96 of them its own.
 
-    Those of one call begin alike, so that the store's index of them is written in one place.
+    The ids of one call begin alike, so that the store writes its index of them in one place.
     """
     start, own = secrets.token_urlsafe(16)[:6], secrets.token_urlsafe(12 * count)
     return [f"{start}{own[16 * number : 16 * number + 16]}" for number in range(count)]
