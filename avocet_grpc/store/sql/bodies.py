@@ -1,4 +1,4 @@
-"""The lines of records: those that a page has, read no further than a page holds, and those that two records share."""
+"""The lines of records: a page's, no more than it holds; those that two records share; those of a large load."""
 
 from __future__ import annotations
 
