@@ -31,8 +31,9 @@ async def upload_run(backend: Backend, requests: AsyncIterable[pb.UploadRunReque
         for step in whole:
             done += await import_step(backend, run_id, step, on_conflict)
         message = await anext(messages, None)
-        if message is not None and (message.run_id or message.on_conflict):
-            raise InvalidField("run_id", "must be in the first message only, and so must on_conflict")
+        for field in ("run_id", "on_conflict"):
+            if message is not None and getattr(message, field):
+                raise InvalidField(field, "must be in the first message only")
     for step in steps_of([*waiting, *cutter.finish()]):
         done += await import_step(backend, run_id, step, on_conflict)
     return done

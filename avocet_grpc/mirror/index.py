@@ -177,6 +177,14 @@ class Index:
         query = f"SELECT {COLUMNS} FROM lines WHERE file = ? AND mark = ? AND mark <> 0 ORDER BY key LIMIT ?"
         return [_row(values) for values in self._db.execute(query, (file, mark, limit))]
 
+    def owed_lines(self, file: File) -> list[Row]:
+        """Return rows of another kind than RECORD whose lines must be put back into the file, oldest first."""
+        query = (
+            f"SELECT {COLUMNS} FROM lines INDEXED BY marked_lines"
+            " WHERE file = ? AND mark = 1 AND mark <> 0 AND kind <> 0 AND offset IS NULL ORDER BY key"
+        )
+        return [_row(values) for values in self._db.execute(query, (file,))]
+
     def of_kind(self, file: File, kind: Kind, limit: int) -> list[Row]:
         """Return rows of another kind than RECORD, oldest first."""
         query = f"SELECT {COLUMNS} FROM lines WHERE file = ? AND kind = ? AND kind <> 0 ORDER BY key LIMIT ?"

@@ -74,7 +74,7 @@ def test_a_large_run_is_stored_in_steps_while_it_arrives_and_sending_it_again_co
         ([pb.UploadRunRequest(lines=b"{}")], "run_id"),
         ([pb.UploadRunRequest(run_id="../x")], "run_id"),
         ([pb.UploadRunRequest(run_id="x"), pb.UploadRunRequest(run_id="x")], "run_id"),
-        ([pb.UploadRunRequest(run_id="x"), pb.UploadRunRequest(on_conflict=pb.ON_CONFLICT_SKIP)], "run_id"),
+        ([pb.UploadRunRequest(run_id="x"), pb.UploadRunRequest(on_conflict=pb.ON_CONFLICT_SKIP)], "on_conflict"),
         ([pb.UploadRunRequest(run_id="x", lines=b" " * ((3 << 20) + 1))], "lines"),
     ],
 )

@@ -28,6 +28,6 @@ def log_malformed(file: File, reads: Iterable[Read], before: int) -> None:
 
 def reason(one: Read) -> str:
     """Return in plain words what is wrong with a malformed line."""
-    if one.line.raw is None:
+    if one.line.length > MAX_LINE_BYTES:
         return f"the line is longer than {MAX_LINE_BYTES} bytes"
     return "the line is not a JSON object with a valid id"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
@@ -90,7 +90,10 @@ def take_appended(
     """
     with_id = [one for one in reads if one.id is not None]
     lines = session.index.lines(session.file, {one.id for one in with_id if one.id is not None})
-    verdicts = Verdicts(session, lines, reader_of(session, path), is_late=is_late, ours=ours)
+    owed: dict[bytes, deque[Row]] = {}
+    for row in [] if is_late else session.index.owed_lines(session.file):
+        owed.setdefault(row.digest, deque()).append(row)
+    verdicts = Verdicts(session, lines, reader_of(session, path), is_late=is_late, ours=ours, owed=owed)
     expected = expectations(lines, with_id)
     found = [Found(one.parsed, what, one.id in removed) for one, what in zip(with_id, expected, strict=True)]
     how = How.REWRITTEN if removed else How.LATE if is_late else How.APPENDED

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -42,7 +43,8 @@ class Verdicts:
     """Turns outcomes into rows.
 
     `after_crash`: this is the first look after an end that was not clean. `is_rewrite`: others wrote the whole file.
-    `is_late`: the lines stand in a displaced file. `ours` are the offsets that the mirror itself wrote last.
+    `is_late`: the lines stand in a displaced file. `ours` are the offsets that the mirror itself wrote last. `owed` are
+    the rows of malformed lines and duplicates that the mirror was to put back, by the digest of their bytes.
 
     `respelled` collects records whose line has the ledger's content in other bytes.
     """
@@ -54,6 +56,7 @@ class Verdicts:
     is_rewrite: bool = False
     is_late: bool = False
     ours: range = range(0)
+    owed: dict[bytes, deque[Row]] = field(default_factory=dict)
     last_key: int = 0
     accepted: int = 0
     undone: int = 0
@@ -66,6 +69,8 @@ class Verdicts:
 
     def malformed(self, one: Read) -> None:
         """A malformed line: the index alone keeps it."""
+        if self._is_put_back(one):
+            return
         where = None if self.is_late else one.line.offset
         row = Row(Kind.MALFORMED, None, None, one.line.digest, where, one.line.length, Order(one.after_key))
         self.lines.add(row.changed(mark=Mark.OWED) if self.is_late else row, one.line.raw)
@@ -89,8 +94,21 @@ class Verdicts:
         elif not self.is_late:
             self._stale(one, record, now)
 
+    def _is_put_back(self, one: Read) -> bool:
+        """Note that a line stands which was owed. The mirror wrote it, and did not come to note that, or others did."""
+        rows = self.owed.get(one.line.digest)
+        if not rows:
+            return False
+        row = rows.popleft()
+        if self.lines.get(row.key) is None:
+            self.lines.include([row])
+        self.lines.change(row, offset=one.line.offset, mark=Mark.NONE)
+        return True
+
     def _same(self, one: Read, record: Row | None, now: Changed | None) -> None:
         if record is not None and record.stands and now is not None and record.content == now.digest:
+            if self._is_put_back(one):
+                return
             if record.digest == one.line.digest and self._is_copy(one, now):
                 self._add_stale(one)
             elif not self.is_late:
@@ -163,6 +181,8 @@ class Verdicts:
         return self.session.clock.now() if now.source is Source.SERVICE else None
 
     def _add_duplicate(self, one: Read, now: Changed | None) -> None:
+        if self._is_put_back(one):
+            return
         revision = now.revision if now else 0
         row = self._row(Kind.DUPLICATE, one, _content(one.parsed), revision, Order(one.after_key))
         self.lines.add(row, one.line.raw)

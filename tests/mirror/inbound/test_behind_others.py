@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from avocet_grpc.core import ingest
-from avocet_grpc.core.model import Correction, File
+from avocet_grpc.core.model import CandidateFilter, Correction, File
 from tests.mirror.in_process import CrashingDisk, InProcess, SteppedClock, opened
 from tests.mirror.traces import path_of, rest, service
 from tests.support import record, records, write_records
@@ -39,6 +42,41 @@ def test_a_line_of_ours_that_another_program_writes_back_just_before_us_does_not
         rest(made)
         assert disk.line == b"" and [one["id"] for one in records(path)] == ["c0", stored.id]
         assert made.served(stored.id) == served
+
+
+@pytest.mark.parametrize("killed", [False, True])
+def test_malformed_lines_and_duplicates_that_are_put_back_behind_lines_of_others_stand_as_often_as_before(
+    tmp_path: Path, killed: bool
+) -> None:
+    disk = Quicker()
+    path = tmp_path / "sft_candidates.jsonl"
+    kept = [record(f"c{n}") for n in range(150)]
+    odd = ['{"broken', '{"broken', "[1]"]
+    further = [json.dumps(record("c7", note="further")), json.dumps(kept[9])]
+    path.write_text("".join(f"{line}\n" for line in [*map(json.dumps, kept), *odd, *further]))
+    with opened(tmp_path, SteppedClock(), disk) as made:
+        made.wait(100)
+        path.unlink()
+        write_records(path, [record("new")])
+        disk.line = json.dumps(record("quick")).encode() + b"\n"
+        if killed:
+            while disk.line:
+                made.round()
+                made.wait(0.1)
+            made.crash()
+            with path.open("a") as file:
+                file.write(json.dumps(record("meanwhile")) + "\n")
+            made.open()
+        for seconds in (0, 20, 100):
+            made.wait(seconds)
+            made.come_to_rest()
+        others = ["new", "quick", "meanwhile"] if killed else ["new", "quick"]
+        found = [line for line in path.read_text().splitlines() if line.strip()]
+        assert sorted(line for line in found if line in odd) == sorted(odd)
+        ids = Counter(json.loads(line)["id"] for line in found if line not in odd)
+        assert ids == Counter([f"c{n}" for n in range(150)] + ["c7", "c9"] + others)
+        stats = made.ask(lambda reader: reader.stats(CandidateFilter()))
+        assert (stats.malformed, stats.duplicate_ids) == (3, 2)
 
 
 def test_a_record_that_disappeared_and_comes_back_edited_is_an_edit_and_no_new_record(service: InProcess) -> None:

@@ -124,3 +124,12 @@ def test_a_new_malformed_line_is_logged_once_with_its_file_number_and_reason(tmp
     bad = [one for one in events if one["event"] == "malformed line"]
     assert [(one["file"], one["line"]) for one in bad] == [(path.name, 1), (path.name, 2), (path.name, 3)]
     assert all(one["reason"] for one in bad) and len(lines(path)) == 3
+
+
+def test_a_malformed_line_that_a_first_start_finds_is_logged_with_its_own_reason(tmp_path: Path) -> None:
+    path = tmp_path / "sft_candidates.jsonl"
+    path.write_text(f'{json.dumps(record("a"))}\n{{"broken\n')
+    with capture_logs() as events, opened(tmp_path):
+        pass
+    bad = [one for one in events if one["event"] == "malformed line"]
+    assert [(one["line"], one["reason"]) for one in bad] == [(2, "the line is not a JSON object with a valid id")]
