@@ -136,7 +136,7 @@ def test_a_watch_outlives_a_restart_of_the_server_and_ends_with_an_interrupt(she
         served.correct("c1")
         assert json.loads(watching.stdout.readline())["id"] == "c1"
         watching.send_signal(signal.SIGINT)
-        assert watching.wait(timeout=20) == 130
+        assert watching.wait(timeout=60) == 130
 
 
 def test_a_snapshot_is_made_listed_shown_exported_and_deleted(shell: Shell) -> None:

@@ -33,6 +33,7 @@ def get_directory(server: Server) -> str:
     return server.stub.GetConfig(pb.GetConfigRequest()).config.bench_results_dir
 
 
+@pytest.mark.files("the file label_tool.yaml")
 def test_a_new_config_file_is_readable_by_its_owner_only(server: Server) -> None:
     path = server.config / "label_tool.yaml"
     assert get_directory(server) == ""
@@ -41,6 +42,7 @@ def test_a_new_config_file_is_readable_by_its_owner_only(server: Server) -> None
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 
+@pytest.mark.files("the file label_tool.yaml")
 def test_setting_the_directory_changes_that_key_alone(server: Server) -> None:
     path = server.config / "label_tool.yaml"
     path.write_text(SHARED)
@@ -57,6 +59,7 @@ def test_setting_the_directory_changes_that_key_alone(server: Server) -> None:
     assert get_directory(server) == ""
 
 
+@pytest.mark.files("the file label_tool.yaml")
 @pytest.mark.parametrize(
     "before",
     [
@@ -78,6 +81,7 @@ def test_adding_the_key_leaves_every_other_character_as_it_was(server: Server, b
     assert len(after) <= len(before) + len("sft:\n {bench_results_dir: '/new'}\n")
 
 
+@pytest.mark.files("the file label_tool.yaml")
 def test_a_section_that_is_another_one_by_an_alias_is_left_alone(server: Server) -> None:
     path = server.config / "label_tool.yaml"
     path.write_text(text := "base: &b {bench_results_dir: /z}\nsft: *b\n")
@@ -86,6 +90,7 @@ def test_a_section_that_is_another_one_by_an_alias_is_left_alone(server: Server)
     assert path.read_text() == text
 
 
+@pytest.mark.files("the file label_tool.yaml")
 def test_a_config_file_that_is_none_holds_nothing_up(server: Server) -> None:
     path = server.config / "label_tool.yaml"
     for make in (os.mkfifo, os.mkdir):
@@ -97,6 +102,7 @@ def test_a_config_file_that_is_none_holds_nothing_up(server: Server) -> None:
     assert server.stop() == 0
 
 
+@pytest.mark.files("the file label_tool.yaml")
 @pytest.mark.parametrize("broken", ["a: [1\nb: }", "- a list\n", "just a word\n", "a: 1\n\tb: 2\n"])
 def test_a_file_that_is_no_yaml_mapping_is_left_alone(server: Server, broken: str) -> None:
     path = server.config / "label_tool.yaml"

@@ -71,6 +71,7 @@ def test_without_the_flag_the_index_is_deleted_and_the_same_is_found(stopped_ser
     assert found(server, "THE ANSWER") == ["c0", "c1", "c2"]
 
 
+@pytest.mark.files("the search index is a file")
 def test_a_page_that_the_index_cannot_narrow_looks_at_as_many_as_without_an_index(stopped_server: Server) -> None:
     server = stopped_server
     made = [{"id": f"c{n}", "status": "needs_review", "model_response": "plain"} for n in range(10_050)]

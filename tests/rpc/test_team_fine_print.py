@@ -58,6 +58,7 @@ def test_a_lease_id_that_is_given_twice_counts_once(server: Server) -> None:
     assert (released.released, list(released.lost)) == (1, ["made up"])
 
 
+@pytest.mark.files("another program writes")
 def test_an_edit_keeps_a_claim_while_its_candidate_stays_in_review_and_a_watch_shows_the_holder(
     server: Server,
 ) -> None:
@@ -75,6 +76,7 @@ def test_an_edit_keeps_a_claim_while_its_candidate_stays_in_review_and_a_watch_s
     assert list(renewed.lost) == [claim.lease_id]
 
 
+@pytest.mark.files("another program writes")
 def test_what_other_programs_did_has_no_actor_and_says_so(server: Server) -> None:
     changes = watched(server, include_candidates=True)
     with server.candidates.open("a") as file:
@@ -204,7 +206,7 @@ def test_a_history_is_listed_to_the_oldest_that_is_kept_and_a_token_behind_it_is
         for oldest_first in (False, True)
     }
     assert server.stop() == 0
-    server.environment = {"AVOCET_KEEP_HISTORY": str(2 / 86_400)}
+    server.environment |= {"AVOCET_KEEP_HISTORY": str(2 / 86_400)}
     server.start()
     server.stub.Submit(pb.SubmitRequest(id="c6", action=pb.ACTION_FLAG))
     eventually(lambda: len(history(server)) == 1)
@@ -225,6 +227,7 @@ def test_postponed_candidates_stay_so_over_a_restart(server: Server) -> None:
     assert server.stub.Claim(pb.ClaimRequest(reviewer="bob")).claims[0].candidate.id == "c0"
 
 
+@pytest.mark.files("the private directory")
 def test_claims_history_and_snapshots_go_with_the_private_directory_and_what_names_them_says_so(
     server: Server,
 ) -> None:

@@ -210,6 +210,7 @@ def test_a_watch_sees_a_commit_soon_after_it(server: Server, watchers: Any) -> N
     eventually(lambda: watcher.changes)
 
 
+@pytest.mark.files("another program writes")
 def test_a_watch_sees_what_other_programs_write(server: Server, watchers: Any) -> None:
     watcher = Watcher(server, heartbeat_seconds=300)
     watchers.append(watcher)
@@ -218,6 +219,7 @@ def test_a_watch_sees_what_other_programs_write(server: Server, watchers: Any) -
     assert [(each.id, each.action) for each in watcher.wait(1)] == [("late", pb.CHANGE_ACTION_ADD)]
 
 
+@pytest.mark.files("another program writes")
 def test_a_watch_sees_what_was_committed_by_a_process_that_died(server: Server, watchers: Any) -> None:
     (mirror,) = server.processes("mirror")
     watcher = Watcher(server, heartbeat_seconds=300)

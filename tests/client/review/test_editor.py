@@ -102,6 +102,7 @@ def test_an_empty_text_is_not_submitted(terminal: Terminal, reviewed: Server, ed
     assert status(reviewed, "one") == "needs_review"
 
 
+@pytest.mark.files("another program writes")
 def test_a_long_prompt_is_cut_in_the_comments(terminal: Terminal, reviewed: Server, editor: Path) -> None:
     seen = editor.parent / "seen"
     editor.write_text(f'#!/bin/sh\nsleep 0.01; cp "$1" {seen}; echo "And more." >> "$1"\n')

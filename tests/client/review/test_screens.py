@@ -30,6 +30,7 @@ def long_texts(reviewed: Server) -> Server:
     return reviewed.start(within=60)
 
 
+@pytest.mark.files("the files are replaced while it is stopped")
 @pytest.mark.parametrize("columns", [40, 80])
 def test_a_narrow_screen_has_everything_and_the_id_whole(begin: Reviewers, long_texts: Server, columns: int) -> None:
     terminal = begin("--address", long_texts.address, columns=columns, rows=60)
@@ -72,6 +73,7 @@ def test_a_size_that_changes_while_the_editor_is_open_counts_afterwards(terminal
     assert max(map(len, terminal.display.split("\n"))) == 40
 
 
+@pytest.mark.files("the files are replaced while it is stopped")
 def test_a_long_text_is_read_in_less(begin: Reviewers, long_texts: Server) -> None:
     terminal = begin("--address", long_texts.address, rows=24)
     screen = terminal.read_until(HINT)
@@ -86,6 +88,7 @@ def test_a_long_text_is_read_in_less(begin: Reviewers, long_texts: Server) -> No
     assert terminal.end() == 0
 
 
+@pytest.mark.files("the files are replaced while it is stopped")
 def test_the_readers_own_pager_gets_the_whole_text(begin: Reviewers, long_texts: Server, tmp_path: Path) -> None:
     got = tmp_path / "got"
     terminal = begin("--address", long_texts.address, variables={"PAGER": f"tee {got}"})
@@ -95,6 +98,7 @@ def test_the_readers_own_pager_gets_the_whole_text(begin: Reviewers, long_texts:
     assert "\x1b" not in got.read_text()
 
 
+@pytest.mark.files("the files are replaced while it is stopped")
 def test_a_pager_that_ends_early_or_by_ctrl_c_does_no_harm(begin: Reviewers, long_texts: Server) -> None:
     terminal = begin("--address", long_texts.address, variables={"PAGER": "head -n 3"})
     terminal.read_until(HINT)
@@ -109,6 +113,7 @@ def test_a_pager_that_ends_early_or_by_ctrl_c_does_no_harm(begin: Reviewers, lon
     assert terminal.end() == 0
 
 
+@pytest.mark.files("the files are replaced while it is stopped")
 @pytest.mark.parametrize("pager", ["/no/such/pager", "sh -c 'exit 127'", "'unclosed"])
 def test_without_a_pager_a_long_text_is_read_here(begin: Reviewers, long_texts: Server, pager: str) -> None:
     terminal = begin("--address", long_texts.address, variables={"PAGER": pager}, rows=24)
@@ -127,6 +132,7 @@ def test_without_a_pager_a_long_text_is_read_here(begin: Reviewers, long_texts: 
     assert status(long_texts, ID) == "needs_review"
 
 
+@pytest.mark.files("the files are replaced while it is stopped")
 def test_a_single_line_without_end_is_cut_on_the_screen_and_whole_in_the_pager(
     begin: Reviewers, reviewed: Server, tmp_path: Path
 ) -> None:

@@ -256,6 +256,7 @@ def test_a_correction_typed_while_it_was_decided_elsewhere_is_kept_or_thrown_awa
     assert candidate(reviewed, "one").corrected_response == "by kim elsewhere"
 
 
+@pytest.mark.files("another program writes")
 def test_a_candidate_that_another_program_edits_is_shown_again_and_still_held(
     terminal: Terminal, reviewed: Server
 ) -> None:
@@ -308,7 +309,7 @@ def test_with_tokens_the_reviewer_is_the_tokens_name_and_a_reader_is_refused(
     reviewed.stop()
     file = tmp_path / "tokens.yaml"
     tokens = {name: new_token(file, name, role) for name, role in (("ann", "reviewer"), ("rob", "reader"))}
-    reviewed.environment = {"AVOCET_TOKENS_FILE": str(file)}
+    reviewed.environment |= {"AVOCET_TOKENS_FILE": str(file)}
     reviewed.start(within=60)
     ann = begin("--address", reviewed.address, says_who=False, variables={"AVOCET_TOKEN": tokens["ann"]})
     ann.read_until(HINT)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from avocet_client.v1 import corrections_pb2 as pb
 from tests.client.review.reviewer import (
     ENTER,
@@ -84,6 +86,7 @@ def test_an_undone_candidate_that_somebody_else_takes_first_is_not_shown(begin: 
     assert "one is discarded." in discard(lou)
 
 
+@pytest.mark.files("the files are replaced while it is stopped")
 def test_an_undone_candidate_among_many_of_the_same_prompt_is_held_alone(
     begin: Reviewers, stopped_server: Server
 ) -> None:
