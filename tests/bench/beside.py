@@ -61,7 +61,8 @@ def _decide(stage: Stage, other: subprocess.Popen[str] | None = None) -> list[fl
     channel, seconds = stage.service.channel(), list[float]()
     call: Any = channel.unary_unary(f"{SERVICE}/Submit")
     deadline = time.perf_counter() + stage.seconds
-    while other is None or other.poll() is None:
+    ended = False
+    while not ended:
         for message in submissions(ids):
             began = time.perf_counter()
             call(message)
@@ -70,8 +71,7 @@ def _decide(stage: Stage, other: subprocess.Popen[str] | None = None) -> list[fl
             if ended:
                 break
         stage.undo(ids[: len(seconds)])
-        if other is None:
-            break
+        ended = ended or other is None
     channel.close()
     return seconds
 
@@ -82,8 +82,10 @@ def _beside_export(stage: Stage) -> tuple[list[float], float]:
         assert exporter.stdout is not None and int(exporter.stdout.readline())
         began = time.perf_counter()
         seconds = _decide(stage)
+        # One at least, however short the round.
+        exported = int(exporter.stdout.readline())
         took = time.perf_counter() - began
-    return seconds, sum(int(line) for line in exporter.stdout) / took
+    return seconds, (exported + sum(int(line) for line in exporter.stdout)) / took
 
 
 def _beside_import(stage: Stage, count: int) -> tuple[list[float], float]:
@@ -113,7 +115,7 @@ def _ms(rounds: list[list[float]]) -> list[float]:
 
 
 def _export(stub: corrections_pb2_grpc.CorrectionsServiceStub) -> None:
-    """Export everything over and over; print the examples of each message."""
+    """Export everything over and over; print how many examples each export had."""
     while True:
         count = 0
         for response in stub.StreamExport(pb.StreamExportRequest()):
