@@ -32,13 +32,15 @@ class LineDiff:
 
     Memory grows with what is out of order or has no partner, not with the file. `moved` is told of each row that stands
     elsewhere than noted. `lines` and `line_bytes` (with newlines) count the file's. `has_moved` is True if one did.
-    `returned` are rows that did not stand in the file and now do.
+    `returned` are rows that did not stand in the file and now do. `known_to` is where the last line begins that has a
+    row.
     """
 
     def __init__(self, rows: Iterator[Place], moved: Callable[[int, int], None]) -> None:
         self._rows, self._moved = rows, moved
         self.lines = self.line_bytes = 0
         self.has_moved = False
+        self.known_to = 0
         self.returned: list[int] = []
         self._open_rows: dict[bytes, deque[Place]] = {}
         self._open_lines: dict[bytes, deque[Unknown]] = {}
@@ -77,6 +79,7 @@ class LineDiff:
 
     def _pair(self, row: Place, offset: int) -> None:
         self._after = row.order_key
+        self.known_to = max(self.known_to, offset)
         if row.offset == offset:
             return
         if row.offset is None:

@@ -73,7 +73,7 @@ class Looker:
                 return self._take_rest(image, found, still, stopping)
             return self._check(image, still, stopping)
         if found is not None and self.is_growth(image, found):
-            image = import_tail(self._session, self.path, image, found, self._ours)
+            image = self._import_tail(image, found)
             return image, image.is_read
         was_empty = image.signature is not None and image.signature.size == 0
         if found is not None and not was_empty and still < REWRITE_S and self._has_writer() is not False:
@@ -141,7 +141,7 @@ class Looker:
             scanner = LineScanner(self._session.disk, descriptor, image.read_to, found.size)
             next(iter(scanner), None)
         if scanner.end > image.read_to:
-            image = import_tail(self._session, self.path, image, found, self._ours)
+            image = self._import_tail(image, found)
             return image, image.is_read
         rest = scanner.rest
         if rest is None:
@@ -152,6 +152,12 @@ class Looker:
         if still < TORN_S and not is_whole:
             return image, False
         return import_lines(self._session, self.path, image, found, [rest], found.size), True
+
+    def _import_tail(self, image: FileImage, found: Signature) -> FileImage:
+        image = import_tail(self._session, self.path, image, found, self._ours)
+        if image.read_to >= self._ours.stop:
+            self._ours = range(0)
+        return image
 
     def _take_half(self, image: FileImage, found: Signature, rest: Line) -> FileImage:
         with self._session.index.transaction():
@@ -165,6 +171,8 @@ class Looker:
         settled = judged or stopping or self.still() >= SETTLE_S
         look = Look(settled=settled, judged=judged, torn_is_given_up=self.still() >= TORN_S)
         try:
-            return reconcile(self._session, self.path, image, look, lambda _: None), True
+            image = reconcile(self._session, self.path, image, look, lambda _: None)
         except FileChanged:
             return image, False
+        self._ours = range(0)
+        return image, True

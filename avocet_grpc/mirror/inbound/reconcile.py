@@ -22,7 +22,7 @@ from avocet_grpc.mirror.fs.signature import Signature, end_before, signature, si
 from avocet_grpc.mirror.image import FileImage
 from avocet_grpc.mirror.inbound.line_diff import LineDiff, Unknown
 from avocet_grpc.mirror.inbound.problems import log_malformed
-from avocet_grpc.mirror.inbound.remains import Remains, is_half_of_ours
+from avocet_grpc.mirror.inbound.remains import Remains, is_cut, is_half_of_ours, noted_bytes
 from avocet_grpc.mirror.inbound.rules import Look, Mode
 from avocet_grpc.mirror.inbound.tail import BATCH_BYTES, BATCH_LINES
 from avocet_grpc.mirror.inbound.verdicts import Read, Verdicts
@@ -77,7 +77,7 @@ class Reconciliation:
         self._mtime = found.mtime if found else session.clock.now()
         self._gone: dict[int, int] = {}  # by key, where the line stood
         self._torn = self._half_of_ours = False
-        self._last_key = 0
+        self._last_key = self._known_to = 0
         self._accepted = self._undone = self._put_back = self._missing = 0
         self._edited = self._news = 0
         self._damaged = False
@@ -93,6 +93,7 @@ class Reconciliation:
         grew = self._has_grown()
         failpoints.hit("import.before")
         gone, unknown = diff.finish()
+        self._known_to = diff.known_to
         self._note_places(diff, moves, gone)
         for batch in self._batches(unknown):
             self._take_in(batch)
@@ -278,6 +279,7 @@ class Reconciliation:
             else:
                 verdicts.malformed(one)
                 self.malformed.append(one)
+                self._torn = self._torn or self._is_cut(one)
         self._news += len(news)
 
     def _expected_by(self, one: Read, record: Row | None) -> Expected:
@@ -292,6 +294,13 @@ class Reconciliation:
         if self._half_of_ours and one.line.offset + one.line.length >= self._size:
             return True
         return self._remains is not None and self._remains.include(one.line)
+
+    def _is_cut(self, one: Read) -> bool:
+        """Return whether the file was cut in this line: nothing that the index has stands behind it."""
+        if one.line.raw is None or one.line.offset < self._known_to:
+            return False
+        key = next((key for key, stood in self._gone.items() if stood == one.line.offset), None)
+        return is_cut(one.line.raw, noted_bytes(self._session, key))
 
     def _is_removal_fresh(self, state: Changed | None, reached_at: float | None) -> bool:
         """Return whether the program that wrote the file may not know that the service removed the record."""

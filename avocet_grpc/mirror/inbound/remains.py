@@ -13,6 +13,8 @@ from avocet_grpc.mirror.session import Session
 
 PAGE = 1_000
 PAGES = 100
+BEGINNING = 8
+"""As many bytes of a line are enough to know it again in its own place."""
 
 
 def is_half_of_ours(session: Session, level: Cursor, rest: Line, is_given_up: bool) -> bool:
@@ -67,13 +69,25 @@ class Remains:
         return is_unwritten_block(line.raw, first, self._bytes_of(self._ends.get(line.offset + line.length)))
 
     def _bytes_of(self, key: int | None) -> bytes:
-        """Return the bytes of a line that stood in the file."""
-        for row in self._session.index.each([key] if key is not None else []):
-            if row.id is None or row.kind is not Kind.RECORD:
-                return self._session.index.raw(row.key) or b""
-            state = self._session.changed([row.id]).get(row.id)
-            return state.raw or b"" if state is not None else b""
-        return b""
+        return noted_bytes(self._session, key)
+
+
+def noted_bytes(session: Session, key: int | None) -> bytes:
+    """Return the bytes of a line that stood in the file, empty if they are not known."""
+    for row in session.index.each([key] if key is not None else []):
+        if row.id is None or row.kind is not Kind.RECORD:
+            return session.index.raw(row.key) or b""
+        state = session.changed([row.id]).get(row.id)
+        return state.raw or b"" if state is not None else b""
+    return b""
+
+
+def is_cut(raw: bytes, stood: bytes) -> bool:
+    """Return whether a malformed line begins like the line that stood in its place.
+
+    A program that dies while it writes the file leaves half a line, and the next one may append to it at once.
+    """
+    return len(stood) > BEGINNING and raw != stood and raw.startswith(stood[:BEGINNING])
 
 
 def is_unwritten_block(raw: bytes, first: bytes, last: bytes) -> bool:

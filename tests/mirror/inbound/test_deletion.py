@@ -87,3 +87,32 @@ def test_a_line_that_an_append_hides_the_loss_of_is_not_deleted_with_others_at_o
     service.wait(look.SETTLE_S)
     service.round()
     assert not is_there(service, "c3") and not is_there(service)
+
+
+@pytest.mark.parametrize("between", ["", "\n"], ids=["glued to the half line", "behind a newline"])
+def test_a_file_that_was_cut_in_a_line_and_appended_to_at_once_is_damage_and_no_deletion(
+    service: InProcess, tmp_path: Path, between: str
+) -> None:
+    path = tmp_path / "sft_candidates.jsonl"
+    whole = path.read_text()
+    half = whole[: whole.index('{"id": "c55"') + 200]
+    path.write_text(half + between + json.dumps(record("appended")) + "\n" + json.dumps(record("later")) + "\n")
+    for _ in range(10):
+        service.round()
+        service.wait(look.SETTLE_S / 2)
+    assert [n for n in range(COUNT) if not is_there(service, f"c{n}")] == []
+    assert is_there(service, "later") and is_there(service, "appended") == bool(between)
+    assert set(whole.splitlines()) < set(path.read_text().splitlines())
+
+
+def test_a_line_that_another_program_spoils_takes_its_record_with_it_and_no_other(
+    service: InProcess, tmp_path: Path
+) -> None:
+    path = tmp_path / "sft_candidates.jsonl"
+    lines = path.read_text().splitlines()
+    lines[40] = lines[40][:-1]
+    path.write_text("\n".join([*lines[:45], *lines[46:]]) + "\n")
+    for _ in range(10):
+        service.round()
+        service.wait(look.SETTLE_S / 2)
+    assert [n for n in range(COUNT) if not is_there(service, f"c{n}")] == [40, 45]
