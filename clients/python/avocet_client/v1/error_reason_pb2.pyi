@@ -141,8 +141,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     Metadata: none.
     """
     ERROR_REASON_CONFIG_UNREADABLE: _ErrorReason.ValueType  # 14
-    """The server's config file is not a valid YAML mapping. It was left as it is;
-    repair it by hand.
+    """The server's config file is not a YAML mapping in which `sft` is a mapping
+    of its own, without an anchor. It was left as it is; repair it by hand.
 
     Code: `FAILED_PRECONDITION`.
 
@@ -353,8 +353,8 @@ Code: `UNAVAILABLE`.
 Metadata: none.
 """
 ERROR_REASON_CONFIG_UNREADABLE: ErrorReason.ValueType  # 14
-"""The server's config file is not a valid YAML mapping. It was left as it is;
-repair it by hand.
+"""The server's config file is not a YAML mapping in which `sft` is a mapping
+of its own, without an anchor. It was left as it is; repair it by hand.
 
 Code: `FAILED_PRECONDITION`.
 

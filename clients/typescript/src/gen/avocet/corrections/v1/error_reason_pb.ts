@@ -200,8 +200,8 @@ export enum ErrorReason {
   STORAGE_FAILED = 13,
 
   /**
-   * The server's config file is not a valid YAML mapping. It was left as it is;
-   * repair it by hand.
+   * The server's config file is not a YAML mapping in which `sft` is a mapping
+   * of its own, without an anchor. It was left as it is; repair it by hand.
    *
    * Code: `FAILED_PRECONDITION`.
    *
