@@ -33,7 +33,7 @@ def reads_go_on(server: Server, acks: Acks) -> None:
     assert stub.Check(health_pb2.HealthCheckRequest()).status == health_pb2.HealthCheckResponse.SERVING
 
 
-def fill(server: Server, acks: Acks, least: int = 20) -> None:
+def fill(server: Server, acks: Acks, least: int = 10) -> None:
     """Work until the disk is full; what is refused is not stored."""
     with Load(acks, server.address, threads=8, persistent=True) as load:
         eventually(lambda: load.failures(FULL) >= 8, within=90)
