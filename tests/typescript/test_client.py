@@ -50,6 +50,11 @@ def test_what_an_unsound_server_answers_is_told_apart(project: Path) -> None:
     assert done.returncode == 0, done.stdout[-6_000:] + done.stderr[-2_000:]
 
 
+def test_a_process_ends_although_it_broke_exports_off(project: Path, served: Server) -> None:
+    done = node(project, "out/broken_off.js", AVOCET_ADDRESS=served.address)
+    assert (done.returncode, done.stdout) == (0, "done\n"), done.stderr
+
+
 @pytest.mark.parametrize("program", ["smoke.mjs", "smoke.cjs"])
 def test_it_loads_from_modules_and_from_commonjs(project: Path, served: Server, program: str) -> None:
     done = node(project, program, AVOCET_ADDRESS=served.address)

@@ -1,4 +1,4 @@
-import { createGrpcTransport, createGrpcWebTransport } from "@connectrpc/connect-node";
+import { createGrpcTransport, createGrpcWebTransport, Http2SessionManager } from "@connectrpc/connect-node";
 import type { ClientOptions } from "./calls.js";
 import { clientOver, type CorrectionsClient } from "./client.js";
 
@@ -19,6 +19,19 @@ export interface NodeClientOptions extends ClientOptions {
 /** The server closes a connection whose pings are less than 10 seconds apart. */
 const PING_INTERVAL_MS = 60_000;
 
+/** Node keeps a stream that was given up until its data is read, and with it the connection and the process. */
+class Sessions extends Http2SessionManager {
+  override async request(...call: Parameters<Http2SessionManager["request"]>) {
+    const stream = await super.request(...call);
+    const close = stream.close.bind(stream);
+    stream.close = (code, done) => {
+      close(code, done);
+      stream.destroy();
+    };
+    return stream;
+  }
+}
+
 /** Return a client of the service at `HOST:PORT`, or at a URL. It connects at its first call. */
 export function correctionsClient(address: string, options: NodeClientOptions = {}): CorrectionsClient {
   const { tls, protocol = "grpc", ...rest } = options;
@@ -26,7 +39,10 @@ export function correctionsClient(address: string, options: NodeClientOptions = 
   const nodeOptions = { ...tls };
   const transport =
     protocol === "grpc"
-      ? createGrpcTransport({ baseUrl, nodeOptions, pingIntervalMs: PING_INTERVAL_MS })
+      ? createGrpcTransport({
+          baseUrl,
+          sessionManager: new Sessions(baseUrl, { pingIntervalMs: PING_INTERVAL_MS }, nodeOptions),
+        })
       : createGrpcWebTransport({ baseUrl, httpVersion: "1.1", nodeOptions });
   return clientOver(transport, rest);
 }
