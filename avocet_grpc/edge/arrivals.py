@@ -70,7 +70,8 @@ class Connection:
 class Uncounted(Connection):
     """All peers on a Unix socket: the kernel counts nothing there, and gRPC has one name for all.
 
-    While one of their calls waits for a message, what the process allocates and nobody accounts for counts as theirs.
+    While one of their calls waits for a message, bytes that the process allocates count as sent by these peers, unless
+    another part of the service accounts for them.
     """
 
     def __init__(self, allocated: int) -> None:

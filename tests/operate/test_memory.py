@@ -93,7 +93,7 @@ def test_unfinished_messages_of_16_mb_on_a_unix_socket(tmp_path: Path, path: str
     server.listen = f"unix:{tmp_path}/socket"
     server.start()
     try:
-        # There is no count of bytes there. All of it would be 1 GB.
+        # The kernel does not count what arrives on such a socket. All 60 messages would take 1 GB.
         send_unfinished(server, path, 60)
     finally:
         assert server.stop() == 0

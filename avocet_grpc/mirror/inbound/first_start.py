@@ -45,7 +45,7 @@ def adopt_first(session: Session, path: Path, image: FileImage, progress: Progre
 
 @contextlib.contextmanager
 def _without_collections() -> Iterator[None]:
-    """Lines refer to nothing that refers to them, and the search for such circles takes a twentieth of a large load."""
+    """Switch the collection of reference cycles off: lines form none, and it takes a twentieth of a large load."""
     was_enabled = gc.isenabled()
     gc.disable()
     try:

@@ -95,7 +95,7 @@ class Verdicts:
             self._stale(one, record, now)
 
     def _is_put_back(self, one: Read) -> bool:
-        """Note that a line stands which was owed. The mirror wrote it, and did not come to note that, or others did."""
+        """Note that a line that was owed stands now: the mirror wrote it and could not note that, or others did."""
         rows = self.owed.get(one.line.digest)
         if not rows:
             return False

@@ -19,7 +19,7 @@ def test_a_line_that_another_program_appends_where_the_service_once_wrote_is_its
     write_records(path, [record(f"c{n}") for n in range(5)])
     with opened(tmp_path, SteppedClock(), disk) as made:
         rest(made)
-        disk.line = json.dumps(record("theirs")).encode() + b"\n"
+        disk.line = json.dumps(record("appended")).encode() + b"\n"
         made.do(lambda tx: ingest.ingest(tx, Correction("peregrine", "qa", "1+1?", "3", "2")))
         rest(made)
         assert disk.line == b"" and len(records(path)) == 7
