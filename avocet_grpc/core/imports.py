@@ -29,9 +29,10 @@ from avocet_grpc.core.record import (
     render,
 )
 
-STEP_LINES = 500
-"""Lines of one step. The contract allows 1,000; decisions wait for the step before them."""
-STEP_BYTES = 4 << 20
+STEP_LINES = 64
+"""Lines of one step. A decision waits for the step before it, which takes some 20 ms."""
+STEP_BYTES = 512 * 1024
+"""Bytes of lines with which a step ends; a longer line is a step alone."""
 WRITTEN_BY_DECISIONS = frozenset(
     {"status", "corrected_response", "corrected_message", "failure_category", "reviewed_at", "reviewed_by"}
 )

@@ -13,12 +13,15 @@ import pytest
 from avocet_grpc.core.model import CandidateFilter
 from avocet_grpc.core.ports.ledger import Ledger
 from avocet_grpc.layout import DataDirectory
+from avocet_grpc.store.sqlite import writer
 from avocet_grpc.store.sqlite.condition import Condition
 from avocet_grpc.store.sqlite.engine import SqliteLedger
 from avocet_grpc.store.sqlite.integrity import LedgerUnusable
+from avocet_grpc.store.sqlite.session import connect
 from avocet_grpc.store.sqlite.writer import Checkpoint
 from tests.ledger_suite import LedgerSuite, correct, encode, exported, import_candidates
 from tests.mirror_port_suite import MirrorPortSuite
+from tests.support import eventually
 
 
 class TestSqliteOnDisk(LedgerSuite):
@@ -104,3 +107,76 @@ def test_a_journal_that_is_not_there_is_no_failure_of_the_storage(tmp_path: Path
         condition = Condition(path)
         Checkpoint(connection, path, condition).run_if_due()
         assert not condition.failed and not path.with_name("ledger.db-wal").exists()
+
+
+class Slow:
+    """A connection that begins to copy the journal once it may."""
+
+    def __init__(self, connection: sqlite3.Connection, asked: threading.Event, may: threading.Event) -> None:
+        self._connection, self._asked, self._may = connection, asked, may
+
+    def execute(self, statement: str) -> sqlite3.Cursor:
+        self._asked.set()
+        assert self._may.wait(60)
+        return self._connection.execute(statement)
+
+    def close(self) -> None:
+        self._connection.close()
+
+
+def copied_slowly(monkeypatch: pytest.MonkeyPatch) -> tuple[threading.Event, threading.Event]:
+    """After 100 changed rows the journal is copied: set are that it is about to be, and that it may be."""
+    asked, may = threading.Event(), threading.Event()
+    monkeypatch.setattr(writer, "connect", lambda path: Slow(connect(path), asked, may))
+    monkeypatch.setattr(writer, "CHECKPOINT_CHANGES", 100)
+    return asked, may
+
+
+def test_commits_go_on_while_the_journal_is_copied_and_it_begins_again_afterwards(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked, may = copied_slowly(monkeypatch)
+    journal = DataDirectory(tmp_path).ledger.with_name("ledger.db-wal")
+    with contextlib.closing(SqliteLedger(DataDirectory(tmp_path), encode)) as ledger:
+        import_candidates(ledger, 100)
+        assert asked.wait(60)
+        for number in range(50):
+            correct(ledger, f"c{number}")
+        may.set()
+
+        def copied() -> bool:
+            ledger.write(lambda tx: tx.new_revision()).result()
+            return not any(thread.name == "ledger-checkpoint" for thread in threading.enumerate())
+
+        eventually(copied)
+        grown = journal.stat().st_size
+        for number in range(50, 60):
+            correct(ledger, f"c{number}")
+        assert journal.stat().st_size == grown
+        assert len(exported(ledger)) == 60
+
+
+def test_a_journal_that_grows_too_large_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked, may = copied_slowly(monkeypatch)
+    monkeypatch.setattr(writer, "LARGEST_JOURNAL", 0)
+    with contextlib.closing(SqliteLedger(DataDirectory(tmp_path), encode)) as ledger:
+        import_candidates(ledger, 100)
+        assert asked.wait(60)
+        ledger.write(lambda tx: tx.new_revision()).result()
+        late = ledger.write(lambda tx: tx.new_revision())
+        with contextlib.suppress(TimeoutError):
+            late.result(timeout=0.5)
+        assert not late.done()
+        may.set()
+        assert late.result(timeout=60)
+
+
+def test_a_large_load_waits_until_the_journal_is_copied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked, may = copied_slowly(monkeypatch)
+    with contextlib.closing(SqliteLedger(DataDirectory(tmp_path), encode)) as ledger:
+        import_candidates(ledger, 100)
+        assert asked.wait(60)
+        threading.Timer(0.2, may.set).start()
+        with ledger.loading():
+            assert may.is_set()
+        assert correct(ledger, "c1")

@@ -19,12 +19,19 @@ from avocet_grpc.store.sql.transaction import Encode
 from avocet_grpc.store.sql.waiting import Waiting, refuse
 from avocet_grpc.store.sqlite.condition import Condition
 from avocet_grpc.store.sqlite.failure import may_go_on
-from avocet_grpc.store.sqlite.session import JOURNAL_BYTES, SqliteSession
+from avocet_grpc.store.sqlite.session import JOURNAL_BYTES, SqliteSession, connect
 from avocet_grpc.telemetry import failpoints
 from avocet_grpc.telemetry.guard import guarded
 
 CHECKPOINT_CHANGES = 60_000
 """Changed rows after which the journal is copied into the database."""
+LARGEST_JOURNAL = 4 * JOURNAL_BYTES
+"""With so many bytes commits wait for what copies it."""
+PAUSE_S = 1.0
+"""Between two times that the journal is copied."""
+FEW_PAGES = 500
+"""So many are copied in some milliseconds."""
+PASSES = 3
 FULL_PAUSE_S = 1.0
 
 Turn = Callable[[], AbstractContextManager[None]]
@@ -57,7 +64,7 @@ class Writer:
     @contextlib.contextmanager
     def without_checkpoints(self) -> Iterator[None]:
         """Inside, the journal is not copied."""
-        with self._checkpoint.lock:
+        with self._checkpoint.kept_away():
             yield
 
     def on_commit(self, listener: Callable[[], None]) -> None:
@@ -75,6 +82,7 @@ class Writer:
         """Commit what waits, and end the thread."""
         self._waiting.close()
         self._thread.join()
+        self._checkpoint.wait()
 
     def use_newest_dictionary(self) -> None:
         """Another one was stored."""
@@ -152,37 +160,83 @@ class Writer:
 
 
 class Checkpoint:
-    """Copies the journal into the database once it has grown. What was answered does not wait for it."""
+    """Copies the journal into the database once it has grown. Commits hardly wait for it.
+
+    A thread with a connection of its own copies most of it while commits go on. The writer copies what came meanwhile,
+    since the journal only begins again if nothing is left. `lock` is held while it is decided what to do.
+    """
 
     def __init__(self, connection: sqlite3.Connection, path: Path | None, condition: Condition) -> None:
-        self._db, self._condition = connection, condition
+        self._db, self._path, self._condition = connection, path, condition
         self._journal = None if path is None else path.with_name(f"{path.name}-wal")
         self._copied = 0
-        self._tried_at = 0.0
+        self._began_at = self._tried_at = 0.0
+        self._thread: threading.Thread | None = None
         # A start on a full disk could not empty the journal, which would fill the disk again.
         self.is_full = self._journal is not None and _size_of(self._journal) > 0
-        self.lock = threading.Lock()
-        """The thread that holds it may use another kind of journal meanwhile."""
+        self._lock = threading.Lock()
+
+    @contextlib.contextmanager
+    def kept_away(self) -> Iterator[None]:
+        """Inside, nothing is copied: the caller may use another kind of journal."""
+        with self._lock:
+            self.wait()
+            yield
+
+    def wait(self) -> None:
+        """Wait for the thread, if there is one. It has closed its connection then."""
+        if self._thread is not None:
+            self._thread.join()
 
     def run_if_due(self) -> None:
         """Also if the disk is full: a journal without room to grow then begins again in its own place."""
         if self._journal is None or self._condition.failed:
             return
-        with self.lock:
-            self._run_if_due(self._journal)
+        with self._lock:
+            try:
+                self._run_if_due(_size_of(self._journal))
+            except OSError as error:
+                self._condition.fail(error)
 
-    def _run_if_due(self, journal: Path) -> None:
-        due = self._db.total_changes - self._copied >= CHECKPOINT_CHANGES
-        if self.is_full and time.monotonic() - self._tried_at >= FULL_PAUSE_S:
-            due, self.is_full, self._tried_at = True, False, time.monotonic()
+    def _run_if_due(self, size: int) -> None:
+        now = time.monotonic()
+        if self.is_full and now - self._tried_at >= FULL_PAUSE_S:
+            self.is_full, self._tried_at = False, now
+            self._copy(self._db)
+        elif self._thread is not None:
+            if size > LARGEST_JOURNAL:
+                self._thread.join()
+            if not self._thread.is_alive():
+                self._thread = None
+                self._copy(self._db)
+        elif now - self._began_at >= PAUSE_S and self._is_large(size):
+            self._began_at, self._copied = now, self._db.total_changes
+            self._thread = threading.Thread(target=self._copy_most, name="ledger-checkpoint", daemon=True)
+            self._thread.start()
+
+    def _is_large(self, size: int) -> bool:
+        return self._db.total_changes - self._copied >= CHECKPOINT_CHANGES or size > JOURNAL_BYTES
+
+    def _copy_most(self) -> None:
+        """Copy until few pages come while it copies."""
         try:
-            if due or _size_of(journal) > JOURNAL_BYTES:
-                self._db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
-                self._copied = self._db.total_changes
+            with contextlib.closing(connect(self._path)) as connection:
+                before, done = 0, self._copy(connection)
+                for _ in range(PASSES):
+                    if done - before < FEW_PAGES:
+                        break
+                    before, done = done, self._copy(connection)
         except sqlite3.Error as error:
             self._condition.judge(error)
-        except OSError as error:
-            self._condition.fail(error)
+
+    def _copy(self, connection: sqlite3.Connection) -> int:
+        """Return how many pages of the journal are in the database now."""
+        try:
+            copied: int = connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()[2]
+        except sqlite3.Error as error:
+            self._condition.judge(error)
+            return 0
+        return copied
 
 
 def roll_back(connection: sqlite3.Connection) -> None:
