@@ -107,6 +107,18 @@ def test_a_claim_costs_what_a_queue_page_and_a_look_at_each_claim_before_it_cost
     assert free - queue < CLAIMED
 
 
+@pytest.mark.parametrize("order", [order for order in Order if order not in REVIEW_ORDERS])
+def test_claims_are_looked_up_for_the_first_that_pass_a_filter_and_not_for_all(ledger: Any, order: Order) -> None:
+    filter = CandidateFilter(min_quality_score=0.05, max_quality_score=0.95)
+    queue = steps(ledger, lambda tx: tx.queue(filter, order, None, 0, 20))
+    for held in (lambda tx: tx.claims.free(filter, order, "bob", 20), lambda tx: unclaimed(tx, filter, order)):
+        assert steps(ledger, held) - queue < CLAIMED
+
+
+def unclaimed(tx: Any, filter: CandidateFilter, order: Order) -> None:
+    assert tx.claims.queue(HeldBy(ClaimState.UNCLAIMED, ""), filter, order, None, 0, 20)
+
+
 @pytest.mark.parametrize("state", [ClaimState.UNCLAIMED, ClaimState.CLAIMED, ClaimState.MINE])
 def test_a_queue_page_by_state_of_claim_does_not_go_through_the_queue(ledger: Any, state: ClaimState) -> None:
     held = HeldBy(state, "ann")

@@ -22,6 +22,9 @@ BY_CLAIMS = "claims c CROSS JOIN "
 POSTPONED = "EXISTS (SELECT 1 FROM postponed p WHERE p.reviewer = :taker AND p.key = r.key AND p.until > :now)"
 """A row at a time by the primary key: as many looks as there are claims in front of the page, and no more."""
 
+CLAIMS = "SELECT count(*) FROM claims"
+REFUSED = f"SELECT ({CLAIMS}) + (SELECT count(*) FROM postponed WHERE reviewer = :taker)"
+
 STATES = {
     ClaimState.UNCLAIMED: f" AND NOT {HELD}",
     ClaimState.CLAIMED: " AND r.key = c.key AND c.expires_at > :now",
@@ -109,7 +112,8 @@ class Claims:
         limit: int,
     ) -> list[QueueItem]:
         values = {"now": self._milliseconds(), "mine": held.reviewer}
-        also = Also(STATES[held.state], values, "" if held.state is ClaimState.UNCLAIMED else BY_CLAIMS)
+        driven_by = "" if held.state is ClaimState.UNCLAIMED else BY_CLAIMS
+        also = Also(STATES[held.state], values, driven_by, CLAIMS)
         return self._pages.page(filter, order, after, offset, limit, also)
 
     def queue_total(self, held: HeldBy, filter: CandidateFilter) -> int:
@@ -120,7 +124,7 @@ class Claims:
     def free(self, filter: CandidateFilter, order: Order, reviewer: str, limit: int) -> list[QueueItem]:
         """Return candidates in review that nobody holds and that the reviewer has not postponed, in order."""
         values = {"now": self._milliseconds(), "taker": reviewer}
-        also = Also(f" AND NOT {HELD} AND NOT {POSTPONED}", values)
+        also = Also(f" AND NOT {HELD} AND NOT {POSTPONED}", values, refuses=REFUSED)
         return self._pages.page(filter, order, None, 0, limit, also)
 
     def held_candidates(self, lease_ids: Collection[str]) -> Mapping[str, Candidate]:

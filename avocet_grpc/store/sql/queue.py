@@ -31,11 +31,13 @@ NEAR = 1_000
 
 class Also(NamedTuple):
     """What else a page of the queue asks of a record: SQL that continues the WHERE, with `r` for the records, and its
-    values. `driven_by`: a table whose few rows name the records, joined with a CROSS JOIN, which keeps this order."""
+    values. `driven_by`: a table whose few rows name the records, joined with a CROSS JOIN, which keeps this order.
+    `refuses`: SQL that counts the rows because of which records are left out."""
 
     where: str
     values: dict[str, Any]
     driven_by: str = ""
+    refuses: str = "SELECT 0"
 
 
 ANYTHING = Also("", {})
@@ -57,12 +59,14 @@ class _Place(NamedTuple):
 
 
 class _Records(NamedTuple):
-    """The records that a page is taken from. If `keys_first`, the lines are read once the page's keys are sorted."""
+    """The records that a page is taken from. If `keys_first`, the lines are read once the page's keys are sorted.
+    `also` is asked of the first in order alone."""
 
     table: str
     where: str
     values: dict[str, Any]
     keys_first: bool = False
+    also: Also = ANYTHING
 
 
 class QueuePages:
@@ -81,26 +85,26 @@ class QueuePages:
         also: Also = ANYTHING,
     ) -> list[QueueItem]:
         """Return at most `limit` candidates in review after `after`; records without the order's key come last."""
-        where, values = where_of(filter, "r.")
-        where, values = where + also.where, values | also.values
+        filtered, values = where_of(filter, "r.")
+        where, values = filtered + also.where, values | also.values
         if also.driven_by:
             driven = f"{also.driven_by}records r{self._session.dialect.scan}"
             return self._ordered(_Records(driven, where, values), order, after, offset, limit)
         facets = self._counts.queue_facets(filter)
-        passing = where
+        of_facets = ""
         if facets is not None:
             if not facets:
                 return []
             values |= {f"facet_{number}": facet.facet for number, facet in enumerate(facets)}
-            passing = f" AND r.facet IN ({', '.join(f':facet_{number}' for number in range(len(facets)))}){where}"
+            of_facets = f" AND r.facet IN ({', '.join(f':facet_{number}' for number in range(len(facets)))})"
         if facets is not None and sum(facet.n for facet in facets) <= FEW:
-            records = self._few(BY_FACET, passing, values)
+            records = self._few(BY_FACET, of_facets + filtered, values, also)
         elif has_range(filter) and self._counts.few_in_range(filter, facets, FEW_KEYS if order is Order.FILE else FEW):
-            records = self._few(BY_QUALITY, passing, values)
+            records = self._few(BY_QUALITY, of_facets + filtered, values, also)
         elif facets is not None and order is Order.FILE and offset + limit <= NEAR:
             return self._merged(len(facets), where, values | {"key": after.key if after else 0}, offset, limit)
-        elif facets is not None and order is not Order.FILE:
-            records = self._by(INDEX_OF[SORTED_BY[order]], passing, values)._replace(keys_first=False)
+        elif order is not Order.FILE and (facets is not None or (has_range(filter) and not filter.prompt_digests)):
+            records = self._by(INDEX_OF[SORTED_BY[order]], of_facets + where, values)._replace(keys_first=False)
         else:
             records = _Records("records r", where, values)
         return self._ordered(records, order, after, offset, limit)
@@ -108,12 +112,12 @@ class QueuePages:
     def _by(self, index: str, where: str, values: dict[str, Any]) -> _Records:
         return _Records(f"records r{self._session.dialect.by_index.format(index)}", where, values, keys_first=True)
 
-    def _few(self, index: str, where: str, values: dict[str, Any]) -> _Records:
+    def _few(self, index: str, where: str, values: dict[str, Any], also: Also) -> _Records:
         """Few records pass: they are found first and sorted then."""
         if not (alone := self._session.dialect.alone):
-            return self._by(index, where, values)
+            return self._by(index, where, values)._replace(also=also)
         found = f"(SELECT r.* FROM records r WHERE r.queued = 1{where}{alone}) r"
-        return _Records(found, "", values, keys_first=True)
+        return _Records(found, "", values, keys_first=True, also=also)
 
     def _ordered(
         self, records: _Records, order: Order, after: Position | None, offset: int, limit: int
@@ -144,14 +148,18 @@ class QueuePages:
     ) -> list[QueueItem]:
         down = " DESC" if order in DESCENDING else ""
         by = f"r.{SORTED_BY[order]}{down}, r.key{down}" if order in SORTED_BY else "r.key"
-        end = f"{start}{records.where} ORDER BY {by} LIMIT :limit OFFSET :offset"
+        end = f"{start}{records.where} ORDER BY {by} LIMIT"
         values = records.values | place | {"limit": limit, "offset": offset}
         if records.keys_first:
             query = f"SELECT r.key, r.recorded_at, r.quality_score FROM {records.table} WHERE r.queued = 1 AND {end}"
-            return self._items(self._session.all(_Place, query, values), order)
+            if records.also is not ANYTHING:
+                # Sorting all and asking each of the first is cheaper than asking all and sorting what passes.
+                values |= {"first": offset + limit + self._session.number(records.also.refuses, records.also.values)}
+                query = f"SELECT * FROM ({query} :first) r WHERE 1 = 1{records.also.where} ORDER BY {by} LIMIT"
+            return self._items(self._session.all(_Place, f"{query} :limit OFFSET :offset", values), order)
         query = (
             f"SELECT r.key, b.size, b.raw, r.revision, r.recorded_at, r.quality_score FROM {records.table}"
-            f" CROSS JOIN bodies b WHERE b.key = r.body AND r.queued = 1 AND {end}"
+            f" CROSS JOIN bodies b WHERE b.key = r.body AND r.queued = 1 AND {end} :limit OFFSET :offset"
         )
         rows = self._session.each(_Queued, query, values)
         return until_full(_item(Body(*row[:4]).candidate(self._session), row, order) for row in rows)
@@ -177,7 +185,8 @@ class QueuePages:
         """Return how many have the order's key."""
         # By an index each row would be looked up in the table at random, which costs ten times the whole table.
         table = records.table if records.keys_first else f"records r{self._session.dialect.scan}"
-        query = f"SELECT count(*) FROM {table} WHERE r.queued = 1 AND {column} IS NOT NULL{records.where}"
+        where = f"{records.where}{records.also.where}"
+        query = f"SELECT count(*) FROM {table} WHERE r.queued = 1 AND {column} IS NOT NULL{where}"
         return self._session.number(query, records.values)
 
 
