@@ -50,6 +50,7 @@ def test_each_make_command_of_the_readme_is_there(command: str) -> None:
     assert run(["make", "-n", "-B", target]).strip()
 
 
+@pytest.mark.both_engines
 def test_every_line_of_the_session_succeeds_with_the_runs_that_the_tree_has(server: Server) -> None:
     output = try_it(server)
     assert f"{RUN}" in output and "8 imported" in output and "8 of 8 in review" in output
@@ -57,6 +58,7 @@ def test_every_line_of_the_session_succeeds_with_the_runs_that_the_tree_has(serv
     assert server.stats().export_ready == 1
 
 
+@pytest.mark.both_engines
 def test_the_python_snippet_runs_as_it_stands(server: Server) -> None:
     try_it(server)
     output = run([sys.executable, "-c", block("python").replace(ADDRESS, server.address)])

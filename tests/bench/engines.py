@@ -29,7 +29,8 @@ DECISIONS = 4_000
 FLOOR = "CREATE TABLE floor (number bigserial PRIMARY KEY, content text NOT NULL)"
 TRANSACTION = "INSERT INTO floor (content) VALUES (repeat('x', 2048));\n"
 """What a decision cannot do without: one durable transaction with the record."""
-TO_SQLITE, EXPORT_TO_SQLITE, TO_ONE_WORKER = 0.7, 0.8, 1.4
+TO_SQLITE, EXPORT_TO_SQLITE, TO_ONE_WORKER, TO_ONE_SERVER = 0.7, 0.8, 1.4, 0.9
+TWO = "PostgreSQL, two servers"
 WORKERS = 2
 EXPORTERS = 4
 ALWAYS_READ = pb.StreamExportRequest(batch_size=256).SerializeToString()
@@ -44,15 +45,15 @@ def engines(stage: Stage) -> Found:
     server = Postgres(programs)
     try:
         with _over(stage, server.start()) as postgres:
-            yield from _decisions(stage, server, postgres)
-            yield from _exports(stage, postgres)
+            yield from _decisions(stage, server, *postgres)
+            yield from _exports(stage, postgres[0])
     finally:
         server.remove()
 
 
 @contextmanager
-def _over(stage: Stage, server: Postgres) -> Iterator[Side]:
-    """The service over PostgreSQL, with a copy of the stage's ledger."""
+def _over(stage: Stage, server: Postgres) -> Iterator[tuple[Side, Side]]:
+    """Two services over one PostgreSQL database, which has a copy of the stage's ledger."""
     from avocet_grpc.maintenance.move import move
     from avocet_grpc.store.postgres.connect import connect
     from avocet_grpc.store.postgres.migrate import migrate
@@ -69,11 +70,12 @@ def _over(stage: Stage, server: Postgres) -> Iterator[Side]:
         stage.service.start()
     server.execute("ANALYZE", "bench")
     flags = ["--listen", "127.0.0.1:0", "--store", url, "--config-dir", str(stage.directory / "config")]
-    with Side(["avocet_grpc", "serve", *flags], stage.directory / "postgres.log", stage.source) as side:
-        yield side
+    command, logs = ["avocet_grpc", "serve", *flags], [stage.directory / f"postgres-{n}.log" for n in (1, 2)]
+    with Side(command, logs[0], stage.source) as one, Side(command, logs[1], stage.source) as other:
+        yield one, other
 
 
-def _decisions(stage: Stage, server: Postgres, postgres: Side) -> Found:
+def _decisions(stage: Stage, server: Postgres, postgres: Side, other: Side) -> Found:
     ids = stage.queued_ids(round(DECISIONS * max(1.0, stage.seconds)))
     for callers in CALLERS:
         works = {
@@ -81,12 +83,18 @@ def _decisions(stage: Stage, server: Postgres, postgres: Side) -> Found:
             "PostgreSQL": partial(_decide, postgres, ids, callers, stage.seconds),
             "pgbench": partial(_floor, server, callers, stage.seconds),
         }
+        if callers == max(CALLERS):
+            works[TWO] = partial(_decide_at_both, (postgres, other), ids, callers, stage.seconds)
         found = stage.in_turn(**works)
         for side, rates in found.items():
             yield figure("Submit by engine", side, stage.size, "calls/s", rates, callers)
         ratio = ratio_of_rounds(found["PostgreSQL"], found["SQLite"])
         name = f"Submit over PostgreSQL, {callers} callers: decisions/s to SQLite"
         yield Ratio(name, stage.size, ratio, TO_SQLITE, at_most=False)
+        if TWO in found:
+            ratio = ratio_of_rounds(found[TWO], found["PostgreSQL"])
+            name = f"Submit over PostgreSQL, {callers} callers: decisions/s of two servers to one"
+            yield Ratio(name, stage.size, ratio, TO_ONE_SERVER, at_most=False)
 
 
 def _exports(stage: Stage, postgres: Side) -> Found:
@@ -160,6 +168,14 @@ def _decide(side: Side, ids: list[str], callers: int, seconds: float) -> float:
     wire.run(side.address, f"{SERVICE}/Undo", undone, 32, 3600)
     side.settle()
     return load.rate
+
+
+def _decide_at_both(servers: tuple[Side, Side], ids: list[str], callers: int, seconds: float) -> float:
+    """Half of the callers at each of two servers: decisions a second in all."""
+    halves = (ids[::2], ids[1::2])
+    with ThreadPoolExecutor(2) as pool:
+        rates = pool.map(lambda server, ids: _decide(server, ids, callers // 2, seconds), servers, halves)
+        return sum(rates)
 
 
 def _floor(server: Postgres, callers: int, seconds: float) -> float:

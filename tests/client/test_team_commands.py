@@ -122,11 +122,18 @@ def test_a_watch_prints_each_change_and_goes_on_where_its_state_file_says(shell:
     assert "Is the service there?" in shell.run("watch", code=6).stderr
 
 
+def _heed_interrupts() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def test_a_watch_outlives_a_restart_of_the_server_and_ends_with_an_interrupt(shell: Shell, served: Server) -> None:
     start = shell.json("stats")["revision"]
     environment = os.environ | shell.variables | {"HOME": str(shell.home)}
     command = [str(BIN / "avocet"), "watch", "--json", "--since", str(start)]
-    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as watching:
+    # What a script runs in the background ignores SIGINT, and so may these tests.
+    with subprocess.Popen(
+        command, env=environment, stdout=subprocess.PIPE, text=True, preexec_fn=_heed_interrupts
+    ) as watching:
         assert watching.stdout is not None
         served.correct("c0")
         assert json.loads(watching.stdout.readline())["id"] == "c0"

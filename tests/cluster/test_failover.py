@@ -14,6 +14,7 @@ import pytest
 
 from tests.cluster.load import Callers, Judged, assert_nothing_is_lost_or_doubled
 from tests.cluster.support import WITHIN, ended, is_kept_in, new_server, own_postgres, soon
+from tests.ledger_suite import encode
 from tests.postgres import Postgres, binaries
 
 FULL = os.environ.get("CLUSTER") == "full"
@@ -50,9 +51,21 @@ class Pair:
 
     def cut(self) -> None:
         """Let nothing more reach the standby."""
+        ((self._way,),) = self.standby.execute("SHOW primary_conninfo")
         self.standby.execute("ALTER SYSTEM SET primary_conninfo = ''")
         self.standby.execute("SELECT pg_reload_conf()")
-        soon(lambda: self._standbys("async") == 0)
+        soon(lambda: self._standbys() == 0)
+
+    def join(self) -> None:
+        """Undo `cut`."""
+        way = self._way.replace("'", "''")
+        self.standby.execute(f"ALTER SYSTEM SET primary_conninfo = '{way}'")
+        self.standby.execute("SELECT pg_reload_conf()")
+
+    def waiting(self) -> list[int]:
+        """The processes of the primary whose commit waits for the standby."""
+        query = "SELECT pid FROM pg_stat_activity WHERE wait_event = 'SyncRep' AND application_name = 'avocet-grpc'"
+        return [pid for (pid,) in self.primary.execute(query)]
 
     def remove(self) -> None:
         self.standby.remove()
@@ -67,9 +80,10 @@ class Pair:
         return standby
 
     def _wait_for_standby(self) -> None:
-        soon(lambda: self._standbys("sync" if self._synchronous else "async") == 1)
+        soon(lambda: self._standbys() == 1)
 
-    def _standbys(self, state: str) -> int:
+    def _standbys(self) -> int:
+        state = "sync" if self._synchronous else "async"
         count = f"SELECT count(*) FROM pg_stat_replication WHERE state = 'streaming' AND sync_state = '{state}'"
         return int(self.primary.execute(count)[0][0])
 
@@ -108,6 +122,37 @@ def test_a_failover_to_a_synchronous_standby_under_load_loses_and_doubles_nothin
         f"{FAILOVERS} failovers, {len(callers.acknowledged)} changes acknowledged in {seconds:.0f} s,"
         f" {callers.unreachable} times STORAGE_UNREACHABLE"
     )
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("pair", [True], indirect=True, ids=["synchronous"])
+def test_a_commit_that_is_ended_while_it_waits_for_the_standby_is_acknowledged_once_the_standby_has_it(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from avocet_grpc.store.postgres import reach
+    from avocet_grpc.store.postgres.engine import PostgresLedger
+
+    monkeypatch.setattr(reach, "WAIT_S", 4 * WITHIN)
+    ledger = PostgresLedger(pair.url, encode)
+    try:
+        before = ledger.write(lambda tx: tx.new_revision()).result(WITHIN)
+        pair.cut()
+        changed, over = ledger.write(lambda tx: tx.new_revision()), set[int]()
+        for _ in range(3):
+            waiting = soon(lambda: set(pair.waiting()) - over)
+            assert not changed.done()
+            for pid in waiting:
+                # The database stores the change here then, and shows it to everybody.
+                pair.primary.execute(f"SELECT pg_terminate_backend({pid})")
+            over.update(waiting)
+        soon(lambda: set(pair.waiting()) - over)
+        assert not changed.done()
+        assert ledger.read(lambda reader: reader.revision()) == before + 1
+        pair.join()
+        assert changed.result(WITHIN) == before + 1
+    finally:
+        pair.join()
+        ledger.close()
 
 
 @pytest.mark.timeout(300)

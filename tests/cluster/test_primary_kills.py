@@ -43,7 +43,7 @@ def health(server: Server) -> Any:
 def test_a_database_that_is_killed_under_load_loses_and_doubles_no_acknowledged_change(
     own: Postgres, tmp_path: Path
 ) -> None:
-    url = own.new_database()
+    url = own.new_database().replace("avocet@", "avocet:hunter2@")
     keeper = new_server(tmp_path / "keeper", url, keeps=True).start()
     other = new_server(tmp_path / "other", url).start()
     callers = Callers([keeper, other])
@@ -64,6 +64,8 @@ def test_a_database_that_is_killed_under_load_loses_and_doubles_no_acknowledged_
         assert callers.unreachable or not FULL
         assert_nothing_is_lost_or_doubled(callers, keeper, other)
         assert (keeper.stop(), other.stop()) == (0, 0)
+        for server in (keeper, other):
+            assert "the database cannot be reached" in server.log and "hunter2" not in server.log
     print(
         f"{KILLS} kills, {len(callers.acknowledged)} changes acknowledged in {seconds:.0f} s,"
         f" {callers.unreachable} times STORAGE_UNREACHABLE"

@@ -42,6 +42,24 @@ def test_what_one_server_acknowledged_the_other_serves_and_refuses_to_take_twice
     assert one.stub.GetVersion(pb.GetVersionRequest()).engine == "postgresql"
 
 
+def test_a_watch_at_one_server_gets_each_change_at_the_other_also_while_its_notifications_are_cut_off(
+    two: list[Server], postgres: Postgres, database: str
+) -> None:
+    listeners = (
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+        f" WHERE application_name = 'avocet-grpc listener' AND datname = '{database.rpartition('/')[2]}'"
+    )
+    one, other = two
+    watch = other.stub.Watch(pb.WatchRequest(since_revision=other.stats().revision), timeout=120)
+    for n in range(20):
+        if n >= 10:
+            postgres.execute(listeners)
+        id = one.ingest(request(prompt=f"p{n}")).id
+        changes = next(answer.changes for answer in watch if answer.changes)
+        assert [change.id for change in changes] == [id]
+    watch.cancel()
+
+
 def test_a_server_without_files_stops_cleanly_and_leaves_none(two: list[Server]) -> None:
     for server in two:
         assert server.stop() == 0

@@ -160,7 +160,7 @@ def test_other_servers_commits_are_noticed_after_failures_of_the_look_and_of_who
         if len(rings) == 1:
             raise RuntimeError
 
-    waking = Wake(read, ring)
+    waking = Wake("not an address", "own", read, ring)
     eventually(lambda: len(rings) > 3 or None, within=60)
     waking.close()
     assert guard.failures["waking"] == before + 3

@@ -13,7 +13,7 @@ Reading order
     `session`, `adapters`    a connection as the shared statements use it, and the values, U+0000 among them
     `connect`, `failure`     from a URL to a connection, without showing its password; what an error means
     `migrate`, `settings`    makes and upgrades the tables; which settings of the database are refused
-    `wake`                   notices what other servers commit
+    `wake`                   notices what other servers commit, by notifications and without them
     `keeper`, `config`       the lease of the shared files; the configuration that all servers share
     `fill`                   takes a whole ledger of another engine into an empty database
 
@@ -21,5 +21,8 @@ Rules
     - Each commit locks the row of `head` first and holds it to its end, at READ COMMITTED: commit order is revision
       order is key order. No advisory lock, and no sequence without that lock.
     - Each commit writes its number to `servers`. If the answer to a COMMIT is lost: connect again, lock, look. The
-      lock waits until the old transaction has ended, so what is seen then is what became of it.
+      lock waits until the old transaction has ended, so what is seen then is what became of it. What is found stored is
+      answered after one more commit: the first may have ended before the standby had it.
+    - Nothing rests on a notification. Each commit sends one, and the head is looked at every 50 ms; every 500 ms while
+      changes come with notifications.
 """

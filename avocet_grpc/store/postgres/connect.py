@@ -32,8 +32,15 @@ PLANS = (
     " SET enable_sort = off; SET enable_bitmapscan = off; SET enable_seqscan = off; SET random_page_cost = 1.1;"
     " SET TimeZone = 'UTC'"
 )
-HOLDER = "SET idle_in_transaction_session_timeout = '5s'"
-"""A writer that was paused must not keep the head from the others."""
+HOLDER = (
+    "SET idle_in_transaction_session_timeout = '5s';"
+    " SELECT set_config(name, '0', false) FROM pg_settings WHERE name IN ('statement_timeout', 'transaction_timeout')"
+)
+"""A writer that was paused must not keep the head from the others.
+
+No time limit of the role or database may cut off a commit that waits for a standby. It would be stored on one machine,
+and visible.
+"""
 
 
 class DatabaseUnusable(Exception):

@@ -19,10 +19,11 @@ class Meaning(enum.Enum):
 
 
 AGAIN = frozenset({"40001", "40P01"})
-LOST = frozenset({"25006", "25P03", "57P01", "57P02", "57P03", "57P05"})
-"""A standby, a transaction that took too long, and a server that stops, has crashed or starts."""
+LOST = frozenset({"25006", "25P03", "25P04", "57P01", "57P02", "57P03", "57P04", "57P05"})
+"""A standby, a transaction that took too long, a server that stops, has crashed or starts, a database that is gone."""
 FULL = frozenset({"53100"})
-BUSY = frozenset({"53000", "53200", "53300", "55P03"})
+BUSY = frozenset({"53000", "53200", "53300", "55P03", "57014"})
+"""Too little memory, too many connections, a lock that did not come, a statement that took too long or was ended."""
 DAMAGED = frozenset({"58030", "XX001", "XX002"})
 """The system's I/O error, and damaged data or indexes."""
 

@@ -1,23 +1,56 @@
-"""Notices what other servers commit: the head is looked at so often that nobody who follows waits for long."""
+"""Notices what other servers commit.
+
+Each commit sends a notification. It is a short cut: without any, the head is looked at so often that nobody who follows
+waits for long.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import threading
+import time
 from collections.abc import Callable
 
+import psycopg
+
 from avocet_grpc.core.errors import CorrectionsError
+from avocet_grpc.store.postgres.connect import Connection, DatabaseUnusable, connect
 from avocet_grpc.store.postgres.session import PostgresSession
 from avocet_grpc.telemetry.guard import failed, guarded
 
 EVERY_S = 0.05
+"""How often the head is looked at."""
+LISTENING_S = 0.5
+"""The same while notifications come."""
+AGAIN_S = 1.0
+"""Between two attempts to connect."""
+
+CHANNEL = "avocet_commits"
+LISTEN = f"SET application_name = 'avocet-grpc listener'; LISTEN {CHANNEL}"
+
+
+def notification(server: str) -> str:
+    """Return the statement with which a server tells the others of the commit that it is part of."""
+    return f"NOTIFY {CHANNEL}, '{server}'"
 
 
 class Wake:
-    """Calls `ring` whenever the revision has grown since the last look; in a thread of its own."""
+    """Calls `ring` whenever another server than `own` has committed; in a thread of its own.
 
-    def __init__(self, read: Callable[[Callable[[PostgresSession], int]], int], ring: Callable[[], None]) -> None:
-        self._read, self._ring = read, guarded("waking", ring)
+    It is called for the server's own commits too, now and then.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        own: str,
+        read: Callable[[Callable[[PostgresSession], int]], int],
+        ring: Callable[[], None],
+    ) -> None:
+        self._own, self._read, self._ring = own, read, guarded("waking", ring)
         self._ended = threading.Event()
+        self._ear = _Ear(url, self._ended)
+        self._seen: int | None = None
         self._thread = threading.Thread(target=self._watch, name="ledger-wake", daemon=True)
         self._thread.start()
 
@@ -27,15 +60,65 @@ class Wake:
         self._thread.join()
 
     def _watch(self) -> None:
-        seen = -1
-        while not self._ended.wait(EVERY_S):
-            try:
-                now = self._read(lambda session: session.number("SELECT revision FROM head"))
-            except CorrectionsError:
-                continue
-            except Exception as error:
-                failed("waking", error)
-                continue
-            if seen not in (-1, now):
-                self._ring()
-            seen = now
+        next_look, every, heard = 0.0, EVERY_S, False
+        with contextlib.closing(self._ear):
+            while not self._ended.is_set():
+                servers = self._ear.hear(EVERY_S)
+                if servers:
+                    heard = True
+                    if servers != {self._own}:
+                        self._ring()
+                if servers is not None and time.monotonic() < next_look:
+                    continue
+                if self._has_grown():
+                    # A pooler in between may take LISTEN and never pass on a notification.
+                    every, heard = LISTENING_S if heard else EVERY_S, False
+                    self._ring()
+                next_look = time.monotonic() + every
+
+    def _has_grown(self) -> bool:
+        """Look at the head; True if it is another one than at the last look."""
+        try:
+            now = self._read(lambda session: session.number("SELECT revision FROM head"))
+        except CorrectionsError:
+            return False
+        except Exception as error:
+            failed("waking", error)
+            return False
+        before, self._seen = self._seen, now
+        return before not in (None, now)
+
+
+class _Ear:
+    """The connection on which notifications come; connected again whenever it breaks."""
+
+    def __init__(self, url: str, ended: threading.Event) -> None:
+        self._url, self._ended = url, ended
+        self._db: Connection | None = None
+        self._tried_at = float("-inf")
+
+    def hear(self, seconds: float) -> set[str] | None:
+        """Return the servers that have committed; empty if none has within so many seconds.
+
+        None: there is no connection, or it is new, so that others may have committed unheard.
+        """
+        try:
+            if self._db is not None:
+                return {one.payload for one in self._db.notifies(timeout=seconds, stop_after=1)}
+            if time.monotonic() - self._tried_at > AGAIN_S:
+                self._tried_at = time.monotonic()
+                self._db = connect(self._url)
+                self._db.execute(LISTEN)
+                return None
+        except (psycopg.Error, DatabaseUnusable):
+            self.close()
+        except Exception as error:
+            failed("waking", error)
+            self.close()
+        self._ended.wait(seconds)
+        return None
+
+    def close(self) -> None:
+        if self._db is not None:
+            self._db.close()
+        self._db = None

@@ -19,6 +19,7 @@ from avocet_grpc.store.postgres.failure import Meaning, meaning, refusal, text_o
 from avocet_grpc.store.postgres.head import Head
 from avocet_grpc.store.postgres.reach import Reach
 from avocet_grpc.store.postgres.session import PostgresSession, StoreClock
+from avocet_grpc.store.postgres.wake import notification
 from avocet_grpc.store.sql.group import Group, Run
 from avocet_grpc.store.sql.transaction import Encode
 from avocet_grpc.store.sql.waiting import Waiting, refuse
@@ -29,7 +30,7 @@ Outcomes = list[list[Any]]
 
 
 class Writer:
-    """Takes groups of works, commits them and answers. `clock` None: the database's."""
+    """Takes groups of works, commits them and answers. `clock` None: the database's. `server` is its name."""
 
     def __init__(
         self, url: str, encode: Encode, reach: Reach, *, waiting: int, clock: Callable[[], float] | None
@@ -39,7 +40,8 @@ class Writer:
         self._url, self._encode, self._reach, self._given_clock = url, encode, reach, clock
         self._store_clock = StoreClock()
         self._waiting = Waiting(waiting)
-        self._head = Head(secrets.token_hex(16))
+        self.server = secrets.token_hex(16)
+        self._head = Head(self.server)
         self._db: Connection | None = None
         self._on_commit: list[Callable[[], None]] = []
         self._on_full: list[Callable[[], None]] = []
@@ -146,7 +148,7 @@ class Writer:
             locked = self._head.lock(db, session)
             self._store_clock.set(locked.now)
             if attempt.outcomes is not None and locked.last_group == attempt.number:
-                db.execute("ROLLBACK")
+                self._confirm(db, session, attempt.number)
                 return attempt.outcomes, 0.0
             run = Run(session, locked.head, self._encode, lambda error: isinstance(error, psycopg.Error))
             run.fetch([work for group in attempt.groups for work in group.works])
@@ -156,12 +158,24 @@ class Writer:
             with session.batch():
                 run.finish()
                 self._head.note(session, attempt.number)
+                db.execute(notification(self.server))
                 db.execute("COMMIT")
             self.revision = run.head.revision
             return outcomes, time.perf_counter() - started
         except Exception:
             _roll_back(db)
             raise
+
+    def _confirm(self, db: Connection, session: PostgresSession, number: int) -> None:
+        """Wait until the standby, too, has what this server has stored. Raises psycopg.Error if that is unknown."""
+        try:
+            # A commit that was cut off may not have waited; the standby gets this one after it.
+            with session.batch():
+                self._head.note(session, number)
+                db.execute("COMMIT")
+        except psycopg.Error as error:
+            # Whatever it is, nothing may be run again, nor refused.
+            raise psycopg.OperationalError(text_of(error)) from error
 
     def _connection(self) -> Connection:
         if self._db is None or self._db.closed:

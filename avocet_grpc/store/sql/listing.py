@@ -102,10 +102,9 @@ class Listing:
         where, values = where_of(filter, "r.")
         values["scan"] = scan
         if order is Order.FILE and statuses and None not in statuses:
-            ranges = [
-                self._range("status", f"r.status = :s{_beyond(after, order)}", where, {**values, "s": s}, order, after)
-                for s in statuses
-            ]
+            # With `r.status = :s` every index by key gives this order, and a planner may take one of all statuses.
+            start, values["after"] = "(r.status, r.key) > (:s, :after) AND r.status <= :s", after.key if after else 0
+            ranges = [self._range("status", start, where, {**values, "s": s}, order, after) for s in statuses]
             return heapq.merge(*ranges, key=lambda place: place.key)
         matching, more = _status_where(statuses)
         values |= more
@@ -128,7 +127,7 @@ class Listing:
         place = {"value": after.value, "key": after.key} if after else {}
         down = " DESC" if order in DESCENDING else ""
         column = f"r.{SORTED_BY[order]}" if order in SORTED_BY else "r.key"
-        by = f"{column}{down}, r.key{down}" if order in SORTED_BY else "r.key"
+        by = f"{column}{down}, r.key{down}" if order in SORTED_BY else {"status": "r.status, r.key"}.get(index, "r.key")
         query = (
             f"SELECT r.key, {column} AS sorted_by, CASE WHEN 1 = 1{matching} THEN 1 ELSE 0 END AS matches"
             f" FROM records r{indexed} WHERE {LIVES} AND {range} ORDER BY {by} LIMIT :scan"
