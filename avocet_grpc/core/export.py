@@ -7,10 +7,11 @@ from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from hashlib import sha256
 
-from avocet_grpc.core.errors import InvalidField, RevisionExpired
+from avocet_grpc.core.errors import InvalidField
 from avocet_grpc.core.forms import unexportable_reason
 from avocet_grpc.core.model import CandidateFilter, ExportSelection, Record, Split, SplitBy, Status
 from avocet_grpc.core.ports.team import TeamReader
+from avocet_grpc.core.revisions import check_kept, check_named
 from avocet_grpc.core.snapshots import get_snapshot
 from avocet_grpc.core.tokens import binding_of, decode_token, encode_token, filter_binding, is_count
 
@@ -76,12 +77,14 @@ def open_export(
 ) -> ExportCursor:
     """Resolve and pin the revision, or continue where a token left off.
 
-    Raises InvalidField for a revision in the future or a foreign token, RevisionExpired for one not kept any more,
-    SnapshotNotFound.
+    Raises InvalidField for a revision to come or a foreign token, RevisionExpired for one not kept any more or of an
+    earlier ledger, SnapshotNotFound.
     """
     now = reader.revision()
     if at_revision > now:
         raise InvalidField("at_revision", f"is still to come; the newest revision is {now}")
+    if since_revision:
+        check_named(reader, "since_revision", since_revision)
     chosen = ExportSelection(now, filter, since_revision, shard_index, shard_count, split, unique_prompts, snapshot)
     binding = _binding(chosen)
     after_key = 0
@@ -93,8 +96,7 @@ def open_export(
     else:
         revision = get_snapshot(reader, snapshot).revision if snapshot else at_revision or now
         oldest = reader.first_revision()
-    if not oldest <= revision <= now and not reader.snapshots.pins(revision):
-        raise RevisionExpired("the revision is no longer kept")
+    check_kept(reader, revision, 0 if reader.snapshots.pins(revision) else oldest)
     selection = replace(chosen, revision=revision)
     return ExportCursor(selection, after_key, reader.export_total(selection, after_key))
 

@@ -6,9 +6,9 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from avocet_grpc.core.errors import InvalidField, RevisionExpired
 from avocet_grpc.core.ports.ledger import HistoryCursor, HistoryEntry
 from avocet_grpc.core.ports.team import TeamReader
+from avocet_grpc.core.revisions import check_kept, check_named
 from avocet_grpc.core.tokens import binding_of, decode_token, encode_token, is_count
 
 END = 2**63 - 1
@@ -48,7 +48,7 @@ def scan(reader: TeamReader, query: HistoryQuery) -> Iterator[Scanned]:
     """Yield the entries after the page's beginning, each with the cursor behind it; at most SCANNED of them.
 
     Raises InvalidField for a revision to come or a token of another request, RevisionExpired if entries that belong to
-    the answer were pruned.
+    the answer were pruned, or if it names a revision of an earlier ledger.
     """
     at = _beginning(reader, query)
     seen, chunk = 0, FIRST_CHUNK
@@ -89,17 +89,16 @@ def names_of(change: str | None) -> list[str]:
 
 
 def _beginning(reader: TeamReader, query: HistoryQuery) -> HistoryCursor | None:
-    floor, newest = reader.log.floor(), reader.revision()
-    if query.since_revision > newest:
-        raise InvalidField("since_revision", f"is still to come; the newest revision is {newest}")
-    if query.since_revision and query.since_revision < floor:
-        raise RevisionExpired("changes after since_revision are no longer kept")
+    floor = reader.log.floor()
+    if query.since_revision:
+        check_named(reader, "since_revision", query.since_revision, floor)
     if query.page_token:
         at = HistoryCursor(*decode_token("history", _binding(query), query.page_token, "page_token", CURSOR))
-        if query.oldest_first and at.revision < floor:
-            raise RevisionExpired("changes after this page are no longer kept")
-        # Of an earlier ledger, the number is of another change here. Nothing so old is kept.
-        return at if at.revision >= floor else NOTHING_OLDER
+        # Newest first ends at the oldest change that is kept.
+        if not query.oldest_first and at.revision < floor:
+            return NOTHING_OLDER
+        check_kept(reader, at.revision, floor)
+        return at
     return HistoryCursor(query.since_revision, END) if query.oldest_first and query.since_revision else None
 
 

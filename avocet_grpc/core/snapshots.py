@@ -7,10 +7,11 @@ from dataclasses import asdict, dataclass
 
 from avocet_grpc.core import idempotency
 from avocet_grpc.core.clock import now_iso
-from avocet_grpc.core.errors import InvalidField, RevisionExpired, SnapshotExists, SnapshotNotFound
+from avocet_grpc.core.errors import SnapshotExists, SnapshotNotFound
 from avocet_grpc.core.model import ExportSelection
 from avocet_grpc.core.ports.snapshots import Snapshot
 from avocet_grpc.core.ports.team import TeamReader, TeamTransaction
+from avocet_grpc.core.revisions import check_named
 from avocet_grpc.core.tokens import decode_token, encode_token, is_count
 
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,99}", re.ASCII)
@@ -37,12 +38,8 @@ def create_snapshot(tx: TeamTransaction, request: SnapshotRequest) -> Snapshot:
         return Snapshot(**answer)
     if (taken := tx.snapshots.find(request.name)) is not None:
         raise SnapshotExists(taken.name, taken.revision)
-    newest = tx.revision()
-    if request.at_revision > newest:
-        raise InvalidField("at_revision", f"is still to come; the newest revision is {newest}")
-    revision = request.at_revision or newest
-    if revision < tx.first_revision() and not tx.snapshots.pins(revision):
-        raise RevisionExpired("the revision is no longer kept")
+    revision = request.at_revision or tx.revision()
+    check_named(tx, "at_revision", revision, 0 if tx.snapshots.pins(revision) else tx.first_revision())
     count = tx.export_total(ExportSelection(revision), 0)
     snapshot = Snapshot(request.name, revision, request.note, request.principal, now_iso(), count)
     tx.snapshots.add(snapshot)

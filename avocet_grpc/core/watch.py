@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from functools import lru_cache
 
-from avocet_grpc.core.errors import InvalidField, RevisionExpired
+from avocet_grpc.core.errors import RevisionExpired
 from avocet_grpc.core.history import CURSOR, END
 from avocet_grpc.core.model import CandidateFilter
 from avocet_grpc.core.ports.ledger import HistoryCursor, HistoryEntry
 from avocet_grpc.core.ports.team import TeamReader
+from avocet_grpc.core.revisions import check_kept, check_named
 from avocet_grpc.core.tokens import binding_of, decode_token, encode_token
 
 
@@ -45,17 +46,14 @@ def begin_watch(reader: TeamReader, query: WatchQuery) -> HistoryCursor:
     Raises InvalidField for a revision to come or a token of another watch, RevisionExpired if changes after it were
     pruned, or it is of a ledger that was there before.
     """
-    newest = reader.revision()
+    floor = reader.log.floor()
     if query.resume_token:
         at = HistoryCursor(*decode_token("watch", _binding(query), query.resume_token, "resume_token", CURSOR))
-    else:
-        at = complete(query.since_revision or newest)
-    if at.revision > newest:
-        field = "resume_token" if query.resume_token else "since_revision"
-        raise InvalidField(field, f"is of a revision still to come; the newest revision is {newest}")
-    if at.revision < reader.log.floor():
-        raise RevisionExpired("changes after this revision are no longer kept")
-    return at
+        check_kept(reader, at.revision, floor)
+        return at
+    since = query.since_revision or reader.revision()
+    check_named(reader, "since_revision", since, floor)
+    return complete(since)
 
 
 def complete(revision: int) -> HistoryCursor:

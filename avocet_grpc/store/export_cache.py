@@ -209,6 +209,10 @@ class CachedReader:
         """See the port."""
         return self._reader.first_revision()
 
+    def is_own_revision(self, revision: int) -> bool:
+        """See the port."""
+        return self._reader.is_own_revision(revision)
+
     def candidate(self, id: str) -> Candidate | None:
         """See the port."""
         return self._reader.candidate(id)

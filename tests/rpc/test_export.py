@@ -189,6 +189,7 @@ def test_only_approved_records_with_a_correction_are_sent_and_the_last_line_of_a
         ({"at_revision": 2**60}, "at_revision"),
         ({"at_revision": -1}, "at_revision"),
         ({"since_revision": -1}, "since_revision"),
+        ({"since_revision": 2**60}, "since_revision"),
         ({"split": pb.Split(validation_fraction=0.5)}, "split.name"),
         ({"split": pb.Split(name=cast(Any, 9), validation_fraction=0.5)}, "split.name"),
         ({"split": pb.Split(name=pb.SPLIT_NAME_TRAIN, validation_fraction=1.5)}, "split.validation_fraction"),
@@ -204,12 +205,12 @@ def test_a_wrong_export_request_names_its_field(quiet_server: Server, fields, fi
 
 
 def test_a_resume_token_of_another_request_or_cut_short_is_refused(sixty: Server) -> None:
-    token = export(sixty, batch_size=10).tokens[0]
+    token, newest = export(sixty, batch_size=10).tokens[0], sixty.stats().revision
     for fields in (
         {"filter": pb.CandidateFilter(task_types=["code"])},
         {"shard_count": 2},
         {"split": pb.Split(name=pb.SPLIT_NAME_TRAIN, validation_fraction=0.5)},
-        {"since_revision": 5},
+        {"since_revision": newest},
     ):
         failure = failure_of(
             lambda f=fields: list(sixty.stub.StreamExport(pb.StreamExportRequest(resume_token=token, **f)))
@@ -222,6 +223,7 @@ def test_a_resume_token_of_another_request_or_cut_short_is_refused(sixty: Server
         assert (failure.code, failure.fields) == (grpc.StatusCode.INVALID_ARGUMENT, ["resume_token"])
 
 
-def test_a_revision_older_than_the_ledger_is_no_longer_kept(sixty: Server) -> None:
-    failure = failure_of(lambda: list(sixty.stub.StreamExport(pb.StreamExportRequest(at_revision=1))))
+@pytest.mark.parametrize("request_", [pb.StreamExportRequest(at_revision=1), pb.StreamExportRequest(since_revision=1)])
+def test_a_revision_older_than_the_ledger_is_no_longer_kept(sixty: Server, request_: Any) -> None:
+    failure = failure_of(lambda: list(sixty.stub.StreamExport(request_)))
     assert (failure.code, failure.reason) == (grpc.StatusCode.OUT_OF_RANGE, "REVISION_EXPIRED")

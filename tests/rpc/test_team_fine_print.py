@@ -255,6 +255,7 @@ def test_claims_history_and_snapshots_go_with_the_private_directory_and_what_nam
         lambda: next(server.stub.Watch(pb.WatchRequest(since_revision=made.revision))),
         lambda: next(server.stub.Watch(pb.WatchRequest(resume_token=watch_token))),
         lambda: list(server.stub.StreamExport(pb.StreamExportRequest(at_revision=made.revision))),
+        lambda: list(server.stub.StreamExport(pb.StreamExportRequest(since_revision=made.revision))),
         lambda: list(server.stub.StreamExport(pb.StreamExportRequest(resume_token=export_token))),
         lambda: server.stub.CreateSnapshot(pb.CreateSnapshotRequest(name="a", at_revision=made.revision)),
     ]

@@ -17,7 +17,7 @@ pytest.importorskip("psycopg")
 import psycopg
 
 from avocet_grpc.core import ingest, review
-from avocet_grpc.core.errors import NotInReview
+from avocet_grpc.core.errors import NotInReview, RevisionExpired
 from avocet_grpc.core.model import Action, CandidateFilter, Correction, Decision, Order
 from avocet_grpc.core.record import parse
 from avocet_grpc.store.postgres import reach
@@ -189,6 +189,10 @@ def test_revisions_and_keys_jump_if_the_database_was_failed_over(ledger: Postgre
             assert view.head().incarnation != incarnation
         undone = undo(ledger, "c0")
         assert undone.revision == newest(again)
+        # What the lost primary may have given is of a ledger that was there before.
+        assert exported(again, since_revision=before) == []
+        with pytest.raises(RevisionExpired):
+            exported(again, since_revision=before + 1)
     finally:
         again.close()
 

@@ -9,11 +9,18 @@ from typing import Any
 
 import pytest
 
+from avocet_grpc.core.errors import RevisionExpired
+from avocet_grpc.core.export import resume_token
+from avocet_grpc.core.history import HistoryQuery, history_token, scan
+from avocet_grpc.core.model import ExportSelection
+from avocet_grpc.core.ports.ledger import HistoryCursor
+from avocet_grpc.core.snapshots import SnapshotRequest, create_snapshot
+from avocet_grpc.core.watch import WatchQuery, begin_watch, complete, watch_token
 from avocet_grpc.layout import DataDirectory
 from avocet_grpc.store.sqlite import floor, opening
 from avocet_grpc.store.sqlite.backup import copy_ledger
 from avocet_grpc.store.sqlite.engine import SqliteLedger
-from tests.ledger_suite import encode, import_candidates, newest
+from tests.ledger_suite import correct, encode, exported, import_candidates, newest
 
 DAY = 86_400.0
 NOW = 1_800_000_000.0
@@ -47,6 +54,63 @@ def commit(ledger: SqliteLedger, times: int) -> int:
     for _ in range(times):
         ledger.write(lambda tx: tx.new_revision()).result()
     return newest(ledger)
+
+
+def export_at(ledger: SqliteLedger, revision: int) -> list[str]:
+    return exported(ledger, at_revision=revision)
+
+
+def export_since(ledger: SqliteLedger, revision: int) -> list[str]:
+    return exported(ledger, since_revision=revision)
+
+
+def watch_since(ledger: SqliteLedger, revision: int) -> object:
+    return ledger.read(lambda r: begin_watch(r, WatchQuery(since_revision=revision)))
+
+
+def history_since(ledger: SqliteLedger, revision: int) -> object:
+    return ledger.read(lambda r: [*scan(r, HistoryQuery(since_revision=revision))])
+
+
+def snapshot_at(ledger: SqliteLedger, revision: int) -> object:
+    request = SnapshotRequest(f"s{revision}", at_revision=revision)
+    return ledger.write(lambda tx: create_snapshot(tx, request)).result()
+
+
+NAMED_BY_REQUESTS = (export_at, export_since, watch_since, history_since, snapshot_at)
+
+
+def export_token(ledger: SqliteLedger, revision: int, token: str = "") -> str:
+    """The token of an export at this revision, or that export taken up again."""
+    if token:
+        exported(ledger, resume_token=token)
+    return token or resume_token(ExportSelection(revision), 0)
+
+
+def watch_by_token(ledger: SqliteLedger, revision: int, token: str = "") -> str:
+    if token:
+        ledger.read(lambda r: begin_watch(r, WatchQuery(resume_token=token)))
+    return token or watch_token(WatchQuery(), complete(revision))
+
+
+def history_by_token(oldest_first: bool, ledger: SqliteLedger, revision: int, token: str) -> str:
+    query = HistoryQuery(page_token=token, oldest_first=oldest_first)
+    if token:
+        ledger.read(lambda r: [*scan(r, query)])
+        return token
+    number = ledger.read(lambda r: r.log.entries(None, 1, newest_first=True))[0].number
+    return history_token(query, HistoryCursor(revision, number))
+
+
+def oldest_first(ledger: SqliteLedger, revision: int, token: str = "") -> str:
+    return history_by_token(True, ledger, revision, token)
+
+
+def newest_first(ledger: SqliteLedger, revision: int, token: str = "") -> str:
+    return history_by_token(False, ledger, revision, token)
+
+
+NAMED_BY_TOKENS = (export_token, watch_by_token, oldest_first, newest_first)
 
 
 def test_a_new_ledger_begins_at_the_clock_in_microseconds(tmp_path: Path, clock: FakeClock) -> None:
@@ -120,6 +184,36 @@ def test_a_backup_begins_another_life_above_all_that_the_original_gave(tmp_path:
     again = opened(tmp_path / "b", clock)
     assert (newest(again), incarnation(again)) == (last, life)
     again.close()
+
+
+def test_what_names_a_revision_that_a_restored_backup_lacks_is_expired_and_what_the_backup_has_stays_good(
+    tmp_path: Path, clock: FakeClock
+) -> None:
+    ledger = opened(tmp_path / "a", clock)
+    import_candidates(ledger, 9)
+    correct(ledger, "c0")
+    held = newest(ledger)
+    good = {call: call(ledger, held) for call in NAMED_BY_TOKENS}
+    restored = DataDirectory(tmp_path / "b")
+    restored.private.mkdir(parents=True)
+    copy_ledger(DataDirectory(tmp_path / "a").ledger, restored.ledger, lambda done, total: None)
+    for n in range(1, 9):
+        correct(ledger, f"c{n}")
+    lost = newest(ledger)
+    gone = {call: call(ledger, lost) for call in NAMED_BY_TOKENS}
+    ledger.close()
+    clock.now += 60
+    ledger = opened(tmp_path / "b", clock)
+    correct(ledger, "c1")
+    for name in NAMED_BY_REQUESTS:
+        name(ledger, held)
+        with pytest.raises(RevisionExpired):
+            name(ledger, lost)
+    for call, token in gone.items():
+        with pytest.raises(RevisionExpired):
+            call(ledger, 0, token)
+        call(ledger, 0, good[call])
+    ledger.close()
 
 
 def test_a_backup_in_place_of_the_original_heeds_the_floor_although_the_clock_was_set_back(

@@ -245,6 +245,7 @@ print(calls)
 """
 
 
+@pytest.mark.timeout(600)
 def test_a_kill_at_any_step_leaves_a_ledger_that_the_next_start_upgrades(tmp_path: Path) -> None:
     steps = int(upgraded_until(make_old(tmp_path / "whole"), 0).stdout.split()[-1])
     assert steps > 20

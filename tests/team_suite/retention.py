@@ -13,7 +13,7 @@ from avocet_grpc.core.retention import DAY, Keep
 from avocet_grpc.core.snapshots import SnapshotRequest
 from avocet_grpc.core.watch import WatchQuery, begin_watch, complete
 from avocet_grpc.store.sql.schema import TABLES
-from tests.ledger_suite import correct, import_candidates, newest, undo
+from tests.ledger_suite import correct, exported, import_candidates, newest, undo
 from tests.support import TEAM_FULL
 from tests.team_suite.support import (
     Clock,
@@ -91,6 +91,8 @@ class RetentionRules(Fresh):
         clock.now += 12 * DAY
         assert pruned(ledger, keep) == 0
         assert ledger.read(lambda r: r.first_revision()) == after_undo
+        # What is approved lives on, so that `since_revision` is exact however old it is.
+        assert exported(ledger, since_revision=then - 1) == ["c3"] and exported(ledger, since_revision=then) == []
         assert sent(ledger, then) == at_first
         clock.now += 5.5 * DAY
         pruned(ledger, keep)

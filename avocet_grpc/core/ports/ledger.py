@@ -95,6 +95,13 @@ class Reader(Protocol):
     def first_revision(self) -> int:
         """Return the oldest revision at which exports are still kept."""
 
+    def is_own_revision(self, revision: int) -> bool:
+        """Return whether this ledger can have given the revision, which is not above its newest one.
+
+        An earlier ledger gave those before the first one. The original of a ledger that was restored from an older
+        copy gave those between the copy's last one and the first one after the restore.
+        """
+
     def candidate(self, id: str) -> Candidate | None:
         """Return the record of this id in the candidates file."""
 

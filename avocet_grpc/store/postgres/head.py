@@ -96,4 +96,5 @@ class Head:
         if known == (None, None):
             return locked.head
         revision = max(locked.head.revision + JUMP, int(locked.now * 1_000_000))
+        queries.begin_life(revision, after=locked.head.revision)
         return locked.head._replace(revision=revision, incarnation=secrets.token_hex(16))

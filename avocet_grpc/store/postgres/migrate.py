@@ -15,7 +15,7 @@ import psycopg
 
 from avocet_grpc.store.postgres.connect import Connection, DatabaseUnusable
 from avocet_grpc.store.postgres.session import POSTGRES
-from avocet_grpc.store.sql import schema
+from avocet_grpc.store.sql import queries, schema
 
 VERSION = 1
 """Of the schema in PostgreSQL: the number of its last step."""
@@ -25,6 +25,7 @@ HEAD = (
     "INSERT INTO head (revision, next_key, mirror_epoch, incarnation, first_revision, pruned_revision)"
     " SELECT r, 1, 0, %s, r, 0 FROM (SELECT floor(extract(epoch FROM clock_timestamp()) * 1000000)::bigint AS r) now"
 )
+BEGAN = f"INSERT INTO meta (name, value) SELECT '{queries.BEGAN}', revision FROM head"
 
 
 class SchemaUnusable(DatabaseUnusable):
@@ -69,6 +70,7 @@ def migrate(connection: Connection) -> list[int]:
                 connection.execute(statement.encode())
             if number == 1:
                 connection.execute(HEAD, [secrets.token_hex(16)])
+                connection.execute(BEGAN.encode())
             connection.execute("INSERT INTO avocet_schema (version) VALUES (%s)", [number])
         done.append(number)
     return done

@@ -16,6 +16,11 @@ from avocet_grpc.store.sql.rows import HeadRow, RecordRow, Stored, selected
 ANY_PRINCIPAL = "*"
 """Whose request_ids those of ledgers before version 4 are; no token can have this name."""
 
+BEGAN = "began"
+"""The row of `meta` that has the first revision of the ledger's first life."""
+LOST_AFTER = "lost_after_"
+"""How the rows of `meta` begin that have the first revision of a later life; the name ends with the last one before."""
+
 AT_ONCE = 32
 """Ids that one query asks for."""
 
@@ -149,6 +154,19 @@ class Queries:
     def set_meta(self, name: str, value: int) -> None:
         """Keep a number."""
         self._session.insert("meta", [_Meta(name, value)], "ON CONFLICT (name) DO UPDATE SET value = excluded.value")
+
+    def begin_life(self, revision: int, after: int | None = None) -> None:
+        """Note that a life begins at this revision; `after` is the last one that it knows of the life before."""
+        self.set_meta(BEGAN if after is None else f"{LOST_AFTER}{after}", revision)
+
+    def is_own_revision(self, revision: int) -> bool:
+        """See `core.ports.ledger.Reader`."""
+        for name, first in self._session.all(_Meta, "SELECT name, value FROM meta"):
+            if name.startswith(LOST_AFTER) and int(name.removeprefix(LOST_AFTER)) < revision < first:
+                return False
+            if name == BEGAN and revision < first:
+                return False
+        return True
 
     def history(self, id: str) -> list[HistoryEntry]:
         """All changes of this id, newest first."""

@@ -58,6 +58,9 @@ class SqlReader:
     def first_revision(self) -> int:
         return self.queries.head().first_revision
 
+    def is_own_revision(self, revision: int) -> bool:
+        return self.queries.is_own_revision(revision)
+
     def candidate(self, id: str) -> Candidate | None:
         return self.queries.candidate(id)
 

@@ -129,6 +129,9 @@ class SqlTransaction:
     def first_revision(self) -> int:
         return self.head.first_revision
 
+    def is_own_revision(self, revision: int) -> bool:
+        return self._reader.queries.is_own_revision(revision)
+
     def new_revision(self) -> int:
         if self.head.revision == self._revision:
             self.head = self.head._replace(revision=self._revision + 1)

@@ -50,6 +50,7 @@ def make(connection: sqlite3.Connection, revision: int) -> None:
     session = SqliteSession(connection)
     connection.execute("INSERT INTO meta (name, value) VALUES ('schema_version', ?)", (schema.VERSION,))
     session.insert("head", [HeadRow(revision, 1, 0, new_incarnation(), revision, 0)])
+    Queries(session).begin_life(revision)
     connection.execute("COMMIT")
 
 
@@ -99,5 +100,6 @@ def _start_if_restored(connection: sqlite3.Connection, begin: Begin, sealed: boo
     revision = begin.revision(head.revision + 1)
     connection.execute("BEGIN IMMEDIATE")
     session.execute(SET_HEAD, head._replace(revision=revision, incarnation=new_incarnation())._asdict())
+    Queries(session).begin_life(revision, after=head.revision)
     connection.execute("DELETE FROM meta WHERE name = ?", (RESTORED,))
     connection.execute("COMMIT")

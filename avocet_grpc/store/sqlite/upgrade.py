@@ -27,7 +27,7 @@ from avocet_grpc.store.sql import schema
 from avocet_grpc.store.sql.bodies import body_row, stored_once
 from avocet_grpc.store.sql.counts import CountsToAdd
 from avocet_grpc.store.sql.group import SET_HEAD
-from avocet_grpc.store.sql.queries import ANY_PRINCIPAL
+from avocet_grpc.store.sql.queries import ANY_PRINCIPAL, Queries
 from avocet_grpc.store.sql.rows import (
     NEVER,
     ExampleRow,
@@ -136,6 +136,7 @@ class Upgrade:
         make(connection, self._begin.revision(old.number("SELECT value FROM meta WHERE name = 'revision'") + 1))
         new = SqliteSession(connection)
         connection.execute("BEGIN")
+        Queries(new).begin_life(first)
         for name in schema.LATE_INDEXES:
             connection.execute(f"DROP INDEX {name}")
         connection.execute("INSERT INTO meta (name, value) VALUES (?, 1)", (KNOWS_OLD_DIGESTS,))

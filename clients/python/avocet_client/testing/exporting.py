@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from avocet_client.testing import checks
-from avocet_client.testing.reading import passes, state_of, token_of
+from avocet_client.testing.reading import passes, since, state_of, token_of
 from avocet_client.testing.records import Record, example_message, is_exportable, prompt_digest, text_of
 from avocet_client.testing.refusals import Refusal, invalid
 from avocet_client.testing.store import Approval, Store
@@ -22,6 +22,7 @@ DECIDED = {"status", "corrected_response", "corrected_message", "failure_categor
 def stream_export(store: Store, request: pb.StreamExportRequest) -> Iterator[pb.StreamExportResponse]:
     """Answer `StreamExport`, as the store is when the stream begins."""
     checks.export(request)
+    since(store, request.since_revision)
     revision, after = _beginning(store, request)
     chosen = _chosen(store, request, revision)
     total = len(chosen) - after

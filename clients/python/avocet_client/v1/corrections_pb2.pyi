@@ -1334,7 +1334,9 @@ class StreamExportRequest(_message.Message):
     """
     since_revision: _builtins.int
     """Optional. Only what was approved after this revision; another program's edit
-    of an approved record counts as a new approval. 0 means everything.
+    of an approved record counts as a new approval. 0 means everything. However
+    old, a revision of this ledger is good; one of a ledger that was there before
+    is `REVISION_EXPIRED`.
     """
     resume_token: _builtins.str
     """Optional. `resume_token` of a response that arrived: continues after its last

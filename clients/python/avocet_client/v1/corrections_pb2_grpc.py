@@ -403,8 +403,10 @@ class CorrectionsServiceServicer(object):
         `summary`. A stream that ends without one is incomplete; continue it with
         the `resume_token` of the last response that arrived.
 
-        Errors: `INVALID_FIELD` (also an `at_revision` in the future, and a
-        `resume_token` of another filter, shard or split), `REVISION_EXPIRED`.
+        Errors: `INVALID_FIELD` (also an `at_revision` or a `since_revision` in the
+        future, and a `resume_token` of another filter, shard or split),
+        `REVISION_EXPIRED` (also a revision or a `resume_token` of a ledger that was
+        there before: export everything again).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -574,8 +576,8 @@ class CorrectionsServiceServicer(object):
         Of each candidate keep the highest `revision`.
 
         Errors: `INVALID_FIELD` (also a `since_revision` in the future),
-        `REVISION_EXPIRED` (changes after it were pruned, or it is of a ledger that
-        was there before: read everything again), `TOKEN_REFUSED` (also in
+        `REVISION_EXPIRED` (changes after it or the `resume_token` were pruned, or it is
+        of a ledger that was there before: read everything again), `TOKEN_REFUSED` (also in
         mid-stream).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

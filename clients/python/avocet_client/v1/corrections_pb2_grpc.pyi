@@ -171,8 +171,10 @@ class CorrectionsServiceStub:
     `summary`. A stream that ends without one is incomplete; continue it with
     the `resume_token` of the last response that arrived.
 
-    Errors: `INVALID_FIELD` (also an `at_revision` in the future, and a
-    `resume_token` of another filter, shard or split), `REVISION_EXPIRED`.
+    Errors: `INVALID_FIELD` (also an `at_revision` or a `since_revision` in the
+    future, and a `resume_token` of another filter, shard or split),
+    `REVISION_EXPIRED` (also a revision or a `resume_token` of a ledger that was
+    there before: export everything again).
     """
     Stats: _grpc.UnaryUnaryMultiCallable[_corrections_pb2.StatsRequest, _corrections_pb2.StatsResponse]
     """Counts the candidates.
@@ -290,8 +292,8 @@ class CorrectionsServiceStub:
     Of each candidate keep the highest `revision`.
 
     Errors: `INVALID_FIELD` (also a `since_revision` in the future),
-    `REVISION_EXPIRED` (changes after it were pruned, or it is of a ledger that
-    was there before: read everything again), `TOKEN_REFUSED` (also in
+    `REVISION_EXPIRED` (changes after it or the `resume_token` were pruned, or it is
+    of a ledger that was there before: read everything again), `TOKEN_REFUSED` (also in
     mid-stream).
     """
     CreateSnapshot: _grpc.UnaryUnaryMultiCallable[_corrections_pb2.CreateSnapshotRequest, _corrections_pb2.CreateSnapshotResponse]
@@ -469,8 +471,10 @@ class CorrectionsServiceAsyncStub(CorrectionsServiceStub):
     `summary`. A stream that ends without one is incomplete; continue it with
     the `resume_token` of the last response that arrived.
 
-    Errors: `INVALID_FIELD` (also an `at_revision` in the future, and a
-    `resume_token` of another filter, shard or split), `REVISION_EXPIRED`.
+    Errors: `INVALID_FIELD` (also an `at_revision` or a `since_revision` in the
+    future, and a `resume_token` of another filter, shard or split),
+    `REVISION_EXPIRED` (also a revision or a `resume_token` of a ledger that was
+    there before: export everything again).
     """
     Stats: _aio.UnaryUnaryMultiCallable[_corrections_pb2.StatsRequest, _corrections_pb2.StatsResponse]  # type: ignore[assignment]
     """Counts the candidates.
@@ -588,8 +592,8 @@ class CorrectionsServiceAsyncStub(CorrectionsServiceStub):
     Of each candidate keep the highest `revision`.
 
     Errors: `INVALID_FIELD` (also a `since_revision` in the future),
-    `REVISION_EXPIRED` (changes after it were pruned, or it is of a ledger that
-    was there before: read everything again), `TOKEN_REFUSED` (also in
+    `REVISION_EXPIRED` (changes after it or the `resume_token` were pruned, or it is
+    of a ledger that was there before: read everything again), `TOKEN_REFUSED` (also in
     mid-stream).
     """
     CreateSnapshot: _aio.UnaryUnaryMultiCallable[_corrections_pb2.CreateSnapshotRequest, _corrections_pb2.CreateSnapshotResponse]  # type: ignore[assignment]
@@ -806,8 +810,10 @@ class CorrectionsServiceServicer(metaclass=_abc_1.ABCMeta):
         `summary`. A stream that ends without one is incomplete; continue it with
         the `resume_token` of the last response that arrived.
 
-        Errors: `INVALID_FIELD` (also an `at_revision` in the future, and a
-        `resume_token` of another filter, shard or split), `REVISION_EXPIRED`.
+        Errors: `INVALID_FIELD` (also an `at_revision` or a `since_revision` in the
+        future, and a `resume_token` of another filter, shard or split),
+        `REVISION_EXPIRED` (also a revision or a `resume_token` of a ledger that was
+        there before: export everything again).
         """
 
     @_abc_1.abstractmethod
@@ -1003,8 +1009,8 @@ class CorrectionsServiceServicer(metaclass=_abc_1.ABCMeta):
         Of each candidate keep the highest `revision`.
 
         Errors: `INVALID_FIELD` (also a `since_revision` in the future),
-        `REVISION_EXPIRED` (changes after it were pruned, or it is of a ledger that
-        was there before: read everything again), `TOKEN_REFUSED` (also in
+        `REVISION_EXPIRED` (changes after it or the `resume_token` were pruned, or it is
+        of a ledger that was there before: read everything again), `TOKEN_REFUSED` (also in
         mid-stream).
         """
 
