@@ -63,5 +63,5 @@ def queue_token(
 
 @lru_cache(maxsize=64)
 def _binding(filter: CandidateFilter, order: Order, held: HeldBy) -> str:
-    claims = [] if held.state is ClaimState.ANY else [held.state.value, held.reviewer]
+    claims = [] if held == ANY else [held.state.value, held.reviewer]
     return binding_of([filter_binding(filter), order.value, *claims])

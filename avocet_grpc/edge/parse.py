@@ -139,7 +139,7 @@ def decision(request: pb.SubmitRequest, principal: str = "") -> Decision:
         failure_category=_category("failure_category", category) if category else None,
         reviewer=request.reviewer,
         request_id=request_id(request.request_id),
-        expected_revision=request.expected_revision if request.HasField("expected_revision") else None,
+        expected_revision=_expected_revision(request),
         principal=principal,
         lease_id=request.lease_id,
     )
@@ -152,7 +152,7 @@ def undo_request(request: pb.UndoRequest, principal: str = "") -> UndoRequest:
         id=candidate_id(request.id),
         reviewer=request.reviewer,
         request_id=request_id(request.request_id),
-        expected_revision=request.expected_revision if request.HasField("expected_revision") else None,
+        expected_revision=_expected_revision(request),
         principal=principal,
     )
 
@@ -263,7 +263,12 @@ def _held_by(request: pb.QueueRequest) -> HeldBy:
     at_most("reviewer", request.reviewer, MAX_STRING)
     if state is ClaimState.MINE:
         not_blank("reviewer", request.reviewer)
-    return HeldBy(state, request.reviewer if state is ClaimState.MINE else "")
+    return HeldBy(state, request.reviewer)
+
+
+def _expected_revision(request: pb.SubmitRequest | pb.UndoRequest) -> int | None:
+    not_negative("expected_revision", request.expected_revision)
+    return request.expected_revision if request.HasField("expected_revision") else None
 
 
 def _snapshot(request: pb.StreamExportRequest) -> str:

@@ -36,7 +36,7 @@ class ClaimState(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class HeldBy:
-    """A state of claim; `reviewer` is whose claims are MINE."""
+    """A state of claim; `reviewer` is who asks, and whose claims are MINE."""
 
     state: ClaimState = ClaimState.ANY
     reviewer: str = ""

@@ -91,6 +91,7 @@ def submit(request: pb.SubmitRequest) -> None:
             not_blank("corrected_response", request.corrected_response)
     at_most("reviewer", request.reviewer)
     at_most("lease_id", request.lease_id, 64)
+    not_negative(request, "expected_revision")
     candidate_id(request.id)
     if request.failure_category:
         known("failure_category", request.failure_category, CATEGORIES.values())

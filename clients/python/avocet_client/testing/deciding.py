@@ -48,6 +48,7 @@ def submit(store: Store, request: pb.SubmitRequest) -> pb.SubmitResponse:
 
 def undo(store: Store, request: pb.UndoRequest) -> pb.UndoResponse:
     """Answer `Undo`."""
+    checks.not_negative(request, "expected_revision")
     checks.at_most("reviewer", request.reviewer)
     checks.candidate_id(request.id)
     checks.request_id(request.request_id)
