@@ -6,14 +6,17 @@ The judge is a plain pass over all records by the filter's own definition.
 from __future__ import annotations
 
 import json
+import math
 import random
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from avocet_grpc.core.model import CandidateFilter, FailureCategory, File, Order, Position, QueueItem
+from avocet_client.v1 import corrections_pb2 as pb
+from avocet_grpc.core.model import Candidate, CandidateFilter, FailureCategory, File, Order, Position, QueueItem
 from avocet_grpc.core.ports.ledger import Ledger
+from avocet_grpc.edge.convert import candidate_message
 from avocet_grpc.store.sql import counts
 from avocet_grpc.store.sql import queue as pages
 from tests.ledger_suite import candidate_line, correct, encode, run_each_work_twice, undo
@@ -43,6 +46,10 @@ WAYS = {
 """How many candidates count as few, how far a merged page may reach, and how many facets are looked at."""
 
 
+ODD = (math.nan, math.inf, -math.inf, 10**400, "0.5", True, False, [0.5], -0.0, 2**53 + 1, 10**300)
+"""Qualities that a filter or an order may not be able to hold."""
+
+
 def records(count: int) -> Iterator[dict[str, Any]]:
     """Records that lack keys at random, in runs one behind the other."""
     rng = random.Random(7)
@@ -56,7 +63,8 @@ def records(count: int) -> Iterator[dict[str, Any]]:
             "timestamp": f"2026-01-{rng.randrange(1, 6):02}",
             "quality_score": rng.randrange(5) / 4,
         }
-        yield record | {key: value for key, value in some.items() if rng.random() < 0.8}
+        record |= {key: value for key, value in some.items() if rng.random() < 0.8}
+        yield record | ({"quality_score": ODD[n // 3 % len(ODD)]} if n % 3 == 0 else {})
 
 
 class FilterSuite:
@@ -132,9 +140,19 @@ def everything(ledger: Ledger) -> list[dict[str, Any]]:
 
     def read(reader: Any) -> list[dict[str, Any]]:
         found = (reader.candidate(f"c{n}") for n in range(120))
-        return [{**json.loads(c.raw), "key": c.key} for c in found if c is not None]
+        return [as_served(c) for c in found if c is not None]
 
     return ledger.read(read)
+
+
+def as_served(candidate: Candidate) -> dict[str, Any]:
+    """The record with its key; it has the quality that reviewers see, or none."""
+    served: pb.Candidate = candidate_message(candidate)
+    record: dict[str, Any] = json.loads(candidate.raw)
+    record.pop("quality_score", None)
+    if served.HasField("quality_score"):
+        record["quality_score"] = served.quality_score
+    return record | {"key": candidate.key}
 
 
 def passes(filter: CandidateFilter, record: dict[str, Any]) -> bool:

@@ -171,7 +171,6 @@ def difference(old: Record, new: Record) -> str:
 
 def columns_of(record: Record) -> Columns:
     """Return what is queried of a record; a value of another type than the column's counts as absent."""
-    quality = record.get("quality_score")
     return Columns(
         id=record["id"],
         status=_text(record, "status"),
@@ -182,7 +181,7 @@ def columns_of(record: Record) -> Columns:
         failure_category=_text(record, "failure_category"),
         label=_text(record, "label"),
         timestamp=_text(record, "timestamp"),
-        quality_score=_finite(quality),
+        quality_score=finite(record.get("quality_score")),
         task_id=_text(record, "task_id"),
         reviewed_at=_text(record, "reviewed_at"),
     )
@@ -277,7 +276,11 @@ def _text(record: Record, key: str) -> str | None:
     return replace_surrogates(value) if isinstance(value, str) else None
 
 
-def _finite(value: object) -> float | None:
+def finite(value: object) -> float | None:
+    """Return the double that is nearest to a number; None for NaN, Infinity, larger numbers, and what is not a number.
+
+    So what is served as a number is what filters, orders and exports see.
+    """
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
     try:

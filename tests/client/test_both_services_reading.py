@@ -70,6 +70,27 @@ def test_a_candidate_is_served_with_all_that_its_record_has(start: Start) -> Non
     assert (client.get_candidate("bare").extra_json, client.get_candidate("bare").same_prompt) == ("", 0)
 
 
+def test_what_is_served_as_a_quality_is_what_filters_and_orders_see(start: Start) -> None:
+    odd = [float("nan"), float("inf"), float("-inf"), 10**400, "0.5", True, [1], None]
+    numbers = [0.5, -0.0, 1, 2**53 + 1, -1e300]
+    client = start(*(record(f"r{n}", quality_score=value) for n, value in enumerate([*odd, *numbers])))
+    scores = {one.id: one.quality_score for one in client.in_review() if one.HasField("quality_score")}
+    assert scores == {f"r{n}": float(value) for n, value in enumerate(numbers, len(odd))}
+    for least in (-1e308, 0.0, 0.75):
+        found = ids(client.in_review(filter=CandidateFilter(min_quality_score=least)))
+        assert found == [id for id, score in scores.items() if score >= least]
+    without = [f"r{n}" for n in range(len(odd))]
+    assert ids(client.in_review(order="quality")) == sorted(scores, key=lambda id: scores[id]) + without
+    exact = client.get_candidate(f"r{len(odd) + 3}")
+    assert json.loads(exact.extra_json) == {"quality_score": 2**53 + 1}
+    assert json.loads(client.get_candidate("r1").extra_json) == {"quality_score": float("inf")}
+    for id in ("r1", *scores):
+        client.submit(id, action="correct", corrected_response="x")
+    exported = {one.id: one.metadata.quality_score for one in client.export() if one.metadata.HasField("quality_score")}
+    assert exported == scores
+    assert {one.id for one in client.export(filter=CandidateFilter(min_quality_score=-1e308))} == scores.keys()
+
+
 def test_lists_and_searches_see_candidates_of_any_status(start: Start) -> None:
     client = start(
         record("a", model_response="Blue WHALE"),

@@ -50,8 +50,7 @@ def _rejected_json(response: Any) -> str:
 
 
 def _metadata(record: Record, approved_revision: int) -> pb.TrainingMetadata:
-    stated = {key: record[key] for key in METADATA if key in record and not _is_not_finite(record[key])}
-    typed, _ = fit(stated, FITTERS)
+    typed, _ = fit({key: record[key] for key in METADATA if key in record}, FITTERS)
     return pb.TrainingMetadata(**typed, approved_revision=approved_revision)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from avocet_grpc.core.model import Record
-from avocet_grpc.core.record import replace_surrogates
+from avocet_grpc.core.record import finite, replace_surrogates
 from avocet_grpc.edge.enums import CATEGORY_NUMBERS, STATUS_NUMBERS
 
 INT32 = range(-(2**31), 2**31)
@@ -24,16 +24,9 @@ def text(value: Any) -> Any:
 
 
 def double(value: Any) -> Any:
-    """Return the number, if a double holds it exactly."""
-    if isinstance(value, float):
-        return value
-    if isinstance(value, bool) or not isinstance(value, int):
-        return MISFIT
-    try:
-        number = float(value)
-    except OverflowError:
-        return MISFIT
-    return number if number == value else MISFIT
+    """Return the nearest double, if the value is a finite number."""
+    number = finite(value)
+    return MISFIT if number is None else number
 
 
 def int32(value: Any) -> Any:
@@ -60,7 +53,7 @@ FITTERS: dict[str, Fitter] = {
 
 
 def fit(record: Record, fitters: Mapping[str, Fitter]) -> tuple[dict[str, Any], Record]:
-    """Return the typed fields of a record, and every key that none of them holds."""
+    """Return the typed fields of a record, and every key that none of them holds, or not exactly."""
     typed: dict[str, Any] = {}
     rest: Record = {}
     for key, value in record.items():
@@ -73,4 +66,6 @@ def fit(record: Record, fitters: Mapping[str, Fitter]) -> tuple[dict[str, Any], 
             rest[key] = value
         elif fitted is not None:
             typed[key] = fitted
+            if fitter is double and fitted != value:
+                rest[key] = value
     return typed, rest

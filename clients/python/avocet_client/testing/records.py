@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -28,8 +29,7 @@ def text_of(record: Record, key: str) -> str | None:
 
 
 def quality_of(record: Record) -> float | None:
-    value = record.get("quality_score")
-    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+    return _finite(record.get("quality_score"))
 
 
 def prompt_of(record: Record) -> list[Record] | None:
@@ -116,20 +116,33 @@ def message_record(message: pb.ChatMessage) -> Record:
     return {"role": "assistant"} | content | extra
 
 
+def _finite(value: object) -> float | None:
+    """Return the nearest double of a number; None for NaN, Infinity, larger numbers, and what is not a number."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    try:
+        number = float(value)
+    except OverflowError:
+        return None
+    return number if math.isfinite(number) else None
+
+
 def _fitted(record: Record) -> tuple[dict[str, Any], Record]:
     """Return the typed fields, and every key that none of them holds. A null is an unset field."""
     typed: dict[str, Any] = {}
     rest: Record = {}
     for key, value in record.items():
-        number = isinstance(value, int | float) and not isinstance(value, bool)
+        number = _finite(value)
         if key in WORDS and isinstance(value, str) and value in WORDS[key]:
             typed[key] = WORDS[key][value]
-        elif (
-            (key in TEXTS and isinstance(value, str))
-            or (key in NUMBERS and number)
-            or (key == "gpu_id" and number and isinstance(value, int))
+        elif (key in TEXTS and isinstance(value, str)) or (
+            key == "gpu_id" and number is not None and isinstance(value, int)
         ):
             typed[key] = value
+        elif key in NUMBERS and number is not None:
+            typed[key] = number
+            if number != value:
+                rest[key] = value
         elif value is not None or key not in (*TEXTS, *NUMBERS, *WORDS, "gpu_id", "corrected_message"):
             rest[key] = value
     return typed, rest
