@@ -43,6 +43,9 @@ OTHERS: Mapping[str, Callable[[Path], object]] = {
     "bytes that are no UTF-8": lambda path: path.write_bytes(b"\xff\xfe\x00"),
 }
 
+EMPTY: Mapping[str, Callable[[Path], object]] = {"nothing in it": lambda path: path.write_bytes(b"")}
+"""A config file without anything in it is a good one."""
+
 KINDS: Mapping[str, Callable[[Path], object]] = {
     **{name: (lambda path, text=text: path.write_text(text)) for name, text in TEXTS.items()},
     **OTHERS,
@@ -52,7 +55,7 @@ KINDS: Mapping[str, Callable[[Path], object]] = {
 def put(path: Path, kind: str) -> None:
     """Put a file of this kind in the place of `path`, with nothing there in between but as `rm` leaves it."""
     take_away(path)
-    KINDS[kind](path)
+    {**KINDS, **EMPTY}[kind](path)
     if path.is_file():
         path.chmod(0o600)
 

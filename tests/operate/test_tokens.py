@@ -208,8 +208,37 @@ def test_tokens_rotate_without_a_restart_and_a_bad_file_changes_nothing(stopped_
         file.write_text(bad)
         eventually(lambda before=before: server.log.count("kept what was read before") > before, REREAD_WITHIN)
         assert reads(server, new)()
-    file.write_text("")
+    file.write_text("[]")
     eventually(lambda: not reads(server, new)(), REREAD_WITHIN)
+
+
+@pytest.mark.parametrize("text", ["", "\n", "# who may call\n", "---\n"])
+def test_a_tokens_file_that_is_emptied_to_be_written_again_locks_nobody_out(stopped_server: Server, text: str) -> None:
+    server, file = stopped_server, stopped_server.directory / "tokens.yaml"
+    good = new_token(file, "alice", "reader")
+    server.environment = {"AVOCET_TOKENS_FILE": str(file)}
+    server.start()
+    whole = file.read_text()
+    file.write_text(text)
+    eventually(lambda: server.log.count("kept what was read before") == 1, REREAD_WITHIN)
+    assert reads(server, good)()
+    new = new_token(file, "bob", "reader")
+    eventually(reads(server, new), REREAD_WITHIN)
+    assert not reads(server, good)()
+    file.write_text(whole)
+    eventually(reads(server, good), REREAD_WITHIN)
+
+
+def test_a_server_that_begins_without_tokens_takes_the_first_one(stopped_server: Server) -> None:
+    server, file = stopped_server, stopped_server.directory / "tokens.yaml"
+    file.touch(0o600)
+    server.environment = {"AVOCET_TOKENS_FILE": str(file)}
+    server.start()
+    eventually(reads(server, new_token(file, "alice", "reader")), REREAD_WITHIN)
+    token(file, "revoke", "alice")
+    assert file.read_text() == "[]\n"
+    eventually(reads(server, new_token(file, "bob", "reader")), REREAD_WITHIN)
+    assert file.read_text().startswith("- name: bob\n")
 
 
 def test_an_expired_token_is_refused(stopped_server: Server) -> None:

@@ -12,14 +12,20 @@ from avocet_grpc.settings import Settings
 
 
 def watch_credentials(settings: Settings) -> Watched[Credentials]:
-    """Return the credentials that the settings name. Raises Unreadable if one of their files cannot be used."""
+    """Return the credentials that the settings name. Raises Unreadable if one of their files cannot be used.
+
+    Once the tokens file had tokens, an empty one is taken for half of a file that another program writes.
+    """
+    had: tuple[Token, ...] = ()
+
+    def read() -> Credentials:
+        nonlocal had
+        if settings.tokens_file:
+            had = read_tokens(settings.tokens_file, may_be_empty=not had)
+        return Credentials(had + _secret(settings), open=settings.tokens_file is None)
+
     paths = [path for path in (settings.tokens_file, settings.ingestion_secret_file) if path is not None]
-    return Watched("tokens", paths, lambda: _read(settings))
-
-
-def _read(settings: Settings) -> Credentials:
-    tokens = read_tokens(settings.tokens_file) if settings.tokens_file else ()
-    return Credentials(tokens + _secret(settings), open=settings.tokens_file is None)
+    return Watched("tokens", paths, read)
 
 
 def _secret(settings: Settings) -> tuple[Token, ...]:

@@ -24,6 +24,9 @@ from avocet_grpc.foreign_files import Unreadable, read_text
 SHOWN_DIGITS = 12
 """Of a token's SHA-256, to tell a name's tokens apart."""
 
+NOBODY = "[]\n"
+"""A server takes a file without anything for one that is being written."""
+
 
 class NoSuchToken(Exception):
     """No entry has this name and id; the text is one line for the operator."""
@@ -48,6 +51,8 @@ def add(path: Path, name: str, roles: Iterable[Role], expires: date | None) -> s
     entry = entry_text(name, token, roles, expires)
     with _alone(path) as place:
         before = _text(place)
+        if not parse_tokens(before, place):
+            before = _comments(before)
         after = before + ("" if not before or before.endswith("\n") else "\n") + entry
         parse_tokens(after, place)
         replace_content(place, after.encode())
@@ -102,12 +107,16 @@ def _edit(
     if entries:
         editor.dump(entries, out)
     else:
-        out.writelines(line for line in before.splitlines(keepends=True) if line.startswith("#"))
+        out.write(_comments(before) + NOBODY)
     text = out.getvalue()
     if parse_tokens(text, path) != expected:
         raise Unreadable(f"{path} cannot be changed without touching other entries; edit it by hand")
     parse_tokens(text + added, path)
     replace_content(path, (text + added).encode())
+
+
+def _comments(text: str) -> str:
+    return "".join(line for line in text.splitlines(keepends=True) if line.startswith("#"))
 
 
 def _of(tokens: tuple[Token, ...], name: str, id: str) -> tuple[Token, ...]:

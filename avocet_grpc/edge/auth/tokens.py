@@ -48,21 +48,26 @@ def secret_token(secret: str) -> Token:
     return Token(SECRET_NAME, digest, INCLUDED[Role.INGEST])
 
 
-def read_tokens(path: Path) -> tuple[Token, ...]:
+def read_tokens(path: Path, *, may_be_empty: bool = True) -> tuple[Token, ...]:
     """Return the file's entries.
 
-    Raises Unreadable: no such file, open to others, not valid YAML, an entry not of its form.
+    Raises Unreadable: no such file, open to others, not valid YAML, an entry not of its form, or as `parse_tokens`.
     """
     refuse_if_open_to_others(path)
-    return parse_tokens(read_text(path), path)
+    return parse_tokens(read_text(path), path, may_be_empty=may_be_empty)
 
 
-def parse_tokens(text: str, path: Path) -> tuple[Token, ...]:
-    """Return the entries of a tokens file's text; `path` is for the error. Raises Unreadable."""
+def parse_tokens(text: str, path: Path, *, may_be_empty: bool = True) -> tuple[Token, ...]:
+    """Return the entries of a tokens file's text; `path` is for the error. Raises Unreadable.
+
+    A text without anything but comments has no entries, or is refused unless it `may_be_empty`; `[]` always says none.
+    """
     try:
         entries = parse_yaml(text)
     except Unreadable as error:
         raise Unreadable(f"{path}: {error}") from error
+    if entries is None and not may_be_empty:
+        raise Unreadable(f"{path} is empty, as a file that is being written; write [] if nobody is to have a token")
     if entries is None:
         return ()
     if not isinstance(entries, list):
