@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import contextlib
 import os
+import tempfile
 from pathlib import Path
 
 from avocet_grpc.layout import DataDirectory
 
 RESERVE_BYTES = 128 * 1024
+COMMIT_BYTES = 256 * 1024
+"""Of what commits of usual decisions write: each changes some twenty pages, in the journal and then in the database."""
 
 
 def give_back_or_set_aside(data_dir: Path) -> None:
@@ -23,6 +26,16 @@ def give_back_or_set_aside(data_dir: Path) -> None:
             reserve.unlink(missing_ok=True)
         elif not reserve.exists():
             _set_aside(reserve)
+
+
+def has_room_for_commits(data_dir: Path) -> bool:
+    """Return whether the disk takes what usual commits write. A commit without changes may succeed without room."""
+    try:
+        with tempfile.TemporaryFile(dir=DataDirectory(data_dir).private) as file:
+            os.posix_fallocate(file.fileno(), 0, COMMIT_BYTES)
+    except OSError:
+        return False
+    return True
 
 
 def _set_aside(reserve: Path) -> None:

@@ -49,6 +49,7 @@ from avocet_grpc.processes.messages import (
     Stop,
 )
 from avocet_grpc.processes.parent import Parent
+from avocet_grpc.processes.reserve import has_room_for_commits
 from avocet_grpc.settings import Settings
 from avocet_grpc.store.export_cache import ExportCache
 from avocet_grpc.store.sql import schema
@@ -155,7 +156,7 @@ async def _serve(parent: Parent, access: Access, parts: Parts) -> int:
     parent.report(Running())
     tasks = [
         asyncio.create_task(keep("tokens and certificates", lambda: _look_at_files(events, access))),
-        asyncio.create_task(keep("writes", lambda: _look_at_writes(events, parts.ledger, health))),
+        asyncio.create_task(keep("writes", lambda: _look_at_writes(events, parts.ledger, health, settings))),
         asyncio.create_task(keep("pruning", _pruner(parts, settings).next_round)),
     ]
     if settings.is_shared:
@@ -244,18 +245,22 @@ async def _look_at_files(events: Events, access: Access) -> None:
     await asyncio.to_thread(access.refresh, force)
 
 
-async def _look_at_writes(events: Events, ledger: Ledger, health: Health) -> None:
+async def _look_at_writes(events: Events, ledger: Ledger, health: Health, settings: Settings) -> None:
     """Once the disk was full: can writes be stored again? Asked each second until they can."""
     await events.storage_full.wait()
     health.set_writes(False)
     await asyncio.sleep(REFRESH_S)
     events.storage_full.clear()
+    has_room = settings.is_shared or await asyncio.to_thread(has_room_for_commits, settings.data_dir)
     try:
-        await asyncio.wrap_future(ledger.write(lambda tx: None))
+        if has_room:
+            await asyncio.wrap_future(ledger.write(lambda tx: None))
     except CorrectionsError:
-        events.storage_full.set()
-    else:
+        has_room = False
+    if has_room:
         health.set_writes(True)
+    else:
+        events.storage_full.set()
 
 
 def _end_at_once() -> NoReturn:

@@ -212,6 +212,12 @@ def test_writes_are_not_serving_while_the_disk_is_full_and_reads_go_on(stopped_s
         failure = failure_of(lambda: [server.ingest(item) for _ in range(50)])
         assert (failure.code, failure.reason) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "STORAGE_FULL")
         assert next(watcher).status == Status.NOT_SERVING
+        # Room for a commit without changes, and not for one of these.
+        os.truncate(ballast, ballast.stat().st_size - 32 * 1024)
+        meanwhile = stub.Watch(health_pb2.HealthCheckRequest(service=f"{SERVICE}/write"), timeout=5)
+        assert next(meanwhile).status == Status.NOT_SERVING
+        ended = failure_of(lambda: next(meanwhile))
+        assert ended.code == grpc.StatusCode.DEADLINE_EXCEEDED, "writes serve again, on a disk that is as full"
         for name in ("", SERVICE):
             assert stub.Check(health_pb2.HealthCheckRequest(service=name)).status == Status.SERVING
         assert server.stats().total >= 1
