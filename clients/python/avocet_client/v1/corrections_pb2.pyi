@@ -501,7 +501,8 @@ class Candidate(_message.Message):
     """Output only. What it should have answered. Absent until corrected."""
     quality_score: _builtins.float
     """Output only. The benchmark's score. Higher is better; the scale is the
-    benchmark's.
+    benchmark's. Finite: NaN, Infinity and what is not a number are no score, and
+    are in `extra_json`.
     """
     failure_reason: _builtins.str
     """Output only. Why the benchmark counts it as failed, as text."""
