@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from hashlib import sha256
@@ -47,9 +48,14 @@ def in_split(split: Split, id: str, prompt_digest: bytes | None, task_id: str | 
         kept_together = f"prompt\0{prompt_digest.hex()}"
     elif split.by is SplitBy.TASK and task_id:
         kept_together = f"task\0{task_id}"
+    return are_in_split(split, (kept_together.encode("utf-8", "surrogatepass"),))[0]
+
+
+def are_in_split(split: Split, ids: Iterable[bytes]) -> list[bool]:
+    """Return `in_split` of many examples that go by their ids, each in UTF-8."""
     prefix, bound = _bound_of(split.seed, split.validation_fraction)
-    is_validation = sha256(prefix + kept_together.encode("utf-8", "surrogatepass")).digest() < bound
-    return is_validation == split.validation
+    wanted = split.validation
+    return [(sha256(prefix + id).digest() < bound) == wanted for id in ids]
 
 
 @lru_cache(maxsize=64)

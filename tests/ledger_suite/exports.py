@@ -20,6 +20,7 @@ from avocet_grpc.core.model import (
     SplitBy,
 )
 from avocet_grpc.core.ports.ledger import Ledger
+from avocet_grpc.store.sql import exports
 from tests.ledger_suite.support import (
     Fresh,
     candidate_line,
@@ -167,6 +168,23 @@ class ExportRules(Fresh):
             correct(ledger, f"c{n}")
         parts = [exported(ledger, shard_index=i, shard_count=count) for i in range(count)]
         assert sorted(sum(parts, [])) == sorted(exported(ledger))
+
+    @pytest.mark.parametrize("at_once", [7, 5_000])
+    def test_a_split_chooses_by_the_id_whatever_ids_hold(
+        self, ledger: Ledger, at_once: int, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(exports, "KEYS_AT_ONCE", at_once)
+        ids = [f"{n}\n{n}" if 20 < n < 40 and n % 3 == 0 else f"\u00e9{n}" for n in range(60)]
+        lines = [candidate_line(0, id=id, status="approved", corrected_response="x") for id in ids]
+        ledger.write(lambda tx: [tx.put(File.APPROVED, line) for line in lines]).result()
+        for validation, limit in itertools.product((True, False), (1, 10, 1_000)):
+            split = Split(validation, 0.3, seed=5)
+            wanted = [id for id in ids if export.in_split(split, id, None, None)]
+            selection = ExportSelection(newest(ledger), split=split)
+            sent = in_batches(ledger, selection, limit, 1 << 30)
+            assert {batch.count for batch in sent[:-1]} <= {limit}
+            assert b"".join(batch.ids for batch in sent) == "".join(f"{id}\n" for id in wanted).encode()
+            assert ledger.read(lambda r, s=selection: r.export_total(s, 0)) == len(wanted) > 0
 
     def test_a_batch_ends_at_its_limits_and_leaves_nothing_out(self, ledger: Ledger) -> None:
         import_candidates(ledger, 20)

@@ -104,6 +104,10 @@ class PostgresSession:
         ids = "".join([f"{id}\n" for _, id, _ in rows]).encode()
         return Joined(rows[-1][0] if rows else 0, len(rows), ids, b"".join([encoded for _, _, encoded in rows]))
 
+    def keys_and_ids(self, part: str, values: Mapping[str, Any]) -> tuple[list[int], list[bytes]]:
+        rows = self._run(f"SELECT key, id FROM {part}", values).fetchall()
+        return [key for key, _ in rows], [id.encode() for _, id in rows]
+
     @contextlib.contextmanager
     def batch(self) -> Iterator[None]:
         self._batches += 1

@@ -120,6 +120,9 @@ class Session(Protocol):
         None if their examples, or their ids, have more than `most_bytes`: they must be read in smaller parts.
         """
 
+    def keys_and_ids(self, part: str, values: Mapping[str, Any]) -> tuple[list[int], list[bytes]]:
+        """Return the columns `key` and `id`, in UTF-8, of a query; `part` is what comes behind FROM, in order."""
+
     def batch(self) -> AbstractContextManager[None]:
         """Statements inside may go out together, so that none of them gives an answer. Nests."""
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import Any, NamedTuple
 
-from avocet_grpc.core.export import in_split
+from avocet_grpc.core.export import are_in_split, in_split
 from avocet_grpc.core.model import ExportBatch, ExportSelection, Split, SplitBy
 from avocet_grpc.core.ports.ledger import ExportExtent
 from avocet_grpc.store.sql.counts import Counts
@@ -17,10 +17,10 @@ from avocet_grpc.store.sql.rows import NEVER, selected
 
 CAREFUL_ROWS = 16
 """Rows read at once if they may be as large as 4 MB each."""
-KEYS_AT_ONCE = 400
+KEYS_AT_ONCE = 5_000
 """Examples that a split chooses from in one query."""
 KEYS_BEYOND = 16
-"""So many more than are wanted, since some are of the other part."""
+"""So many more than are probably enough."""
 FEW_NEW = 1_000
 """Examples since a revision that are found by their approval, and sorted for each batch."""
 MOST_CHANGES = 5_000
@@ -110,8 +110,27 @@ class ExportQueries:
     def _count(self, selection: ExportSelection, examples: str, where: str, values: dict[str, Any]) -> int:
         if (split := selection.split) is None:
             return self._session.number(f"SELECT count(*) FROM {examples} WHERE {where}", values)
-        query = f"SELECT {_looked_at(split)} FROM {examples} WHERE {where}"
-        return sum(in_split(split, *row) for row in self._session.each(tuple, query, values))
+        total, after_key = 0, values["after_key"]
+        while True:
+            next_ones = values | {"after_key": after_key, "limit": KEYS_AT_ONCE}
+            keys, are_chosen = self._chosen(split, examples, where, next_ones)
+            total += sum(are_chosen)
+            if len(keys) < KEYS_AT_ONCE:
+                return total
+            after_key = keys[-1]
+
+    def _chosen(
+        self, split: Split, examples: str, where: str, values: dict[str, Any]
+    ) -> tuple[list[int], Iterable[bool]]:
+        """Return the next keys of the examples, and which of them the split chooses."""
+        order = "ORDER BY key, approved_revision LIMIT :limit"
+        if split.by is SplitBy.ID:
+            part = f"(SELECT key, id FROM {examples} WHERE {where} {order}) part"
+            keys, ids = self._session.keys_and_ids(part, values)
+            return keys, are_in_split(split, ids)
+        query = f"SELECT id, prompt_digest, task_id, key FROM {examples} WHERE {where} {order}"
+        found = self._session.all(_Keyed, query, values)
+        return [row.key for row in found], [in_split(split, *row[:3]) for row in found]
 
     def _examples(self, selection: ExportSelection) -> str:
         """Return the table, to be read by the revisions of approval if few examples are new, and sorted."""
@@ -168,19 +187,16 @@ class ExportQueries:
     ) -> tuple[list[int], list[int]]:
         """Return the next keys of the selection that are in the split's part, and those between that are not."""
         chosen, left_out = list[int](), list[int]()
-        query = (
-            f"SELECT {_looked_at(split)}, key FROM {self._examples(selection)} WHERE {{0}}"
-            " ORDER BY key, approved_revision LIMIT :limit"
-        )
+        share = split.validation_fraction if split.validation else 1 - split.validation_fraction
         while len(chosen) < limit:
             where, values = _where(selection, after_key)
-            few = min(KEYS_AT_ONCE, limit - len(chosen) + KEYS_BEYOND)
-            found = self._session.all(_Keyed, query.format(where), values | {"limit": few})
-            for row in found:
-                (chosen if in_split(split, *row[:3]) else left_out).append(row.key)
-            if len(found) < few:
+            few = min(KEYS_AT_ONCE, int((limit - len(chosen)) / max(share, 0.01)) + KEYS_BEYOND)
+            keys, are_chosen = self._chosen(split, self._examples(selection), where, values | {"limit": few})
+            for key, is_chosen in zip(keys, are_chosen, strict=True):
+                (chosen if is_chosen else left_out).append(key)
+            if len(keys) < few:
                 break
-            after_key = found[-1].key
+            after_key = keys[-1]
         return chosen[:limit], left_out
 
     def _in_order(self, selection: ExportSelection, after_key: int, most: int) -> Iterator[_Example]:
@@ -210,12 +226,6 @@ def _fitting(examples: Iterable[_Example], max_bytes: int) -> ExportBatch | None
         return None
     ids = "".join([f"{row.id}\n" for row in rows]).encode()
     return ExportBatch(rows[-1].key, len(rows), ids, b"".join([row.encoded for row in rows]))
-
-
-def _looked_at(split: Split) -> str:
-    """Return the columns by which a split chooses. By the id an index alone answers."""
-    by_prompt, by_task = (split.by is by for by in (SplitBy.PROMPT, SplitBy.TASK))
-    return f"id, {'prompt_digest' if by_prompt else 'NULL'}, {'task_id' if by_task else 'NULL'}"
 
 
 def _where(selection: ExportSelection, after_key: int) -> tuple[str, dict[str, Any]]:

@@ -50,6 +50,9 @@ JOINED = (
     "SELECT coalesce(max(key), 0), count(*), CAST(coalesce(group_concat(id || char(10), ''), '') AS BLOB),"
     " CAST(coalesce(group_concat(encoded, ''), '') AS BLOB)"
 )
+KEYS_AND_IDS = (
+    "SELECT coalesce(group_concat(key, ' '), ''), CAST(coalesce(group_concat(id || char(10), ''), '') AS BLOB)"
+)
 ALONE = contextlib.nullcontext()
 """A statement costs no round trip, so there is nothing to send together."""
 MOST_ROWS = 64
@@ -128,6 +131,15 @@ class SqliteSession:
             return None
         finally:
             self._db.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, longest)
+
+    def keys_and_ids(self, part: str, values: Mapping[str, Any]) -> tuple[list[int], list[bytes]]:
+        # In one step, as above. Hardly any id has a newline.
+        found = self._db.execute(f"{KEYS_AND_IDS} FROM {part}", values).fetchone()
+        keys, ids = [*map(int, found[0].split())], found[1].split(b"\n")[:-1]
+        if len(keys) != len(ids):
+            rows = self._db.execute(f"SELECT key, id FROM {part}", values).fetchall()
+            return [key for key, _ in rows], [id.encode() for _, id in rows]
+        return keys, ids
 
     def batch(self) -> AbstractContextManager[None]:
         return ALONE
