@@ -19,6 +19,7 @@ from avocet_grpc.core.ports.ledger import Ledger
 from avocet_grpc.edge.convert import candidate_message
 from avocet_grpc.store.sql import counts
 from avocet_grpc.store.sql import queue as pages
+from avocet_grpc.store.sql import rows as stored_rows
 from tests.ledger_suite import candidate_line, correct, encode, run_each_work_twice, undo
 
 __all__ = ["FilterSuite", "encode"]
@@ -121,6 +122,16 @@ class FilterSuite:
                 if key in record or key != "source":
                     counted[record.get(key, "unknown")] = counted.get(record.get(key, "unknown"), 0) + 1
             assert told == counted
+
+    def test_stats_are_the_same_if_combinations_share_a_number(
+        self, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(stored_rows, "facet_of", lambda *values: len(values[0] or ""))
+        ledger = request.getfixturevalue("ledger")
+        for filter in FILTERS.values():
+            stats = ledger.read(lambda r, f=filter: r.stats(f))
+            found = [record for record in everything(ledger) if passes(filter, record)]
+            assert sum(stats.by_model.values()) == stats.total == len(found)
 
     def test_a_combination_that_nothing_has_any_more_is_forgotten(self, ledger: Ledger) -> None:
         before = ledger.read(facets)

@@ -19,7 +19,7 @@ from xxhash import xxh3_128_digest
 from avocet_grpc.core.model import CandidateFilter, File, Stats
 from avocet_grpc.store.sql.dialect import Session
 from avocet_grpc.store.sql.filters import among, by_values, is_by_values, quality_range, where_of
-from avocet_grpc.store.sql.rows import CounterRow, FacetRow, RecordRow
+from avocet_grpc.store.sql.rows import CounterRow, FacetRow, RecordRow, selected
 
 COUNTED = {
     "by_status": "status",
@@ -66,6 +66,11 @@ class _Group(NamedTuple):
 
 
 GROUP = ", ".join(_Group._fields[:-1])
+
+
+def _group(row: FacetRow, n: int) -> _Group:
+    """Return the group of `n` records that have this combination."""
+    return _Group._make([*(getattr(row, name) for name in _Group._fields[:-1]), n])
 
 
 class _Reported(NamedTuple):
@@ -261,10 +266,29 @@ class Counts:
         if is_by_values(filter):
             where, values = where_of(filter)
             query = f"SELECT {GROUP}, sum(n) FROM facets WHERE 1 = 1{where} GROUP BY {GROUP}"
-        else:
-            where, values = where_of(filter, "r.")
-            query = f"SELECT {GROUP}, count(*) FROM {self._records()} WHERE r.lives = 1{where} GROUP BY {GROUP}"
-        return self._session.all(_Group, query, values)
+            return self._session.all(_Group, query, values)
+        queued = self._queued_in_range(filter)
+        where, values = where_of(filter, "r.")
+        others = "" if queued is None else " AND r.queued = 0"
+        query = f"SELECT {GROUP}, count(*) FROM {self._records()} WHERE r.lives = 1{others}{where} GROUP BY {GROUP}"
+        return [*(queued or ()), *self._session.all(_Group, query, values)]
+
+    def _queued_in_range(self, filter: CandidateFilter) -> list[_Group] | None:
+        """Return the groups of candidates in review, counted from an index alone; None if it cannot tell them."""
+        if filter.prompt_digests:
+            return None
+        where, values = where_of(by_values(filter))
+        query = f"SELECT {selected(FacetRow)} FROM facets WHERE queued = 1{where}"
+        known = self._session.all(FacetRow, query, values)
+        of_number = {row.facet: row for row in known}
+        if len(of_number) < len(known):
+            # Two combinations share a number.
+            return None
+        where, values = quality_range(filter, "r.")
+        hint = self._session.dialect.by_index.format(BY_QUALITY)
+        query = f"SELECT r.facet, count(*) FROM records r{hint} WHERE r.queued = 1{where} GROUP BY r.facet"
+        found = self._session.all(Matching, query, values)
+        return [_group(of_number[facet], n) for facet, n in found if facet in of_number]
 
     def _records(self) -> str:
         # By an index each row would be looked up in the table at random, which costs ten times the whole table.
