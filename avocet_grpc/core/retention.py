@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from avocet_grpc.core.ports.pruning import Floors
+from avocet_grpc.core.ports.pruning import Floors, Uptime
 from avocet_grpc.core.ports.team import TeamTransaction
 
 DAY = 86_400.0
@@ -28,8 +28,13 @@ class Keep:
         return min([MOST_BETWEEN_MARKS, *(seconds / MARKS for seconds in (self.history, self.revisions) if seconds)])
 
 
-def raise_floors(tx: TeamTransaction, keep: Keep) -> Floors:
-    """Note the revision of this moment, and raise the floors to what is to be kept from now on."""
+def raise_floors(tx: TeamTransaction, keep: Keep, uptime: Uptime | None = None) -> Floors:
+    """Note the revision of this moment, and raise the floors to what is to be kept from now on.
+
+    With the `uptime` of the machine, a step of the clock makes nothing older.
+    """
+    if uptime is not None:
+        tx.pruning.follow_clock(uptime)
     tx.pruning.mark(keep.between_marks)
     now, floors = tx.pruning.now(), tx.pruning.floors()
 

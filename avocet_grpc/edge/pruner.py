@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import time
+import uuid
 from functools import partial
+from pathlib import Path
 
 import structlog
 
 from avocet_grpc.core.errors import CorrectionsError
 from avocet_grpc.core.observer import Observer
+from avocet_grpc.core.ports.pruning import Uptime
 from avocet_grpc.core.retention import Keep, prune, raise_floors
 from avocet_grpc.edge.async_ledger import Backend
 
@@ -21,6 +24,17 @@ SHARE = 20
 """How many times as long as the last step took the next one waits: pruning takes at most 5 % of the writer."""
 LEAST_PAUSE_SECONDS = 0.05
 MOST_BETWEEN_ROUNDS = 60.0
+
+BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+
+
+def uptime() -> Uptime | None:
+    """Return how long this machine has run; None if the system does not tell its starts apart."""
+    try:
+        start = uuid.UUID(BOOT_ID.read_text(encoding="ascii").strip())
+    except (OSError, ValueError):
+        return None
+    return Uptime(start.int >> 65, time.clock_gettime(time.CLOCK_BOOTTIME))
 
 
 class Pruner:
@@ -40,7 +54,7 @@ class Pruner:
 
     async def round(self) -> int:
         """Prune all that is old by now. Returns how many rows that were. Raises what a write raises."""
-        await self._backend.write(partial(raise_floors, keep=self._keep))
+        await self._backend.write(partial(raise_floors, keep=self._keep, uptime=uptime()))
         total = 0
         while True:
             began = time.monotonic()

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
+import sqlite3
 import struct
 import subprocess
 import time
@@ -15,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from avocet_client.v1 import corrections_pb2 as pb
+from avocet_grpc.layout import DataDirectory
 from tests.faults.support import need, rounds
 from tests.support import Server, eventually, failure_of, record, records, write_records
 
@@ -112,6 +115,49 @@ def test_claims_end_by_the_servers_clock_and_a_step_back_only_makes_them_longer(
     assert failure_of(lambda: server.stub.Submit(decide, timeout=60)).reason == "CLAIM_LOST"
     again = server.stub.Claim(pb.ClaimRequest(reviewer="ben"), timeout=60).claims[0]
     assert again.candidate.id == first.candidate.id
+
+
+def test_a_step_on_makes_no_history_older_and_a_step_back_holds_no_pruning_up(
+    stopped_server: Server, tmp_path: Path
+) -> None:
+    need("gcc")
+    server, clock = stopped_server, SteppedClock(stopped_server, tmp_path)
+    write_records(server.candidates, [record(f"c{n}") for n in range(4)])
+    kept = 500
+    server.environment |= {"AVOCET_KEEP_HISTORY": str(kept / 86_400), "AVOCET_KEEP_REVISIONS": "0"}
+    server.start(within=100)
+    began = time.monotonic()
+    request = pb.SubmitRequest(id="c0", action=pb.ACTION_FLAG, request_id="r")
+    first = server.stub.Submit(request, timeout=60)
+    noted = numbers(server, "SELECT max(revision) FROM moments")
+    for id in ("c1", "c2"):
+        server.correct(id)
+        eventually(lambda before=noted: numbers(server, "SELECT max(revision) FROM moments") != before, within=120)
+        noted = numbers(server, "SELECT max(revision) FROM moments")
+    for seconds in (400 * 86_400, -400 * 86_400):
+        clock.step(seconds)
+        eventually(lambda: abs(started_at(server) - time.time() - clock.ahead + uptime()) < 60, within=120)
+        changes = server.stub.ListHistory(pb.ListHistoryRequest(), timeout=60).changes
+        if time.monotonic() - began < kept:
+            assert [change.id for change in changes] == ["c2", "c1", "c0"]
+        assert server.stub.Submit(request, timeout=60).candidate.revision == first.candidate.revision
+    assert numbers(server, "SELECT max(at) FROM moments") < time.time() + 60
+
+
+def numbers(server: Server, query: str) -> float:
+    """The one number that a query of the ledger gives, 0 for none."""
+    path = DataDirectory(server.data).ledger
+    with contextlib.closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True, timeout=60)) as ledger:
+        row = ledger.execute(query).fetchone()
+    return float(row[0] or 0) if row else 0.0
+
+
+def started_at(server: Server) -> float:
+    return numbers(server, "SELECT value FROM meta WHERE name = 'machine_started_at'")
+
+
+def uptime() -> float:
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 def get(server: Server, id: str) -> pb.Candidate:

@@ -8,6 +8,7 @@ import pytest
 
 from avocet_grpc.core import claims, snapshots
 from avocet_grpc.core.errors import NotInReview, RevisionExpired
+from avocet_grpc.core.ports.pruning import Uptime
 from avocet_grpc.core.record import load
 from avocet_grpc.core.retention import DAY, Keep
 from avocet_grpc.core.snapshots import SnapshotRequest
@@ -185,6 +186,52 @@ class RetentionRules(Fresh):
         clock.now += 364.5 * DAY
         pruned(ledger, Keep())
         assert ledger.read(lambda r: r.log.floor()) == noted
+
+    @pytest.mark.parametrize("step", [400 * DAY, -400 * DAY, DAY, -DAY])
+    def test_a_step_of_the_clock_prunes_nothing_early_and_holds_pruning_up_for_no_longer_than_is_kept(
+        self, ledger: Any, clock: Clock, step: float
+    ) -> None:
+        import_candidates(ledger, 4)
+        keep, ran = Keep(history=10 * DAY, revisions=10 * DAY), 0.0
+
+        def passes(days: float, step: float = 0) -> int:
+            nonlocal ran
+            ran += days * DAY
+            clock.now += days * DAY + step
+            return pruned(ledger, keep, Uptime(7, ran))
+
+        passes(0)
+        made = ledger.write(lambda tx: snapshots.create_snapshot(tx, SnapshotRequest("v1"))).result()
+        correct(ledger, "c0", request_id="r")
+        ledger.write(lambda tx: snapshots.delete_snapshot(tx, made.name)).result()
+        passes(0.001)
+        undo(ledger, "c0")
+        for days in (0.001, 3, 3):
+            assert passes(days, step) == 0
+            step = -step
+        assert count(ledger, "history") == 6 and count(ledger, "requests") == 1 and count(ledger, "snapshots") == 1
+        # All is at most three steps longer kept, one of which ended another.
+        for _ in range(10):
+            correct(ledger, "c1", f"{ran}")
+            undo(ledger, "c1")
+            passes(3)
+        assert count(ledger, "requests") == count(ledger, "snapshots") == 0
+        assert count(ledger, "history") < 12 and count(ledger, "moments") < 12
+
+    def test_a_clock_that_was_ahead_before_a_restart_of_the_machine_holds_no_pruning_up(
+        self, ledger: Any, clock: Clock
+    ) -> None:
+        import_candidates(ledger, 2)
+        keep = Keep(history=10 * DAY, revisions=10 * DAY)
+        correct(ledger, "c0", request_id="r")
+        pruned(ledger, keep, Uptime(7, 100))
+        clock.now -= 400 * DAY
+        for days in range(0, 40, 4):
+            correct(ledger, "c1", f"{days}")
+            undo(ledger, "c1")
+            pruned(ledger, keep, Uptime(8, days * DAY))
+            clock.now += 4 * DAY
+        assert count(ledger, "requests") == 0 and count(ledger, "history") < 10
 
     def test_a_ledger_stops_growing_when_the_store_does_not_grow(self, ledger: Any, clock: Clock) -> None:
         import_candidates(ledger, 5)

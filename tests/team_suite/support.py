@@ -20,6 +20,7 @@ from avocet_grpc.core.model import (
     ParsedLine,
 )
 from avocet_grpc.core.ports.mirror import Cursor, Edit, Expected, FileReport, Verdict
+from avocet_grpc.core.ports.pruning import Uptime
 from avocet_grpc.core.record import content_digest, load, parse
 from avocet_grpc.core.retention import Keep, prune, raise_floors
 from tests.ledger_suite import newest, run_each_work_twice
@@ -88,9 +89,9 @@ def level(ledger: Any) -> None:
         mirror.set_report(epoch, file, FileReport(cursor, 0, 0))
 
 
-def pruned(ledger: Any, keep: Keep) -> int:
+def pruned(ledger: Any, keep: Keep, uptime: Uptime | None = None) -> int:
     """Raise the floors and prune all that can be. Returns how many rows went."""
-    ledger.write(lambda tx: raise_floors(tx, keep)).result()
+    ledger.write(lambda tx: raise_floors(tx, keep, uptime)).result()
     total = 0
     while gone := ledger.write(lambda tx: prune(tx, 3)).result():
         total += gone

@@ -7,6 +7,14 @@ from typing import Protocol
 
 
 @dataclass(frozen=True, slots=True)
+class Uptime:
+    """How many seconds a machine has run, by a clock that nobody sets; `start` tells its starts apart."""
+
+    start: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
 class Floors:
     """What is kept. Changes after the revision `history`; exports at the revisions from `exports` on; whatever an
     export at a revision from `resumes` on needs, for resume tokens of exports that began before `exports` had grown."""
@@ -25,6 +33,13 @@ class Pruning(Protocol):
 
     def now(self) -> float:
         """Return the store's clock: Unix time in seconds."""
+
+    def follow_clock(self, uptime: Uptime) -> None:
+        """Move the times that were noted as far as the store's clock was set on while the machine ran.
+
+        So nothing becomes older by a step of the clock than it is. A time that is still to come, because the clock was
+        set back, becomes now: it is kept a little longer, and not until the clock is there again.
+        """
 
     def mark(self, every: float) -> None:
         """Note the revision of this moment, unless one was noted less than `every` seconds ago, or is the same."""

@@ -21,7 +21,7 @@ TABLES = (
 its own way."""
 NUMBERED = ("examples", "history", "snapshots")
 """Those whose rows the engine numbers."""
-OF_ONE_ENGINE = frozenset({"schema_version", "restored"})
+OF_ONE_ENGINE = frozenset({"schema_version", "restored", "machine_start", "machine_started_at"})
 STEP = 1_000
 
 Progress = Callable[[str, int, int], None]

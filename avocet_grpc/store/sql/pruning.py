@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from avocet_grpc.core.ports.pruning import Floors
+from avocet_grpc.core.ports.pruning import Floors, Uptime
 from avocet_grpc.core.retention import RESUMABLE_SECONDS
 from avocet_grpc.store.sql.dialect import Session
 from avocet_grpc.store.sql.history import FLOOR as HISTORY_FLOOR
@@ -15,6 +15,19 @@ from avocet_grpc.store.sql.rows import NEVER
 from avocet_grpc.store.sql.snapshots import RESUMES_FLOOR, Snapshots
 
 EXAMPLES_LOOKED_AT = "examples_looked_at"
+STARTED, STARTED_AT = "machine_start", "machine_started_at"
+"""The rows of `meta` that have which start of a machine was seen last, and when that was by the clock of then."""
+LEAST_STEP_S = 60
+"""What a clock may be adjusted by little by little."""
+MOVED = (
+    ("requests", "at"),
+    ("snapshots", "deleted_at"),
+)
+"""Times that age, beside the moments."""
+MOVE = (
+    "UPDATE {0} SET {1} = CASE WHEN {1} + :on > :now THEN :now ELSE {1} + :on END"
+    " WHERE {1} > :now OR (:on > 0 AND {1} > 0)"
+)
 
 OLD_EXAMPLES = (
     "SELECT number, approved_revision, removed_revision FROM examples"
@@ -54,6 +67,29 @@ class Pruning:
 
     def now(self) -> float:
         return self._session.now()
+
+    def follow_clock(self, uptime: Uptime) -> None:
+        now = self.now()
+        started_at, on = int(now - uptime.seconds), 0
+        known, known_at = self._queries.meta(STARTED), self._queries.meta(STARTED_AT)
+        if known != uptime.start or known_at is None or abs(started_at - known_at) >= LEAST_STEP_S:
+            if known == uptime.start and known_at is not None:
+                on = max(0, started_at - known_at)
+            self._queries.set_meta(STARTED, uptime.start)
+            self._queries.set_meta(STARTED_AT, started_at)
+        for table, column in MOVED:
+            self._session.execute(MOVE.format(table, column), {"on": on, "now": int(now)})
+        self._move_moments(on, now)
+
+    def _move_moments(self, on: int, now: float) -> None:
+        if not on and not self._session.number("SELECT count(*) FROM moments WHERE at > :now", {"now": now}):
+            return
+        moved: dict[float, int] = {}
+        for moment in self._session.all(MomentRow, "SELECT at, revision FROM moments"):
+            at = min(moment.at + on, now)
+            moved[at] = max(moment.revision, moved.get(at, 0))
+        self._session.execute("DELETE FROM moments")
+        self._session.insert("moments", [MomentRow(*each) for each in sorted(moved.items())])
 
     def mark(self, every: float) -> None:
         newest = self._session.one(MomentRow, "SELECT at, revision FROM moments ORDER BY at DESC LIMIT 1")
