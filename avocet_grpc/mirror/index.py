@@ -177,13 +177,17 @@ class Index:
         query = f"SELECT {COLUMNS} FROM lines WHERE file = ? AND mark = ? AND mark <> 0 ORDER BY key LIMIT ?"
         return [_row(values) for values in self._db.execute(query, (file, mark, limit))]
 
-    def owed_lines(self, file: File) -> list[Row]:
-        """Return rows of another kind than RECORD whose lines must be put back into the file, oldest first."""
+    def owed_lines(self, file: File, digests: Collection[bytes]) -> list[Row]:
+        """Return rows of another kind than RECORD whose lines must be put back into the file, oldest first.
+
+        Those of lines with other digests are left out: very many may be owed.
+        """
         query = (
-            f"SELECT {COLUMNS} FROM lines INDEXED BY marked_lines"
-            " WHERE file = ? AND mark = 1 AND mark <> 0 AND kind <> 0 AND offset IS NULL ORDER BY key"
+            "SELECT key, digest FROM lines INDEXED BY marked_lines"
+            " WHERE file = ? AND mark = 1 AND mark <> 0 AND kind <> 0 AND offset IS NULL"
         )
-        return [_row(values) for values in self._db.execute(query, (file,))]
+        keys = [key for key, digest in self._db.execute(query, (file,)) if digest in digests]
+        return sorted(self.each(keys), key=lambda row: row.key)
 
     def of_kind(self, file: File, kind: Kind, limit: int) -> list[Row]:
         """Return rows of another kind than RECORD, oldest first."""

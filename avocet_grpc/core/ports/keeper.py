@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 
-@dataclass(frozen=True, slots=True)
-class KeeperState:
+class KeeperState(NamedTuple):
     """The lease of the files, as the database has it. Times are Unix seconds by the database's clock.
 
     `holder` names one run of a server, and is empty while nobody holds the lease; `host` and `directory` say where it

@@ -91,7 +91,7 @@ def take_appended(
     with_id = [one for one in reads if one.id is not None]
     lines = session.index.lines(session.file, {one.id for one in with_id if one.id is not None})
     owed: dict[bytes, deque[Row]] = {}
-    for row in [] if is_late else session.index.owed_lines(session.file):
+    for row in [] if is_late else session.index.owed_lines(session.file, {one.line.digest for one in reads}):
         owed.setdefault(row.digest, deque()).append(row)
     verdicts = Verdicts(session, lines, reader_of(session, path), is_late=is_late, ours=ours, owed=owed)
     expected = expectations(lines, with_id)

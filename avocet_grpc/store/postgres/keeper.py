@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import enum
 import threading
-from typing import NamedTuple
 
 from avocet_grpc.core.ports.keeper import KeeperState
 from avocet_grpc.store.postgres.connect import Connection, connect
@@ -53,19 +52,6 @@ class Renewal(enum.Enum):
     """It is held, and an operator wants it to be given up."""
     LOST = enum.auto()
     """Another server has taken it."""
-
-
-class _KeeperRow(NamedTuple):
-    holder: str
-    host: str
-    directory: str
-    files_id: str
-    epoch: int
-    seen_at: float
-    until: float
-    release_wanted: bool
-    lag: int
-    now: float
 
 
 class Lease:
@@ -142,10 +128,10 @@ class Lease:
 
 def state_of(session: PostgresSession) -> KeeperState:
     """Return who holds the lease, as this view of the ledger has it."""
-    row = session.one(_KeeperRow, STATE)
-    if row is None:
+    state = session.one(KeeperState, STATE)
+    if state is None:
         raise LookupError("the ledger has no lease")
-    return KeeperState(*row)
+    return state
 
 
 def _state(db: Connection) -> KeeperState:
