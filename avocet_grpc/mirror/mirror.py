@@ -67,6 +67,11 @@ class Mirror:
         """True if the next round must not be put off: a lease on a file is waited for."""
         return any(file.is_urgent for file in self._files.values())
 
+    @property
+    def is_copying(self) -> bool:
+        """True if the last round copied a part of a file: the next one should follow at once."""
+        return any(file.is_copying for file in self._files.values())
+
     def adopt(self, progress: Progress | None = None) -> None:
         """Fence earlier mirrors, compare both files with the ledger, report, and mark the directory as in use.
 

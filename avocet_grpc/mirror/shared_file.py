@@ -47,6 +47,7 @@ class SharedFile:
         self._left: list[Drain] = []
         self._use(session.disk.resolve(name))
         self.written = 0
+        self.is_copying = False
         self._next_sync = self._wrote_at = 0.0
         self._unsynced = True
         self._stopping = self._compacted = False
@@ -110,6 +111,7 @@ class SharedFile:
     def round(self) -> bool:
         """Take in foreign changes, then write ours. True if nothing is left to do."""
         self.written = 0
+        self.is_copying = False
         if (path := self._session.disk.resolve(self._name)) != self._path:
             self._follow(path)
         try:
@@ -186,6 +188,7 @@ class SharedFile:
         if any(unit.touches_file for unit in units):
             self._unsynced, self._compacted, self._wrote_at = True, False, self._session.clock.monotonic()
         result = self._writer.write(self._image, units, stopping=self._stopping)
+        self.is_copying = self._writer.is_copying
         self._image = result.image
         if result.error is not None:
             raise result.error

@@ -202,12 +202,17 @@ class Follower:
     def _follow(self) -> None:
         level = True
         while self._goes_on():
-            self._bell.wait(LOOK_EVERY_S if level else NOT_LEVEL_S)
-            busy = not self._mirror.is_urgent and self._mirror.written in BUSY_LINES
-            self._ending.wait(GATHER_BUSY_S if busy else GATHER_S)
+            if not self._mirror.is_copying:
+                self._wait(level)
             self._bell.take()
             if not self._ending.is_set():
                 level = self._round()
+
+    def _wait(self, level: bool) -> None:
+        """Wait for a commit or for the time of the next look, and then for commits that follow it closely."""
+        self._bell.wait(LOOK_EVERY_S if level else NOT_LEVEL_S)
+        busy = not self._mirror.is_urgent and self._mirror.written in BUSY_LINES
+        self._ending.wait(GATHER_BUSY_S if busy else GATHER_S)
 
     def _goes_on(self) -> bool:
         return not self._ending.is_set()

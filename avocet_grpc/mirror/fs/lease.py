@@ -8,7 +8,7 @@ from pathlib import Path
 from avocet_grpc.mirror.fs.clock import Clock
 from avocet_grpc.mirror.fs.disk import Disk, Lease
 
-PATIENCE_S = 0.3
+PATIENCE_S = 0.2
 """After this long without a lease, the file is appended to or replaced without one."""
 TRIES_S = 0.1
 PAUSE_S = 0.001

@@ -38,6 +38,8 @@ class Writer:
         self._session, self._path, self._feed = session, path, feed
         self._looker, self._replacer = looker, replacer
         self._refused_since: float | None = None
+        self.is_copying = False
+        """True if the last write was a part of a copy of the file: the next round goes on with it at once."""
 
     @property
     def waits_for_lease(self) -> bool:
@@ -50,6 +52,7 @@ class Writer:
 
     def write(self, image: FileImage, units: Sequence[Unit], *, stopping: bool) -> Result:
         """Write the units, or as many as can be written now. Raises OSError."""
+        self.is_copying = False
         units, image = self._note_those_without_a_write(image, units)
         if not units:
             return Result(image, True)
@@ -109,6 +112,7 @@ class Writer:
             return None
         level = self._level(units)
         replaced = self._replacer.change(image, units, level)
+        self.is_copying = replaced.done is None
         if replaced.done:
             self._feed.done({unit.id for unit in units if unit.id is not None})
             self.rested()

@@ -149,8 +149,10 @@ def test_a_copy_that_takes_long_holds_up_no_new_record_and_is_dropped_once_there
             made = held.service.do(lambda tx: ingest.ingest(tx, Correction("peregrine", "qa", "1+1?", "3", "2")))
             assert not held.service.round()
             assert made.id in held.seen() and not held.corrected()
+            assert held.service.mirror.is_copying, "the next round would rest, although the copy is not complete"
         held.come_to_rest()
         assert held.corrected() == {"c0"} and held.copies() == []
+        assert not held.service.mirror.is_copying, "the rounds would never rest"
         clock.sleep(DRAFT_S)
         held.service.round()
         assert not list(tmp_path.glob(".*.new"))
