@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import enum
-import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -136,14 +135,6 @@ class ParsedLine:
     columns: Columns | None
     loaded: Record | None = field(default=None, compare=False, repr=False)
     content: bytes | None = field(default=None, compare=False, repr=False)
-
-    @property
-    def record(self) -> Record | None:
-        """The record, read now if it was not yet; None if the line is malformed."""
-        if self.columns is None or self.loaded is not None:
-            return self.loaded
-        record: Record = json.loads(self.raw)
-        return record
 
 
 @dataclass(frozen=True, slots=True)

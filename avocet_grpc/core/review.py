@@ -28,7 +28,7 @@ from avocet_grpc.core.model import (
     UndoRequest,
 )
 from avocet_grpc.core.ports.ledger import HistoryEntry, Transaction
-from avocet_grpc.core.record import MAX_LINE_BYTES, difference, record_of, render
+from avocet_grpc.core.record import MAX_LINE_BYTES, difference, record_in, record_of, render
 
 DECISIONS = frozenset(action.value for action in Action)
 OF_OTHERS = frozenset({ChangeAction.EDIT, ChangeAction.OVERRULE})
@@ -150,7 +150,7 @@ def _before_decision(tx: Transaction, record: Record) -> Record:
 
 
 def _write(tx: Transaction, was: Record, line: ParsedLine, action: ChangeAction, actor: str) -> Candidate:
-    record = line.record or {}
+    record = record_in(line)
     tx.put(File.CANDIDATES, line)
     tx.note(
         HistoryEntry(

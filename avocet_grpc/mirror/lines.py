@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from avocet_grpc.core.export import is_exportable
 from avocet_grpc.core.model import File, ParsedLine, Status
 from avocet_grpc.core.ports.mirror import ABSENT, Expected
+from avocet_grpc.core.record import record_in
 
 
 class Kind(enum.IntEnum):
@@ -92,8 +93,7 @@ def exportable(file: File, line: ParsedLine) -> bool:
     """Return whether a line of the approved file can be exported; False for the candidates file."""
     if file is File.CANDIDATES or line.columns is None or line.columns.status != Status.APPROVED:
         return False
-    record = line.record
-    return record is not None and is_exportable(record)
+    return is_exportable(record_in(line))
 
 
 def standing(rows: Iterable[Row]) -> list[Row]:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
+from avocet_grpc.core.export import is_exportable
 from avocet_grpc.core.model import File, Source
 from avocet_grpc.core.ports.mirror import Changed
-from avocet_grpc.core.record import digest_of, parse
+from avocet_grpc.core.record import digest_of, load
 from avocet_grpc.mirror.feed import Feed
-from avocet_grpc.mirror.lines import Kind, Lines, Mark, Order, Row, effective, exportable, standing
+from avocet_grpc.mirror.lines import Kind, Lines, Mark, Order, Row, effective, standing
 from avocet_grpc.mirror.session import Session
 
 RawOf = Callable[[Row], bytes]
@@ -211,7 +212,7 @@ def _plan_record(made: _Plan, file: File, record: Row | None, state: Changed, no
         return
     if record is not None:
         made.leave(record)
-    good = file is File.APPROVED and exportable(file, parse(state.raw))
+    good = file is File.APPROVED and is_exportable(load(state.raw))
     what = state.id, state.digest, digest_of(state.raw), None, len(state.raw), Order(state.key), state.revision
     row = Row(Kind.RECORD, *what, written_at=now, is_exportable=good)
     made.writes.append(Write(row, state.raw))

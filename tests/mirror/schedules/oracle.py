@@ -121,7 +121,7 @@ def _content(now: Changed) -> Content:
 
 
 def content_in(line: ParsedLine) -> Content:
-    return content_of(line.record or {})
+    return content_of((record_of(line.raw) if line.columns else None) or {})
 
 
 class JudgedLedger:
