@@ -11,6 +11,7 @@ import pytest
 from avocet_grpc.core import imports, ingest, review
 from avocet_grpc.core.errors import AlreadyInReview, CandidateNotFound, InvalidField, NotInReview, RevisionMismatch
 from avocet_grpc.core.model import (
+    PAGE_BYTES,
     Action,
     Correction,
     Decision,
@@ -167,6 +168,14 @@ class ChangeRules(Fresh):
         change = json.loads(entries[1].change or "")
         assert (change["was"]["status"], change["now"]["status"]) == ("needs_review", "approved")
         assert {e.source for e in entries} == {Source.SERVICE}
+
+    def test_a_history_of_long_changes_is_read_no_further_than_a_page(self, ledger: Ledger) -> None:
+        import_candidates(ledger, 1)
+        for _ in range(3):
+            correct(ledger, "c0", "y" * (PAGE_BYTES * 2 // 5))
+            undo(ledger, "c0")
+        found = ledger.read(lambda r: r.log.entries(None, 500, id="c0", newest_first=True, values=True))
+        assert [entry.action for entry in found] == ["undo", "correct", "undo"]
 
     def test_the_whole_history_is_followed_in_pieces_without_gap_or_repetition(self, ledger: Ledger) -> None:
         start = newest(ledger)

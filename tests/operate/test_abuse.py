@@ -20,8 +20,8 @@ from tests.operate.raw import RawConnection
 from tests.operate.support import SERVICE, answers_soon, resident_bytes
 from tests.support import SECRET, Server, bearer, failure_of
 
-GROWTH = 48 << 20
-"""Bytes by which the server may grow under abuse: less than what any of these would cost if it were kept."""
+GROWTH = 150 << 20
+"""Bytes by which the server may grow under abuse: less than half of what the large messages have together."""
 
 
 @pytest.fixture(scope="module")
@@ -124,7 +124,7 @@ def test_headers_of_40_and_80_kilobytes_and_thousands_of_small_ones(abused: Serv
 def test_messages_too_large_garbled_or_without_end(abused: Server) -> None:
     stats: Any = abused.open_channel.unary_unary(f"/{SERVICE}/Stats")
     with Meanwhile(abused):
-        for _ in range(3):
+        for _ in range(15):
             assert failure_of(lambda: stats(b"\xff" * 5_000_000)).reason == "INVALID_FIELD"
             too_large = failure_of(lambda: stats(b"\0" * 17_000_000))
             assert too_large.code == grpc.StatusCode.RESOURCE_EXHAUSTED
