@@ -30,6 +30,7 @@ from avocet_grpc.store.sql.history import History
 from avocet_grpc.store.sql.listing import Listing
 from avocet_grpc.store.sql.pending import Pending, Place
 from avocet_grpc.store.sql.pruning import Pruning
+from avocet_grpc.store.sql.queries import Noted, entry_of
 from avocet_grpc.store.sql.reader import SqlReader
 from avocet_grpc.store.sql.rows import (
     DictionaryRow,
@@ -151,7 +152,7 @@ class SqlTransaction:
 
     def history(self, id: str) -> list[HistoryEntry]:
         waiting = [row for pending in (self._own, self._earlier) for row in reversed(pending.history) if row.id == id]
-        return [_entry(row) for row in waiting] + self._reader.history(id)
+        return [entry_of(Noted(0, *row)) for row in waiting] + self._reader.history(id)
 
     def history_after(self, after: HistoryCursor, limit: int) -> list[HistoryEntry]:
         return self.written().history_after(after, limit)
@@ -386,18 +387,3 @@ class SqlTransaction:
             digest = prompt_digest(record)
         self._prompts = (prompt, digest)
         return digest
-
-
-def _entry(row: HistoryRow) -> HistoryEntry:
-    return HistoryEntry(
-        revision=row.revision,
-        file=File(row.file),
-        id=row.id,
-        action=row.action,
-        actor=row.actor,
-        at=row.at,
-        status_after=row.status_after,
-        change=row.change,
-        status_before=row.status_before,
-        source=Source(row.made_by),
-    )
