@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import threading
 from pathlib import Path
 from typing import Any
@@ -56,21 +57,41 @@ def syncs_after_the_injected_one(trace: Path) -> list[str]:
 def test_a_failed_sync_of_the_journal_acknowledges_nothing_more_and_is_not_tried_again(
     victim: Server, acks: Acks, tmp_path: Path, when: int
 ) -> None:
-    end_by_a_failed_sync(victim, acks, tmp_path / "trace", "ledger.db-wal", when, least=20)
+    end_by_a_failed_sync(victim, acks, tmp_path / "trace", when)
 
 
 def test_a_failed_sync_of_the_database_ends_the_service_too(victim: Server, acks: Acks, tmp_path: Path) -> None:
     whole_only()
-    end_by_a_failed_sync(victim, acks, tmp_path / "trace", "ledger.db", 1, least=200)
+    need("strace")
+    write_records(victim.candidates, made := candidates(600))
+    acks.add(made)
+    trace, file = tmp_path / "trace", victim.data / ".avocet" / "ledger.db"
+    health = HealthWatch(victim.start())
+    health.start()
+    with Load(acks, victim.address, threads=8) as load:
+        load.wait_for(200)
+        # A start syncs the database too, so the tracer comes later. It counts each thread's syncs.
+        failing = ["-e", "trace=fsync,fdatasync", "-P", str(file), "-e", "inject=fsync,fdatasync:error=EIO:when=1"]
+        [worker] = victim.processes("worker")
+        tracer = subprocess.Popen(["strace", "-f", "-qq", "-y", "-o", str(trace), *failing, "-p", str(worker)])
+        load.wait(timeout=90)
+        assert victim.ended() == EXIT_STORAGE_FAILED
+    tracer.wait(timeout=60)
+    health.join(timeout=60)
+    assert STATUS.NOT_SERVING in health.seen
+    assert syncs_after_the_injected_one(trace) == []
+    check(acks, victim.start())
+    assert victim.stop() == 0
+    check(acks, victim.start(), asked=10_000)
 
 
-def end_by_a_failed_sync(server: Server, acks: Acks, trace: Path, file: str, when: int, least: int) -> None:
+def end_by_a_failed_sync(server: Server, acks: Acks, trace: Path, when: int) -> None:
     write_records(server.candidates, made := candidates(600))
     acks.add(made)
     server.start()
     assert server.stop() == 0
     failing = f"inject=fsync,fdatasync:error=EIO:when={when}"
-    under_strace(server, trace, "-P", str(server.data / ".avocet" / file), "-e", failing)
+    under_strace(server, trace, "-P", str(server.data / ".avocet" / "ledger.db-wal"), "-e", failing)
     health = HealthWatch(server.start())
     health.start()
     with Load(acks, server.address, threads=8) as load:
@@ -78,8 +99,8 @@ def end_by_a_failed_sync(server: Server, acks: Acks, trace: Path, file: str, whe
         assert server.ended() == EXIT_STORAGE_FAILED
     health.join(timeout=60)
     assert "(INJECTED)" in trace.read_text()
-    assert load.acknowledged >= least
-    assert acks.unknown >= 1 or file == "ledger.db"
+    assert load.acknowledged >= 20
+    assert acks.unknown >= 1
     assert STATUS.NOT_SERVING in health.seen
     assert syncs_after_the_injected_one(trace) == []
     server.prefix = []
