@@ -15,7 +15,7 @@ import grpc
 import pytest
 
 from avocet_client.v1 import corrections_pb2 as pb
-from tests.support import Server, eventually, failure_of, make_run, record, write_records
+from tests.support import Server, eventually, failure_of, record, write_records
 
 
 @pytest.fixture
@@ -119,13 +119,16 @@ def test_a_watch_that_goes_on_with_its_token_misses_nothing_and_sees_nothing_twi
     assert told(seen) == told(list(whole.changes))
 
 
+@pytest.mark.files("another program rewrites")
 def test_a_revision_with_more_changes_than_a_response_is_named_once_it_is_whole(server: Server, watchers: Any) -> None:
-    server.set_runs_directory()
-    make_run(server.runs, "2026-01-01-000000", 0)
+    before = server.stats()
+    start = before.revision
     made = [record(f"r{n:04d}", model_response="x" * 5_000) for n in range(400)]
-    write_records(server.runs / "2026-01-01-000000" / "sft_candidates.jsonl", made)
-    start = server.stats().revision
-    server.stub.Import(pb.ImportRequest(run_id="2026-01-01-000000"))
+    # In one rename, so that one look finds all of them.
+    new = server.candidates.with_name("new")
+    new.write_bytes(server.candidates.read_bytes() + "".join(json.dumps(one) + "\n" for one in made).encode())
+    new.replace(server.candidates)
+    eventually(lambda: server.stats().total == before.total + 400, within=60)
     watchers.append(Watcher(server, since_revision=start, include_candidates=True))
     changes = watchers[0].wait(400)
     assert len({change.id for change in changes}) == 400
