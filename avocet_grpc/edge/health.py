@@ -64,11 +64,12 @@ class Health(health_pb2_grpc.HealthServicer):
     async def Watch(self, request: health_pb2.HealthCheckRequest, context: Context) -> AsyncIterator[Response]:
         told = None
         while True:
-            changed = self._changed
+            # What changes while an answer is on its way is told by the next one.
+            changed, ended = self._changed, self._ended
             if (status := self._status(request.service)) != told:
                 yield Response(status=status)
                 told = status
-            if self._ended:
+            if ended:
                 return
             await changed.wait()
 
