@@ -7,6 +7,7 @@ import os
 import re
 import signal
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,10 @@ from tests.support import BIN, SECRET, Server, eventually, make_run, record, wri
 RUN = "2025-03-02-120000"
 LONG = "x" * 200
 WIDE = "天" * 100
+HEED_INTERRUPTS = (
+    "import os, signal, sys; signal.signal(signal.SIGINT, signal.SIG_DFL); os.execv(sys.argv[1], sys.argv[1:])"
+)
+"""Becomes the command, which heeds interrupts then. A `preexec_fn` would fork the threads of gRPC."""
 
 
 @pytest.fixture
@@ -122,18 +127,13 @@ def test_a_watch_prints_each_change_and_goes_on_where_its_state_file_says(shell:
     assert "Is the service there?" in shell.run("watch", code=6).stderr
 
 
-def _heed_interrupts() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-
-
 def test_a_watch_outlives_a_restart_of_the_server_and_ends_with_an_interrupt(shell: Shell, served: Server) -> None:
     start = shell.json("stats")["revision"]
     environment = os.environ | shell.variables | {"HOME": str(shell.home)}
     command = [str(BIN / "avocet"), "watch", "--json", "--since", str(start)]
     # What a script runs in the background ignores SIGINT, and so may these tests.
-    with subprocess.Popen(
-        command, env=environment, stdout=subprocess.PIPE, text=True, preexec_fn=_heed_interrupts
-    ) as watching:
+    command = [sys.executable, "-c", HEED_INTERRUPTS, *command]
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as watching:
         assert watching.stdout is not None
         served.correct("c0")
         assert json.loads(watching.stdout.readline())["id"] == "c0"
