@@ -136,7 +136,8 @@ export type Candidate = Message<"avocet.corrections.v1.Candidate"> & {
 
   /**
    * Output only. The benchmark's score. Higher is better; the scale is the
-   * benchmark's.
+   * benchmark's. Finite: NaN, Infinity and what is not a number are no score, and
+   * are in `extra_json`.
    *
    * @generated from field: optional double quality_score = 9;
    */
@@ -1119,7 +1120,9 @@ export type StreamExportRequest = Message<"avocet.corrections.v1.StreamExportReq
 
   /**
    * Optional. Only what was approved after this revision; another program's edit
-   * of an approved record counts as a new approval. 0 means everything.
+   * of an approved record counts as a new approval. 0 means everything. However
+   * old, a revision of this ledger is good; one of a ledger that was there before
+   * is `REVISION_EXPIRED`.
    *
    * @generated from field: int64 since_revision = 7;
    */
@@ -3668,8 +3671,10 @@ export const CorrectionsService: GenService<{
    * `summary`. A stream that ends without one is incomplete; continue it with
    * the `resume_token` of the last response that arrived.
    *
-   * Errors: `INVALID_FIELD` (also an `at_revision` in the future, and a
-   * `resume_token` of another filter, shard or split), `REVISION_EXPIRED`.
+   * Errors: `INVALID_FIELD` (also an `at_revision` or a `since_revision` in the
+   * future, and a `resume_token` of another filter, shard or split),
+   * `REVISION_EXPIRED` (also a revision or a `resume_token` of a ledger that was
+   * there before: export everything again).
    *
    * @generated from rpc avocet.corrections.v1.CorrectionsService.StreamExport
    */
@@ -3878,8 +3883,8 @@ export const CorrectionsService: GenService<{
    * Of each candidate keep the highest `revision`.
    *
    * Errors: `INVALID_FIELD` (also a `since_revision` in the future),
-   * `REVISION_EXPIRED` (changes after it were pruned, or it is of a ledger that
-   * was there before: read everything again), `TOKEN_REFUSED` (also in
+   * `REVISION_EXPIRED` (changes after it or the `resume_token` were pruned, or it is
+   * of a ledger that was there before: read everything again), `TOKEN_REFUSED` (also in
    * mid-stream).
    *
    * @generated from rpc avocet.corrections.v1.CorrectionsService.Watch
