@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.faults.acks import Acks
-from tests.faults.check import check, files_agree, get
+from tests.faults.check import QUIET_S, check, files_agree, get
 from tests.faults.foreign_program import appended_record
 from tests.faults.load import UNKNOWN, Load, candidates
 from tests.faults.programs import Program, running
@@ -21,6 +21,8 @@ from tests.support import Server, eventually, record, write_records
 
 KILLED = -9
 WORKERS = 2
+LATE = 100
+"""Records that another program appended last, which are waited for."""
 OWN = [record(f"own-{number:04d}") for number in range(3)]
 """Records that another program edits, and that nobody decides on."""
 
@@ -45,9 +47,10 @@ def another_program(server: Server, acks: Acks, number: int) -> Iterator[None]:
 def check_all(acks: Acks, server: Server, number: int, asked: int = 300) -> None:
     """`check`, with the records on which nobody decides: they are edited from the second round on."""
     acks.add(OWN)
-    # A mirror that has just been started again reads first what others wrote meanwhile.
-    for last in [id for id in acks.known if id.startswith("other")][-1:]:
-        eventually(lambda: get(server, last) is not None)  # noqa: B023
+    # A mirror that has just been started again reads first what others wrote meanwhile. What the other program wrote
+    # into a file that was replaced while it held it may come after what it wrote later, into the new one.
+    for id in [id for id in acks.known if id.startswith("other")][-LATE:]:
+        eventually(lambda: get(server, id) is not None, within=QUIET_S)  # noqa: B023
     for at, one in enumerate(OWN if number else ()):
         acks.edit(one["id"], task_name=f"edit {at}")
     check(acks, server, asked)
