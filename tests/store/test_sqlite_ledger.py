@@ -13,7 +13,7 @@ import pytest
 from avocet_grpc.core.model import CandidateFilter
 from avocet_grpc.core.ports.ledger import Ledger
 from avocet_grpc.layout import DataDirectory
-from avocet_grpc.store.sqlite import writer
+from avocet_grpc.store.sqlite import engine, writer
 from avocet_grpc.store.sqlite.condition import Condition
 from avocet_grpc.store.sqlite.engine import SqliteLedger
 from avocet_grpc.store.sqlite.integrity import LedgerUnusable
@@ -182,4 +182,24 @@ def test_a_large_load_waits_until_the_journal_is_copied(tmp_path: Path, monkeypa
         threading.Timer(0.2, may.set).start()
         with ledger.loading():
             assert may.is_set()
+        assert correct(ledger, "c1")
+
+
+@pytest.mark.parametrize("stays", [False, True], ids=["lets go soon", "stays"])
+def test_a_large_load_goes_on_beside_a_killed_process_that_still_has_the_ledger_open(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stays: bool
+) -> None:
+    monkeypatch.setattr(engine, "LEAVE_S", 0.5 if stays else 60.0)
+    path = DataDirectory(tmp_path).ledger
+    with contextlib.closing(SqliteLedger(DataDirectory(tmp_path), encode)) as ledger:
+        other = connect(path)
+        other.execute("BEGIN")
+        other.execute("SELECT revision FROM head").fetchall()
+        if not stays:
+            threading.Timer(0.3, other.close).start()
+        with ledger.loading():
+            assert ledger._db.execute("PRAGMA journal_mode").fetchone() == ("wal" if stays else "delete",)
+        assert ledger._db.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+        other.close()
+        import_candidates(ledger, 3)
         assert correct(ledger, "c1")

@@ -36,6 +36,8 @@ from avocet_grpc.store.sqlite.writer import Writer, roll_back
 T = TypeVar("T")
 
 WAITING = 10_000
+LEAVE_S = 5.0
+"""How long a large load waits for others that still have the ledger open."""
 
 
 class SqliteLedger:
@@ -289,17 +291,34 @@ class SqliteLedger:
 
         A rollback journal holds no page that is new, so that almost all of a load is written once, in its place.
         """
-        alone = self._presence is not None and self._presence.is_alone()
+        alone = False
         try:
-            if alone:
+            if self._presence is not None and self._presence.is_alone():
                 self._drop_readers()
-                set_up(self._db, ("journal_mode = DELETE",), LOADING_CACHE_KB)
+                alone = self._leave_write_ahead_log()
             yield
         finally:
             if self._presence is not None:
                 self._presence.let_others_in()
             if alone and not self._condition.failed:
                 set_up(self._db, DURABLE, WRITER_CACHE_KB)
+
+    def _leave_write_ahead_log(self) -> bool:
+        """Return False if somebody keeps the ledger open: then the load goes through the log.
+
+        A process that was killed lets go of its mark before its files. SQLite does not wait for it by itself here.
+        """
+        until = time.monotonic() + LEAVE_S
+        while True:
+            try:
+                set_up(self._db, ("journal_mode = DELETE",), LOADING_CACHE_KB)
+                return True
+            except sqlite3.OperationalError as error:
+                if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY:
+                    raise
+            if time.monotonic() >= until:
+                return False
+            time.sleep(LEAVE_S / 100)
 
     def _drop_readers(self) -> None:
         while not self._readers.empty():
