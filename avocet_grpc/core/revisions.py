@@ -20,4 +20,4 @@ def check_named(reader: Reader, field: str, revision: int, oldest: int = 0) -> N
 def check_kept(reader: Reader, revision: int, oldest: int = 0) -> None:
     """Check a revision that a token of ours has: one to come is of an earlier ledger, too. Raises RevisionExpired."""
     if not oldest <= revision <= reader.revision() or not reader.is_own_revision(revision):
-        raise RevisionExpired("the revision is no longer kept, or is of a ledger that was there before")
+        raise RevisionExpired("the revision is no longer kept, or an earlier ledger gave it")

@@ -34,7 +34,7 @@ GOOD: dict[str, Any] = {
     "CreateSnapshot": pb.CreateSnapshotRequest(name="s"),
     "UploadRun": pb.UploadRunRequest(run_id="none"),
 }
-"""Requests that are refused for no number of theirs; of the other methods the empty one is."""
+"""Requests whose numbers are all valid. A method that is not listed takes the empty request."""
 
 
 class Number(NamedTuple):

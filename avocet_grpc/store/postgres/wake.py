@@ -100,7 +100,7 @@ class _Ear:
     def hear(self, seconds: float) -> set[str] | None:
         """Return the servers that have committed; empty if none has within so many seconds.
 
-        None: there is no connection, or it is new, so that others may have committed unheard.
+        Return None without a connection, or with a new one: other servers may have committed before it listened.
         """
         try:
             if self._db is not None:
