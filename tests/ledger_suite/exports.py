@@ -186,6 +186,23 @@ class ExportRules(Fresh):
             assert b"".join(batch.ids for batch in sent) == "".join(f"{id}\n" for id in wanted).encode()
             assert ledger.read(lambda r, s=selection: r.export_total(s, 0)) == len(wanted) > 0
 
+    def test_ids_with_control_characters_are_sent_as_they_are(self, ledger: Ledger) -> None:
+        odd = ["a\x01", "a\x01\x01b", "a\x01\x02", "a\x02", "\x01", "é\x01é", "é"]
+        lines = [candidate_line(0, id=id, status="approved", corrected_response=id) for id in odd]
+
+        def load(tx: Any) -> None:
+            for line in lines:
+                tx.put(File.APPROVED, line)
+
+        ledger.write(load).result()
+        whole = in_batches(ledger, ExportSelection(newest(ledger)), 3, 1 << 30)
+        assert b"".join(batch.ids for batch in whole) == "".join(f"{id}\n" for id in odd).encode()
+        sides = [exported(ledger, split=Split(side, 0.5)) for side in (False, True)]
+        assert sorted(sum(sides, [])) == sorted(odd)
+        assert sides == [
+            [id for id in odd if export.in_split(Split(side, 0.5), id, None, None)] for side in (False, True)
+        ]
+
     def test_a_batch_ends_at_its_limits_and_leaves_nothing_out(self, ledger: Ledger) -> None:
         import_candidates(ledger, 20)
         for n in range(20):

@@ -123,9 +123,9 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     Metadata: none.
     """
     ERROR_REASON_OVERLOADED: _ErrorReason.ValueType  # 12
-    """Too many calls at once, or too many bytes of requests under way. Nothing
-    was stored, except for the items whose results a stream has sent. Try again
-    after a pause.
+    """Too many calls at once, too many bytes of requests under way, or a database
+    of the store's own that has too much to do. Nothing was stored, except for
+    the items whose results a stream has sent. Try again after a pause.
 
     Code: `RESOURCE_EXHAUSTED`. Also carries `google.rpc.RetryInfo`, which says
     how long to pause.
@@ -335,9 +335,9 @@ Code: `RESOURCE_EXHAUSTED`.
 Metadata: none.
 """
 ERROR_REASON_OVERLOADED: ErrorReason.ValueType  # 12
-"""Too many calls at once, or too many bytes of requests under way. Nothing
-was stored, except for the items whose results a stream has sent. Try again
-after a pause.
+"""Too many calls at once, too many bytes of requests under way, or a database
+of the store's own that has too much to do. Nothing was stored, except for
+the items whose results a stream has sent. Try again after a pause.
 
 Code: `RESOURCE_EXHAUSTED`. Also carries `google.rpc.RetryInfo`, which says
 how long to pause.

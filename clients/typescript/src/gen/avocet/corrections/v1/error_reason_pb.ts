@@ -174,9 +174,9 @@ export enum ErrorReason {
   STORAGE_FULL = 11,
 
   /**
-   * Too many calls at once, or too many bytes of requests under way. Nothing
-   * was stored, except for the items whose results a stream has sent. Try again
-   * after a pause.
+   * Too many calls at once, too many bytes of requests under way, or a database
+   * of the store's own that has too much to do. Nothing was stored, except for
+   * the items whose results a stream has sent. Try again after a pause.
    *
    * Code: `RESOURCE_EXHAUSTED`. Also carries `google.rpc.RetryInfo`, which says
    * how long to pause.
