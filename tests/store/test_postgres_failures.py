@@ -197,6 +197,35 @@ def test_revisions_and_keys_jump_if_the_database_was_failed_over(ledger: Postgre
         again.close()
 
 
+def test_revisions_jump_after_a_failover_that_cut_off_a_commit_which_is_stored(cut: Any, database: str) -> None:
+    ledger, proxy = cut
+    import_candidates(ledger, 2)
+    before = newest(ledger)
+    with connect(database) as db:
+        db.execute("UPDATE meta SET value = value - 1 WHERE name = 'timeline'")
+    proxy.cut_after.set()
+    assert correct(ledger, "c0").revision == before + 1
+    assert proxy.cuts == 1
+    assert correct(ledger, "c1").revision > before + 1_000_000
+    assert exported(ledger, since_revision=before) == ["c0", "c1"]
+    assert exported(ledger, since_revision=before + 1) == ["c1"]
+    assert exported(ledger, since_revision=newest(ledger)) == []
+
+
+def test_revisions_jump_after_a_failover_whose_first_change_fails(ledger: PostgresLedger, database: str) -> None:
+    import_candidates(ledger, 1)
+    before = newest(ledger)
+    with connect(database) as db:
+        db.execute("UPDATE meta SET value = value - 1 WHERE name = 'timeline'")
+    again = PostgresLedger(database, encode)
+    try:
+        with pytest.raises(psycopg.errors.DivisionByZero):
+            again.write(lambda tx: tx._session.number("SELECT 1/0")).result()
+        assert correct(again, "c0").revision > before + 1_000_000
+    finally:
+        again.close()
+
+
 def test_one_candidate_or_one_request_id_at_two_servers_has_one_winner(ledger: PostgresLedger, database: str) -> None:
     import_candidates(ledger, 50)
     other = PostgresLedger(database, encode)

@@ -40,7 +40,11 @@ class Locked(NamedTuple):
 
 
 class Head:
-    """The head as one server locks it. `is_unknown`: the connection is new, and may lead to another database."""
+    """The head as one server locks it.
+
+    `is_unknown`: nothing is committed on this connection yet, and it may lead to another database. What `lock` returns
+    then must be stored.
+    """
 
     def __init__(self, server: str) -> None:
         self._server = server
@@ -65,7 +69,6 @@ class Head:
         locked = Locked(HeadRow._make(row), float(now[0]), int(found[0]) if found else 0)
         if self.is_unknown:
             locked = locked._replace(head=self._known(session, locked))
-            self.is_unknown = False
         return locked
 
     def note(self, session: PostgresSession, number: int) -> None:

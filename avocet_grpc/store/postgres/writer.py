@@ -20,7 +20,8 @@ from avocet_grpc.store.postgres.head import Head
 from avocet_grpc.store.postgres.reach import Reach
 from avocet_grpc.store.postgres.session import PostgresSession, StoreClock
 from avocet_grpc.store.postgres.wake import notification
-from avocet_grpc.store.sql.group import Group, Run
+from avocet_grpc.store.sql.group import SET_HEAD, Group, Run
+from avocet_grpc.store.sql.rows import HeadRow
 from avocet_grpc.store.sql.transaction import Encode
 from avocet_grpc.store.sql.waiting import Waiting, refuse
 from avocet_grpc.telemetry import failpoints
@@ -36,7 +37,6 @@ class Writer:
         self, url: str, encode: Encode, reach: Reach, *, waiting: int, clock: Callable[[], float] | None
     ) -> None:
         self.observer: Observer = SILENT
-        self.revision = 0
         self._url, self._encode, self._reach, self._given_clock = url, encode, reach, clock
         self._store_clock = StoreClock()
         self._waiting = Waiting(waiting)
@@ -148,7 +148,7 @@ class Writer:
             locked = self._head.lock(db, session)
             self._store_clock.set(locked.now)
             if attempt.outcomes is not None and locked.last_group == attempt.number:
-                self._confirm(db, session, attempt.number)
+                self._confirm(db, session, locked.head, attempt.number)
                 return attempt.outcomes, 0.0
             run = Run(session, locked.head, self._encode, lambda error: isinstance(error, psycopg.Error))
             run.fetch([work for group in attempt.groups for work in group.works])
@@ -160,19 +160,21 @@ class Writer:
                 self._head.note(session, attempt.number)
                 db.execute(notification(self.server))
                 db.execute("COMMIT")
-            self.revision = run.head.revision
+            self._head.is_unknown = False
             return outcomes, time.perf_counter() - started
         except Exception:
             _roll_back(db)
             raise
 
-    def _confirm(self, db: Connection, session: PostgresSession, number: int) -> None:
+    def _confirm(self, db: Connection, session: PostgresSession, head: HeadRow, number: int) -> None:
         """Wait until the standby, too, has what this server has stored. Raises psycopg.Error if that is unknown."""
         try:
             # A commit that was cut off may not have waited; the standby gets this one after it.
             with session.batch():
+                session.execute(SET_HEAD, head._asdict())
                 self._head.note(session, number)
                 db.execute("COMMIT")
+            self._head.is_unknown = False
         except psycopg.Error as error:
             # Whatever it is, nothing may be run again, nor refused.
             raise psycopg.OperationalError(text_of(error)) from error
