@@ -1,7 +1,8 @@
 """The budget of answers under way: what calls make, and what gRPC has of it until the peer takes it off.
 
-A call that may answer with much waits for room before it begins. If a call has waited for a second, the connection
-that has left most lying for so long is closed: gRPC frees what it keeps for a call at the end of its connection alone.
+A call that brings much, may answer with much, or comes upon a long line waits for room before it goes on. If a call has
+waited for a second, the connection that has left most lying for so long is closed: gRPC frees what it keeps for a call
+at the end of its connection alone.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import Any, TypeVar
 import structlog
 
 from avocet_grpc.core.errors import Overloaded
+from avocet_grpc.core.ports.ledger import NoRoom
 from avocet_grpc.edge.sockets import hang_up, is_unix
 from avocet_grpc.telemetry.guard import keep
 
@@ -25,21 +27,24 @@ COPIES = 2
 """An answer that nobody takes off is in memory twice: as ours, and as gRPC's."""
 MAKING = 5
 """While it is made, also as the line, the record and the message."""
+CHANGING = 8
+"""While it is changed, also as the line before, the other file's line, the example, and what waits to be sent."""
 SMALL = 8 * 1024
 """Bytes up to which an answer is not counted."""
 WITHOUT_ROOM = 32 * 1024
 """Bytes of a stream's next answer while others lie unread and have taken all room for a larger one."""
-STALLED_S = 1.0
+STALLED_S = 3.0
 """How long an answer lies, and a call waits, before a connection is closed."""
 PATIENCE_S = 10.0
 """How long a call waits for room before it is refused."""
 LOOK_EVERY_S = 0.25
+NEVER = float("inf")
 UNIX_SHARE = 0.5
 """Of the budget, for all callers on a Unix socket together: they cannot be told apart."""
 
 
 class Peer:
-    """The answers of one connection: when each was begun, and how large it is."""
+    """The calls of one connection: how much each holds, and since when that lies, never if it is still worked on."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -76,12 +81,12 @@ class Answers:
             return False
         return self.held + size <= self._most
 
-    def change(self, hold: Hold, peer: Peer, size: int) -> None:
-        """The call holds `size` bytes from now on."""
-        began, before = peer.holds.get(hold, (asyncio.get_running_loop().time(), 0))
+    def change(self, hold: Hold, peer: Peer, size: int, *, lies: bool = False) -> None:
+        """The call holds `size` bytes from now on. `lies`: it waits for its peer to take them off."""
+        _, before = peer.holds.get(hold, (NEVER, 0))
         self.held += size - before
         if size:
-            peer.holds[hold] = began, size
+            peer.holds[hold] = asyncio.get_running_loop().time() if lies else NEVER, size
             self._peers[peer.name] = peer
         elif peer.holds.pop(hold, None) and not peer.holds:
             self._peers.pop(peer.name, None)
@@ -140,20 +145,13 @@ class Answers:
                 break
 
 
-class NoRoom(Exception):
-    """The next answer of a stream has more bytes than it may have now, and was not made."""
-
-    def __init__(self, size: int) -> None:
-        super().__init__(size)
-        self.size = size
-
-
 class Hold:
     """What one call makes or has handed over, in bytes of memory."""
 
     def __init__(self, answers: Answers, peer: Peer) -> None:
         self._answers, self.peer = answers, peer
         self._handed_over = False
+        self._most = WITHOUT_ROOM
 
     def __enter__(self) -> Hold:
         return self
@@ -162,17 +160,34 @@ class Hold:
         if not self._handed_over:
             self.give()
 
-    async def take(self, size: int) -> None:
-        """Have room for an answer of `size` bytes; wait for it. Raises Overloaded."""
+    def another(self) -> Hold:
+        """Return the account of a part of the call, empty yet; to be used as a context."""
+        return Hold(self._answers, self.peer)
+
+    async def take(self, size: int, copies: int = MAKING) -> None:
+        """Have room to work on `size` bytes; wait for it. Raises Overloaded."""
         self.give()
-        await self._answers.wait(self, self.peer, size * MAKING)
+        await self._answers.wait(self, self.peer, size * copies)
+        self._most = max(WITHOUT_ROOM, size)
+
+    async def work(self, work: Callable[[int], Awaitable[T]], copies: int = MAKING) -> T:
+        """Return what `work` gives, which may read lines of so many bytes at most.
+
+        It raises NoRoom before it reads a longer one: then wait until there is room for that. Raises Overloaded.
+        """
+        while True:
+            try:
+                return await work(self._most)
+            except NoRoom as wanted:
+                size = wanted.size
+            await self.take(size, copies)
 
     def try_take(self, size: int) -> bool:
         """Have room for the next answer of a stream, in place of that for the last one, if there is some now."""
         self.give()
         if not self._answers.fits(self.peer, size * COPIES):
             return False
-        self._answers.change(self, self.peer, size * COPIES)
+        self._answers.change(self, self.peer, size * COPIES, lies=True)
         return True
 
     async def make(self, most: int, make: Callable[[int], Awaitable[T]]) -> T:
@@ -186,7 +201,9 @@ class Hold:
         except NoRoom as wanted:
             size = wanted.size
         await self.take(size)
-        return await make(size)
+        made = await make(size)
+        self._answers.change(self, self.peer, size * MAKING, lies=True)
+        return made
 
     def give(self) -> None:
         """Nothing is held any more."""
@@ -197,5 +214,5 @@ class Hold:
         if size <= SMALL:
             return
         self._handed_over = True
-        self._answers.change(self, self.peer, size * COPIES)
+        self._answers.change(self, self.peer, size * COPIES, lies=True)
         context.add_done_callback(lambda _: self.give())

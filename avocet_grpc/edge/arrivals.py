@@ -183,6 +183,12 @@ class Incoming:
         while self._held:
             self._arrivals.release(self._connection, self._held.popleft())
 
+    @property
+    def size(self) -> int:
+        """Bytes of the newest request, if that is large; else 0."""
+        size = self._held[-1] if self._held else 0
+        return size if size > LARGE else 0
+
     def end(self, error: CorrectionsError) -> None:
         """Cancel the call: its caller gets `error`."""
         if self.ended is None and self._task is not None:

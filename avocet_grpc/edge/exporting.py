@@ -9,8 +9,8 @@ from functools import partial
 
 from avocet_client.v1 import corrections_pb2 as pb
 from avocet_grpc.core.export import ExportCursor, open_export, resume_token
+from avocet_grpc.core.ports.ledger import NoRoom
 from avocet_grpc.core.ports.team import TeamReader
-from avocet_grpc.edge.answers import NoRoom
 from avocet_grpc.edge.async_ledger import Backend
 from avocet_grpc.edge.call_context import answers
 from avocet_grpc.edge.parse import MAX_BATCH, ExportQuery

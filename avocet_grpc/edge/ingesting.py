@@ -12,8 +12,10 @@ from avocet_grpc.core.errors import CorrectionsError, StorageFailed
 from avocet_grpc.core.ingest import ingest
 from avocet_grpc.core.model import Correction, Ingested
 from avocet_grpc.edge import parse
+from avocet_grpc.edge.answers import CHANGING
+from avocet_grpc.edge.arrivals import LARGE
 from avocet_grpc.edge.async_ledger import Backend
-from avocet_grpc.edge.call_context import principal
+from avocet_grpc.edge.call_context import answers, principal
 from avocet_grpc.edge.status import status_of
 
 AHEAD = 2
@@ -49,18 +51,21 @@ async def _read_all(
         async for request in requests:
             parse.item_count(request)
             items = [_read(item) for item in request.items]
-            await queued.put(asyncio.create_task(_stored(backend, items)))
+            await queued.put(asyncio.create_task(_stored(backend, items, request.ByteSize())))
     except Exception:
         await queued.put(None)
         raise
     await queued.put(None)
 
 
-async def _stored(backend: Backend, items: list[Correction | CorrectionsError]) -> Outcomes:
-    """Return what became of each item, once all are durable. Raises StorageFailed."""
+async def _stored(backend: Backend, items: list[Correction | CorrectionsError], size: int) -> Outcomes:
+    """Return what became of each item of a message of `size` bytes, once all are durable. Raises StorageFailed."""
     works = [partial(ingest, correction=item) for item in items if isinstance(item, Correction)]
     try:
-        stored = iter(await backend.write_all(works))
+        with answers().another() as room:
+            if size > LARGE:
+                await room.take(size, CHANGING)
+            stored = iter(await backend.write_all(works))
     except StorageFailed:
         raise
     except CorrectionsError as refusal:

@@ -12,8 +12,8 @@ OURS = "/avocet.corrections.v1."
 HEALTH = "/grpc.health.v1.Health/"
 
 
-PAGES = frozenset({"Queue", "ListCandidates", "ListHistory", "GetCandidate", "Claim"})
-"""Our methods whose answers may be as large as a page, or as a record."""
+PAGES = frozenset({"Queue", "ListCandidates", "ListHistory", "Claim"})
+"""Our methods whose answers may be as large as a page."""
 PRESUMED_PAGE_BYTES = 3_000_000
 """What such an answer is supposed to have before the first one was made; the contract ends a page there."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from functools import partial
 from typing import Any, TypeVar
 
@@ -16,11 +16,12 @@ from avocet_grpc.core.errors import CandidateNotFound, InvalidField
 from avocet_grpc.core.ingest import ingest
 from avocet_grpc.core.model import CandidateFilter
 from avocet_grpc.core.ports.ledger import Reads
-from avocet_grpc.core.ports.team import TeamReader
+from avocet_grpc.core.ports.team import TeamReader, TeamTransaction
 from avocet_grpc.edge import convert, parse
+from avocet_grpc.edge.answers import CHANGING
 from avocet_grpc.edge.async_ledger import Backend
 from avocet_grpc.edge.batch import batch_request, batch_response
-from avocet_grpc.edge.call_context import principal
+from avocet_grpc.edge.call_context import answers, principal
 from avocet_grpc.edge.candidate_cache import CandidateCache
 from avocet_grpc.edge.change_hub import ChangeHub
 from avocet_grpc.edge.changes import history_response
@@ -47,6 +48,7 @@ from avocet_grpc.edge.uploading import upload_run
 from avocet_grpc.edge.watching import Watching
 
 SERVICE: str = pb.DESCRIPTOR.services_by_name["CorrectionsService"].full_name
+T = TypeVar("T")
 Context = grpc.aio.ServicerContext[Any, Any]
 Request = TypeVar("Request", pb.SubmitRequest, pb.UndoRequest, pb.ClaimRequest, pb.QueueRequest)
 
@@ -74,20 +76,20 @@ class CorrectionsServicer(corrections_pb2_grpc.CorrectionsServiceServicer):
 
     async def Queue(self, request: pb.QueueRequest, context: Context) -> Any:
         query = parse.queue_query(_signed(request))
-        return await self._backend.read(partial(queue_response, query=query, cache=self._encoded))
+        return await self._read(partial(queue_response, query=query, cache=self._encoded))
 
     async def GetCandidate(self, request: pb.GetCandidateRequest, context: Context) -> pb.GetCandidateResponse:
         find = partial(_candidate, id=parse.candidate_id(request.id), include_record=request.include_record)
-        return pb.GetCandidateResponse(candidate=await self._backend.read(find))
+        return pb.GetCandidateResponse(candidate=await self._read(find))
 
     async def Submit(self, request: pb.SubmitRequest, context: Context) -> pb.SubmitResponse:
         decision = parse.decision(_signed(request), principal())
-        decide = Reads(partial(review.submit, decision=decision), (decision.id,))
-        return pb.SubmitResponse(candidate=convert.candidate_message(await self._backend.write(decide)))
+        decided = await self._write(partial(review.submit, decision=decision), decision.id)
+        return pb.SubmitResponse(candidate=convert.candidate_message(decided))
 
     async def Undo(self, request: pb.UndoRequest, context: Context) -> pb.UndoResponse:
         undo = partial(review.undo, request=parse.undo_request(_signed(request), principal()))
-        return pb.UndoResponse(candidate=convert.candidate_message(await self._backend.write(undo)))
+        return pb.UndoResponse(candidate=convert.candidate_message(await self._write(undo)))
 
     async def StreamExport(self, request: pb.StreamExportRequest, context: Context) -> AsyncIterator[Any]:
         async for response in stream_export(self._backend, parse.export_query(request)):
@@ -118,7 +120,7 @@ class CorrectionsServicer(corrections_pb2_grpc.CorrectionsServiceServicer):
             yield response
 
     async def ListCandidates(self, request: pb.ListCandidatesRequest, context: Context) -> pb.ListCandidatesResponse:
-        return await self._backend.read(partial(list_response, query=list_query(request), search=self._backend.search))
+        return await self._read(partial(list_response, query=list_query(request), search=self._backend.search))
 
     async def ListHistory(self, request: pb.ListHistoryRequest, context: Context) -> pb.ListHistoryResponse:
         return await self._backend.read(partial(history_response, query=history_query(request)))
@@ -133,7 +135,8 @@ class CorrectionsServicer(corrections_pb2_grpc.CorrectionsServiceServicer):
 
     async def Claim(self, request: pb.ClaimRequest, context: Context) -> Any:
         take = partial(claims.claim, request=claim_request(_signed(request)))
-        return await self._backend.write_and_answer(take, partial(claim_response, cache=self._encoded))
+        answer = partial(claim_response, cache=self._encoded)
+        return await answers().work(lambda most: self._backend.write_and_answer(Reads(take, (), most), answer))
 
     async def RenewClaims(self, request: pb.RenewClaimsRequest, context: Context) -> pb.RenewClaimsResponse:
         leases, seconds = lease_ids(request.lease_ids), lease_seconds(request.lease_seconds)
@@ -169,6 +172,14 @@ class CorrectionsServicer(corrections_pb2_grpc.CorrectionsServiceServicer):
 
     async def GetVersion(self, request: pb.GetVersionRequest, context: Context) -> pb.GetVersionResponse:
         return convert.version_message(self._backend.version)
+
+    async def _read(self, work: Callable[[TeamReader], T]) -> T:
+        """Read lines of any length, once there is room for them."""
+        return await answers().work(lambda most: self._backend.read(Reads(work, (), most)))
+
+    async def _write(self, work: Callable[[TeamTransaction], T], *ids: str) -> T:
+        """Change records of any length, once there is room for them."""
+        return await answers().work(lambda most: self._backend.write(Reads(work, ids, most)), CHANGING)
 
 
 def method_handlers(servicer: CorrectionsServicer) -> grpc.GenericRpcHandler:

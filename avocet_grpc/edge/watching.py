@@ -9,10 +9,9 @@ from functools import partial
 
 from avocet_client.v1 import corrections_pb2 as pb
 from avocet_grpc.core.model import Candidate, CandidateFilter
-from avocet_grpc.core.ports.ledger import HistoryCursor, HistoryEntry
+from avocet_grpc.core.ports.ledger import HistoryCursor, HistoryEntry, NoRoom
 from avocet_grpc.core.ports.team import TeamReader
 from avocet_grpc.core.watch import Stretch, WatchQuery, begin_watch, complete, cut, level_at, watch_token
-from avocet_grpc.edge.answers import NoRoom
 from avocet_grpc.edge.async_ledger import Backend
 from avocet_grpc.edge.call_context import answers
 from avocet_grpc.edge.change_hub import LIMIT, ChangeHub

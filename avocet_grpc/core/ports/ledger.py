@@ -211,13 +211,26 @@ class Transaction(Reader, Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Reads(Generic[T]):
-    """A work that says which candidates it reads, so that an engine may fetch those of a whole commit at once."""
+    """A work that says what it reads.
+
+    An engine MAY fetch the candidates of these `ids` at once for a whole commit. It MUST raise NoRoom instead of giving
+    the work a line, or an answer to a request_id, of more than `most_bytes`; None: lines of any length.
+    """
 
     work: Callable[[Any], T]
-    ids: tuple[str, ...]
+    ids: tuple[str, ...] = ()
+    most_bytes: int | None = None
 
-    def __call__(self, tx: Transaction) -> T:
-        return self.work(tx)
+    def __call__(self, reader: Any) -> T:
+        return self.work(reader)
+
+
+class NoRoom(Exception):
+    """A work would have read, or made, `size` bytes at once, and has no room for so many."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__(size)
+        self.size = size
 
 
 class Ledger(Protocol):

@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 
 import grpc
 
-from avocet_grpc.edge.answers import SMALL, Hold
+from avocet_grpc.edge.answers import CHANGING, SMALL, Hold
 from avocet_grpc.edge.arrivals import Incoming
 from avocet_grpc.edge.call_context import CallInfo, begin, current, recheck
 from avocet_grpc.edge.interceptors.auth import Admission
@@ -108,9 +108,11 @@ def behavior_of(handler: Handler) -> Callable[[Any, Any], Any]:
 
 
 async def _only(incoming: Incoming, hold: Hold, sizes: Sizes) -> Any:
-    """Return the one request, once there is room for its answer."""
+    """Return the one request, once there is room to work on it and for its answer."""
     request = await incoming.only()
-    if sizes.answer > SMALL:
+    if incoming.size > sizes.answer:
+        await hold.take(incoming.size, CHANGING)
+    elif sizes.answer > SMALL:
         await hold.take(sizes.answer)
     return request
 

@@ -30,6 +30,7 @@ from avocet_grpc.store.sql.group import SET_HEAD, Group
 from avocet_grpc.store.sql.loading import Load
 from avocet_grpc.store.sql.mirror import SqlMirrorLedger
 from avocet_grpc.store.sql.reader import SqlReader
+from avocet_grpc.store.sql.room import room_of
 from avocet_grpc.store.sql.transaction import Encode, SqlTransaction
 
 T = TypeVar("T")
@@ -81,7 +82,8 @@ class PostgresLedger:
 
     def read(self, work: Callable[[SqlReader], T]) -> T:
         """See the port. Raises StorageUnreachable after 30 s without a database."""
-        return self._readers.read(lambda session: work(SqlReader(session)))
+        with room_of(work):
+            return self._readers.read(lambda session: work(SqlReader(session)))
 
     def write(self, work: Callable[[SqlTransaction], T]) -> Future[T]:
         """See the port."""

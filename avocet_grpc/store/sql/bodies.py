@@ -9,6 +9,7 @@ from typing import NamedTuple
 from avocet_grpc.core.model import PAGE_BYTES, Candidate, File
 from avocet_grpc.store.sql.dialect import Session
 from avocet_grpc.store.sql.filters import among
+from avocet_grpc.store.sql.room import check_room
 from avocet_grpc.store.sql.rows import BodyRow, RecordRow
 
 AT_ONCE = 250
@@ -31,6 +32,7 @@ class Body(NamedTuple):
 
     def line(self, session: Session) -> bytes:
         """Return the line itself."""
+        check_room(self.size)
         return session.lines.unpacked(self.size, self.raw)
 
 

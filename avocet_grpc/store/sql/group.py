@@ -8,10 +8,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from avocet_grpc.core.errors import CorrectionsError
-from avocet_grpc.core.ports.ledger import Reads
+from avocet_grpc.core.ports.ledger import NoRoom, Reads
 from avocet_grpc.store.sql.dialect import Session
 from avocet_grpc.store.sql.pending import Pending
 from avocet_grpc.store.sql.reader import SqlReader
+from avocet_grpc.store.sql.room import room_of
 from avocet_grpc.store.sql.rows import HeadRow
 from avocet_grpc.store.sql.transaction import Encode, SqlTransaction
 
@@ -58,13 +59,14 @@ class Run:
         """Return what the work gives or raises. Raises only if the storage fails."""
         tx = SqlTransaction(self._session, self.head, self._encode, self._pending, self._reader)
         try:
-            value = work(tx)
+            with room_of(work):
+                value = work(tx)
         except Exception as error:
             if self._is_storage(error):
                 raise
             tx.undo()
             # Of what was foreseen nobody wants the frames, and they hold the transaction.
-            return error.with_traceback(None) if isinstance(error, CorrectionsError) else error
+            return error.with_traceback(None) if isinstance(error, CorrectionsError | NoRoom) else error
         self.head = tx.keep()
         if self._pending.is_full():
             self._pending.flush(self._session)

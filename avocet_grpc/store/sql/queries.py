@@ -11,6 +11,7 @@ from avocet_grpc.core.ports.ledger import HistoryCursor, HistoryEntry, Remembere
 from avocet_grpc.store.sql.bodies import Body
 from avocet_grpc.store.sql.dialect import Session
 from avocet_grpc.store.sql.filters import among
+from avocet_grpc.store.sql.room import check_room
 from avocet_grpc.store.sql.rows import HeadRow, RecordRow, Stored, selected
 
 ANY_PRINCIPAL = "*"
@@ -196,7 +197,10 @@ class Queries:
         """What a request_id was answered."""
         values = {"principal": principal, "request_id": request_id, "any": ANY_PRINCIPAL}
         row = self._session.one(_Answer, REMEMBERED, values)
-        return Remembered(*row) if row else None
+        if row is None:
+            return None
+        check_room(len(row.answer))
+        return Remembered(*row)
 
 
 @lru_cache(maxsize=AT_ONCE)
@@ -208,7 +212,10 @@ def _same_prompt(prompts: int) -> str:
 def as_stored(session: Session, row: tuple[Any, ...]) -> Stored:
     """A row of STORED."""
     *columns, size, raw = row
-    return Stored(RecordRow._make(columns), None if raw is None else session.lines.unpacked(size, raw))
+    if raw is None:
+        return Stored(RecordRow._make(columns), None)
+    check_room(size)
+    return Stored(RecordRow._make(columns), session.lines.unpacked(size, raw))
 
 
 def entry_of(row: Noted) -> HistoryEntry:

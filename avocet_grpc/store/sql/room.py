@@ -1,0 +1,34 @@
+"""How long a line may be that the work of this thread reads: whoever waits for room has to know before it is read."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+from avocet_grpc.core.ports.ledger import NoRoom, Reads
+
+
+class _Room(threading.local):
+    most_bytes: int | None = None
+
+
+_room = _Room()
+
+
+@contextlib.contextmanager
+def room_of(work: Any) -> Iterator[None]:
+    """Inside, this thread reads for `work`."""
+    before = _room.most_bytes
+    _room.most_bytes = work.most_bytes if isinstance(work, Reads) else None
+    try:
+        yield
+    finally:
+        _room.most_bytes = before
+
+
+def check_room(size: int) -> None:
+    """Raises NoRoom if the work may not read so many bytes at once."""
+    if _room.most_bytes is not None and size > _room.most_bytes:
+        raise NoRoom(size)
