@@ -7,7 +7,7 @@ what was accepted has the ledger's content then, and what was overruled is known
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable
 from typing import Protocol
 
 from avocet_grpc.core.clock import now_iso
@@ -28,8 +28,8 @@ class ExternalTransaction(Protocol):
     def knows(self, file: File, line: ParsedLine) -> bool:
         """Return whether the line's content is a past version of its record, was overruled, or was removed."""
 
-    def history(self, id: str) -> Sequence[HistoryEntry]:
-        """Return all changes of this id, newest first."""
+    def newest_change(self, id: str, wanted: Callable[[HistoryEntry], bool]) -> HistoryEntry | None:
+        """Return the newest change of this id that is `wanted`."""
 
     def new_revision(self) -> int:
         """Return the revision of this change; MUST be larger than every one before."""
@@ -134,8 +134,8 @@ def _is_blind(tx: ExternalTransaction, edit: Edit, now: Changed) -> bool:
     """Return whether the edit may rest on a reading from before our last change: it lacks what that change set."""
     if now.source is not Source.SERVICE or not (edit.fresh or edit.expected.revision is None):
         return False
-    made = next((entry for entry in tx.history(now.id) if entry.revision == now.revision), None)
-    if made is None or made.source is not Source.SERVICE:
+    made = tx.newest_change(now.id, lambda entry: entry.revision <= now.revision)
+    if made is None or made.revision != now.revision or made.source is not Source.SERVICE:
         return True
     if made.change is None:
         # The service made the record. An editor has read it, unless an older record had its id.

@@ -31,6 +31,11 @@ class LineCutter:
         self._rest: list[bytes] = []
         self._held = 0
 
+    @property
+    def held(self) -> int:
+        """Bytes of the unfinished line that are in memory."""
+        return self._held if self._rest else 0
+
     def feed(self, part: bytes) -> Iterator[RunLine]:
         """Yield the lines that end in this part. Read them all before the next part comes."""
         *ends, tail = part.split(b"\n")

@@ -134,7 +134,7 @@ def _changes(decision: Decision) -> Record:
 
 def _before_decision(tx: Transaction, record: Record) -> Record:
     """Return the record without what its decision set, as the history knows it, else by the contract's defaults."""
-    entry = next((e for e in tx.history(record["id"]) if e.file is File.CANDIDATES and e.action not in OF_OTHERS), None)
+    entry = tx.newest_change(record["id"], lambda e: e.file is File.CANDIDATES and e.action not in OF_OTHERS)
     before = dict(record)
     if entry and entry.action in DECISIONS and entry.change and entry.status_after == record.get("status"):
         change = json.loads(entry.change)

@@ -1,7 +1,7 @@
 """The budget of answers under way: what calls make, and what gRPC has of it until the peer takes it off.
 
 A call that brings much, may answer with much, or comes upon a long line waits for room before it goes on. If a call has
-waited for a second, the connection that has left most lying for so long is closed: gRPC frees what it keeps for a call
+waited for STALLED_S, the connection that has left most lying for so long is closed: gRPC frees what it keeps for a call
 at the end of its connection alone.
 """
 
@@ -29,6 +29,8 @@ MAKING = 5
 """While it is made, also as the line, the record and the message."""
 CHANGING = 8
 """While it is changed, also as the line before, the other file's line, the example, and what waits to be sent."""
+MODEST_BYTES = 4 << 20
+"""A call that wants so little waits behind no other, and has a quarter of the budget beside the others."""
 SMALL = 8 * 1024
 """Bytes up to which an answer is not counted."""
 WITHOUT_ROOM = 32 * 1024
@@ -70,6 +72,10 @@ class Answers:
         self.held = 0
         self.closed = 0
 
+    def held_by(self, hold: Hold) -> int:
+        """Return how many bytes a call holds."""
+        return hold.peer.holds.get(hold, (NEVER, 0))[1]
+
     def hold(self, peer: str) -> Hold:
         """Return the account of one call, empty yet; to be used as a context."""
         return Hold(self, self._peers.get(peer) or Peer(peer))
@@ -79,7 +85,7 @@ class Answers:
         size = min(size, self._most // 2)
         if is_unix(peer.name) and peer.held + size > self._most * UNIX_SHARE:
             return False
-        return self.held + size <= self._most
+        return self.held + size <= (self._most if size > MODEST_BYTES else self._most * 5 // 4)
 
     def change(self, hold: Hold, peer: Peer, size: int, *, lies: bool = False) -> None:
         """The call holds `size` bytes from now on. `lies`: it waits for its peer to take them off."""
@@ -95,7 +101,7 @@ class Answers:
 
     async def wait(self, hold: Hold, peer: Peer, size: int) -> None:
         """Wait for room, in the order of coming, and take it. Raises Overloaded."""
-        if not self._waiting and self.fits(peer, size):
+        if (not self._waiting or size <= MODEST_BYTES) and self.fits(peer, size):
             self.change(hold, peer, size)
             return
         if self._looking is None:
@@ -115,20 +121,20 @@ class Answers:
 
     def _let_in(self) -> None:
         passed = deque[tuple[Hold, int, asyncio.Future[None], float]]()
+        is_full = False
         while self._waiting:
             entry = self._waiting.popleft()
             hold, size, future, _ = entry
             if future.done():
                 continue
-            if not self.fits(hold.peer, size):
+            if (is_full and size > MODEST_BYTES) or not self.fits(hold.peer, size):
                 passed.append(entry)
                 # Callers on a Unix socket that wait for their own share keep nobody else back.
-                if not is_unix(hold.peer.name):
-                    break
+                is_full = is_full or not is_unix(hold.peer.name)
                 continue
             self.change(hold, hold.peer, size)
             future.set_result(None)
-        self._waiting.extendleft(reversed(passed))
+        self._waiting = passed
 
     async def _look(self) -> None:
         await asyncio.sleep(LOOK_EVERY_S)
@@ -152,6 +158,8 @@ class Hold:
         self._answers, self.peer = answers, peer
         self._handed_over = False
         self._most = WITHOUT_ROOM
+        self.wanted = 0
+        """Bytes of lines for which the call had to take room."""
 
     def __enter__(self) -> Hold:
         return self
@@ -179,8 +187,8 @@ class Hold:
             try:
                 return await work(self._most)
             except NoRoom as wanted:
-                size = wanted.size
-            await self.take(size, copies)
+                self.wanted = max(wanted.size, 2 * self._most)
+            await self.take(self.wanted, copies)
 
     def try_take(self, size: int) -> bool:
         """Have room for the next answer of a stream, in place of that for the last one, if there is some now."""
@@ -196,13 +204,17 @@ class Hold:
         They are `most` if there is room now, else WITHOUT_ROOM. `make` raises NoRoom if the least answer has more: then
         wait until there is room for it. Raises Overloaded.
         """
-        try:
-            return await make(most if self.try_take(most) else WITHOUT_ROOM)
-        except NoRoom as wanted:
-            size = wanted.size
-        await self.take(size)
-        made = await make(size)
-        self._answers.change(self, self.peer, size * MAKING, lies=True)
+        size = most if self.try_take(most) else WITHOUT_ROOM
+        while True:
+            try:
+                made = await make(size)
+            except NoRoom as wanted:
+                size = wanted.size
+            else:
+                break
+            await self.take(size)
+        if self._answers.held_by(self):
+            self._answers.change(self, self.peer, self._answers.held_by(self), lies=True)
         return made
 
     def give(self) -> None:

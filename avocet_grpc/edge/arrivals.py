@@ -32,8 +32,8 @@ LARGE = 64 * 1024
 """Bytes from which on a message is parsed in a thread."""
 CALL_OVERHEAD = 256
 """Bytes of a call's frames and headers. More would be taken for an unfinished message, and less hides one."""
-KEPT_MESSAGES = 3
-"""Of a stream of requests: as many as its method may have read before it has finished with the first."""
+KEPT_MESSAGES = 4
+"""Of a stream of requests: as many as its method may have read before it says that it has finished with the first."""
 
 Parse = Callable[[bytes], Any]
 Opened = tuple[Any, CorrectionsError | None]
@@ -189,6 +189,11 @@ class Incoming:
         size = self._held[-1] if self._held else 0
         return size if size > LARGE else 0
 
+    def finished(self) -> None:
+        """The call needs the oldest of its requests no more."""
+        if self._held:
+            self._arrivals.release(self._connection, self._held.popleft())
+
     def end(self, error: CorrectionsError) -> None:
         """Cancel the call: its caller gets `error`."""
         if self.ended is None and self._task is not None:
@@ -221,6 +226,7 @@ class Incoming:
                 raise problem
             recheck()
             yield message
+            del message
 
     async def _read(self) -> Any:
         self.is_waiting = True

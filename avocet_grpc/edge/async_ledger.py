@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from avocet_grpc.core.errors import Overloaded
 from avocet_grpc.core.model import ServerVersion
 from avocet_grpc.core.ports.config import ConfigFile
-from avocet_grpc.core.ports.ledger import Ledger
+from avocet_grpc.core.ports.ledger import Ledger, Reads
 from avocet_grpc.core.ports.runs import Runs
 from avocet_grpc.core.ports.search import Search
 from avocet_grpc.core.ports.team import TeamReader, TeamTransaction
@@ -65,7 +65,7 @@ class Backend:
             given = work(tx)
             return self._threads.submit(lambda: self._store.read(lambda reader: answer(reader, given)))
 
-        return await asyncio.wrap_future(await self.write(worked))
+        return await asyncio.wrap_future(await self.write(Reads.within(work, worked)))
 
     async def write_all(self, works: Sequence[Callable[[TeamTransaction], T]]) -> list[T | Exception]:
         """Run each work as a change of its own; what each gave or raised, once all are durable."""

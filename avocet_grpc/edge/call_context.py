@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from avocet_grpc.core.errors import CorrectionsError
     from avocet_grpc.edge.answers import Hold
 
 CORRELATION = "x-correlation-id"
@@ -22,7 +23,8 @@ class CallInfo:
     """`principal` is the name of the token that the call came with, empty if it came without one.
 
     `recheck` raises TokenRefused if the token is no longer good; a stream asks it at each message. `answers` is the
-    call's share of the budget of answers.
+    call's share of the budget of answers. `end` ends the call with an error. A call with many requests tells by
+    `finished` that it needs the oldest of them no more.
     """
 
     method: str
@@ -31,6 +33,8 @@ class CallInfo:
     principal: str = ""
     recheck: Callable[[], None] = lambda: None
     answers: Hold = field(init=False)
+    end: Callable[[CorrectionsError], None] = lambda _: None
+    finished: Callable[[], None] = lambda: None
 
 
 current: ContextVar[CallInfo] = ContextVar("avocet_call")
@@ -62,6 +66,11 @@ def recheck() -> None:
     """Hold the call's token against the credentials of this moment. Raises TokenRefused."""
     if (info := current.get(None)) is not None:
         info.recheck()
+
+
+def call() -> CallInfo:
+    """Return the call under way."""
+    return current.get()
 
 
 def answers() -> Hold:

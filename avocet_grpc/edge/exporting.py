@@ -9,7 +9,7 @@ from functools import partial
 
 from avocet_client.v1 import corrections_pb2 as pb
 from avocet_grpc.core.export import ExportCursor, open_export, resume_token
-from avocet_grpc.core.ports.ledger import NoRoom
+from avocet_grpc.core.ports.ledger import Reads
 from avocet_grpc.core.ports.team import TeamReader
 from avocet_grpc.edge.async_ledger import Backend
 from avocet_grpc.edge.call_context import answers
@@ -54,8 +54,6 @@ class Export:
         batch = reader.export_batch(self._selection, self._after_key, most, most_bytes, about=about)
         if batch is None:
             return None
-        if batch.count == 1 and len(batch.encoded) > most_bytes:
-            raise NoRoom(len(batch.encoded))
         self._after_key = batch.last_key
         self._sent += batch.count
         self._bytes += len(batch.encoded)
@@ -98,7 +96,7 @@ async def stream_export(backend: Backend, query: ExportQuery) -> AsyncIterator[b
     keeps_up = False
 
     def make(most_bytes: int) -> Awaitable[bytes | None]:
-        return backend.read_for_stream(partial(export.next_response, most_bytes=most_bytes))
+        return backend.read_for_stream(Reads(partial(export.next_response, most_bytes=most_bytes), (), most_bytes))
 
     def read() -> asyncio.Future[bytes | None]:
         return asyncio.ensure_future(hold.make(MAX_BYTES, make))

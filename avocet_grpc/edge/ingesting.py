@@ -15,7 +15,7 @@ from avocet_grpc.edge import parse
 from avocet_grpc.edge.answers import CHANGING
 from avocet_grpc.edge.arrivals import LARGE
 from avocet_grpc.edge.async_ledger import Backend
-from avocet_grpc.edge.call_context import answers, principal
+from avocet_grpc.edge.call_context import answers, call, principal
 from avocet_grpc.edge.status import status_of
 
 AHEAD = 2
@@ -52,6 +52,7 @@ async def _read_all(
             parse.item_count(request)
             items = [_read(item) for item in request.items]
             await queued.put(asyncio.create_task(_stored(backend, items, request.ByteSize())))
+            del request, items
     except Exception:
         await queued.put(None)
         raise
@@ -70,6 +71,8 @@ async def _stored(backend: Backend, items: list[Correction | CorrectionsError], 
         raise
     except CorrectionsError as refusal:
         stored = itertools.repeat(refusal)
+    finally:
+        call().finished()
     return [next(stored) if isinstance(item, Correction) else item for item in items]
 
 

@@ -14,21 +14,27 @@ HEALTH = "/grpc.health.v1.Health/"
 
 PAGES = frozenset({"Queue", "ListCandidates", "ListHistory", "Claim"})
 """Our methods whose answers may be as large as a page."""
-PRESUMED_PAGE_BYTES = 3_000_000
-"""What such an answer is supposed to have before the first one was made; the contract ends a page there."""
+ASKING = frozenset({"Submit", "Undo", "GetCandidate"})
+"""Our methods that ask for room themselves, once they have come upon a long line."""
+PRESUMED_PAGE_BYTES = 128 << 10
+"""What such an answer is supposed to have at least: a page that was given too little room is read twice."""
 
 
 class Sizes:
-    """The bytes of one method's requests, at most, and of its answers, about."""
+    """The bytes of one method's requests, at most, and of its answers or the lines they are made of, about."""
 
     def __init__(self, method: str, message_bytes: int) -> None:
         self.request = most_bytes(method, message_bytes)
-        self._is_page = method.startswith(OURS) and method.rpartition("/")[2] in PAGES
+        name = method.rpartition("/")[2] if method.startswith(OURS) else ""
+        self._is_page, self._asks = name in PAGES, name in ASKING
         self.answer = PRESUMED_PAGE_BYTES if self._is_page else 0
 
     def answered(self, size: int) -> None:
         """Learn from an answer: what the last one was, the next one is supposed to be. Pages are forgotten slowly."""
-        self.answer = max(size, self.answer * 9 // 10) if self._is_page else size
+        if self._is_page:
+            self.answer = max(size, self.answer // 2, PRESUMED_PAGE_BYTES)
+        elif not self._asks:
+            self.answer = size
 
 
 def most_bytes(method: str, message_bytes: int) -> int:

@@ -44,6 +44,7 @@ from avocet_grpc.edge.parse_changes import history_query, watch_query
 from avocet_grpc.edge.queue_response import described_runs, queue_response
 from avocet_grpc.edge.same_prompt import fill_same_prompt
 from avocet_grpc.edge.snapshots import SNAPSHOTS_PAGE, snapshot_message, snapshot_request
+from avocet_grpc.edge.unfinished import UnfinishedLines
 from avocet_grpc.edge.uploading import upload_run
 from avocet_grpc.edge.watching import Watching
 
@@ -60,6 +61,7 @@ class CorrectionsServicer(corrections_pb2_grpc.CorrectionsServiceServicer):
         self._backend = backend
         self._watching = Watching(backend, hub)
         self._encoded = CandidateCache()
+        self._unfinished = UnfinishedLines()
 
     async def ListRuns(self, request: pb.ListRunsRequest, context: Context) -> pb.ListRunsResponse:
         size = page_size("page_size", request.page_size, parse.RUNS_PAGE)
@@ -123,7 +125,7 @@ class CorrectionsServicer(corrections_pb2_grpc.CorrectionsServiceServicer):
         return await self._read(partial(list_response, query=list_query(request), search=self._backend.search))
 
     async def ListHistory(self, request: pb.ListHistoryRequest, context: Context) -> pb.ListHistoryResponse:
-        return await self._backend.read(partial(history_response, query=history_query(request)))
+        return await self._read(partial(history_response, query=history_query(request)))
 
     async def Watch(self, request: pb.WatchRequest, context: Context) -> AsyncIterator[Any]:
         async for response in self._watching.watch(watch_query(request)):
@@ -149,7 +151,7 @@ class CorrectionsServicer(corrections_pb2_grpc.CorrectionsServiceServicer):
         return released_response(await self._backend.write(release))
 
     async def UploadRun(self, request_iterator: Any, context: Context) -> pb.UploadRunResponse:
-        return convert.uploaded_message(await upload_run(self._backend, request_iterator))
+        return convert.uploaded_message(await upload_run(self._backend, self._unfinished, request_iterator))
 
     async def CreateSnapshot(self, request: pb.CreateSnapshotRequest, context: Context) -> pb.CreateSnapshotResponse:
         create = partial(snapshots.create_snapshot, request=snapshot_request(request))

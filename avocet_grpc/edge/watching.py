@@ -9,7 +9,7 @@ from functools import partial
 
 from avocet_client.v1 import corrections_pb2 as pb
 from avocet_grpc.core.model import Candidate, CandidateFilter
-from avocet_grpc.core.ports.ledger import HistoryCursor, HistoryEntry, NoRoom
+from avocet_grpc.core.ports.ledger import HistoryCursor, HistoryEntry, NoRoom, Reads
 from avocet_grpc.core.ports.team import TeamReader
 from avocet_grpc.core.watch import Stretch, WatchQuery, begin_watch, complete, cut, level_at, watch_token
 from avocet_grpc.edge.async_ledger import Backend
@@ -82,9 +82,11 @@ class Watching:
         asked = any(_is_asked_for(query, entry) for entry in found.entries)
         aim = max(LEAST_BYTES, min(MOST_BYTES, UNREAD_BYTES // self._hub.watches))
         if asked and (query.filter or query.include_candidates):
-            return await self._backend.read_for_stream(
-                lambda reader: _made(query, found, partial(_with_candidate, reader, query), aim, most_bytes)
-            )
+
+            def make(reader: TeamReader) -> Made:
+                return _made(query, found, partial(_with_candidate, reader, query), aim, most_bytes)
+
+            return await self._backend.read_for_stream(Reads(make, (), most_bytes))
         return _made(query, found, change_message, aim, most_bytes)
 
 

@@ -18,7 +18,7 @@ from avocet_grpc.core.model import File
 from avocet_grpc.core.observer import SILENT
 from avocet_grpc.core.ports.mirror import Changed, Cursor, FeedExpired, MirrorReader, Verdict
 from avocet_grpc.layout import SHARED_FILES
-from avocet_grpc.maintenance.rehearsal import History, RehearsedLedger
+from avocet_grpc.maintenance.rehearsal import NewestChange, RehearsedLedger
 from avocet_grpc.mirror.fs.clock import Clock
 from avocet_grpc.mirror.fs.disk import Disk
 from avocet_grpc.mirror.fs.exchange import displaced_by
@@ -116,7 +116,7 @@ class Comparison:
     def __init__(
         self,
         reader: MirrorReader,
-        history: History,
+        newest_change: NewestChange,
         index: Index,
         file: File,
         path: Path,
@@ -127,7 +127,7 @@ class Comparison:
     ) -> None:
         self._reader, self._index, self._file, self._path, self._state = reader, index, file, path, state
         self._progress, self._disk = progress, disk
-        self._ledger = RehearsedLedger(reader, history)
+        self._ledger = RehearsedLedger(reader, newest_change)
         self._session = Session(file, self._ledger, 0, index, disk, clock, SILENT)
         self._known_rows = max((row.key for row in index.of_kind(file, Kind.MALFORMED, ALL)), default=0)
         self.found: defaultdict[What, list[str]] = defaultdict(list)

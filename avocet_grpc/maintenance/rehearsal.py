@@ -26,7 +26,7 @@ from avocet_grpc.core.record import content_of
 BEHIND_ALL = 2**62
 """Above every key and revision of a ledger."""
 
-History = Callable[[str], Sequence[HistoryEntry]]
+NewestChange = Callable[[str, Callable[[HistoryEntry], bool]], HistoryEntry | None]
 
 
 class RehearsedLedger:
@@ -35,9 +35,9 @@ class RehearsedLedger:
     `taken`, `edited` and `deleted` have the id and the verdict of each line that a command was about, in order.
     """
 
-    def __init__(self, reader: MirrorReader, history: History) -> None:
+    def __init__(self, reader: MirrorReader, newest_change: NewestChange) -> None:
         self._view = _View(reader)
-        self._tx = _Transaction(self._view, history)
+        self._tx = _Transaction(self._view, newest_change)
         self.taken: list[tuple[str, Verdict]] = []
         self.edited: list[tuple[str, Verdict]] = []
         self.deleted: list[tuple[str, Verdict]] = []
@@ -117,8 +117,8 @@ class _View:
 class _Transaction:
     """What `core.external` asks of a transaction, on such a view."""
 
-    def __init__(self, view: _View, history: History) -> None:
-        self._view, self.history = view, history
+    def __init__(self, view: _View, newest_change: NewestChange) -> None:
+        self._view, self.newest_change = view, newest_change
         self._number = BEHIND_ALL
 
     def standing(self, file: File, id: str) -> Changed | None:

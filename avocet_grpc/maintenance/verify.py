@@ -87,8 +87,8 @@ def _compared(directory: DataDirectory, file: File, state: State, progress: Prog
         before = lines
         try:
             with inspect.opened(directory.ledger) as session, copied_index(directory.index) as index:
-                reader, history = SqlMirrorReader(session), Queries(session).history
-                comparison = Comparison(reader, history, index, file, path, state, progress, disk, Clock())
+                reader, newest_change = SqlMirrorReader(session), Queries(session).newest_change
+                comparison = Comparison(reader, newest_change, index, file, path, state, progress, disk, Clock())
                 lines = list(comparison.run())
         except FileChanged:
             lines = [("it is being written; look again when it is quiet", False)]

@@ -35,6 +35,7 @@ from avocet_grpc.core.ports.ledger import (
     HistoryCursor,
     HistoryEntry,
     Ledger,
+    Reads,
 )
 from avocet_grpc.core.ports.listing import Listing
 from avocet_grpc.core.ports.snapshots import SnapshotReader
@@ -259,6 +260,10 @@ class CachedReader:
         """See the port."""
         return self._reader.history(id)
 
+    def newest_change(self, id: str, wanted: Callable[[HistoryEntry], bool]) -> HistoryEntry | None:
+        """See the port."""
+        return self._reader.newest_change(id, wanted)
+
     def history_after(self, after: HistoryCursor, limit: int) -> list[HistoryEntry]:
         """See the port."""
         return self._reader.history_after(after, limit)
@@ -284,7 +289,11 @@ class ExportCache:
 
     def read(self, work: Callable[[TeamReader], T]) -> T:
         """See the port."""
-        return self._ledger.read(lambda reader: work(CachedReader(reader, self.batches, self.totals)))
+
+        def cached(reader: TeamReader) -> T:
+            return work(CachedReader(reader, self.batches, self.totals))
+
+        return self._ledger.read(Reads.within(work, cached))
 
     def write(self, work: Callable[[TeamTransaction], T]) -> Future[T]:
         """See the port."""

@@ -124,6 +124,7 @@ def test_stats_history_and_export_scan_nothing(traced: Traced) -> None:
         tx.stats(NOT_FILTERED)
         tx.known_run_ids(["run"])
         tx.history("c1")
+        tx.newest_change("c1", lambda entry: False)
         tx.history_after(HistoryCursor(tx.revision() - 1), 10)
         selection = ExportSelection(tx.revision())
         tx.export_total(selection, 0)

@@ -194,6 +194,7 @@ def test_stats_and_history_look_at_few_rows(url: str) -> None:
         tx.stats(CandidateFilter(model_names=("m1",)))
         tx.known_run_ids(["run"])
         tx.history("c000001")
+        tx.newest_change("c000001", lambda entry: False)
         tx.history_after(HistoryCursor(tx.revision() - 5), 10)
         tx.log.entries(HistoryCursor(tx.revision() - 50, COUNT // 2), 20, id="", newest_first=True)
         tx.log.entries(None, 20, id="c000100", newest_first=False)

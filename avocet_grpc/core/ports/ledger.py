@@ -163,6 +163,9 @@ class Reader(Protocol):
     def history(self, id: str) -> list[HistoryEntry]:
         """Return all changes of this id that are kept, newest first."""
 
+    def newest_change(self, id: str, wanted: Callable[[HistoryEntry], bool]) -> HistoryEntry | None:
+        """Return the newest change of this id that is `wanted`. MUST NOT read older ones: each may have megabytes."""
+
     def history_after(self, after: HistoryCursor, limit: int) -> list[HistoryEntry]:
         """Return at most `limit` changes after `after`, oldest first.
 
@@ -223,6 +226,11 @@ class Reads(Generic[T]):
 
     def __call__(self, reader: Any) -> T:
         return self.work(reader)
+
+    @staticmethod
+    def within(work: Callable[[Any], Any], outer: Callable[[Any], T]) -> Callable[[Any], T]:
+        """Return `outer`, which runs `work`, as a work that reads what `work` says that it reads."""
+        return Reads(outer, work.ids, work.most_bytes) if isinstance(work, Reads) else outer
 
 
 class NoRoom(Exception):

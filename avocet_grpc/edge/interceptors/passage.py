@@ -76,7 +76,7 @@ class Passage(grpc.aio.ServerInterceptor):
             incoming = limits.enter(caller, peer, context)
             try:
                 with limits.answers.hold(peer) as hold:
-                    info.answers = hold
+                    info.answers, info.end, info.finished = hold, incoming.end, incoming.finished
                     return await (stream if streams else respond)(incoming, hold, context)
             except asyncio.CancelledError:
                 if (reason := incoming.reason()) is not None:
@@ -90,7 +90,7 @@ class Passage(grpc.aio.ServerInterceptor):
             response = await behavior(aiter(incoming) if many else await _only(incoming, hold, sizes), context)
             raw: bytes = response if encode is None else encode(response)
             hold.hand_over(len(raw), context)
-            sizes.answered(len(raw))
+            sizes.answered(max(len(raw), hold.wanted))
             return raw
 
         async def stream(incoming: Incoming, _: Hold, context: Context) -> None:

@@ -50,7 +50,9 @@ def bodies_until_full(session: Session, keys: Sequence[int]) -> Mapping[int, Can
     where, values = among("r.key", keys)
     lengths = f"SELECT r.key, b.size {tables} WHERE {where} AND b.key = r.body"
     sizes = {row.key: row.size for row in session.all(_Size, lengths, values)}
-    where, values = among("r.key", _first(keys, sizes))
+    first = _first(keys, sizes)
+    check_room(sum(sizes[key] for key in first))
+    where, values = among("r.key", first)
     lines = f"SELECT r.key, b.size, b.raw, r.revision {tables} WHERE {where} AND b.key = r.body"
     return {body.key: body.candidate(session) for body in session.all(Body, lines, values)}
 

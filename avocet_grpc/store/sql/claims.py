@@ -16,6 +16,7 @@ from avocet_grpc.store.sql.counts import Counts
 from avocet_grpc.store.sql.dialect import Session
 from avocet_grpc.store.sql.filters import among, where_of
 from avocet_grpc.store.sql.queue import Also, QueuePages
+from avocet_grpc.store.sql.room import within_room
 
 HELD = "EXISTS (SELECT 1 FROM claims c WHERE c.key = r.key AND c.expires_at > :now)"
 BY_CLAIMS = "claims c CROSS JOIN "
@@ -135,7 +136,7 @@ class Claims:
             f" CROSS JOIN records r{self._session.dialect.scan} CROSS JOIN bodies b"
             f" WHERE {where} AND c.expires_at > :now AND r.key = c.key AND b.key = r.body"
         )
-        rows = self._session.all(_Held, query, values | {"now": self._milliseconds()})
+        rows = within_room(self._session.each(_Held, query, values | {"now": self._milliseconds()}))
         return {row.lease_id: Body(*row[1:]).candidate(self._session) for row in rows}
 
     def put(self, claims: Sequence[Claim]) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -13,10 +12,9 @@ from avocet_grpc.store.sql.counts import Counts
 from avocet_grpc.store.sql.dialect import Session
 from avocet_grpc.store.sql.filters import among, where_of
 from avocet_grpc.store.sql.queries import Queries
+from avocet_grpc.store.sql.room import check_room
 from avocet_grpc.store.sql.rows import NEVER, selected
 
-CAREFUL_ROWS = 16
-"""Rows read at once if they may be as large as 4 MB each."""
 KEYS_AT_ONCE = 5_000
 """Examples that a split chooses from in one query."""
 KEYS_BEYOND = 16
@@ -46,6 +44,11 @@ class _Example(NamedTuple):
     key: int
     id: str
     encoded: bytes
+
+
+class _Sized(NamedTuple):
+    key: int
+    size: int
 
 
 class _Keyed(NamedTuple):
@@ -83,7 +86,8 @@ class ExportQueries:
         )
         joined = self._session.joined(part, values, max_bytes)
         if joined is None:
-            return _fitting(self._in_order(selection, after_key, limit), max_bytes)
+            where, values = _where(selection, after_key)
+            return self._fitting(selection, f"{self._examples(selection)} WHERE {where}", values, limit, max_bytes)
         return ExportBatch(*joined) if joined.size else None
 
     def export_total(self, selection: ExportSelection, after_key: int) -> int:
@@ -162,13 +166,29 @@ class ExportQueries:
         rows, values = self._only(selection, after_key, chosen, [key for key in left_out if key < chosen[-1]])
         part = f"(SELECT key, id, encoded FROM {rows} ORDER BY key) part"
         joined = self._session.joined(part, values, max_bytes)
-        return _fitting(self._of_keys(selection, chosen), max_bytes) if joined is None else ExportBatch(*joined)
+        if joined is not None:
+            return ExportBatch(*joined)
+        return self._fitting(selection, rows, values, len(chosen), max_bytes)
 
-    def _of_keys(self, selection: ExportSelection, keys: list[int]) -> Iterator[_Example]:
-        for start in range(0, len(keys), CAREFUL_ROWS):
-            where, values = among("key", keys[start : start + CAREFUL_ROWS])
-            query = f"SELECT {selected(_Example)} FROM examples WHERE {where} AND {VISIBLE.format('')} ORDER BY key"
-            yield from self._session.all(_Example, query, values | {"revision": selection.revision})
+    def _fitting(
+        self, selection: ExportSelection, rows: str, values: dict[str, Any], limit: int, max_bytes: int
+    ) -> ExportBatch | None:
+        """Return the first of these rows that fit, one at least if there is any; the others are not read."""
+        query = f"SELECT key, length(encoded) AS size FROM {rows} ORDER BY key, approved_revision LIMIT :limit"
+        keys, total = list[int](), 0
+        for row in self._session.each(_Sized, query, values | {"limit": limit}):
+            if keys and total + row.size > max_bytes:
+                break
+            keys.append(row.key)
+            total += row.size
+        if not keys:
+            return None
+        check_room(total)
+        where, values = among("key", keys)
+        query = f"SELECT {selected(_Example)} FROM examples WHERE {where} AND {VISIBLE.format('')} ORDER BY key"
+        found = self._session.all(_Example, query, values | {"revision": selection.revision})
+        ids = "".join([f"{row.id}\n" for row in found]).encode()
+        return ExportBatch(keys[-1], len(found), ids, b"".join([row.encoded for row in found]))
 
     def _only(
         self, selection: ExportSelection, after_key: int, chosen: list[int], left_out: list[int]
@@ -198,34 +218,6 @@ class ExportQueries:
                 break
             after_key = keys[-1]
         return chosen[:limit], left_out
-
-    def _in_order(self, selection: ExportSelection, after_key: int, most: int) -> Iterator[_Example]:
-        while most > 0:
-            where, values = _where(selection, after_key)
-            query = (
-                f"SELECT {selected(_Example)} FROM {self._examples(selection)} WHERE {where}"
-                " ORDER BY key, approved_revision LIMIT :limit"
-            )
-            few = min(most, CAREFUL_ROWS)
-            found = self._session.all(_Example, query, values | {"limit": few})
-            yield from found
-            if len(found) < few:
-                return
-            most, after_key = most - few, found[-1].key
-
-
-def _fitting(examples: Iterable[_Example], max_bytes: int) -> ExportBatch | None:
-    """Return the first ones that fit, and one at least, if there is any; no more are read than a few beyond."""
-    rows, size = list[_Example](), 0
-    for row in examples:
-        size += len(row.encoded)
-        if rows and size > max_bytes:
-            break
-        rows.append(row)
-    if not rows:
-        return None
-    ids = "".join([f"{row.id}\n" for row in rows]).encode()
-    return ExportBatch(rows[-1].key, len(rows), ids, b"".join([row.encoded for row in rows]))
 
 
 def _where(selection: ExportSelection, after_key: int) -> tuple[str, dict[str, Any]]:

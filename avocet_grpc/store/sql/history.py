@@ -9,6 +9,7 @@ from avocet_grpc.core.model import PAGE_BYTES
 from avocet_grpc.core.ports.ledger import HistoryCursor, HistoryEntry
 from avocet_grpc.store.sql.dialect import Session
 from avocet_grpc.store.sql.queries import Noted, Queries, entry_of
+from avocet_grpc.store.sql.room import check_room
 
 COLUMNS = "number, revision, file, id, action, actor, at, status_before, status_after, {change}, made_by"
 NAMES_MOST = 4_000
@@ -39,8 +40,9 @@ class History:
             return [entry_of(self._with_names(row)) for row in self._session.all(Noted, query, parameters)]
         found, size = list[HistoryEntry](), 0
         for row in self._session.each(Noted, query, parameters):
-            found.append(entry_of(row))
             size += len(row.change or "")
+            check_room(size)
+            found.append(entry_of(row))
             if size > PAGE_BYTES:
                 break
         return found

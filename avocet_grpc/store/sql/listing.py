@@ -12,6 +12,7 @@ from avocet_grpc.core.ports.listing import Looked
 from avocet_grpc.store.sql.bodies import Body, bodies_until_full
 from avocet_grpc.store.sql.dialect import Session
 from avocet_grpc.store.sql.filters import among, where_of
+from avocet_grpc.store.sql.room import within_room
 
 LIVES = "r.file = 0 AND r.lives = 1"
 """The partial indexes of all candidates repeat this."""
@@ -77,7 +78,7 @@ class Listing:
             f"SELECT r.key, b.size, b.raw, r.revision FROM {table} CROSS JOIN bodies b"
             f" WHERE {chosen} AND b.key = r.body AND {LIVES}{matching}{where}"
         )
-        rows = self._session.each(Body, query, values | more | words)
+        rows = within_room(self._session.each(Body, query, values | more | words))
         return {row.key: row.candidate(self._session) for row in rows}
 
     def changed_after(self, revision: int, limit: int) -> list[int]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -12,7 +12,7 @@ from avocet_grpc.store.sql.bodies import Body
 from avocet_grpc.store.sql.dialect import Session
 from avocet_grpc.store.sql.filters import among
 from avocet_grpc.store.sql.room import check_room
-from avocet_grpc.store.sql.rows import HeadRow, RecordRow, Stored, selected
+from avocet_grpc.store.sql.rows import NEVER, HeadRow, RecordRow, Stored, selected
 
 ANY_PRINCIPAL = "*"
 """Whose request_ids those of ledgers before version 4 are; no token can have this name."""
@@ -35,9 +35,7 @@ LONGEST_LINE = 64 * 1024
 """Bytes of a line, as it is stored, that is read ahead."""
 MOST_BYTES = 8_000_000
 """Of lines that are read ahead."""
-HISTORY = (
-    "SELECT number, revision, file, id, action, actor, at, status_before, status_after, change, made_by FROM history"
-)
+NOTED = "SELECT number, revision, file, id, action, actor, at, status_before, status_after, change, made_by"
 REMEMBERED = (
     "SELECT digest, answer FROM requests WHERE request_id = :request_id AND principal IN (:principal, :any)"
     " ORDER BY principal DESC LIMIT 1"
@@ -171,13 +169,25 @@ class Queries:
 
     def history(self, id: str) -> list[HistoryEntry]:
         """All changes of this id, newest first."""
-        rows = self._session.all(Noted, f"{HISTORY} WHERE id = :id ORDER BY number DESC", {"id": id})
+        rows = self._session.all(Noted, f"{NOTED} FROM history WHERE id = :id ORDER BY number DESC", {"id": id})
         return [entry_of(row) for row in rows]
+
+    def newest_change(self, id: str, wanted: Callable[[HistoryEntry], bool]) -> HistoryEntry | None:
+        """The newest change of this id that is wanted; one is read at a time."""
+        table = f"history{self._session.dialect.by_index.format('history_by_id')}"
+        query = f"{NOTED} FROM {table} WHERE id = :id AND number < :number ORDER BY number DESC LIMIT 1"
+        number = NEVER
+        while (row := self._session.one(Noted, query, {"id": id, "number": number})) is not None:
+            check_room(len(row.change or ""))
+            if wanted(entry := entry_of(row)):
+                return entry
+            number = row.number
+        return None
 
     def history_after(self, after: HistoryCursor, limit: int) -> list[HistoryEntry]:
         """Changes of all records, oldest first."""
         number = after.number or self.last_number(after.revision)
-        query = f"{HISTORY} WHERE number > :number ORDER BY number LIMIT :limit"
+        query = f"{NOTED} FROM history WHERE number > :number ORDER BY number LIMIT :limit"
         return [entry_of(row) for row in self._session.all(Noted, query, {"number": number, "limit": limit})]
 
     def last_number(self, revision: int) -> int:

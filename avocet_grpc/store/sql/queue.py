@@ -10,6 +10,7 @@ from avocet_grpc.store.sql.bodies import Body, bodies_until_full
 from avocet_grpc.store.sql.counts import BY_QUALITY, Counts
 from avocet_grpc.store.sql.dialect import Session
 from avocet_grpc.store.sql.filters import has_range, where_of
+from avocet_grpc.store.sql.room import within_room
 
 SORTED_BY = {
     Order.TIMESTAMP: "recorded_at",
@@ -161,8 +162,10 @@ class QueuePages:
             f"SELECT r.key, b.size, b.raw, r.revision, r.recorded_at, r.quality_score FROM {records.table}"
             f" CROSS JOIN bodies b WHERE b.key = r.body AND r.queued = 1 AND {end} :limit OFFSET :offset"
         )
-        rows = self._session.each(_Queued, query, values)
-        return until_full(_item(Body(*row[:4]).candidate(self._session), row, order) for row in rows)
+        return until_full(
+            _item(Body(*row[:4]).candidate(self._session), row, order)
+            for row in within_room(self._session.each(_Queued, query, values))
+        )
 
     def _merged(self, facets: int, where: str, values: dict[str, Any], offset: int, limit: int) -> list[QueueItem]:
         """Return a page in file order from the first keys of each facet, however far apart they lie."""

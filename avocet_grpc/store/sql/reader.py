@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 
 from avocet_grpc.core.model import (
     Candidate,
@@ -104,6 +104,9 @@ class SqlReader:
 
     def history(self, id: str) -> list[HistoryEntry]:
         return self.queries.history(id)
+
+    def newest_change(self, id: str, wanted: Callable[[HistoryEntry], bool]) -> HistoryEntry | None:
+        return self.queries.newest_change(id, wanted)
 
     def history_after(self, after: HistoryCursor, limit: int) -> list[HistoryEntry]:
         return self.queries.history_after(after, limit)

@@ -4,10 +4,20 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterable, Iterator
+from typing import Any, Protocol, TypeVar
 
 from avocet_grpc.core.ports.ledger import NoRoom, Reads
+
+
+class HasSize(Protocol):
+    """A row that has a line of `size` bytes."""
+
+    @property
+    def size(self) -> int: ...
+
+
+Sized = TypeVar("Sized", bound=HasSize)
 
 
 class _Room(threading.local):
@@ -26,6 +36,16 @@ def room_of(work: Any) -> Iterator[None]:
         yield
     finally:
         _room.most_bytes = before
+
+
+def within_room(rows: Iterable[Sized]) -> Iterator[Sized]:
+    """Yield the rows of a page, whose lines are kept together. Raises NoRoom before the first that is too much."""
+    total = 0
+    for row in rows:
+        total += row.size
+        if _room.most_bytes is not None and total > _room.most_bytes:
+            raise NoRoom(total)
+        yield row
 
 
 def check_room(size: int) -> None:

@@ -151,8 +151,15 @@ class SqlTransaction:
         return self.written().export_growth(selection, revision)
 
     def history(self, id: str) -> list[HistoryEntry]:
+        return self._waiting_history(id) + self._reader.history(id)
+
+    def newest_change(self, id: str, wanted: Callable[[HistoryEntry], bool]) -> HistoryEntry | None:
+        found = next((entry for entry in self._waiting_history(id) if wanted(entry)), None)
+        return found or self._reader.newest_change(id, wanted)
+
+    def _waiting_history(self, id: str) -> list[HistoryEntry]:
         waiting = [row for pending in (self._own, self._earlier) for row in reversed(pending.history) if row.id == id]
-        return [entry_of(Noted(0, *row)) for row in waiting] + self._reader.history(id)
+        return [entry_of(Noted(0, *row)) for row in waiting]
 
     def history_after(self, after: HistoryCursor, limit: int) -> list[HistoryEntry]:
         return self.written().history_after(after, limit)

@@ -49,8 +49,8 @@ def told(world: World, file: File) -> dict[What, set[str]] | None:
     try:
         with world.ledger.mirror().view() as reader, copied_index(world.directory.index) as index:
             assert isinstance(reader, SqlMirrorReader)
-            history = Queries(reader._session).history
-            ask = (reader, history, index, file, path, state, lambda *_: None, world.disk, world.clock)
+            newest_change = Queries(reader._session).newest_change
+            ask = (reader, newest_change, index, file, path, state, lambda *_: None, world.disk, world.clock)
             comparison = Comparison(*ask)
             list(comparison.run())
     finally:
