@@ -2,7 +2,7 @@
 
 Each work runs twice, and only the second run counts: an engine may run works again.
 
-- `changes`, `reads`, `exports`: the rules, by subject
+- `changes`, `reads`, `exports`, `room`: the rules, by subject
 - `support`: what the tests share, and the fixture of the ledger
 """
 
@@ -11,6 +11,7 @@ from __future__ import annotations
 from tests.ledger_suite.changes import ChangeRules
 from tests.ledger_suite.exports import ExportRules
 from tests.ledger_suite.reads import ReadRules
+from tests.ledger_suite.room import RoomRules
 from tests.ledger_suite.support import (
     candidate_line,
     correct,
@@ -35,5 +36,5 @@ __all__ = [
 ]
 
 
-class LedgerSuite(ChangeRules, ReadRules, ExportRules):
+class LedgerSuite(ChangeRules, ReadRules, ExportRules, RoomRules):
     """Every rule of `core.ports.ledger` that a caller can see."""

@@ -9,15 +9,13 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-import grpc
 import pytest
 
 from avocet_client.v1 import corrections_pb2 as pb
-from avocet_client.v1.corrections_pb2_grpc import CorrectionsServiceStub
 from tests.operate.memory import FULL, Judged, forget_peaks, peak_bytes
 from tests.operate.raw import RawConnection
 from tests.operate.support import SERVICE, resident_bytes
-from tests.support import SECRET, Server, eventually, failure_of, record, write_records
+from tests.support import SECRET, Server, eventually, record, write_records
 
 TOKEN = ("authorization", f"Bearer {SECRET}")
 
@@ -173,25 +171,6 @@ def test_watches_of_large_candidates_that_nobody_reads(many_large: Server) -> No
     with Judged(many_large, f"{count} unread watches"), ExitStack() as stack:
         hold_unread(many_large, f"/{SERVICE}/Watch", request.SerializeToString(), count, stack)
         time.sleep(3)
-
-
-def test_decisions_at_once_on_large_records_wait_for_room_from_the_first_one_on(many_large: Server) -> None:
-    count = 150 if FULL else 40
-    channel = grpc.insecure_channel(many_large.address, options=[("grpc.use_local_subchannel_pool", 1)])
-    with Judged(many_large, f"{count} flags at once on records of 2 MB"), channel:
-        stub = CorrectionsServiceStub(channel)
-        calls = [
-            stub.Submit.future(pb.SubmitRequest(id=f"c{n:03}", action=pb.ACTION_FLAG), timeout=120)
-            for n in range(30, 30 + count)
-        ]
-        ended = [call.exception() for call in calls]
-    refused = [failure_of(call.result).reason for call, error in zip(calls, ended, strict=True) if error is not None]
-    assert set(refused) <= {"OVERLOADED"} and len(refused) < count
-    for n, error in zip(range(30, 30 + count), ended, strict=True):
-        status = many_large.stub.GetCandidate(pb.GetCandidateRequest(id=f"c{n:03}"), timeout=60).candidate.status
-        assert (status == pb.CANDIDATE_STATUS_NEEDS_REVIEW) == (error is not None)
-        if error is None:
-            many_large.stub.Undo(pb.UndoRequest(id=f"c{n:03}"), timeout=60)
 
 
 def test_a_batch_of_decisions_on_large_records(many_large: Server) -> None:

@@ -10,7 +10,7 @@ from avocet_grpc.store.sql.bodies import Body, bodies_until_full
 from avocet_grpc.store.sql.counts import BY_QUALITY, Counts
 from avocet_grpc.store.sql.dialect import Session
 from avocet_grpc.store.sql.filters import has_range, where_of
-from avocet_grpc.store.sql.room import within_room
+from avocet_grpc.store.sql.room import check_room, within_room
 
 SORTED_BY = {
     Order.TIMESTAMP: "recorded_at",
@@ -142,7 +142,9 @@ class QueuePages:
         if after is not None:
             start += f" AND r.key {'<' if order in DESCENDING else '>'} :key"
             place = {"key": after.key}
-        return items + self._part(records, start, place, order, offset, limit - len(items))
+        items += self._part(records, start, place, order, offset, limit - len(items))
+        check_room(sum(len(item.candidate.raw) for item in items))
+        return items
 
     def _part(
         self, records: _Records, start: str, place: dict[str, Any], order: Order, offset: int, limit: int
