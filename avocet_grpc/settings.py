@@ -35,7 +35,7 @@ class Limits:
     """Of all requests that are arriving or being worked on; beyond it the greediest connection's get OVERLOADED."""
 
     answer_bytes_under_way: int = 64 * 1024 * 1024
-    """Of all answers that are made or not taken off; beyond it calls wait, and the slowest connection is closed."""
+    """Of what calls work on and of answers not taken off; beyond it calls wait, the slowest connection is closed."""
 
     ahead_bytes: int = 64 * 1024
     """Of one stream, before its call reads."""
