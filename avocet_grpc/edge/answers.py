@@ -27,7 +27,7 @@ COPIES = 2
 """An answer that nobody takes off is in memory twice: as ours, and as gRPC's."""
 MAKING = 5
 """While it is made, also as the line, the record and the message."""
-CHANGING = 8
+CHANGING = 6
 """While it is changed, also as the line before, the other file's line, the example, and what waits to be sent."""
 MODEST_BYTES = 4 << 20
 """A call that wants so little waits behind no other, and has a quarter of the budget beside the others."""
@@ -37,10 +37,12 @@ WITHOUT_ROOM = 32 * 1024
 """Bytes of a stream's next answer while others lie unread and have taken all room for a larger one."""
 STALLED_S = 3.0
 """How long an answer lies, and a call waits, before a connection is closed."""
-PATIENCE_S = 10.0
+PATIENCE_S = 20.0
 """How long a call waits for room before it is refused."""
 LOOK_EVERY_S = 0.25
 NEVER = float("inf")
+MOST_SHARE = 0.75
+"""Of the budget: so much must be free for the largest work, and need not be more."""
 UNIX_SHARE = 0.5
 """Of the budget, for all callers on a Unix socket together: they cannot be told apart."""
 
@@ -81,9 +83,9 @@ class Answers:
         return Hold(self, self._peers.get(peer) or Peer(peer))
 
     def fits(self, peer: Peer, size: int) -> bool:
-        """Return whether there is room for so many bytes. What is larger than half the budget waits for that half."""
-        size = min(size, self._most // 2)
-        if is_unix(peer.name) and peer.held + size > self._most * UNIX_SHARE:
+        """Return whether there is room for so many bytes. What is larger than MOST_SHARE waits for that much."""
+        size = min(size, int(self._most * MOST_SHARE))
+        if is_unix(peer.name) and peer.held + min(size, int(self._most * UNIX_SHARE)) > self._most * UNIX_SHARE:
             return False
         return self.held + size <= (self._most if size > MODEST_BYTES else self._most * 5 // 4)
 

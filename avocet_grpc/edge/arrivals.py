@@ -225,8 +225,10 @@ class Incoming:
             if problem is not None:
                 raise problem
             recheck()
-            yield message
+            # While the method works on it, the method alone holds it.
+            handed = [message]
             del message
+            yield handed.pop()
 
     async def _read(self) -> Any:
         self.is_waiting = True

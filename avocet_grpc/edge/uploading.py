@@ -30,14 +30,16 @@ async def upload_run(
     first = await anext(messages, pb.UploadRunRequest())
     with unfinished.upload(call().end) as held:
         run = _Run(backend, parse.run_id(first.run_id), parse.on_conflict(first.on_conflict), held)
-        await run.take(first.lines)
+        part = first.lines
         del first
+        await run.take(part)
         async for message in messages:
             for field in ("run_id", "on_conflict"):
                 if getattr(message, field):
                     raise InvalidField(field, "must be in the first message only")
-            await run.take(message.lines)
+            part = message.lines
             del message
+            await run.take(part)
         return await run.finish()
 
 

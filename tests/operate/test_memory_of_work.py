@@ -6,6 +6,7 @@ import json
 import threading
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -119,8 +120,14 @@ def test_messages_of_12_mb_at_once_wait_for_room(server: Server) -> None:
         pb.IngestRequest(source="s", task_type="t", prompt=prompt, response=response, correction=f"{n}" * 4_000_000)
         for n in range(count)
     ]
-    with Judged(server, f"{count} messages of 12 MB at once"), Crowd(server) as crowd:
-        refused = crowd.refused([crowd.stub.Ingest.future(item, metadata=bearer(), timeout=120) for item in items])
+    with Judged(server, f"{count} messages of 12 MB at once"), ExitStack() as stack:
+        # Of one connection that sends too much all calls are ended.
+        crowds = [stack.enter_context(Crowd(server)) for _ in items]
+        calls = [
+            crowd.stub.Ingest.future(item, metadata=bearer(), timeout=120)
+            for crowd, item in zip(crowds, items, strict=True)
+        ]
+        refused = Crowd.refused(calls)
     assert server.stats().total == count - sum(refused) > 0
 
 
@@ -129,18 +136,18 @@ def test_streams_at_once_of_messages_of_12_mb_wait_for_room(server: Server) -> N
     text = "p" * 4_000_000
     item = pb.IngestRequest(source="s", task_type="t", prompt=text, response=text, correction=text)
 
-    def send(stub: CorrectionsServiceStub) -> int:
-        stream = stub.StreamIngest(iter([pb.StreamIngestRequest(items=[item])] * 3), metadata=bearer(), timeout=120)
-        try:
-            return sum(result.created for answer in stream for result in answer.results)
-        except grpc.RpcError as error:
-            assert failure_of_error(error).reason == "OVERLOADED"
-            return 0
+    def send(_: int) -> bool:
+        with Crowd(server) as crowd:
+            messages = iter([pb.StreamIngestRequest(items=[item])] * 3)
+            try:
+                return len(list(crowd.stub.StreamIngest(messages, metadata=bearer(), timeout=120))) == 3
+            except grpc.RpcError as error:
+                return failure_of_error(error).reason == "OVERLOADED"
 
     judged = Judged(server, f"{count} streams of messages of 12 MB at once")
-    with judged, Crowd(server) as crowd, ThreadPoolExecutor(count) as pool:
-        created = sum(pool.map(lambda _: send(crowd.stub), range(count)))
-    assert created > 0
+    with judged, ThreadPoolExecutor(count) as pool:
+        assert all(pool.map(send, range(count)))
+    assert server.stats().total > 0
 
 
 class Unfinished:

@@ -28,11 +28,11 @@ AT_ONCE = 32
 HEAD = f"SELECT {selected(HeadRow)} FROM head"
 STORED = f"SELECT {selected(RecordRow, 'r.')}, b.size, b.raw FROM records r LEFT JOIN bodies b ON b.key = r.body"
 STORED_SMALL = (
-    f"SELECT {selected(RecordRow, 'r.')}, b.size, CASE WHEN length(b.raw) <= :longest THEN b.raw END"
+    f"SELECT {selected(RecordRow, 'r.')}, b.size, CASE WHEN b.size <= :longest THEN b.raw END"
     " FROM records r LEFT JOIN bodies b ON b.key = r.body"
 )
 LONGEST_LINE = 64 * 1024
-"""Bytes of a line, as it is stored, that is read ahead."""
+"""Bytes of a line that is read ahead."""
 MOST_BYTES = 8_000_000
 """Of lines that are read ahead."""
 NOTED = "SELECT number, revision, file, id, action, actor, at, status_before, status_after, change, made_by"
