@@ -29,8 +29,8 @@ MAKING = 5
 """While it is made, also as the line, the record and the message."""
 CHANGING = 6
 """While it is changed, also as the line before, the other file's line, the example, and what waits to be sent."""
-MODEST_BYTES = 4 << 20
-"""A call that wants so little waits behind no other, and has a quarter of the budget beside the others."""
+MODEST_SHARE = 1 / 16
+"""Of the budget. A call that wants no more waits behind no other; such calls have a quarter of the budget more."""
 SMALL = 8 * 1024
 """Bytes up to which an answer is not counted."""
 WITHOUT_ROOM = 32 * 1024
@@ -68,6 +68,7 @@ class Answers:
 
     def __init__(self, most: int, close: Callable[[str], bool] = hang_up) -> None:
         self._most, self._close = most, close
+        self._modest = int(most * MODEST_SHARE)
         self._peers: dict[str, Peer] = {}
         self._waiting: deque[tuple[Hold, int, asyncio.Future[None], float]] = deque()
         self._looking: asyncio.Task[Any] | None = None
@@ -87,7 +88,7 @@ class Answers:
         size = min(size, int(self._most * MOST_SHARE))
         if is_unix(peer.name) and peer.held + min(size, int(self._most * UNIX_SHARE)) > self._most * UNIX_SHARE:
             return False
-        return self.held + size <= (self._most if size > MODEST_BYTES else self._most * 5 // 4)
+        return self.held + size <= (self._most if size > self._modest else self._most * 5 // 4)
 
     def change(self, hold: Hold, peer: Peer, size: int, *, lies: bool = False) -> None:
         """The call holds `size` bytes from now on. `lies`: it waits for its peer to take them off."""
@@ -103,7 +104,7 @@ class Answers:
 
     async def wait(self, hold: Hold, peer: Peer, size: int) -> None:
         """Wait for room, in the order of coming, and take it. Raises Overloaded."""
-        if (not self._waiting or size <= MODEST_BYTES) and self.fits(peer, size):
+        if (not self._waiting or size <= self._modest) and self.fits(peer, size):
             self.change(hold, peer, size)
             return
         if self._looking is None:
@@ -129,7 +130,7 @@ class Answers:
             hold, size, future, _ = entry
             if future.done():
                 continue
-            if (is_full and size > MODEST_BYTES) or not self.fits(hold.peer, size):
+            if (is_full and size > self._modest) or not self.fits(hold.peer, size):
                 passed.append(entry)
                 # Callers on a Unix socket that wait for their own share keep nobody else back.
                 is_full = is_full or not is_unix(hold.peer.name)

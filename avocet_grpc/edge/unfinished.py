@@ -11,8 +11,8 @@ from collections.abc import Callable
 from avocet_grpc.core.errors import CorrectionsError, Overloaded
 from avocet_grpc.core.record import MAX_LINE_BYTES
 
-MOST_BYTES = MAX_LINE_BYTES
-"""Of all uploads of one process together: one line of any length that is not malformed."""
+MOST_BYTES = MAX_LINE_BYTES + (4 << 20)
+"""Of all uploads of one process together: one line of any length that is not malformed, and the part that ends it."""
 
 
 class UnfinishedLines:
@@ -55,5 +55,5 @@ class Upload:
         self._lines.forget(self)
 
     def holds(self, size: int) -> None:
-        """So many bytes are held until the next message comes. Raises Overloaded."""
+        """So many bytes are held from now on. Raises Overloaded."""
         self._lines.change(self, size)

@@ -58,6 +58,7 @@ class _Run:
             raise InvalidField(
                 "lines", f"must have at most {MAX_PART:,} bytes a message; send the rest in the next one"
             )
+        self._held.holds(len(part) + self._cutter.held + _size(self._waiting))
         with call().answers.another() as room:
             await room.take(len(part) + (self._cutter.held if b"\n" in part else 0), CHANGING)
             self._waiting += await self._backend.run_long(lambda: list(self._cutter.feed(part)))
