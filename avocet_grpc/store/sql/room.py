@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Any, Protocol, TypeVar
 
 from avocet_grpc.core.ports.ledger import NoRoom, Reads
@@ -38,14 +38,17 @@ def room_of(work: Any) -> Iterator[None]:
         _room.most_bytes = before
 
 
-def within_room(rows: Iterable[Sized]) -> Iterator[Sized]:
-    """Yield the rows of a page, whose lines are kept together. Raises NoRoom before the first that is too much."""
+def within_room(rows: Iterator[Sized]) -> Iterator[Sized]:
+    """Yield the rows of a page, whose lines are kept together. Raises NoRoom at the first that is too much."""
     total = 0
-    for row in rows:
-        total += row.size
-        if _room.most_bytes is not None and total > _room.most_bytes:
-            raise NoRoom(total)
-        yield row
+    try:
+        for row in rows:
+            total += row.size
+            check_room(total)
+            yield row
+    finally:
+        # The error's stack would keep the cursor, which must end before what the work did is undone.
+        del rows
 
 
 def check_room(size: int) -> None:
