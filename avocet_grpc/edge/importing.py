@@ -17,13 +17,12 @@ async def import_in_steps(backend: Backend, run_id: str, lines: Iterator[RunLine
     """Import the lines of a run. A call that breaks off leaves whole steps, and repeating the import completes them."""
     done, steps = Imported(), steps_of(lines)
     while True:
-        with answers().another() as room:
-            await room.take(STEP_BYTES, CHANGING)
-            step = await backend.run_long(lambda: next(steps, None))
-            if step is None:
-                return done
-            done += await import_step(backend, run_id, step, on_conflict)
-            del step
+        await answers().take(STEP_BYTES, CHANGING)
+        step = await backend.run_long(lambda: next(steps, None))
+        if step is None:
+            return done
+        done += await import_step(backend, run_id, step, on_conflict)
+        del step
 
 
 async def import_step(backend: Backend, run_id: str, step: Sequence[RunLine], on_conflict: OnConflict) -> Imported:

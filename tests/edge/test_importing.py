@@ -18,7 +18,9 @@ from avocet_grpc.core.imports import steps_of
 from avocet_grpc.core.lines import RunLine
 from avocet_grpc.core.model import Action, CandidateFilter, Decision, OnConflict
 from avocet_grpc.core.record import parse
+from avocet_grpc.edge.answers import Answers
 from avocet_grpc.edge.async_ledger import Backend
+from avocet_grpc.edge.call_context import begin, current
 from avocet_grpc.edge.importing import import_in_steps
 from avocet_grpc.layout import DataDirectory
 from avocet_grpc.store.sqlite.engine import SqliteLedger
@@ -66,12 +68,18 @@ async def imported_before_a_decision(ledger: SqliteLedger, importers: int) -> in
         review.submit(tx, Decision("c0", Action.FLAG))
 
     held = asyncio.ensure_future(backend.write(lambda tx: hold.wait(60)))
-    imports = [import_in_steps(backend, f"r{n}", iter(run_lines(2_000, n)), OnConflict.SKIP) for n in range(importers)]
-    runs = asyncio.gather(*imports)
-    while store.queued < 1 + importers:
+    budget = Answers(64 << 20)
+
+    async def import_run(number: int) -> None:
+        begin("Import", ())
+        with budget.hold("ipv4:1") as current.get().answers:
+            await import_in_steps(backend, f"r{number}", iter(run_lines(2_000, number)), OnConflict.SKIP)
+
+    runs = asyncio.gather(*map(import_run, range(importers)))
+    while store.queued < 1 + importers and not runs.done():
         await asyncio.sleep(0.01)
     decision = asyncio.ensure_future(backend.write(decide))
-    while store.queued < 2 + importers:
+    while store.queued < 2 + importers and not runs.done():
         await asyncio.sleep(0.01)
     hold.set()
     await asyncio.gather(held, decision, runs)
