@@ -18,6 +18,7 @@ from avocet_client.v1.corrections_pb2_grpc import CorrectionsServiceStub
 from tests.operate.memory import FULL, Judged
 from tests.support import Server, bearer, eventually, failure_of, failure_of_error, record, write_records
 
+pytestmark = pytest.mark.timeout(1200 if FULL else 600)
 TEXT = "x" * 2_000_000
 SMALL = "small"
 
