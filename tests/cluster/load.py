@@ -15,14 +15,16 @@ from typing import Any
 import grpc
 
 from avocet_client.v1 import corrections_pb2 as pb
-from tests.cluster.support import ids, soon
+from tests.cluster.support import ids
 from tests.rpc.test_ingest import request
-from tests.support import Server, bearer, failure_of_error
+from tests.support import Server, bearer, eventually, failure_of_error
 
 DEADLINE_S = 60.0
 AGAIN_EACH = 5
 """Of so many candidates one is undone, and decided again."""
 PAUSE_S = 0.1
+LEVEL_S = 600.0
+"""How long the files may take to be level with a store of 100,000 records."""
 
 INGEST, UNDO, CORRECT = pb.CHANGE_ACTION_INGEST, pb.CHANGE_ACTION_UNDO, pb.CHANGE_ACTION_CORRECT
 Acknowledged = tuple[str, int]
@@ -164,5 +166,6 @@ def assert_nothing_is_lost_or_doubled(callers: Callers, keeper: Server, other: S
     assert (stats.total, stats.export_ready) == (len(made), len(approved))
     exported = [one.id for batch in other.stub.StreamExport(pb.StreamExportRequest()) for one in batch.examples]
     assert Counter(exported) == Counter(approved)
-    soon(lambda: Counter(ids(keeper.approved)) == Counter(approved))
-    soon(lambda: Counter(ids(keeper.candidates)) == Counter(made))
+    # After a failover the keeper compares both files with the store.
+    eventually(lambda: Counter(ids(keeper.approved)) == Counter(approved), within=LEVEL_S)
+    eventually(lambda: Counter(ids(keeper.candidates)) == Counter(made), within=LEVEL_S)
