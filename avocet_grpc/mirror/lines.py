@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 
 from avocet_grpc.core.export import is_exportable
 from avocet_grpc.core.model import File, ParsedLine, Status
-from avocet_grpc.core.ports.mirror import ABSENT, Expected
-from avocet_grpc.core.record import record_in
+from avocet_grpc.core.ports.mirror import ABSENT, Changed, Expected
+from avocet_grpc.core.record import digest_of, load, record_in
 
 
 class Kind(enum.IntEnum):
@@ -94,6 +94,15 @@ def exportable(file: File, line: ParsedLine) -> bool:
     if file is File.CANDIDATES or line.columns is None or line.columns.status != Status.APPROVED:
         return False
     return is_exportable(record_in(line))
+
+
+def owed_record(file: File, now: Changed) -> Row:
+    """Return the row of a living record of the ledger that the file lacks."""
+    if now.raw is None:
+        raise ValueError("a tombstone has no line")
+    good = file is File.APPROVED and is_exportable(load(now.raw))
+    what = now.digest, digest_of(now.raw), None, len(now.raw)
+    return Row(Kind.RECORD, now.id, *what, Order(now.key), now.revision, is_exportable=good, mark=Mark.OWED)
 
 
 def standing(rows: Iterable[Row]) -> list[Row]:

@@ -199,6 +199,15 @@ def believe_a_stale_rewrite() -> None:
     put(SqlMirrorLedger, "accept_edits", believe)
 
 
+def believe_an_edit_of_an_older_version() -> None:
+    accept_edits = SqlMirrorLedger.accept_edits
+
+    def believe(self: Any, epoch: Any, file: Any, edits: Any, *, trusted: bool) -> Any:
+        return accept_edits(self, epoch, file, [replace(edit, fresh=False) for edit in edits], trusted=trusted)
+
+    put(SqlMirrorLedger, "accept_edits", believe)
+
+
 def look_at_size_and_time_alone() -> None:
     for name in ("stat", "fstat"):
         look_at = getattr(Disk, name)
@@ -326,7 +335,10 @@ SABOTAGES: dict[str, Sabotage] = {
         take_a_truncated_file_at_its_word, MACHINE, "AssertionError", examples=60, slow=True
     ),
     "believe a stale rewrite, found by the machine": Sabotage(
-        believe_a_stale_rewrite, MACHINE, "AssertionError", examples=1_000, slow=True
+        believe_a_stale_rewrite, MACHINE, "AssertionError", examples=200, slow=True
+    ),
+    "believe an edit of an older version, found by the machine": Sabotage(
+        believe_an_edit_of_an_older_version, MACHINE, "AssertionError", examples=200, slow=True
     ),
 }
 

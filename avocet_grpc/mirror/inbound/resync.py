@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from avocet_grpc.core.ports.mirror import Changed, Cursor
-from avocet_grpc.core.record import digest_of
 from avocet_grpc.mirror.feed import LAST_KEY
 from avocet_grpc.mirror.image import FileImage
-from avocet_grpc.mirror.lines import Kind, Lines, Mark, Order, Row
+from avocet_grpc.mirror.lines import Kind, Lines, Mark, owed_record
 from avocet_grpc.mirror.session import Session
 
 AT_ONCE = 1_000
@@ -62,6 +61,5 @@ def _mark_records(session: Session) -> None:
         lines = session.index.lines(session.file, [one.id for one in page])
         for one in page:
             if lines.record(one.id) is None and one.raw is not None:
-                what = one.digest, digest_of(one.raw), None, len(one.raw)
-                lines.add(Row(Kind.RECORD, one.id, *what, Order(one.key), one.revision, mark=Mark.OWED))
+                lines.add(owed_record(session.file, one))
         session.index.save(lines)

@@ -27,7 +27,7 @@ from avocet_grpc.mirror.inbound.remains import is_half_of_ours
 from avocet_grpc.mirror.inbound.tail import BATCH_BYTES, BATCH_LINES
 from avocet_grpc.mirror.inbound.verdicts import Read, Verdicts, living
 from avocet_grpc.mirror.index import ALL_BEFORE
-from avocet_grpc.mirror.lines import Kind, Lines, Mark, Order, Row, effective, exportable, standing
+from avocet_grpc.mirror.lines import Kind, Lines, Mark, Order, Row, effective, exportable, owed_record, standing
 from avocet_grpc.mirror.session import Session
 from avocet_grpc.telemetry import failpoints
 
@@ -257,9 +257,7 @@ class Remake:
             lines = self._session.index.lines(self._session.file, [one.id for one in page])
             for one in page:
                 if lines.record(one.id) is None and one.raw is not None:
-                    what = one.digest, digest_of(one.raw), None, len(one.raw)
-                    row = Row(Kind.RECORD, one.id, *what, Order(one.key), one.revision, mark=Mark.OWED)
-                    lines.add(row)
+                    lines.add(owed_record(self._session.file, one))
                     self._owed += 1
             self._session.index.save(lines)
 

@@ -12,7 +12,7 @@ import pytest
 from avocet_grpc.core import ingest
 from avocet_grpc.core.model import CandidateFilter, Correction, File
 from tests.mirror.in_process import CrashingDisk, InProcess, SteppedClock, opened
-from tests.mirror.traces import path_of, rest, service
+from tests.mirror.traces import correct, path_of, rest, rewrite, service
 from tests.support import record, records, write_records
 
 __all__ = ["service"]
@@ -92,3 +92,23 @@ def test_a_record_that_disappeared_and_comes_back_edited_is_an_edit_and_no_new_r
     served = service.served("c3")
     assert served is not None and served["task_name"] == "edited"
     assert list(service.actions("c3"))[:1] == ["edit"]
+
+
+def test_a_record_that_a_new_index_puts_back_behind_a_line_of_others_counts_before_that_line(tmp_path: Path) -> None:
+    """What is noted of a record while the file lacks it says whether it can be exported."""
+    disk = Quicker()
+    write_records(tmp_path / "sft_candidates.jsonl", [record("c0")])
+    with opened(tmp_path, SteppedClock(), disk) as made:
+        path = path_of(made, File.APPROVED)
+        correct(made, "c0")
+        made.come_to_rest()
+        (ours,) = records(path)
+        made.crash()
+        (tmp_path / ".avocet" / "mirror.db").unlink()
+        write_records(path, [record("c9", status="approved", corrected_response="of another program")])
+        disk.line = json.dumps(ours | {"corrected_response": "just before ours"}).encode() + b"\n"
+        made.open()
+        rewrite(path, records(path))
+        rest(made)
+        assert disk.line == b"" and made.served("c0", File.APPROVED) == ours
+        assert [one["id"] for one in records(path)] == ["c9", "c0", "c0"] and records(path)[-1] == ours

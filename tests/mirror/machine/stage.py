@@ -174,6 +174,15 @@ class Stage(RuleBasedStateMachine):
         lines[at] = json.dumps(model.records[id]).encode()
         self.settled[file].discard(id)
 
+    def with_a_stale_edit(self, file: File, data: bytes, id: str) -> bytes:
+        """What was read, with the line of the record edited if it is older than the record; such an edit is void."""
+        now = self.models[file].records.get(id)
+        lines = lines_of(data)
+        for at, raw in enumerate(lines):
+            if id_of(raw) == id and raw not in self.models[file].kept and json.loads(raw) != now:
+                lines[at] = json.dumps(json.loads(raw) | {"task_name": self.name("edited")}).encode()
+        return b"".join(line + b"\n" for line in lines)
+
     def delete_a_line(self, file: File, lines: list[bytes], pick: int) -> None:
         """Not the last one, which would look like damage, and none that our own write brought there just now."""
         model = self.models[file]
