@@ -286,7 +286,7 @@ SABOTAGES: dict[str, Sabotage] = {
         "NOT_IN_REVIEW|AssertionError|_InactiveRpcError",
     ),
     "patch without a lease": Sabotage(
-        patch_without_a_lease, READERS, "twice|missing|unparsable|torn end|did not come about"
+        patch_without_a_lease, READERS, "twice|missing|unparsable|torn end|did not come about", examples=1_500
     ),
     "replace instead of exchange": Sabotage(replace_instead_of_exchange, LATE, "did not come about"),
     "do not drain": Sabotage(do_not_drain, LATE, "did not come about"),
@@ -327,9 +327,9 @@ SABOTAGES: dict[str, Sabotage] = {
         slow=True,
     ),
     "forget request ids, found by the machine": Sabotage(
-        forget_request_ids, MACHINE, "send_again", examples=60, slow=True
+        forget_request_ids, MACHINE, "send_again", examples=100, slow=True
     ),
-    "do not drain, found by the machine": Sabotage(do_not_drain, MACHINE, "AssertionError", examples=1_000, slow=True),
+    "do not drain, found by the machine": Sabotage(do_not_drain, MACHINE, "AssertionError", examples=200, slow=True),
     "skip reconcile, found by the machine": Sabotage(skip_reconcile, MACHINE, "AssertionError", examples=60, slow=True),
     "take a truncated file at its word, found by the machine": Sabotage(
         take_a_truncated_file_at_its_word, MACHINE, "AssertionError", examples=60, slow=True
@@ -338,7 +338,7 @@ SABOTAGES: dict[str, Sabotage] = {
         believe_a_stale_rewrite, MACHINE, "AssertionError", examples=200, slow=True
     ),
     "believe an edit of an older version, found by the machine": Sabotage(
-        believe_an_edit_of_an_older_version, MACHINE, "AssertionError", examples=200, slow=True
+        believe_an_edit_of_an_older_version, MACHINE, "AssertionError", examples=300, slow=True
     ),
 }
 

@@ -90,6 +90,13 @@ class Machine(Stage):
         decision, answer = self.answers[pick % len(self.answers)]
         assert self.service.do(lambda tx: review.submit(tx, decision)).raw == answer
 
+    @rule(pick=PICKS, action=st.sampled_from(list(Action)))
+    def submit_twice(self, pick: int, action: Action) -> None:
+        """The answer did not reach the caller, who sends the same request again at once."""
+        self.submit(pick, action, "", remembered=True)
+        if self.answers:
+            self.send_again(len(self.answers) - 1)
+
     @rule()
     def ingest(self) -> None:
         correction = Correction("peregrine", "code", "1+1?", "3", self.name("correction"))
