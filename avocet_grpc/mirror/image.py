@@ -12,7 +12,7 @@ from avocet_grpc.mirror.fs.signature import END_BYTES, Signature
 
 
 class Trust(enum.Enum):
-    """How far the index may be believed."""
+    """How much of the index is known to match the file."""
 
     EXACT = enum.auto()
     GREW = enum.auto()

@@ -71,7 +71,7 @@ class Row:
 
     @property
     def expected(self) -> Expected:
-        """What the mirror believes to stand in the file, for a command."""
+        """What stands in the file by the index, for a command."""
         return Expected(self.content, self.revision) if self.stands else ABSENT
 
     def changed(self, **changes: Any) -> Row:

@@ -8,7 +8,7 @@ May import
     `core`, `layout`, `telemetry`, and the rest of the mirror.
 
 Reading order
-    `look`, `rules`         nothing new, lines at the end, or another content; how far a look believes the file
+    `look`, `rules`         nothing new, lines at the end, or another content; by which rules a look takes it in
     `tail`                  imports appended lines, at most 8 MB in one command
     `reconcile`, `line_diff`    compares a rewritten file with the index, and decides about lines that are gone
     `beginning`             how a file is compared at a start
@@ -17,6 +17,6 @@ Reading order
     `remains`, `problems`   what a kill left of our own lines; saying once what is wrong with others'
 
 Rules
-    - A damaged file deletes nothing (`reconcile._Comparison._is_damage`).
+    - A damaged file deletes nothing (`reconcile.Reconciliation._is_damage`).
     - The index is changed in the transaction that read the file; if that fails, nothing is noted.
 """

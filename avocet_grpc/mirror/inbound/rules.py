@@ -1,4 +1,4 @@
-"""How far a look at a file believes it."""
+"""The rules by which a look takes in what a file says."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 
 class Mode(enum.Enum):
-    """How far the file is believed."""
+    """Which changes of others a look accepts."""
 
     RUNNING = enum.auto()
     CLEAN = enum.auto()

@@ -1,6 +1,6 @@
 """The seal: a checksum of the whole ledger, left by a clean stop and broken by the next start.
 
-A byte that changes while nobody serves is noticed before anything of the ledger is believed. Of the checksums that
+A byte that changes while nobody serves is noticed before anything of the ledger is used. Of the checksums that
 Python has, Adler-32 is the fastest, and one changed byte never escapes it; one processor takes 2 GB in a second. Each
 part of the file has its own, so that all processors take part.
 """
