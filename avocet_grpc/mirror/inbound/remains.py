@@ -62,11 +62,13 @@ class Remains:
         self._ends = {offset + length: key for offset, length, key in stood}
 
     def include(self, line: Line) -> bool:
-        """Return whether the malformed line is a block of the file that was never written."""
+        """Return whether the malformed line is the beginning of ours, or a block of the file that was never written."""
         if line.raw is None:
             return False
         first = self._bytes_of(self._starts.get(line.offset))
-        return is_unwritten_block(line.raw, first, self._bytes_of(self._ends.get(line.offset + line.length)))
+        last = self._bytes_of(self._ends.get(line.offset + line.length))
+        # The index is synced before the file, which a power cut may then end inside a line that is noted already.
+        return first.startswith(line.raw) or is_unwritten_block(line.raw, first, last)
 
     def _bytes_of(self, key: int | None) -> bytes:
         return noted_bytes(self._session, key)
