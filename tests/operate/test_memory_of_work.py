@@ -21,6 +21,8 @@ from tests.support import Server, bearer, eventually, failure_of, failure_of_err
 pytestmark = pytest.mark.timeout(1200 if FULL else 600)
 TEXT = "x" * 2_000_000
 SMALL = "small"
+PATIENCE_S = 280
+"""Of a call of a crowd, on a machine that is busy with others; the server ends a call after 300 s."""
 
 
 @pytest.fixture(scope="module")
@@ -70,14 +72,14 @@ def test_decisions_at_once_on_large_records_wait_for_room_and_none_is_cut_off(la
         decisions = [
             pb.SubmitRequest(id=id, action=action, corrected_response=text, request_id=f"{action}-{id}") for id in ids
         ]
-        refused = crowd.refused([crowd.stub.Submit.future(each, timeout=120) for each in decisions])
+        refused = crowd.refused([crowd.stub.Submit.future(each, timeout=PATIENCE_S) for each in decisions])
     assert sum(refused) < count
     with Judged(large, f"{count} looks and undos at once of records of 2 MB", small=SMALL), Crowd(large) as crowd:
         for id, was_refused in zip(ids, refused, strict=True):
             status = large.stub.GetCandidate(pb.GetCandidateRequest(id=id), timeout=60).candidate.status
             assert (status == pb.CANDIDATE_STATUS_NEEDS_REVIEW) == was_refused, id
         left = [id for id, was_refused in zip(ids, refused, strict=True) if not was_refused]
-        undone = crowd.refused([crowd.stub.Undo.future(pb.UndoRequest(id=id), timeout=120) for id in left])
+        undone = crowd.refused([crowd.stub.Undo.future(pb.UndoRequest(id=id), timeout=PATIENCE_S) for id in left])
     for id, was_refused in zip(left, undone, strict=True):
         if was_refused:
             large.stub.Undo(pb.UndoRequest(id=id), timeout=60)
@@ -94,7 +96,7 @@ def test_reads_at_once_of_large_records_wait_for_room(large: Server, method: str
     }
     with Judged(large, f"{count} calls at once of {method}", small=SMALL), Crowd(large) as crowd:
         call = getattr(crowd.stub, method)
-        refused = crowd.refused([call.future(asked[method], timeout=120) for _ in range(count)])
+        refused = crowd.refused([call.future(asked[method], timeout=PATIENCE_S) for _ in range(count)])
     assert sum(refused) < count
 
 
@@ -103,9 +105,9 @@ def test_exports_at_once_of_large_examples_read_one_at_a_time(large: Server) -> 
 
     def read(stub: CorrectionsServiceStub) -> str:
         try:
-            responses = list(stub.StreamExport(pb.StreamExportRequest(batch_size=1_000), timeout=120))
+            responses = list(stub.StreamExport(pb.StreamExportRequest(batch_size=1_000), timeout=PATIENCE_S))
         except grpc.RpcError as error:
-            return failure_of_error(error).reason
+            return failure_of_error(error).reason or error.code().name
         return "" if responses[-1].summary.example_count >= 60 else "short"
 
     judged = Judged(large, f"{count} exports at once of examples of 2 MB", small=SMALL)
@@ -125,7 +127,7 @@ def test_messages_of_12_mb_at_once_wait_for_room(server: Server) -> None:
         # Of one connection that sends too much all calls are ended.
         crowds = [stack.enter_context(Crowd(server)) for _ in items]
         calls = [
-            crowd.stub.Ingest.future(item, metadata=bearer(), timeout=120)
+            crowd.stub.Ingest.future(item, metadata=bearer(), timeout=PATIENCE_S)
             for crowd, item in zip(crowds, items, strict=True)
         ]
         refused = Crowd.refused(calls)
@@ -141,7 +143,7 @@ def test_streams_at_once_of_messages_of_12_mb_wait_for_room(server: Server) -> N
         with Crowd(server) as crowd:
             messages = iter([pb.StreamIngestRequest(items=[item])] * 3)
             try:
-                return len(list(crowd.stub.StreamIngest(messages, metadata=bearer(), timeout=120))) == 3
+                return len(list(crowd.stub.StreamIngest(messages, metadata=bearer(), timeout=PATIENCE_S))) == 3
             except grpc.RpcError as error:
                 return failure_of_error(error).reason == "OVERLOADED"
 
@@ -201,7 +203,7 @@ def test_a_long_line_that_an_upload_finishes_is_imported(server: Server) -> None
     parts = [line[start : start + (3 << 20)] for start in range(0, len(line), 3 << 20)]
     with Judged(server, "an upload of a line of 10 MB"):
         sent = [pb.UploadRunRequest(run_id="sent"), *(pb.UploadRunRequest(lines=part) for part in parts)]
-        assert server.stub.UploadRun(iter(sent), timeout=120).imported == 1
+        assert server.stub.UploadRun(iter(sent), timeout=PATIENCE_S).imported == 1
 
 
 def test_imports_at_once_take_their_steps_one_after_the_other(server: Server, tmp_path: Path) -> None:
@@ -212,7 +214,7 @@ def test_imports_at_once_take_their_steps_one_after_the_other(server: Server, tm
         path = server.runs / f"run{n}" / "sft_candidates.jsonl"
         write_records(path, [record(f"{n}-{i}", model_response="x" * 20_000, extra=[i]) for i in range(200)])
     with Judged(server, f"{count} imports of 4 MB at once"), Crowd(server) as crowd:
-        calls = [crowd.stub.Import.future(pb.ImportRequest(run_id=f"run{n}"), timeout=120) for n in range(count)]
+        calls = [crowd.stub.Import.future(pb.ImportRequest(run_id=f"run{n}"), timeout=PATIENCE_S) for n in range(count)]
         refused = crowd.refused(calls)
     assert sum(refused) < count
     assert server.stats().total >= 200 * (count - sum(refused))
