@@ -27,7 +27,7 @@ from tests.faults.acks import APPROVED, NEEDS_REVIEW, Acks, Known, State, born
 from tests.support import Json, Server, eventually, queue_ids
 
 SHOWN = 15
-QUIET_S = 30.0
+QUIET_S = 60.0
 """How long the shared files may take until they agree; being late is another test's business."""
 
 
