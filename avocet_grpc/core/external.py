@@ -15,7 +15,7 @@ from avocet_grpc.core.export import is_exportable
 from avocet_grpc.core.model import ChangeAction, File, ParsedLine, Record, Source
 from avocet_grpc.core.ports.ledger import HistoryEntry
 from avocet_grpc.core.ports.mirror import Changed, Edit, Expected, Found, How, Outcome, Verdict
-from avocet_grpc.core.record import content_of, difference, load, record_in
+from avocet_grpc.core.record import content_of, difference, is_same, load, record_in
 from avocet_grpc.core.review import status_word
 
 
@@ -141,8 +141,10 @@ def _is_blind(tx: ExternalTransaction, edit: Edit, now: Changed) -> bool:
         # The service made the record. An editor has read it, unless an older record had its id.
         return now.removed_revision != 0
     ours, edited = load(now.raw or b""), record_in(edit.line)
-    missing = object()
-    return any(ours.get(key, missing) != edited.get(key, missing) for key in json.loads(made.change)["set"])
+    return any(
+        (key in ours) != (key in edited) or not is_same(ours.get(key), edited.get(key))
+        for key in json.loads(made.change)["set"]
+    )
 
 
 def counts_more(line: ParsedLine, now: Changed) -> bool:

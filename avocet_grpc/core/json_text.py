@@ -36,7 +36,7 @@ def python_json(value: Any) -> str:
 
 
 def canonical_json(value: Any) -> str:
-    """As `python_json`, with sorted keys and without spaces: equal values give equal texts."""
+    """As `python_json`, with sorted keys and without spaces. 1 and 1.0 stay apart, as in `json.dumps`."""
     text = _sorted.encode(value)
     return canonical_json(without_surrogates(value)) if _has_surrogate(text) else text
 

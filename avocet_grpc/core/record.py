@@ -6,7 +6,7 @@ import contextlib
 import hashlib
 import json
 import re
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 import xxhash
@@ -111,19 +111,43 @@ def digest_of(raw: bytes) -> bytes:
 
 
 def content_digest(record: Record) -> bytes:
-    """Return 16 bytes that are equal for equal content, whatever the order of keys or the spelling of the line."""
-    try:
-        canonical = msgspec.json.encode(record, order="sorted")
-    except (UnicodeEncodeError, OverflowError, msgspec.MsgspecError, RecursionError, TypeError, ValueError):
-        return content_digest_before_4(record)
-    if b"null" in canonical and _has_non_finite(record):
-        # NaN would become null.
-        return content_digest_before_4(record)
-    return xxhash.xxh3_128_digest(canonical)
+    """Return 16 bytes that are equal for equal content, whatever the order of keys or the spelling of the line.
+
+    A whole number is the same with and without a fraction: 1 and 1.0, 0 and -0.0. True is not 1, and NaN is NaN.
+    """
+    numbers = _numbers(record)
+    return _digest(_whole(record) if numbers.whole_floats else record, is_finite=not numbers.non_finite)
 
 
-def content_digest_before_4(record: Record) -> bytes:
-    """Return the content digest in ledgers before version 4, and still that of records that strict JSON cannot hold."""
+def earlier_digests(record: Record) -> tuple[bytes, ...]:
+    """Return what earlier versions gave as the `content_digest`: once with 1.0 apart from 1, and before version 4."""
+    return _digest(record, is_finite=not _numbers(record).non_finite), _dialect_digest(record)
+
+
+def is_content_digest(digest: bytes | None, record: Record) -> bool:
+    """Return whether this or an earlier version gave the digest for the record's content."""
+    return digest == content_digest(record) or digest in earlier_digests(record)
+
+
+def is_same(one: Any, other: Any) -> bool:
+    """Return whether two JSON values are equal, by the rule of `content_digest`."""
+    if one is other:
+        return True
+    if isinstance(one, str | None) or isinstance(other, str | None):
+        return bool(one == other)
+    return _canonical.encode(_whole_value(one)) == _canonical.encode(_whole_value(other))
+
+
+def _digest(record: Record, *, is_finite: bool) -> bytes:
+    # NaN would become null.
+    if is_finite:
+        with contextlib.suppress(OverflowError, msgspec.MsgspecError, RecursionError, TypeError, ValueError):
+            return xxhash.xxh3_128_digest(msgspec.json.encode(record, order="sorted"))
+    return _dialect_digest(record)
+
+
+def _dialect_digest(record: Record) -> bytes:
+    """Of what strict JSON cannot hold, or msgspec cannot write."""
     return hashlib.blake2b(_canonical.encode(record).encode("ascii"), digest_size=16).digest()
 
 
@@ -164,7 +188,7 @@ def difference(old: Record, new: Record) -> str:
 
     Differences that ledgers of earlier versions hold have no `now`.
     """
-    changed = [key for key in {**old, **new} if key not in old or key not in new or old[key] != new[key]]
+    changed = [key for key in {**old, **new} if key not in old or key not in new or not is_same(old[key], new[key])]
     was = {key: old[key] for key in changed if key in old}
     return json.dumps({"set": changed, "was": was, "now": {key: new[key] for key in changed if key in new}})
 
@@ -257,18 +281,45 @@ def _nesting(raw: bytes) -> int:
     return deepest
 
 
-def _has_non_finite(value: Any) -> bool:
-    """Return whether NaN or an Infinity is anywhere in a JSON object or list. A plain loop: it runs for each record."""
-    for each in value.values() if type(value) is dict else value:
-        kind = type(each)
-        if kind is str:
-            continue
-        if kind is float:
-            if each - each != 0:
-                return True
-        elif (kind is dict or kind is list) and _has_non_finite(each):
-            return True
-    return False
+class _Numbers(NamedTuple):
+    """Whether floats that are whole numbers, and NaN or an Infinity, are anywhere in a value."""
+
+    whole_floats: bool
+    non_finite: bool
+
+
+def _numbers(value: dict[str, Any] | list[Any]) -> _Numbers:
+    """A plain loop without recursion: it runs for each record, of any nesting."""
+    whole_floats = non_finite = False
+    left: list[Any] = [value]
+    while left:
+        some = left.pop()
+        for each in some.values() if type(some) is dict else some:
+            kind = type(each)
+            if kind is str:
+                continue
+            if kind is float:
+                if each - each != 0:
+                    non_finite = True
+                elif each.is_integer():
+                    whole_floats = True
+            elif kind is dict or kind is list:
+                left.append(each)
+    return _Numbers(whole_floats, non_finite)
+
+
+def _whole(record: Record) -> Record:
+    """Return the record with an integer in place of each float that is a whole number."""
+    return {key: value if type(value) is str else _whole_value(value) for key, value in record.items()}
+
+
+def _whole_value(value: Any) -> Any:
+    if type(value) is float:
+        return int(value) if value.is_integer() else value
+    if isinstance(value, dict | list) and _numbers(value).whole_floats:
+        # By way of its text, since that works at any nesting.
+        return json.loads(_canonical.encode(value), parse_float=lambda text: _whole_value(float(text)))
+    return value
 
 
 def _text(record: Record, key: str) -> str | None:

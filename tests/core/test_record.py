@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from avocet_grpc.core.model import Columns
-from avocet_grpc.core.record import columns_of, content_digest, load, parse, record_in, render
+from avocet_grpc.core.record import columns_of, content_digest, difference, is_same, load, parse, record_in, render
 
 READ = {
     "NaN": b'{"id": "a", "x": NaN}',
@@ -56,7 +56,40 @@ def test_what_is_no_object_with_a_valid_id_is_malformed(what: str) -> None:
 
 def test_the_content_digest_is_of_the_content_not_of_the_bytes() -> None:
     assert content_digest(load(b'{"id":"a","x":1}')) == content_digest(load(b'{"x": 1, "id": "\\u0061"}'))
-    assert content_digest(load(b'{"id":"a","x":1}')) != content_digest(load(b'{"id":"a","x":1.0}'))
+    assert content_digest(load(b'{"id":"a","x":1}')) != content_digest(load(b'{"id":"a","x":2}'))
+
+
+def digest_with(value: str) -> bytes:
+    return content_digest(load(f'{{"id": "a", "x": {value}}}'.encode()))
+
+
+EQUAL = [
+    ("1", "1.0"), ("0", "-0.0"), ("-7", "-7e0"), ("9007199254740992", "9007199254740992.0"), ("1e300", str(int(1e300))),
+    ("[1, {\"k\": 2}]", "[1.0, {\"k\": 2.0}]"), ("1e400", "Infinity"), ("NaN", "NaN"), ("[NaN, 1]", "[NaN, 1.0]"),
+    ("[1, \"\\ud800\"]", "[1.0, \"\\ud800\"]"), ("[" * 499 + "1" + "]" * 499, "[" * 499 + "1.0" + "]" * 499),
+]  # fmt: skip
+DIFFERENT = [
+    ("1", "true"), ("0", "false"), ("1", '"1"'), ("1.5", "1"), ("NaN", "null"), ("Infinity", "-Infinity"),
+    ("9007199254740993", "9007199254740992.0"), ("[1]", "[true]"), ('{"1": 1}', '{"1.0": 1}'), ("0", "null"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("one", "other"), EQUAL)
+def test_numbers_that_are_equal_have_one_digest_however_they_are_written(one: str, other: str) -> None:
+    assert digest_with(one) == digest_with(other)
+    assert is_same(json.loads(one), json.loads(other))
+
+
+@pytest.mark.parametrize(("one", "other"), DIFFERENT)
+def test_values_of_other_kinds_or_of_other_size_have_other_digests(one: str, other: str) -> None:
+    assert digest_with(one) != digest_with(other)
+    assert not is_same(json.loads(one), json.loads(other))
+
+
+def test_the_history_names_the_keys_whose_value_is_another_one() -> None:
+    old = {"id": "a", "same": 1, "odd": float("nan"), "kind": 1, "size": 1}
+    new = {"id": "a", "same": 1.0, "odd": float("nan"), "kind": True, "size": 2}
+    assert json.loads(difference(old, new))["set"] == ["kind", "size"]
 
 
 TYPES: st.SearchStrategy[object] = st.none() | st.text(max_size=3) | st.integers() | st.floats() | st.just([])

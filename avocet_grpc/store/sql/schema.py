@@ -13,6 +13,9 @@ from avocet_grpc.store.sql.dialect import Dialect
 
 VERSION = 4
 
+WHOLE_NUMBERS = "digests_of_whole_numbers"
+"""The row of `meta` of a ledger whose records' digests say that 1 and 1.0 are the same."""
+
 TABLES = (
     "CREATE TABLE meta (name {text} PRIMARY KEY, value BIGINT NOT NULL)",
     """CREATE TABLE head (revision BIGINT NOT NULL, next_key BIGINT NOT NULL, mirror_epoch BIGINT NOT NULL,

@@ -23,7 +23,7 @@ from avocet_grpc.core.model import (
 )
 from avocet_grpc.core.ports.ledger import ExportExtent, HistoryCursor, HistoryEntry, Remembered
 from avocet_grpc.core.ports.mirror import Changed, FileReport
-from avocet_grpc.core.record import content_digest_before_4, content_of, record_in
+from avocet_grpc.core.record import content_of, earlier_digests, record_in
 from avocet_grpc.store.sql.dialect import Session
 from avocet_grpc.store.sql.feed import is_known
 from avocet_grpc.store.sql.history import History
@@ -54,7 +54,7 @@ Encode = Callable[[Record, int], bytes]
 """A record and the revision of its approval as the bytes of a training example."""
 
 KNOWS_OLD_DIGESTS = "past_before_4"
-"""The row of `meta` that says that past versions may stand under `content_digest_before_4`."""
+"""The row of `meta` that says that past versions may stand under `earlier_digests`."""
 
 
 class SqlTransaction:
@@ -273,7 +273,9 @@ class SqlTransaction:
         """Other bytes for the content that the record has; no new revision."""
         if line.columns is None or (was := self._read(file, line.columns.id)) is None:
             raise ValueError("there is no record to spell in another way")
-        self._change(was.row, line.raw, None)
+        # The digest of the prompt is of its text, so that callers can work it out.
+        row = was.row._replace(prompt_digest=self._prompt_digest(record_in(line), None))
+        self._change(row, line.raw, None)
 
     def standing(self, file: File, id: str) -> Changed | None:
         """Return the record of the id as the mirror knows it, or its tombstone; None if the ledger never had one."""
@@ -291,7 +293,9 @@ class SqlTransaction:
             return True
         if is_known(self._session, file, id, digest):
             return True
-        return self._knows_old_digests() and is_known(self._session, file, id, content_digest_before_4(record_in(line)))
+        if not self._knows_old_digests():
+            return False
+        return any(is_known(self._session, file, id, earlier) for earlier in earlier_digests(record_in(line)))
 
     def _knows_old_digests(self) -> bool:
         query = "SELECT count(*) FROM meta WHERE name = :name"

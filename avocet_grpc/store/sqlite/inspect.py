@@ -10,7 +10,7 @@ from pathlib import Path
 
 from avocet_grpc.core.model import File
 from avocet_grpc.core.ports.mirror import START, Changed, Cursor
-from avocet_grpc.core.record import content_digest, load
+from avocet_grpc.core.record import is_content_digest, load
 from avocet_grpc.store.sql.feed import SqlMirrorReader
 from avocet_grpc.store.sql.rows import NEVER
 from avocet_grpc.store.sql.schema import VERSION
@@ -107,7 +107,7 @@ def _is_sound(changed: Changed) -> bool:
     if changed.digest is None:
         return True
     try:
-        return content_digest(load(changed.raw or b"")) == changed.digest
+        return is_content_digest(changed.digest, load(changed.raw or b""))
     except ValueError:
         return False
 

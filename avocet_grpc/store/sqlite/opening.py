@@ -11,6 +11,7 @@ from avocet_grpc.store.sql import schema
 from avocet_grpc.store.sql.group import SET_HEAD
 from avocet_grpc.store.sql.queries import Queries
 from avocet_grpc.store.sql.rows import HeadRow
+from avocet_grpc.store.sqlite.digests import renew_digests
 from avocet_grpc.store.sqlite.floor import AHEAD, RevisionFloor
 from avocet_grpc.store.sqlite.integrity import LedgerUnusable
 from avocet_grpc.store.sqlite.session import SQLITE, SqliteSession
@@ -49,6 +50,7 @@ def make(connection: sqlite3.Connection, revision: int) -> None:
         connection.execute(statement)
     session = SqliteSession(connection)
     connection.execute("INSERT INTO meta (name, value) VALUES ('schema_version', ?)", (schema.VERSION,))
+    connection.execute("INSERT INTO meta (name, value) VALUES (?, 1)", (schema.WHOLE_NUMBERS,))
     session.insert("head", [HeadRow(revision, 1, 0, new_incarnation(), revision, 0)])
     Queries(session).begin_life(revision)
     connection.execute("COMMIT")
@@ -67,6 +69,7 @@ def prepare(connection: sqlite3.Connection, begin: Begin, *, sealed: bool = Fals
     elif version != schema.VERSION:
         problem = "the ledger is of another version of the service; use that one, or run avocet-grpc rebuild"
         raise LedgerUnusable(problem)
+    renew_digests(connection)
     _start_if_restored(connection, begin, sealed)
 
 
