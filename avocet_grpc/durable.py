@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 
@@ -25,10 +26,11 @@ def put_in_place(complete: Path, place: Path) -> None:
     sync_directory(place.parent)
 
 
-def replace_content(path: Path, data: bytes) -> None:
+def replace_content(path: Path, data: bytes, check: Callable[[], None] | None = None) -> None:
     """Give the file this content in one durable rename; its mode and owner stay. Raises OSError, with nothing changed.
 
-    A file that did not exist gets mode 0600. The owner stays only if this process may set it.
+    A file that did not exist gets mode 0600. The owner stays only if this process may set it. `check` is called right
+    before the rename; nothing is changed if it raises.
     """
     descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     try:
@@ -41,6 +43,8 @@ def replace_content(path: Path, data: bytes) -> None:
                 os.fchmod(file.fileno(), old.st_mode & 0o7777)
             file.flush()
             os.fsync(file.fileno())
+        if check is not None:
+            check()
         os.replace(name, path)
     except BaseException:
         with contextlib.suppress(FileNotFoundError):

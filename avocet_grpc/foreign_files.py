@@ -46,10 +46,16 @@ def open_regular(path: Path) -> BinaryIO:
 def read_regular(path: Path, most: int = MOST_BYTES) -> bytes:
     """Return the content of a regular file. Raises OSError, with EFBIG if it has more than `most` bytes."""
     with open_regular(path) as file:
-        parts, left = list[bytes](), most + 1
-        while left and (part := file.read(left)):
-            parts.append(part)
-            left -= len(part)
+        return read_open(file, path, most)
+
+
+def read_open(file: BinaryIO, path: Path, most: int = MOST_BYTES) -> bytes:
+    """Return the content of an open file, from its beginning. Raises as `read_regular`."""
+    file.seek(0)
+    parts, left = list[bytes](), most + 1
+    while left and (part := file.read(left)):
+        parts.append(part)
+        left -= len(part)
     if not left:
         raise OSError(errno.EFBIG, f"more than {most} bytes", str(path))
     return b"".join(parts)

@@ -13,15 +13,17 @@ import yaml
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap
 
+from avocet_grpc.adapters.rewriting import BeingWritten, change, read_settled
 from avocet_grpc.core.errors import ConfigUnreadable, StorageFull
-from avocet_grpc.durable import replace_content
-from avocet_grpc.foreign_files import Unreadable, parse_yaml, read_regular, read_text
+from avocet_grpc.foreign_files import Unreadable, parse_yaml
 
 NAME = "label_tool.yaml"
 BYTE_ORDER_MARK = "\ufeff"
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 SECTION = "sft"
 KEY = "bench_results_dir"
+READ_WAIT_S = 1.0
+"""How long a reading waits for a program that writes the file."""
 
 
 class YamlConfigFile:
@@ -33,8 +35,9 @@ class YamlConfigFile:
     def bench_results_dir(self) -> str:
         """Return the value; empty if the key, or a readable file, is absent."""
         try:
-            content = parse_yaml(read_text(self._path).removeprefix(BYTE_ORDER_MARK))
-        except Unreadable:
+            text = read_settled(self._path, READ_WAIT_S).decode("utf-8")
+            content = parse_yaml(text.removeprefix(BYTE_ORDER_MARK))
+        except (OSError, ValueError, Unreadable):
             return ""
         section = content.get(SECTION) if isinstance(content, dict) else None
         value = section.get(KEY) if isinstance(section, dict) else None
@@ -44,24 +47,25 @@ class YamlConfigFile:
         """Change the key, and nothing else, in one rename. Raises ConfigUnreadable or StorageFull."""
         # A symlink stays one: the file that it names is replaced.
         path = Path(os.path.realpath(self._path))
-        text = self._text(path)
-        mark = text[:1] if text.startswith(BYTE_ORDER_MARK) else ""
-        data = (mark + _changed(text.removeprefix(mark), value)).encode()
         try:
-            replace_content(path, data)
+            change(path, lambda content: _with_value(content, value))
+        except BeingWritten as error:
+            raise ConfigUnreadable("another program writes the config file", is_being_written=True) from error
+        except Unreadable as error:
+            raise ConfigUnreadable("the config file cannot be read") from error
         except OSError as error:
             if error.errno in FULL:
                 raise StorageFull from error
             raise ConfigUnreadable("the config file cannot be written") from error
 
-    @staticmethod
-    def _text(path: Path) -> str:
-        try:
-            return read_regular(path).decode("utf-8")
-        except FileNotFoundError:
-            return ""
-        except (OSError, ValueError) as error:
-            raise ConfigUnreadable("the config file cannot be read as UTF-8 text") from error
+
+def _with_value(content: bytes, value: str) -> bytes:
+    try:
+        text = content.decode("utf-8")
+    except ValueError as error:
+        raise ConfigUnreadable("the config file is not UTF-8 text") from error
+    mark = text[:1] if text.startswith(BYTE_ORDER_MARK) else ""
+    return (mark + _changed(text.removeprefix(mark), value)).encode()
 
 
 def _changed(text: str, value: str) -> str:

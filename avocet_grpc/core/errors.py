@@ -130,4 +130,8 @@ class StorageUnreachable(CorrectionsError):
 
 
 class ConfigUnreadable(CorrectionsError):
-    """The config file is not a valid YAML mapping."""
+    """The config file is not a valid YAML mapping, or another program takes long to write it."""
+
+    def __init__(self, problem: str = "", *, is_being_written: bool = False) -> None:
+        super().__init__(problem)
+        self.is_being_written = is_being_written

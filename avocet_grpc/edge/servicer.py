@@ -102,12 +102,12 @@ class CorrectionsServicer(corrections_pb2_grpc.CorrectionsServiceServicer):
         return await self._backend.read(partial(_stats, filter=filter))
 
     async def GetConfig(self, request: pb.GetConfigRequest, context: Context) -> pb.GetConfigResponse:
-        directory = await self._backend.run(self._backend.config.bench_results_dir)
+        directory = await self._backend.run_long(self._backend.config.bench_results_dir)
         return pb.GetConfigResponse(config=pb.Config(bench_results_dir=directory))
 
     async def SetConfig(self, request: pb.SetConfigRequest, context: Context) -> pb.SetConfigResponse:
         directory = parse.bench_results_dir(request)
-        await self._backend.run(lambda: self._backend.config.set_bench_results_dir(directory))
+        await self._backend.run_long(lambda: self._backend.config.set_bench_results_dir(directory))
         return pb.SetConfigResponse(config=pb.Config(bench_results_dir=directory))
 
     async def Ingest(self, request: pb.IngestRequest, context: Context) -> pb.IngestResponse:

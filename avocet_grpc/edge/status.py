@@ -183,6 +183,9 @@ def status_of(error: errors.CorrectionsError) -> status_pb2.Status:
                 f"The token lacks the role '{error.role}' that this method requires.",
                 {"role": error.role},
             )
+        case errors.ConfigUnreadable() if error.is_being_written:
+            sentence = "Another program is writing the server's config file, and nothing was changed; try again."
+            details.append(error_details_pb2.RetryInfo(retry_delay=RETRY_DELAY))
         case errors.Overloaded():
             details.append(error_details_pb2.RetryInfo(retry_delay=RETRY_DELAY))
         case errors.RevisionMismatch():

@@ -12,4 +12,7 @@ class ConfigFile(Protocol):
         """Return the key `sft.bench_results_dir`; empty if it, or a readable file, is absent."""
 
     def set_bench_results_dir(self, value: str) -> None:
-        """Change that key alone, atomically. Raises ConfigUnreadable if the file is not a YAML mapping."""
+        """Change that key alone, atomically.
+
+        Raises ConfigUnreadable if the file is not a YAML mapping, or another program is writing it.
+        """
