@@ -10,6 +10,7 @@ May import
 Reading order
     `bench_runs`    implements `core.ports.runs.Runs`
     `config_file`   implements `core.ports.config.ConfigFile`
+    `rewriting`     reading and replacing a file that another program may write at that moment
 
 Rules
     - Whatever another program wrote may be wrong, huge, or a pipe: `foreign_files` reads it within bounds.
