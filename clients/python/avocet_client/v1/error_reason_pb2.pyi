@@ -142,7 +142,9 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """
     ERROR_REASON_CONFIG_UNREADABLE: _ErrorReason.ValueType  # 14
     """The server's config file is not a YAML mapping in which `sft` is a mapping
-    of its own, without an anchor. It was left as it is; repair it by hand.
+    of its own, without an anchor. It was left as it is; repair it by hand. If
+    `google.rpc.RetryInfo` is among the details, another program is writing the
+    file, and the call may be sent again.
 
     Code: `FAILED_PRECONDITION`.
 
@@ -354,7 +356,9 @@ Metadata: none.
 """
 ERROR_REASON_CONFIG_UNREADABLE: ErrorReason.ValueType  # 14
 """The server's config file is not a YAML mapping in which `sft` is a mapping
-of its own, without an anchor. It was left as it is; repair it by hand.
+of its own, without an anchor. It was left as it is; repair it by hand. If
+`google.rpc.RetryInfo` is among the details, another program is writing the
+file, and the call may be sent again.
 
 Code: `FAILED_PRECONDITION`.
 

@@ -201,7 +201,9 @@ export enum ErrorReason {
 
   /**
    * The server's config file is not a YAML mapping in which `sft` is a mapping
-   * of its own, without an anchor. It was left as it is; repair it by hand.
+   * of its own, without an anchor. It was left as it is; repair it by hand. If
+   * `google.rpc.RetryInfo` is among the details, another program is writing the
+   * file, and the call may be sent again.
    *
    * Code: `FAILED_PRECONDITION`.
    *
