@@ -120,7 +120,7 @@ def test_messages_of_12_mb_at_once_wait_for_room(server: Server) -> None:
     count = 16 if FULL else 8
     prompt, response = "p" * 4_000_000, "r" * 4_000_000
     items = [
-        pb.IngestRequest(source="s", task_type="t", prompt=prompt, response=response, correction=f"{n}" * 4_000_000)
+        pb.IngestRequest(source="s", task_type="t", prompt=prompt, response=response, correction=f"{n:x}" * 4_000_000)
         for n in range(count)
     ]
     with Judged(server, f"{count} messages of 12 MB at once"), ExitStack() as stack:
