@@ -175,11 +175,16 @@ class Stage(RuleBasedStateMachine):
         self.settled[file].discard(id)
 
     def with_a_stale_edit(self, file: File, data: bytes, id: str) -> bytes:
-        """What was read, with the line of the record edited if it is older than the record; such an edit is void."""
-        now = self.models[file].records.get(id)
+        """What was read, with the line of the record edited if a decision has changed its status since: it is void.
+
+        An edit that has all that the last decision set counts, whatever its author has read.
+        """
+        now = self.models[file].records.get(id, {})
         lines = lines_of(data)
         for at, raw in enumerate(lines):
-            if id_of(raw) == id and raw not in self.models[file].kept and json.loads(raw) != now:
+            if id_of(raw) != id or raw in self.models[file].kept:
+                continue
+            if json.loads(raw).get("status") != now.get("status"):
                 lines[at] = json.dumps(json.loads(raw) | {"task_name": self.name("edited")}).encode()
         return b"".join(line + b"\n" for line in lines)
 
