@@ -95,6 +95,16 @@ def test_a_change_is_noticed_without_any_notification(nobody_listens: None, pair
     assert all(pair.notices() for _ in range(20))
 
 
+def test_a_change_from_before_the_first_look_is_noticed() -> None:
+    """Whoever follows may have read the ledger before it was made."""
+    rings: list[int] = []
+    late = Wake("postgresql://127.0.0.1:1/none", "late", lambda _: 5, lambda: rings.append(1))
+    try:
+        eventually(lambda: rings == [1], within=WITHIN)
+    finally:
+        late.close()
+
+
 def test_a_change_is_noticed_while_the_connection_of_the_notifications_is_cut(pair: Pair) -> None:
     for _ in range(10):
         pair.wait_for_listeners()

@@ -77,7 +77,10 @@ class Wake:
                 next_look = time.monotonic() + every
 
     def _has_grown(self) -> bool:
-        """Look at the head; True if it is another one than at the last look."""
+        """Look at the head; True if it is another one than at the last look, or if this is the first one.
+
+        What was committed just before the first look has rung for nobody.
+        """
         try:
             now = self._read(lambda session: session.number("SELECT revision FROM head"))
         except CorrectionsError:
@@ -86,7 +89,7 @@ class Wake:
             failed("waking", error)
             return False
         before, self._seen = self._seen, now
-        return before not in (None, now)
+        return before != now
 
 
 class _Ear:
