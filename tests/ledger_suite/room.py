@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from avocet_grpc.core import review
-from avocet_grpc.core.model import PAGE_BYTES, Action, Decision, ExportSelection, Order, UndoRequest
+from avocet_grpc.core.model import Action, Decision, ExportSelection, Order, UndoRequest
 from avocet_grpc.core.ports.ledger import Ledger, NoRoom, Reads
 from tests.ledger_suite.support import ALL, Fresh, correct, import_candidates, newest, undo
 
@@ -50,14 +50,6 @@ class RoomRules(Fresh):
         newer = large.read(Reads(lambda r: r.newest_change("c0", lambda e: e.action == "flag"), (), LINE // 2))
         assert newer is not None and newer.action == "flag"
         assert large.read(lambda r: r.newest_change("c0", lambda e: e.action == "none")) is None
-
-    def test_a_history_of_long_changes_is_read_no_further_than_a_page(self, ledger: Ledger) -> None:
-        import_candidates(ledger, 1)
-        for _ in range(3):
-            correct(ledger, "c0", "y" * (PAGE_BYTES * 2 // 5))
-            undo(ledger, "c0")
-        found = ledger.read(lambda r: r.log.entries(None, 500, id="c0", newest_first=True, values=True))
-        assert [entry.action for entry in found] == ["undo", "correct", "undo"]
 
     def test_a_change_without_room_changes_nothing_and_is_made_once_there_is_room(self, large: Ledger) -> None:
         flag = partial(review.submit, decision=Decision("c1", Action.FLAG, request_id="again"))
