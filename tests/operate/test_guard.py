@@ -147,7 +147,7 @@ def test_other_servers_commits_are_noticed_after_failures_of_the_look_and_of_who
     monkeypatch: pytest.MonkeyPatch, told: list[Any]
 ) -> None:
     monkeypatch.setattr(wake, "EVERY_S", 0.001)
-    before, looks, rings = guard.failures["waking"], count(), list[int]()
+    before, looks, rings = guard.failures["waking"], count(1), list[int]()
 
     def read(_: object) -> int:
         look = next(looks)
