@@ -131,7 +131,10 @@ def _holds(expected: Expected, now: Changed) -> bool:
 
 
 def _is_blind(tx: ExternalTransaction, edit: Edit, now: Changed) -> bool:
-    """Return whether the edit may rest on a reading from before our last change: it lacks what that change set."""
+    """Return whether the edit may rest on a reading from before our last change: it lacks what that change set.
+
+    The last change is enough: decisions and undos alternate, and an undo takes back all that its decision set.
+    """
     if now.source is not Source.SERVICE or not (edit.fresh or edit.expected.revision is None):
         return False
     made = tx.newest_change(now.id, lambda entry: entry.revision <= now.revision)

@@ -5,20 +5,17 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from avocet_grpc.core import ingest
 from avocet_grpc.core.model import CandidateFilter, Correction, File
-from avocet_grpc.core.ports.mirror import Cursor, FeedExpired
+from avocet_grpc.core.ports.mirror import Cursor
 from avocet_grpc.mirror import feed
 from avocet_grpc.mirror.feed import Feed
 from tests.mirror.in_process import InProcess, opened
-from tests.mirror.traces import COUNT, append, correct, exported, path_of, rest, service, undo
+from tests.mirror.traces import COUNT, append, correct, expire_feed, exported, path_of, rest, service, undo
 from tests.support import record, records, write_records
 
 __all__ = ["service"]
@@ -102,29 +99,7 @@ def test_a_feed_that_no_longer_reaches_back_is_made_good_by_a_look_at_everything
     service.come_to_rest()
     undo(service, "c1")
     correct(service, "c6")
-    expired = [True, True]
-    ledger: Any = service.mirror._files[File.CANDIDATES]._session.ledger
-    view_of = ledger._ledger.view
-
-    class Expired:
-        def __init__(self, view: Any) -> None:
-            self._view = view
-
-        def __getattr__(self, name: str) -> Any:
-            return getattr(self._view, name)
-
-        def changes(self, *what: Any) -> Any:
-            if expired:
-                expired.pop()
-                raise FeedExpired
-            return self._view.changes(*what)
-
-    @contextmanager
-    def view() -> Iterator[Any]:
-        with view_of() as one:
-            yield Expired(one)
-
-    ledger._ledger.view = view
+    expired = expire_feed(service, File.CANDIDATES, times=2)
     service.come_to_rest()
     assert expired == []
     assert {one["id"] for one in records(path_of(service, File.APPROVED))} == {"c0", "c2", "c3", "c4", "c6"}

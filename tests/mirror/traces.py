@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from avocet_grpc.core import review
 from avocet_grpc.core.model import Action, Decision, ExportSelection, File, UndoRequest
+from avocet_grpc.core.ports.mirror import FeedExpired
 from tests.mirror.in_process import InProcess, opened
 from tests.support import Json, record, write_records
 
@@ -60,3 +63,31 @@ def exported(service: InProcess) -> dict[str, str]:
     revision = service.ask(lambda reader: reader.revision())
     batch = service.ask(lambda reader: reader.export_batch(ExportSelection(revision), 0, 100, 1 << 20))
     return dict.fromkeys(batch.ids.decode().split(), "") if batch else {}
+
+
+def expire_feed(service: InProcess, file: File, times: int) -> list[bool]:
+    """The next so many looks at the file's change feed find that it no longer reaches back; return those to come."""
+    to_come = [True] * times
+    ledger: Any = service.mirror._files[file]._session.ledger
+    view_of = ledger._ledger.view
+
+    class Expired:
+        def __init__(self, view: Any) -> None:
+            self._view = view
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self._view, name)
+
+        def changes(self, of: File, *what: Any) -> Any:
+            if to_come and of is file:
+                to_come.pop()
+                raise FeedExpired
+            return self._view.changes(of, *what)
+
+    @contextmanager
+    def view() -> Iterator[Any]:
+        with view_of() as one:
+            yield Expired(one)
+
+    ledger._ledger.view = view
+    return to_come

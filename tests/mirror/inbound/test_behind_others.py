@@ -12,7 +12,7 @@ import pytest
 from avocet_grpc.core import ingest
 from avocet_grpc.core.model import CandidateFilter, Correction, File
 from tests.mirror.in_process import CrashingDisk, InProcess, SteppedClock, opened
-from tests.mirror.traces import correct, path_of, rest, rewrite, service
+from tests.mirror.traces import correct, expire_feed, path_of, rest, rewrite, service
 from tests.support import record, records, write_records
 
 __all__ = ["service"]
@@ -112,3 +112,25 @@ def test_a_record_that_a_new_index_puts_back_behind_a_line_of_others_counts_befo
         rest(made)
         assert disk.line == b"" and made.served("c0", File.APPROVED) == ours
         assert [one["id"] for one in records(path)] == ["c9", "c0", "c0"] and records(path)[-1] == ours
+
+
+def test_a_record_that_a_look_at_everything_puts_back_behind_a_line_of_others_counts_before_that_line(
+    tmp_path: Path,
+) -> None:
+    disk = Quicker()
+    write_records(tmp_path / "sft_candidates.jsonl", [record("c0"), record("c1")])
+    with opened(tmp_path, SteppedClock(), disk) as made:
+        path = path_of(made, File.APPROVED)
+        correct(made, "c1")
+        made.come_to_rest()
+        correct(made, "c0")
+        ours = made.served("c0", File.APPROVED)
+        assert ours is not None
+        expired = expire_feed(made, File.APPROVED, times=1)
+        disk.line = json.dumps(ours | {"corrected_response": "just before ours"}).encode() + b"\n"
+        while disk.line:
+            made.round()
+        rewrite(path, records(path))
+        rest(made)
+        assert expired == [] and disk.line == b"" and made.served("c0", File.APPROVED) == ours
+        assert [one["id"] for one in records(path)] == ["c1", "c0", "c0"] and records(path)[-1] == ours
