@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 import re
 import statistics
 import time
@@ -10,6 +11,7 @@ from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -32,7 +34,8 @@ TRANSACTION = "INSERT INTO floor (content) VALUES (repeat('x', 2048));\n"
 TO_SQLITE, EXPORT_TO_SQLITE, TO_ONE_WORKER, TO_ONE_SERVER = 0.7, 0.8, 1.4, 0.9
 TWO = "PostgreSQL, two servers"
 WORKERS = 2
-EXPORTERS = 4
+EXPORTERS = 8
+"""So many connections that both workers have some."""
 ALWAYS_READ = pb.StreamExportRequest(batch_size=256).SerializeToString()
 """Batches that are not kept, so that the engine is what is measured."""
 FILTERED = pb.StreamExportRequest(filter=FILTERS["a task type, a third"]).SerializeToString()
@@ -110,7 +113,11 @@ def _exports(stage: Stage, postgres: Side) -> Found:
 
 
 def workers(stage: Stage) -> Found:
-    """Queue, Stats and filtered exports by many callers, of one worker and of two; and the CPU of each."""
+    """Queue, Stats and filtered exports by many callers, of one worker and of two; and the CPU of each.
+
+    The callers run on the same processors, so a last figure says what these allow: all their time, by what one call
+    costs callers and two workers together.
+    """
     one = _reads(stage, stage.service)
     stage.service.stop()
     try:
@@ -119,46 +126,53 @@ def workers(stage: Stage) -> Found:
     finally:
         stage.service.start()
     for work, unit in (("Queue", "calls/s"), ("Stats", "calls/s"), ("filtered exports", "examples/s")):
-        for count, found in ((1, one), (WORKERS, two)):
-            rates, cpu = found[work]
-            yield figure(f"{work} by workers", "ours", stage.size, unit, rates, count)
-            yield figure(f"{work} by workers: CPU", "ours", stage.size, "us", cpu, count)
-        ratio = statistics.median(two[work][0]) / statistics.median(one[work][0])
+        for count, found in ((1, one[work]), (WORKERS, two[work])):
+            yield figure(f"{work} by workers", "ours", stage.size, unit, found.rates, count)
+            yield figure(f"{work} by workers: CPU", "ours", stage.size, "us", found.cpu, count)
+            yield figure(f"{work} by workers: CPU", "callers", stage.size, "us", found.callers_cpu, count)
+        before, after = statistics.median(one[work].rates), two[work]
+        each_us = statistics.median(after.cpu) + statistics.median(after.callers_cpu)
+        allowed = len(os.sched_getaffinity(0)) * 1e6 / each_us / before
+        yield figure(f"{work} by workers: what the processors allow", "ours", stage.size, "x", [allowed], WORKERS)
         name = f"{work}: throughput of {WORKERS} workers to one"
-        yield Ratio(name, stage.size, ratio, TO_ONE_WORKER, at_most=False)
+        yield Ratio(name, stage.size, statistics.median(after.rates) / before, TO_ONE_WORKER, at_most=False)
 
 
-def _reads(stage: Stage, side: Side) -> dict[str, tuple[list[float], list[float]]]:
-    """What each work makes a second, and the server's CPU in us for each."""
+@dataclass
+class _Read:
+    """Of each round: what was made a second, and the CPU in us that each took of the server and of its callers."""
+
+    rates: list[float] = field(default_factory=list)
+    cpu: list[float] = field(default_factory=list)
+    callers_cpu: list[float] = field(default_factory=list)
+
+
+def _reads(stage: Stage, side: Side) -> dict[str, _Read]:
+    examples, _ = _export(side, FILTERED)
     works = {
-        "Queue": partial(_calls, stage, side, "Queue"),
-        "Stats": partial(_calls, stage, side, "Stats"),
-        "filtered exports": partial(_side_by_side, side),
+        "Queue": partial(_calls, stage, side, "Queue", b"", stage.callers),
+        "Stats": partial(_calls, stage, side, "Stats", b"", stage.callers),
+        "filtered exports": partial(_calls, stage, side, "StreamExport", FILTERED, EXPORTERS, examples),
     }
-    found: dict[str, tuple[list[float], list[float]]] = {name: ([], []) for name in works}
+    found = {name: _Read() for name in works}
     for _ in range(stage.rounds):
         for name, work in works.items():
             side.settle()
-            before = sum(cpu_nanoseconds(side.pid).values())
+            before, own = sum(cpu_nanoseconds(side.pid).values()), time.process_time()
             count, seconds = work()
-            found[name][0].append(count / seconds)
-            found[name][1].append((sum(cpu_nanoseconds(side.pid).values()) - before) / 1000 / count)
+            used, own = sum(cpu_nanoseconds(side.pid).values()) - before, time.process_time() - own
+            found[name].rates.append(count / seconds)
+            found[name].cpu.append(used / 1000 / count)
+            found[name].callers_cpu.append(1e6 * own / count)
     return found
 
 
-def _calls(stage: Stage, side: Side, method: str) -> tuple[int, float]:
-    calls = itertools.repeat(b"")
-    load = wire.run(side.address, f"{SERVICE}/{method}", calls, stage.callers, stage.seconds, BEARER)
+def _calls(stage: Stage, side: Side, method: str, message: bytes, callers: int, each: int = 1) -> tuple[int, float]:
+    """How many calls were answered, times `each`, and in how many seconds."""
+    messages = itertools.repeat(message)
+    load = wire.run(side.address, f"{SERVICE}/{method}", messages, callers, stage.seconds, BEARER)
     assert not load.failed
-    return len(load.seconds), load.elapsed
-
-
-def _side_by_side(side: Side) -> tuple[int, float]:
-    """Examples of some exports at once, each over a connection of its own; their bytes are not read."""
-    began = time.perf_counter()
-    with ThreadPoolExecutor(EXPORTERS) as pool:
-        counts = [*pool.map(lambda _: _export(side, FILTERED)[0], range(EXPORTERS))]
-    return sum(counts), time.perf_counter() - began
+    return each * len(load.seconds), load.elapsed
 
 
 def _decide(side: Side, ids: list[str], callers: int, seconds: float) -> float:
