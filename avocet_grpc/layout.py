@@ -13,6 +13,7 @@ PRIVATE = ".avocet"
 LEDGER = "ledger.db"
 INDEX = "mirror.db"
 SEARCH = "search.db"
+EXAMPLES = "examples"
 
 SHARED_FILES = {File.CANDIDATES: "sft_candidates.jsonl", File.APPROVED: "sft_approved.jsonl"}
 """The names of the two files that other programs read, append to and rewrite."""
@@ -43,6 +44,11 @@ class DataDirectory:
     def search(self) -> Path:
         """The index of texts, if the service has one; it can be made again from the ledger."""
         return self.private / SEARCH
+
+    @property
+    def examples(self) -> Path:
+        """The examples as exports send them, a directory for each process; they can be made again from the ledger."""
+        return self.private / EXAMPLES
 
     @property
     def running(self) -> Path:

@@ -11,7 +11,7 @@ from hashlib import sha256
 from avocet_grpc.core.errors import InvalidField
 from avocet_grpc.core.forms import unexportable_reason
 from avocet_grpc.core.model import CandidateFilter, ExportSelection, Record, Split, SplitBy, Status
-from avocet_grpc.core.ports.team import TeamReader
+from avocet_grpc.core.ports.exports import ExportReader
 from avocet_grpc.core.revisions import check_kept, check_named
 from avocet_grpc.core.snapshots import get_snapshot
 from avocet_grpc.core.tokens import binding_of, decode_token, encode_token, filter_binding, is_count
@@ -39,16 +39,8 @@ def shard_hash(id: str) -> int:
 
 
 def in_split(split: Split, id: str, prompt_digest: bytes | None, task_id: str | None) -> bool:
-    """Return True if the example belongs to the split's part, by another stable hash than the shards'.
-
-    An example without a prompt, or without a task, goes by its id.
-    """
-    kept_together = id
-    if split.by is SplitBy.PROMPT and prompt_digest:
-        kept_together = f"prompt\0{prompt_digest.hex()}"
-    elif split.by is SplitBy.TASK and task_id:
-        kept_together = f"task\0{task_id}"
-    return are_in_split(split, (kept_together.encode("utf-8", "surrogatepass"),))[0]
+    """Return True if the example belongs to the split's part, by another stable hash than the shards'."""
+    return are_in_split(split, (kept_together(split.by, id, prompt_digest, task_id),))[0]
 
 
 def are_in_split(split: Split, ids: Iterable[bytes]) -> list[bool]:
@@ -56,6 +48,26 @@ def are_in_split(split: Split, ids: Iterable[bytes]) -> list[bool]:
     prefix, bound = _bound_of(split.seed, split.validation_fraction)
     wanted = split.validation
     return [(sha256(prefix + id).digest() < bound) == wanted for id in ids]
+
+
+def split_hashes(seed: int, texts: Iterable[bytes]) -> bytes:
+    """Return the first 8 bytes of the hash of each text, joined: what `split_bound` is compared with."""
+    prefix = f"split\0{seed}\0".encode()
+    return b"".join([sha256(prefix + text).digest()[:8] for text in texts])
+
+
+def split_bound(split: Split) -> int:
+    """Return the first hash, as a number of 64 bits, that is too large for the validation part."""
+    return int.from_bytes(_bound_of(split.seed, split.validation_fraction)[1], "big")
+
+
+def kept_together(by: SplitBy, id: str, prompt_digest: bytes | None, task_id: str | None) -> bytes:
+    """Return the text whose hash tells the side of an example. Without a prompt, or without a task, it is the id."""
+    if by is SplitBy.PROMPT and prompt_digest:
+        return f"prompt\0{prompt_digest.hex()}".encode()
+    if by is SplitBy.TASK and task_id:
+        return f"task\0{task_id}".encode("utf-8", "surrogatepass")
+    return id.encode("utf-8", "surrogatepass")
 
 
 @lru_cache(maxsize=64)
@@ -69,7 +81,7 @@ def _bound_of(seed: int, validation_fraction: float) -> tuple[bytes, bytes]:
 
 
 def open_export(
-    reader: TeamReader,
+    reader: ExportReader,
     *,
     filter: CandidateFilter,
     shard_index: int,
@@ -107,9 +119,15 @@ def open_export(
     return ExportCursor(selection, after_key, reader.export_total(selection, after_key))
 
 
-def resume_token(selection: ExportSelection, after_key: int) -> str:
-    """Return the token that continues after the example with this key."""
-    return encode_token("export", _binding(selection), [selection.revision, after_key])
+class ResumeTokens:
+    """The tokens of one export."""
+
+    def __init__(self, selection: ExportSelection) -> None:
+        self._binding, self._revision = _binding(selection), selection.revision
+
+    def after(self, key: int) -> str:
+        """Return the token that continues after the example with this key."""
+        return encode_token("export", self._binding, [self._revision, key])
 
 
 def _binding(selection: ExportSelection) -> str:

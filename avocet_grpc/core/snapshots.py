@@ -8,7 +8,6 @@ from dataclasses import asdict, dataclass
 from avocet_grpc.core import idempotency
 from avocet_grpc.core.clock import now_iso
 from avocet_grpc.core.errors import SnapshotExists, SnapshotNotFound
-from avocet_grpc.core.model import ExportSelection
 from avocet_grpc.core.ports.snapshots import Snapshot
 from avocet_grpc.core.ports.team import TeamReader, TeamTransaction
 from avocet_grpc.core.revisions import check_named
@@ -40,7 +39,7 @@ def create_snapshot(tx: TeamTransaction, request: SnapshotRequest) -> Snapshot:
         raise SnapshotExists(taken.name, taken.revision)
     revision = request.at_revision or tx.revision()
     check_named(tx, "at_revision", revision, 0 if tx.snapshots.pins(revision) else tx.first_revision())
-    count = tx.export_total(ExportSelection(revision), 0)
+    count = tx.examples.count_at(revision)
     snapshot = Snapshot(request.name, revision, request.note, request.principal, now_iso(), count)
     tx.snapshots.add(snapshot)
     idempotency.keep(tx, request, digest, asdict(snapshot))

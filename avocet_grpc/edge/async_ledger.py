@@ -11,7 +11,8 @@ from typing import Any, TypeVar
 from avocet_grpc.core.errors import Overloaded
 from avocet_grpc.core.model import ServerVersion
 from avocet_grpc.core.ports.config import ConfigFile
-from avocet_grpc.core.ports.ledger import Ledger, Reads
+from avocet_grpc.core.ports.exports import ExportBatches, ExportingLedger, ExportReader
+from avocet_grpc.core.ports.ledger import Reads
 from avocet_grpc.core.ports.runs import Runs
 from avocet_grpc.core.ports.search import Search
 from avocet_grpc.core.ports.team import TeamReader, TeamTransaction
@@ -29,7 +30,12 @@ class Backend:
     """What the servicer works with: the ledger, the benchmark runs, the config file, and what the server runs."""
 
     def __init__(
-        self, store: Ledger, runs: Runs, config: ConfigFile, version: ServerVersion, search: Search | None = None
+        self,
+        store: ExportingLedger,
+        runs: Runs,
+        config: ConfigFile,
+        version: ServerVersion,
+        search: Search | None = None,
     ) -> None:
         self.search = search
         self.version = version
@@ -44,7 +50,7 @@ class Backend:
         self._answers: deque[tuple[asyncio.Future[Any], Future[Any]]] = deque()
         self._woken = False
 
-    async def read(self, work: Callable[[TeamReader], T]) -> T:
+    async def read(self, work: Callable[[ExportReader], T]) -> T:
         """Run `work` on one consistent view of the ledger. Raises what it raises, Overloaded or StorageFailed."""
         return await self.run(lambda: self._store.read(work))
 
@@ -81,9 +87,13 @@ class Backend:
         finally:
             self._waiting -= 1
 
-    async def read_for_stream(self, work: Callable[[TeamReader], T]) -> T:
+    async def read_for_stream(self, work: Callable[[ExportReader], T]) -> T:
         """As `read`, in threads apart: however many streams there are, no other call waits behind them."""
         return await asyncio.get_running_loop().run_in_executor(self._streams, lambda: self._store.read(work))
+
+    async def read_batches(self, work: Callable[[ExportBatches], T]) -> T:
+        """As `read_for_stream`, for a work that asks for batches alone."""
+        return await asyncio.get_running_loop().run_in_executor(self._streams, self._store.read_batches, work)
 
     async def run_long(self, work: Callable[[], T]) -> T:
         """Run work that reads large files apart from what is quick. Raises what it raises."""

@@ -8,9 +8,9 @@ from collections.abc import AsyncIterator, Awaitable
 from functools import partial
 
 from avocet_client.v1 import corrections_pb2 as pb
-from avocet_grpc.core.export import ExportCursor, open_export, resume_token
+from avocet_grpc.core.export import ExportCursor, ResumeTokens, open_export
+from avocet_grpc.core.ports.exports import ExportBatches
 from avocet_grpc.core.ports.ledger import Reads
-from avocet_grpc.core.ports.team import TeamReader
 from avocet_grpc.edge.async_ledger import Backend
 from avocet_grpc.edge.call_context import answers
 from avocet_grpc.edge.parse import MAX_BATCH, ExportQuery
@@ -30,13 +30,14 @@ class Export:
         self.ended = False
         self._total = cursor.total
         self._selection = cursor.selection
+        self._tokens = ResumeTokens(cursor.selection)
         self._after_key = cursor.after_key
         self._most = batch_size
         self._sent = 0
         self._bytes = 0
         self._ids = hashlib.sha256()
 
-    def next_response(self, reader: TeamReader, most_bytes: int) -> bytes | None:
+    def next_response(self, reader: ExportBatches, most_bytes: int) -> bytes | None:
         """Return the next response, serialized; None after the last one. Raises NoRoom if one example is larger."""
         if self.ended:
             return None
@@ -45,13 +46,12 @@ class Export:
         self.ended = examples is None
         return self._response(examples or b"", first=first)
 
-    def _next_batch(self, reader: TeamReader, most_bytes: int) -> bytes | None:
+    def _next_batch(self, reader: ExportBatches, most_bytes: int) -> bytes | None:
         """Return the examples of the next response, joined; None at the end."""
         mean = self._bytes // self._sent if self._sent else FIRST_GUESS_BYTES
         aim = min(most_bytes, MAX_BYTES if self._most else AIM_BYTES)
         most = min(self._most or MAX_BATCH, aim // max(1, mean) + 1)
-        about = not self._most and most_bytes >= MAX_BYTES
-        batch = reader.export_batch(self._selection, self._after_key, most, most_bytes, about=about)
+        batch = reader.export_batch(self._selection, self._after_key, most, most_bytes)
         if batch is None:
             return None
         self._after_key = batch.last_key
@@ -63,7 +63,7 @@ class Export:
     def _response(self, examples: bytes, *, first: bool) -> bytes:
         """Return the joined examples and the fields beside them; at the end the summary."""
         response = pb.StreamExportResponse(
-            resume_token=resume_token(self._selection, self._after_key),
+            resume_token=self._tokens.after(self._after_key),
             revision=self._selection.revision,
             total=self._total if first else 0,
         )
@@ -96,7 +96,7 @@ async def stream_export(backend: Backend, query: ExportQuery) -> AsyncIterator[b
     keeps_up = False
 
     def make(most_bytes: int) -> Awaitable[bytes | None]:
-        return backend.read_for_stream(Reads(partial(export.next_response, most_bytes=most_bytes), (), most_bytes))
+        return backend.read_batches(Reads(partial(export.next_response, most_bytes=most_bytes), (), most_bytes))
 
     def read() -> asyncio.Future[bytes | None]:
         return asyncio.ensure_future(hold.make(MAX_BYTES, make))

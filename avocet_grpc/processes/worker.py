@@ -30,7 +30,7 @@ from avocet_grpc.edge.pruner import Pruner
 from avocet_grpc.edge.shutdown_gate import Gate
 from avocet_grpc.exit_codes import ExitCode
 from avocet_grpc.foreign_files import Unreadable
-from avocet_grpc.layout import DataDirectory
+from avocet_grpc.layout import EXAMPLES, DataDirectory
 from avocet_grpc.processes.access import Access, CannotServe
 from avocet_grpc.processes.bells import Bell
 from avocet_grpc.processes.keeper_watch import KeeperWatch
@@ -51,7 +51,7 @@ from avocet_grpc.processes.messages import (
 from avocet_grpc.processes.parent import Parent
 from avocet_grpc.processes.reserve import has_room_for_commits
 from avocet_grpc.settings import Settings
-from avocet_grpc.store.export_cache import ExportCache
+from avocet_grpc.store.examples.ledger import ExportLedger
 from avocet_grpc.store.sql import schema
 from avocet_grpc.store.sqlite.integrity import LedgerUnusable
 from avocet_grpc.store.sqlite.search_index import SearchIndex
@@ -96,8 +96,9 @@ class Parts:
         engine = "postgresql" if settings.is_shared else "sqlite"
         version = ServerVersion(__version__, engine, schema.VERSION, time.time())
         search = SearchIndex(DataDirectory(settings.data_dir).search) if settings.search else None
-        cached = ExportCache(self.ledger, _cache_directory(settings, stack))
-        self.backend = Backend(cached, BenchRuns(config.bench_results_dir), config, version, search)
+        exporting = ExportLedger(self.ledger, _examples_directory(settings, stack))
+        stack.callback(exporting.close)
+        self.backend = Backend(exporting, BenchRuns(config.bench_results_dir), config, version, search)
         stack.callback(self.backend.close)
         self.metrics = self._measured(access) if settings.metrics_listen else None
 
@@ -128,11 +129,11 @@ class Parts:
         return Measured(families_of(self.metrics.registry, *([self._of_ledger] if order.ledger else [])))
 
 
-def _cache_directory(settings: Settings, stack: ExitStack) -> Path:
-    """Where batches of exports are kept: a server without files has a directory as long as it runs."""
+def _examples_directory(settings: Settings, stack: ExitStack) -> Path:
+    """Where the copy of the examples lies: a server without files has a directory as long as it runs."""
     if settings.keeps_files:
-        return DataDirectory(settings.data_dir).private
-    return Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="avocet-")))
+        return DataDirectory(settings.data_dir).examples
+    return Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="avocet-"))) / EXAMPLES
 
 
 async def _serve(parent: Parent, access: Access, parts: Parts) -> int:

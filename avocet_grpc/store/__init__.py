@@ -1,7 +1,7 @@
 """The ledger: it holds every acknowledged change, and knows records, not files. No other room knows its SQL.
 
 Owns
-    The ledger's tables and statements, the engine, and the cache of exported batches.
+    The ledger's tables and statements, the engine, and the copy of the examples that exports are sent from.
 
 May import
     `core`, `layout`, `durable`, `telemetry`. No gRPC, no wire message, nothing of the mirror.
@@ -12,8 +12,7 @@ Reading order
     `sql/`                   tables, queries and transactions, shared by all engines
     `sqlite/`                one engine: connections, the writer, locks, upgrade, integrity, backup
     `postgres/`              another one, for several servers
-    `export_cache.py`        keeps batches of whole exports; wraps any ledger
-    `export_totals.py`       keeps the totals of exports
+    `examples/`              a copy of the examples, from which exports are sent; wraps any ledger
 
 An example
     ledger = SqliteLedger(DataDirectory(Path("data")), encode_example)

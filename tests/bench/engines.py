@@ -37,7 +37,7 @@ WORKERS = 2
 EXPORTERS = 8
 """So many connections that both workers have some."""
 ALWAYS_READ = pb.StreamExportRequest(batch_size=256).SerializeToString()
-"""Batches that are not kept, so that the engine is what is measured."""
+"""Examples a batch."""
 FILTERED = pb.StreamExportRequest(filter=FILTERS["a task type, a third"]).SerializeToString()
 
 

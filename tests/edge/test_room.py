@@ -13,7 +13,7 @@ from avocet_grpc.core.model import ServerVersion
 from avocet_grpc.core.ports.ledger import NoRoom, Reads
 from avocet_grpc.edge.async_ledger import Backend
 from avocet_grpc.layout import DataDirectory
-from avocet_grpc.store.export_cache import ExportCache
+from avocet_grpc.store.examples.ledger import ExportLedger
 from avocet_grpc.store.sqlite.engine import SqliteLedger
 from tests.ledger_suite import encode, import_candidates
 
@@ -22,7 +22,7 @@ NONE: Any = None
 
 @pytest.fixture
 def backend(tmp_path: Path) -> Iterator[Backend]:
-    ledger = ExportCache(SqliteLedger(DataDirectory(tmp_path), encode), tmp_path)
+    ledger = ExportLedger(SqliteLedger(DataDirectory(tmp_path), encode), None)
     import_candidates(ledger, 1, model_response="x" * 5_000)
     backend = Backend(ledger, NONE, NONE, ServerVersion("", "", 0, 0))
     yield backend

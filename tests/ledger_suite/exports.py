@@ -20,7 +20,8 @@ from avocet_grpc.core.model import (
     SplitBy,
 )
 from avocet_grpc.core.ports.ledger import Ledger
-from avocet_grpc.store.sql import exports
+from tests.exports import batch as batch_of
+from tests.exports import exports, total
 from tests.ledger_suite.support import (
     Fresh,
     candidate_line,
@@ -35,7 +36,7 @@ from tests.ledger_suite.support import (
 def in_batches(ledger: Ledger, selection: ExportSelection, limit: int, most: int) -> list[ExportBatch]:
     """All batches of the selection."""
     found, after = list[ExportBatch](), 0
-    while batch := ledger.read(lambda r, a=after: r.export_batch(selection, a, limit, most)):
+    while batch := ledger.read(lambda r, a=after: exports(r).export_batch(selection, a, limit, most)):
         found.append(batch)
         after = batch.last_key
     return found
@@ -84,30 +85,6 @@ class ExportRules(Fresh):
                 count = next(batch.count for batch in batches if batch.last_key == one.last_key)
                 assert count == limit or size + len(after.encoded) > most
                 size = 0
-
-    def test_a_total_grows_by_what_was_approved_less_what_was_removed(self, ledger: Ledger) -> None:
-        import_candidates(ledger, 12)
-        rng, approved, revisions = random.Random(5), set[str](), [newest(ledger)]
-        for _ in range(24):
-            id = f"c{rng.randrange(12)}"
-            (undo if id in approved else correct)(ledger, id)
-            approved ^= {id}
-            revisions.append(newest(ledger))
-        for filter, split, since in itertools.product(
-            (CandidateFilter(), CandidateFilter(model_names=("m1",))),
-            (None, Split(True, 0.5)),
-            (0, revisions[0], revisions[8]),
-        ):
-            for earlier, later in itertools.combinations(revisions[::4], 2):
-                then, now = (ExportSelection(r, filter, since, split=split) for r in (earlier, later))
-                before, after, grown = ledger.read(
-                    lambda r, a=then, b=now: (
-                        r.export_total(a, 0),
-                        r.export_total(b, 0),
-                        r.export_growth(b, a.revision),
-                    )
-                )
-                assert after - before == grown
 
     def test_what_an_export_chooses_is_what_choosing_by_hand_gives(self, ledger: Ledger) -> None:
         rng = random.Random(11)
@@ -169,11 +146,7 @@ class ExportRules(Fresh):
         parts = [exported(ledger, shard_index=i, shard_count=count) for i in range(count)]
         assert sorted(sum(parts, [])) == sorted(exported(ledger))
 
-    @pytest.mark.parametrize("at_once", [7, 5_000])
-    def test_a_split_chooses_by_the_id_whatever_ids_hold(
-        self, ledger: Ledger, at_once: int, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        monkeypatch.setattr(exports, "KEYS_AT_ONCE", at_once)
+    def test_a_split_chooses_by_the_id_whatever_ids_hold(self, ledger: Ledger) -> None:
         ids = [f"{n}\n{n}" if 20 < n < 40 and n % 3 == 0 else f"\u00e9{n}" for n in range(60)]
         lines = [candidate_line(0, id=id, status="approved", corrected_response="x") for id in ids]
         ledger.write(lambda tx: [tx.put(File.APPROVED, line) for line in lines]).result()
@@ -184,7 +157,7 @@ class ExportRules(Fresh):
             sent = in_batches(ledger, selection, limit, 1 << 30)
             assert {batch.count for batch in sent[:-1]} <= {limit}
             assert b"".join(batch.ids for batch in sent) == "".join(f"{id}\n" for id in wanted).encode()
-            assert ledger.read(lambda r, s=selection: r.export_total(s, 0)) == len(wanted) > 0
+            assert total(ledger, selection, 0) == len(wanted) > 0
 
     def test_ids_with_control_characters_are_sent_as_they_are(self, ledger: Ledger) -> None:
         odd = ["a\x01", "a\x01\x01b", "a\x01\x02", "a\x02", "\x01", "é\x01é", "é"]
@@ -211,11 +184,11 @@ class ExportRules(Fresh):
         shard = ExportSelection(selection.revision, shard_count=2, shard_index=1)
         split = ExportSelection(selection.revision, split=Split(False, 0.5))
         for asked, limit, most in itertools.product((selection, shard, split), (1, 7, 100), (1, 60, 10_000)):
-            whole = ledger.read(lambda r, s=asked: r.export_batch(s, 0, 1000, 1 << 30))
+            whole = batch_of(ledger, asked, 0, 1000, 1 << 30)
             after, ids, encoded = 0, b"", b""
-            while batch := ledger.read(lambda r, s=asked, a=after, n=limit, m=most: r.export_batch(s, a, n, m)):
+            while batch := batch_of(ledger, asked, after, limit, most):
                 assert batch.count == batch.ids.count(b"\n") <= limit
                 assert len(batch.encoded) <= most or batch.count == 1
                 ids, encoded, after = ids + batch.ids, encoded + batch.encoded, batch.last_key
             assert (ids, encoded) == (whole.ids, whole.encoded)
-            assert ledger.read(lambda r, s=asked: r.export_total(s, 0)) == whole.count > 0
+            assert total(ledger, asked, 0) == whole.count > 0

@@ -11,6 +11,7 @@ import pytest
 from avocet_grpc.core import review
 from avocet_grpc.core.model import Action, Decision, ExportSelection, Order, UndoRequest
 from avocet_grpc.core.ports.ledger import Ledger, NoRoom, Reads
+from tests.exports import exports
 from tests.ledger_suite.support import ALL, Fresh, correct, import_candidates, newest, undo
 
 LINE = 10_000
@@ -75,4 +76,4 @@ class RoomRules(Fresh):
 
 
 def _batch(reader: Any, selection: ExportSelection) -> Any:
-    return reader.export_batch(selection, 0, 10, 1)
+    return exports(reader).export_batch(selection, 0, 10, 1)

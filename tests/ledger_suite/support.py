@@ -19,6 +19,7 @@ from avocet_grpc.core.ports.ledger import Ledger
 from avocet_grpc.core.record import parse
 from avocet_grpc.store.sql.group import Run
 from avocet_grpc.store.sql.transaction import SqlTransaction
+from tests.exports import exports
 
 ALL = CandidateFilter()
 
@@ -61,6 +62,7 @@ def exported(ledger: Ledger, **asked: Any) -> list[str]:
     }  # fmt: skip
 
     def read(reader: Any) -> list[str]:
+        reader = exports(reader)
         cursor = export.open_export(reader, **(defaults | asked))
         batch = reader.export_batch(cursor.selection, cursor.after_key, 1000, 1 << 30)
         ids = batch.ids.decode().split("\n")[:-1] if batch else []

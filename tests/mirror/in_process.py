@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from avocet_grpc.core.model import File, ParsedLine
-from avocet_grpc.core.ports.ledger import Reader, Transaction
+from avocet_grpc.core.ports.ledger import Transaction
 from avocet_grpc.core.ports.mirror import FileReport, Outcome
+from avocet_grpc.core.ports.team import TeamReader
 from avocet_grpc.layout import DataDirectory
 from avocet_grpc.mirror.fs.clock import Clock
 from avocet_grpc.mirror.fs.disk import Disk, Stat
@@ -193,7 +194,7 @@ class InProcess:
         """One acknowledged change, or what it raises."""
         return self.ledger.write(work).result()
 
-    def ask(self, work: Callable[[Reader], Any]) -> Any:
+    def ask(self, work: Callable[[TeamReader], Any]) -> Any:
         return self.ledger.read(work)
 
     def served(self, id: str, file: File = File.CANDIDATES) -> Json | None:

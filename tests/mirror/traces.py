@@ -14,6 +14,7 @@ import pytest
 from avocet_grpc.core import review
 from avocet_grpc.core.model import Action, Decision, ExportSelection, File, UndoRequest
 from avocet_grpc.core.ports.mirror import FeedExpired
+from tests.exports import exports
 from tests.mirror.in_process import InProcess, opened
 from tests.support import Json, record, write_records
 
@@ -61,7 +62,7 @@ def rest(service: InProcess, seconds: float = 15) -> None:
 
 def exported(service: InProcess) -> dict[str, str]:
     revision = service.ask(lambda reader: reader.revision())
-    batch = service.ask(lambda reader: reader.export_batch(ExportSelection(revision), 0, 100, 1 << 20))
+    batch = service.ask(lambda reader: exports(reader).export_batch(ExportSelection(revision), 0, 100, 1 << 20))
     return dict.fromkeys(batch.ids.decode().split(), "") if batch else {}
 
 

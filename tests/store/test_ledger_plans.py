@@ -16,18 +16,15 @@ from avocet_grpc.core.model import (
     Action,
     CandidateFilter,
     Decision,
-    ExportSelection,
     File,
     Order,
     Position,
-    Split,
     UndoRequest,
 )
 from avocet_grpc.core.ports.ledger import HistoryCursor
 from avocet_grpc.core.ports.mirror import Cursor, Edit, Expected, Found, How
 from avocet_grpc.layout import DataDirectory
 from avocet_grpc.store.sql import queue as pages
-from avocet_grpc.store.sql.exports import EXTENT
 from avocet_grpc.store.sql.feed import SqlMirrorReader
 from avocet_grpc.store.sqlite.engine import SqliteLedger
 from avocet_grpc.store.sqlite.session import SqliteSession
@@ -126,9 +123,11 @@ def test_stats_history_and_export_scan_nothing(traced: Traced) -> None:
         tx.history("c1")
         tx.newest_change("c1", lambda entry: False)
         tx.history_after(HistoryCursor(tx.revision() - 1), 10)
-        selection = ExportSelection(tx.revision())
-        tx.export_total(selection, 0)
-        tx.export_batch(selection, 5, 10, 1 << 20)
+        tx.examples.head()
+        list(tx.examples.approved(tx.revision() - 1))
+        list(tx.examples.removed(tx.revision() - 1))
+        tx.examples.bodies([1, 2])
+        list(tx.examples.kept_together(1, 2))
 
     traced.run(read)
     assert traced.scans() == []
@@ -156,50 +155,15 @@ def test_the_mirror_s_reads_and_commands_scan_nothing(traced: Traced) -> None:
     assert traced.scans() == []
 
 
-@pytest.mark.parametrize("asked", [{"shard_count": 2}, {"filter": CandidateFilter(min_quality_score=0.1)}])
-def test_an_export_is_counted_by_an_index_alone(traced: Traced, asked: dict[str, Any]) -> None:
-    selection = ExportSelection(traced.ledger.read(lambda r: r.revision()), **asked)
-    traced.run(lambda tx: tx.export_total(selection, 3))
-    [counted] = [statement for statement in traced.statements if "count(*)" in statement]
-    assert "COVERING INDEX" in traced.db.execute(f"EXPLAIN QUERY PLAN {counted}").fetchone()[3]
-
-
 def test_what_changed_since_a_revision_is_found_by_the_indexes_of_its_revisions(traced: Traced) -> None:
     revision = traced.ledger.read(lambda r: r.revision())
-    selection = ExportSelection(revision, CandidateFilter(min_quality_score=0.1))
-    traced.run(lambda tx: tx.export_growth(selection, revision - 1))
-    counts = [statement for statement in traced.statements if "FROM examples" in statement]
-    plans = [row[3] for counted in counts for row in traced.db.execute(f"EXPLAIN QUERY PLAN {counted}")]
-    assert len(counts) == 4
-    for index in ("examples_by_approval (approved_revision>? AND approved_revision<?)", "examples_removed (removed"):
-        assert sum(index in step for step in plans) == 2, plans
-
-
-def test_few_examples_since_a_revision_are_found_by_their_approval(traced: Traced) -> None:
-    revision = traced.ledger.read(lambda r: r.revision())
-    selection = ExportSelection(revision, since_revision=revision - 1)
-    traced.run(lambda tx: (tx.export_total(selection, 0), tx.export_batch(selection, 0, 10, 1000)))
+    traced.run(lambda tx: (list(tx.examples.approved(revision - 1)), list(tx.examples.removed(revision - 1))))
     reads = [statement for statement in traced.statements if "FROM examples" in statement]
-    for statement in reads:
-        plan = [row[3] for row in traced.db.execute(f"EXPLAIN QUERY PLAN {statement}")]
-        assert any("INDEX examples_by_approval (approved_revision>?" in step for step in plan), plan
-    assert len(reads) > 3
-
-
-def test_a_split_by_the_id_is_counted_and_chosen_by_an_index_alone(traced: Traced) -> None:
-    selection = ExportSelection(traced.ledger.read(lambda r: r.revision()), split=Split(False, 0.3))
-    traced.run(lambda tx: (tx.export_total(selection, 0), tx.export_batch(selection, 0, 3, 10_000)))
-    names = [statement for statement in traced.statements if "SELECT key, id FROM" in statement]
-    assert len(names) == 2
-    for statement in names:
-        plan = [row[3] for row in traced.db.execute(f"EXPLAIN QUERY PLAN {statement}")]
-        assert len(plan) == 3 and "USING COVERING INDEX examples_by_key" in plan[1], plan
-
-
-def test_a_batch_that_was_kept_is_checked_by_an_index_alone(traced: Traced) -> None:
-    values = {"after_key": 1, "last_key": 9, "revision": 5}
-    plan = traced.db.execute(f"EXPLAIN QUERY PLAN {EXTENT}", values).fetchall()
-    assert [row[3] for row in plan] == ["SEARCH examples USING COVERING INDEX examples_by_key (key>? AND key<?)"]
+    plans = [row[3] for statement in reads for row in traced.db.execute(f"EXPLAIN QUERY PLAN {statement}")]
+    assert plans == [
+        "SEARCH examples USING INDEX examples_by_approval (approved_revision>?)",
+        "SEARCH examples USING INDEX examples_removed (removed_revision>? AND removed_revision<?)",
+    ]
 
 
 def test_the_same_prompt_is_counted_by_its_index(traced: Traced) -> None:
@@ -207,17 +171,6 @@ def test_the_same_prompt_is_counted_by_its_index(traced: Traced) -> None:
     [counted] = [statement for statement in traced.statements if "prompt_digest" in statement and "count(" in statement]
     plan = [row[3] for row in traced.db.execute(f"EXPLAIN QUERY PLAN {counted}")]
     assert any("USING COVERING INDEX records_by_prompt" in step for step in plan), plan
-
-
-@pytest.mark.parametrize("filter", [NOT_FILTERED, CandidateFilter(task_types=("qa",))])
-def test_a_later_approval_of_a_prompt_is_found_by_its_index(traced: Traced, filter: CandidateFilter) -> None:
-    selection = ExportSelection(traced.ledger.read(lambda r: r.revision()), filter, unique_prompts=True)
-    traced.run(lambda tx: tx.export_batch(selection, 0, 10, 1000))
-    chosen = [statement for statement in traced.statements if "NOT EXISTS" in statement]
-    assert chosen
-    for statement in chosen:
-        plan = [row[3] for row in traced.db.execute(f"EXPLAIN QUERY PLAN {statement}")]
-        assert any(step.startswith("SEARCH later USING INDEX examples_by_prompt") for step in plan), plan
 
 
 @pytest.mark.parametrize("few, near", [(10_000, 1_000), (0, 1_000)], ids=["few are sorted", "facets are merged"])

@@ -25,6 +25,7 @@ from avocet_grpc.core.ports.ledger import HistoryCursor, Transaction
 from avocet_grpc.layout import DataDirectory
 from avocet_grpc.store.sqlite import inspect
 from avocet_grpc.store.sqlite.engine import SqliteLedger
+from tests.exports import batch as batch_of
 from tests.faults.support import need, rounds
 from tests.ledger_suite import candidate_line, encode, import_candidates, newest
 
@@ -87,7 +88,7 @@ def history_of(ledger: SqliteLedger, after: int) -> list[Any]:
 
 
 def example_ids(ledger: SqliteLedger, revision: int) -> bytes:
-    batch = ledger.read(lambda r: r.export_batch(ExportSelection(revision), 0, 10_000, 1 << 30))
+    batch = batch_of(ledger, ExportSelection(revision), 0, 10_000, 1 << 30)
     return batch.ids if batch else b""
 
 

@@ -24,7 +24,6 @@ from avocet_grpc.core.model import (
     CandidateFilter,
     Correction,
     Decision,
-    ExportSelection,
     File,
     Order,
     Position,
@@ -202,27 +201,14 @@ def test_stats_and_history_look_at_few_rows(url: str) -> None:
     assert too_many(url, work) == {}
 
 
-@pytest.mark.parametrize("filter", [ALL, CandidateFilter(task_types=("t1",))], ids=["whole", "filtered"])
-@pytest.mark.parametrize("unique", [False, True], ids=["", "unique prompts"])
-def test_a_batch_of_an_export_looks_at_few_rows_wherever_it_begins(
-    url: str, filter: CandidateFilter, unique: bool
-) -> None:
-    def work(tx: Any) -> None:
-        selection = ExportSelection(tx.revision(), filter, unique_prompts=unique)
-        for after in (0, COUNT // 10):
-            batch = tx.export_batch(selection, after, 50, 1 << 20)
-            assert batch is not None and batch.ids.count(b"\n") == 50
-
-    assert too_many(url, work) == {}
-
-
-def test_what_is_new_since_a_revision_is_found_by_its_revision(url: str) -> None:
+def test_what_changed_since_a_revision_is_found_by_its_revision(url: str) -> None:
     def work(tx: Any) -> None:
         revision = tx.revision()
-        selection = ExportSelection(revision, since_revision=revision - 50)
-        tx.export_total(selection, 0)
-        tx.export_batch(selection, 0, 100, 1 << 20)
-        tx.export_growth(ExportSelection(revision, CandidateFilter(min_quality_score=0.1)), revision - 50)
+        list(tx.examples.approved(revision - 50))
+        list(tx.examples.removed(revision - 50))
+        tx.examples.bodies(range(1, 50))
+        list(tx.examples.kept_together(1, 50))
+        tx.examples.head()
 
     assert too_many(url, work) == {}
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from avocet_grpc.core.errors import RevisionExpired
-from avocet_grpc.core.export import resume_token
+from avocet_grpc.core.export import ResumeTokens
 from avocet_grpc.core.history import HistoryQuery, history_token, scan
 from avocet_grpc.core.model import ExportSelection
 from avocet_grpc.core.ports.ledger import HistoryCursor
@@ -84,7 +84,7 @@ def export_token(ledger: SqliteLedger, revision: int, token: str = "") -> str:
     """The token of an export at this revision, or that export taken up again."""
     if token:
         exported(ledger, resume_token=token)
-    return token or resume_token(ExportSelection(revision), 0)
+    return token or ResumeTokens(ExportSelection(revision)).after(0)
 
 
 def watch_by_token(ledger: SqliteLedger, revision: int, token: str = "") -> str:

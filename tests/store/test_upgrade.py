@@ -27,6 +27,8 @@ from avocet_grpc.layout import DataDirectory
 from avocet_grpc.store.sqlite import compression, inspect, upgrade
 from avocet_grpc.store.sqlite.engine import SqliteLedger
 from avocet_grpc.store.sqlite.integrity import LedgerUnusable
+from tests.exports import batch as batch_of
+from tests.exports import exports
 from tests.ledger_suite import correct
 
 DATA = Path(__file__).parent / "data"
@@ -59,7 +61,7 @@ def ledger(directory: DataDirectory) -> Iterator[SqliteLedger]:
 
 def exported(ledger: SqliteLedger, revision: int) -> list[list[Any]]:
     found, after, selection = list[list[Any]](), 0, ExportSelection(revision)
-    while batch := ledger.read(lambda r, a=after: r.export_batch(selection, a, 1, 1 << 30)):
+    while batch := batch_of(ledger, selection, after, 1, 1 << 30):
         found.append([batch.last_key, batch.ids.decode().strip(), batch.encoded.hex()])
         after = batch.last_key
     return found
@@ -74,7 +76,7 @@ def test_exports_at_the_revisions_of_before_are_byte_for_byte_what_they_were(led
 def test_a_resume_token_and_a_page_token_of_before_go_on(ledger: SqliteLedger) -> None:
     cursor = ledger.read(
         lambda r: export.open_export(
-            r, filter=ALL, shard_index=0, shard_count=1, split=None, at_revision=0, since_revision=0,
+            exports(r), filter=ALL, shard_index=0, shard_count=1, split=None, at_revision=0, since_revision=0,
             resume_token=FACTS["token"],
         )
     )  # fmt: skip

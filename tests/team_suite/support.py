@@ -23,6 +23,7 @@ from avocet_grpc.core.ports.mirror import Cursor, Edit, Expected, FileReport, Ve
 from avocet_grpc.core.ports.pruning import Uptime
 from avocet_grpc.core.record import content_digest, load, parse
 from avocet_grpc.core.retention import Keep, prune, raise_floors
+from tests.exports import exports
 from tests.ledger_suite import newest, run_each_work_twice
 
 ALL = CandidateFilter()
@@ -109,7 +110,7 @@ def changes(ledger: Any, **asked: Any) -> list[tuple[str, str]]:
 
 def sent(ledger: Any, revision: int) -> list[bytes]:
     def read(reader: Any) -> list[bytes]:
-        found = reader.export_batch(ExportSelection(revision), 0, 1_000, 1 << 30)
+        found = exports(reader).export_batch(ExportSelection(revision), 0, 1_000, 1 << 30)
         return [found.ids, found.encoded] if found else []
 
     exported: list[bytes] = ledger.read(read)

@@ -14,8 +14,6 @@ from typing import TYPE_CHECKING, Any, Generic, NamedTuple, Protocol, TypeVar
 from avocet_grpc.core.model import (
     Candidate,
     CandidateFilter,
-    ExportBatch,
-    ExportSelection,
     File,
     Order,
     ParsedLine,
@@ -64,18 +62,6 @@ class HistoryCursor(NamedTuple):
 
     revision: int
     number: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class ExportExtent:
-    """A part of an export: how many examples, when the newest was approved, when the first of them is removed.
-
-    Both are revisions, and 0 without examples.
-    """
-
-    count: int
-    newest_approval: int
-    oldest_removal: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,37 +114,6 @@ class Reader(Protocol):
 
     def known_run_ids(self, run_ids: Collection[str]) -> set[str]:
         """Return those of `run_ids` that some candidate has as its benchmark_run_id."""
-
-    def export_batch(
-        self,
-        selection: ExportSelection,
-        after_key: int,
-        limit: int,
-        max_bytes: int,
-        *,
-        about: bool = False,
-        up_to_key: int | None = None,
-    ) -> ExportBatch | None:
-        """Return the next examples of the selection after `after_key`, joined, in the order of approval.
-
-        None at the end.
-
-        None beyond `up_to_key`, at most `limit` examples and `max_bytes`, but a larger example comes alone. With
-        `about`, `limit` is a wish: an implementation MAY give a batch of another size. MUST answer alike for the same
-        selection, whatever is committed later.
-        """
-
-    def export_extent(self, revision: int, after_key: int, last_key: int) -> ExportExtent:
-        """Return what a whole export at `revision` sees after `after_key` up to `last_key`; it MUST read no example."""
-
-    def export_total(self, selection: ExportSelection, after_key: int) -> int:
-        """Return how many examples `export_batch` gives in all after `after_key`."""
-
-    def export_growth(self, selection: ExportSelection, revision: int) -> int | None:
-        """Return how many examples more the selection has than at this older revision, not before the first one.
-
-        None if too much has changed since to tell at once. The selection MUST NOT ask for unique prompts.
-        """
 
     def history(self, id: str) -> list[HistoryEntry]:
         """Return all changes of this id that are kept, newest first."""

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Protocol, TypeVar
 
 from avocet_grpc.core.ports.claims import ClaimReader, ClaimTable
+from avocet_grpc.core.ports.examples import Examples
 from avocet_grpc.core.ports.history import HistoryLog
 from avocet_grpc.core.ports.ledger import Reader, Transaction
 from avocet_grpc.core.ports.listing import Listing
@@ -21,6 +22,10 @@ class TeamReader(Reader, Protocol):
     @property
     def claims(self) -> ClaimReader:
         """The claims on candidates in review."""
+
+    @property
+    def examples(self) -> Examples:
+        """The examples of exports, for a copy of them."""
 
     @property
     def listing(self) -> Listing:

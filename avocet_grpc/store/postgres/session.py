@@ -12,9 +12,9 @@ from typing import Any
 
 from psycopg import Cursor
 
-from avocet_grpc.store.postgres.adapters import ESCAPE, INDEXED_CHARACTERS, unescaped
+from avocet_grpc.store.postgres.adapters import INDEXED_CHARACTERS
 from avocet_grpc.store.postgres.connect import Connection
-from avocet_grpc.store.sql.dialect import NOTHING, Dialect, Joined, PlainLines, Row
+from avocet_grpc.store.sql.dialect import NOTHING, Dialect, PlainLines, Row
 
 POSTGRES = Dialect(
     blob="bytea",
@@ -36,11 +36,6 @@ COLUMNS = (
     "SELECT c.relname::text, a.attname::text, format_type(a.atttypid, NULL) FROM pg_attribute a"
     " JOIN pg_class c ON c.oid = a.attrelid WHERE c.oid = to_regclass(%s) AND a.attnum > 0 AND NOT a.attisdropped"
 )
-ID = "convert_to(id, 'UTF8')"
-FITTING = (
-    f"SELECT key, {ID}, CASE WHEN sum(length(encoded)) OVER (ROWS UNBOUNDED PRECEDING) <= :most_bytes THEN encoded END"
-)
-"""One pass, in which those beyond the limit are not sent."""
 ROWS_AT_ONCE = 32
 """Rows that one step of `each` fetches: they may be megabytes each."""
 
@@ -100,18 +95,6 @@ class PostgresSession:
 
     def execute(self, sql: str, values: Mapping[str, Any] = NOTHING) -> int:
         return self._run(sql, values).rowcount
-
-    def joined(self, part: str, values: Mapping[str, Any], most_bytes: int) -> Joined | None:
-        rows = self._run(f"{FITTING} FROM {part}", {**values, "most_bytes": most_bytes}).fetchall()
-        if any(encoded is None for _, _, encoded in rows):
-            return None
-        # Joining in the engine takes twice as long here.
-        ids = _unescaped(b"".join([b"%b\n" % id for _, id, _ in rows]))
-        return Joined(rows[-1][0] if rows else 0, len(rows), ids, b"".join([encoded for _, _, encoded in rows]))
-
-    def keys_and_ids(self, part: str, values: Mapping[str, Any]) -> tuple[list[int], list[bytes]]:
-        rows = self._run(f"SELECT key, {ID} FROM {part}", values).fetchall()
-        return [key for key, _ in rows], [_unescaped(id) for _, id in rows]
 
     @contextlib.contextmanager
     def batch(self) -> Iterator[None]:
@@ -180,7 +163,3 @@ def _as(kind: str, values: list[Any]) -> list[Any]:
 
 def _maker(kind: Any) -> Any:
     return kind if kind is tuple else kind._make
-
-
-def _unescaped(text: bytes) -> bytes:
-    return unescaped(text.decode()).encode() if ESCAPE.encode() in text else text

@@ -10,7 +10,7 @@ Reading order
     `dialect`                the few words that differ between engines, and what a session can do
     `schema`, `rows`         the tables, and their rows by name
     `bodies`                 lines of records, as a session stores them
-    `queries`, `exports`, `filters`, `listing`, `history`    what a reader asks
+    `queries`, `examples`, `filters`, `listing`, `history`    what a reader asks
     `reader`                 all of it, on one session
     `pending`, `transaction` what a work changes, held in memory until its group commits
     `group`                  the works of one commit, one after the other

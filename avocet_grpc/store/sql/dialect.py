@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 Row = TypeVar("Row", bound=tuple[Any, ...])
 """A NamedTuple whose fields are the columns that the statement selects, in order."""
@@ -39,18 +39,6 @@ class Dialect:
     """How many characters of a text an index can hold; None: any number. Rows have no more of such texts."""
     indexes_last: bool
     """Whether a large load drops the indexes and makes them again at its end; other connections must not be hurt."""
-
-
-class Joined(NamedTuple):
-    """Rows of a query as one: the last key, how many, the ids with a newline behind each, the examples joined.
-
-    Without rows all is 0 or empty.
-    """
-
-    last_key: int
-    size: int
-    ids: bytes
-    encoded: bytes
 
 
 class Lines(Protocol):
@@ -113,15 +101,6 @@ class Session(Protocol):
 
     def execute(self, sql: str, values: Mapping[str, Any] = NOTHING) -> int:
         """Run a statement. Returns how many rows it changed."""
-
-    def joined(self, part: str, values: Mapping[str, Any], most_bytes: int) -> Joined | None:
-        """Return the rows `key`, `id`, `encoded` of a query; `part` is what comes behind FROM, in key order.
-
-        None if their examples, or their ids, have more than `most_bytes`: they must be read in smaller parts.
-        """
-
-    def keys_and_ids(self, part: str, values: Mapping[str, Any]) -> tuple[list[int], list[bytes]]:
-        """Return the columns `key` and `id`, in UTF-8, of a query; `part` is what comes behind FROM, in order."""
 
     def batch(self) -> AbstractContextManager[None]:
         """Statements inside may go out together, so that none of them gives an answer. Nests."""

@@ -7,18 +7,16 @@ from collections.abc import Callable, Collection
 from avocet_grpc.core.model import (
     Candidate,
     CandidateFilter,
-    ExportBatch,
-    ExportSelection,
     Order,
     Position,
     QueueItem,
     Stats,
 )
-from avocet_grpc.core.ports.ledger import ExportExtent, HistoryCursor, HistoryEntry
+from avocet_grpc.core.ports.ledger import HistoryCursor, HistoryEntry
 from avocet_grpc.store.sql.claims import Claims
 from avocet_grpc.store.sql.counts import Counts
 from avocet_grpc.store.sql.dialect import Session
-from avocet_grpc.store.sql.exports import ExportQueries
+from avocet_grpc.store.sql.examples import ExampleQueries
 from avocet_grpc.store.sql.history import History
 from avocet_grpc.store.sql.listing import Listing
 from avocet_grpc.store.sql.queries import Queries
@@ -34,11 +32,14 @@ class SqlReader:
         self.counts = Counts(session)
         self.queries = Queries(session)
         self.queue_pages = QueuePages(session, self.counts)
-        self.exports = ExportQueries(session, self.queries, self.counts)
 
     @property
     def claims(self) -> Claims:
         return Claims(self._session, self.queue_pages, self.counts)
+
+    @property
+    def examples(self) -> ExampleQueries:
+        return ExampleQueries(self._session, self.queries, self.counts)
 
     @property
     def listing(self) -> Listing:
@@ -80,27 +81,6 @@ class SqlReader:
 
     def known_run_ids(self, run_ids: Collection[str]) -> set[str]:
         return self.counts.known_run_ids(run_ids)
-
-    def export_batch(
-        self,
-        selection: ExportSelection,
-        after_key: int,
-        limit: int,
-        max_bytes: int,
-        *,
-        about: bool = False,
-        up_to_key: int | None = None,
-    ) -> ExportBatch | None:
-        return self.exports.export_batch(selection, after_key, limit, max_bytes, up_to_key)
-
-    def export_extent(self, revision: int, after_key: int, last_key: int) -> ExportExtent:
-        return self.exports.export_extent(revision, after_key, last_key)
-
-    def export_total(self, selection: ExportSelection, after_key: int) -> int:
-        return self.exports.export_total(selection, after_key)
-
-    def export_growth(self, selection: ExportSelection, revision: int) -> int | None:
-        return self.exports.export_growth(selection, revision)
 
     def history(self, id: str) -> list[HistoryEntry]:
         return self.queries.history(id)

@@ -10,8 +10,6 @@ from avocet_grpc.core.forms import prompt_digest
 from avocet_grpc.core.model import (
     Candidate,
     CandidateFilter,
-    ExportBatch,
-    ExportSelection,
     File,
     Order,
     ParsedLine,
@@ -21,10 +19,11 @@ from avocet_grpc.core.model import (
     Source,
     Stats,
 )
-from avocet_grpc.core.ports.ledger import ExportExtent, HistoryCursor, HistoryEntry, Remembered
+from avocet_grpc.core.ports.ledger import HistoryCursor, HistoryEntry, Remembered
 from avocet_grpc.core.ports.mirror import Changed, FileReport
 from avocet_grpc.core.record import content_of, earlier_digests, record_in
 from avocet_grpc.store.sql.dialect import Session
+from avocet_grpc.store.sql.examples import ExampleQueries
 from avocet_grpc.store.sql.feed import is_known
 from avocet_grpc.store.sql.history import History
 from avocet_grpc.store.sql.listing import Listing
@@ -109,6 +108,10 @@ class SqlTransaction:
         return WaitingClaims(self._reader.claims, database, self._earlier, self._own, self._has_left)
 
     @property
+    def examples(self) -> ExampleQueries:
+        return self.written().examples
+
+    @property
     def listing(self) -> Listing:
         return self.written().listing
 
@@ -147,9 +150,6 @@ class SqlTransaction:
             self._own.stored[File.CANDIDATES, id] = stored
         return stored.as_candidate()
 
-    def export_growth(self, selection: ExportSelection, revision: int) -> int | None:
-        return self.written().export_growth(selection, revision)
-
     def history(self, id: str) -> list[HistoryEntry]:
         return self._waiting_history(id) + self._reader.history(id)
 
@@ -186,24 +186,6 @@ class SqlTransaction:
 
     def known_run_ids(self, run_ids: Collection[str]) -> set[str]:
         return self.written().known_run_ids(run_ids)
-
-    def export_batch(
-        self,
-        selection: ExportSelection,
-        after_key: int,
-        limit: int,
-        max_bytes: int,
-        *,
-        about: bool = False,
-        up_to_key: int | None = None,
-    ) -> ExportBatch | None:
-        return self.written().export_batch(selection, after_key, limit, max_bytes, up_to_key=up_to_key)
-
-    def export_extent(self, revision: int, after_key: int, last_key: int) -> ExportExtent:
-        return self.written().export_extent(revision, after_key, last_key)
-
-    def export_total(self, selection: ExportSelection, after_key: int) -> int:
-        return self.written().export_total(selection, after_key)
 
     def written(self) -> SqlReader:
         """Return the database with all that waits to be written."""

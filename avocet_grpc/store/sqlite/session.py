@@ -12,7 +12,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from avocet_grpc.store.sql.dialect import NOTHING, Dialect, Joined, Row
+from avocet_grpc.store.sql.dialect import NOTHING, Dialect, Row
 from avocet_grpc.store.sqlite.compression import CompressedLines
 
 SQLITE = Dialect(
@@ -46,13 +46,6 @@ WRITER_CACHE_KB = 8 * 1024
 READER_CACHE_KB = 1024
 LOADING_CACHE_KB = 64 * 1024
 
-JOINED = (
-    "SELECT coalesce(max(key), 0), count(*), CAST(coalesce(group_concat(id || char(10), ''), '') AS BLOB),"
-    " CAST(coalesce(group_concat(encoded, ''), '') AS BLOB)"
-)
-KEYS_AND_IDS = (
-    "SELECT coalesce(group_concat(key, ' '), ''), CAST(coalesce(group_concat(id || char(10), ''), '') AS BLOB)"
-)
 ALONE = contextlib.nullcontext()
 """A statement costs no round trip, so there is nothing to send together."""
 MOST_ROWS = 64
@@ -118,28 +111,6 @@ class SqliteSession:
 
     def execute(self, sql: str, values: Mapping[str, Any] = NOTHING) -> int:
         return self._db.execute(sql, values).rowcount
-
-    def joined(self, part: str, values: Mapping[str, Any], most_bytes: int) -> Joined | None:
-        # By the engine: a step for each row would let go of the interpreter's lock and wait for it again. It stops once
-        # a value grows too long, so that nobody has to read the rows before to add up their lengths.
-        longest = self._db.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, most_bytes + 1)
-        try:
-            return Joined._make(self._db.execute(f"{JOINED} FROM {part}", values).fetchone())
-        except sqlite3.DataError as error:
-            if error.sqlite_errorcode != sqlite3.SQLITE_TOOBIG:
-                raise
-            return None
-        finally:
-            self._db.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, longest)
-
-    def keys_and_ids(self, part: str, values: Mapping[str, Any]) -> tuple[list[int], list[bytes]]:
-        # In one step, as above. Hardly any id has a newline.
-        found = self._db.execute(f"{KEYS_AND_IDS} FROM {part}", values).fetchone()
-        keys, ids = [*map(int, found[0].split())], found[1].split(b"\n")[:-1]
-        if len(keys) != len(ids):
-            rows = self._db.execute(f"SELECT key, id FROM {part}", values).fetchall()
-            return [key for key, _ in rows], [id.encode() for _, id in rows]
-        return keys, ids
 
     def batch(self) -> AbstractContextManager[None]:
         return ALONE

@@ -15,6 +15,7 @@ from hypothesis.stateful import RuleBasedStateMachine
 from avocet_grpc.core.export import is_exportable
 from avocet_grpc.core.model import CandidateFilter, Decision, ExportSelection, File
 from avocet_grpc.layout import SHARED_FILES as NAMES
+from tests.exports import exports
 from tests.mirror.in_process import Crash, CrashingDisk, InProcess, SteppedClock
 from tests.mirror.machine.model import Decided, FileModel, Model, Record, id_of, lines_of
 
@@ -108,7 +109,7 @@ class Stage(RuleBasedStateMachine):
         statuses = Counter(one.get("status", "unknown") for one in candidates.records.values())
         assert {word: count for word, count in stats.by_status.items() if count} == statuses
         selection = ExportSelection(revision=stats.revision)
-        exported = self.service.ask(lambda reader: reader.export_batch(selection, 0, 10_000, 1 << 30))
+        exported = self.service.ask(lambda reader: exports(reader).export_batch(selection, 0, 10_000, 1 << 30))
         ids = exported.ids.decode().split() if exported is not None else []
         assert sorted(ids) == sorted(id for id, one in approved.records.items() if is_exportable(one))
 

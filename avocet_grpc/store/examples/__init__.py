@@ -1,0 +1,25 @@
+"""A copy of the examples, from which exports are sent: derived data, made again from the ledger if it is not whole.
+
+Owns
+    The files below `layout.DataDirectory.examples`, and the columns in memory by which exports choose.
+
+May import
+    `core`, `telemetry`, and of the store `sql/room.py` alone. It reads the ledger by `core/ports/examples.py`.
+
+Reading order
+    `ledger.py`    wraps any ledger: exports come from the copy, and a thread keeps it
+    `store.py`     answers, follows the ledger, and stores what is new in the files
+    `part.py`      the rows of one batch, and how their bytes are read
+    `table.py`     the columns, the order, and what a selection chooses
+    `splits.py`    the hashes by which splits choose
+    `segment.py`   the files: appending, loading, reading
+    `blocks.py`    which of their blocks were checked
+    `place.py`     the directories, one for each process
+    `layout.py`    the rows in memory and in the file
+    `numeric.py`   numpy, without threads of its own
+
+Rules
+    - What never changes stands in the files; what a revision sees is asked of the ledger before an export answers.
+    - A failed write, or a checksum that is wrong, is never an error of a call: the ledger has the bytes too.
+    - A block counts once its seal is written behind its rows. Nothing is synced.
+"""
