@@ -42,7 +42,8 @@ AT_ONCE = 64
 UPDATE_BODY = "ON CONFLICT (key) DO UPDATE SET size = excluded.size, raw = excluded.raw"
 # What becomes known again keeps its later revision, until which it is kept.
 UPDATE_PAST = "ON CONFLICT (id, file, digest) DO UPDATE SET revision = excluded.revision, made_by = excluded.made_by"
-CLOSE = "UPDATE examples SET removed_revision = :revision WHERE key = :key AND removed_revision = :never"
+# The number itself, and no parameter, or the index of those that are shown is not used.
+CLOSE = f"UPDATE examples SET removed_revision = :revision WHERE key = :key AND removed_revision = {NEVER}"
 
 
 MOST_WAITING = 1_000
@@ -144,7 +145,7 @@ class Pending:
         if not self.without_claims:
             _delete(session, "claims", self.left)
         for (key, _), revision in self.closed.items():
-            session.execute(CLOSE, {"key": key, "revision": revision, "never": NEVER})
+            session.execute(CLOSE, {"key": key, "revision": revision})
         visible = [row for row in self.examples.values() if row.removed_revision > row.approved_revision]
         session.insert("examples", visible)
         session.insert("past", list(self.past.values()), UPDATE_PAST)

@@ -89,9 +89,7 @@ LATE_INDEXES = {
         "CREATE INDEX records_by_quality ON records (quality_score, key) WHERE file = 0 AND lives = 1"
     ),
     "records_by_review": ("CREATE INDEX records_by_review ON records (reviewed_at, key) WHERE file = 0 AND lives = 1"),
-    "examples_by_approval": (
-        "CREATE INDEX examples_by_approval ON examples (approved_revision, removed_revision, key)"
-    ),
+    "examples_by_approval": "CREATE INDEX examples_by_approval ON examples (approved_revision)",
     "examples_removed": (
         "CREATE INDEX examples_removed ON examples (removed_revision) WHERE removed_revision < 9223372036854775807"
     ),
@@ -101,14 +99,7 @@ LATE_INDEXES = {
         "CREATE INDEX queue_by_quality ON records (quality_score, key, facet, queued) WHERE queued = 1"
     ),
     "queue_by_facet": "CREATE INDEX queue_by_facet ON records (facet, key) WHERE queued = 1",
-    "examples_by_key": (
-        "CREATE INDEX examples_by_key"
-        " ON examples (key, approved_revision, removed_revision, shard_hash, quality_score, id)"
-    ),
-    "examples_by_prompt": (
-        "CREATE INDEX examples_by_prompt ON examples (prompt_digest, approved_revision, key)"
-        " WHERE prompt_digest IS NOT NULL"
-    ),
+    "examples_shown": "CREATE INDEX examples_shown ON examples (key) WHERE removed_revision = 9223372036854775807",
     "history_by_id": "CREATE INDEX history_by_id ON history (id, number)",
 }
 """Those that a large load does without until its end."""
