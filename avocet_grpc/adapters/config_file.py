@@ -6,6 +6,7 @@ import contextlib
 import errno
 import io
 import os
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -35,13 +36,9 @@ class YamlConfigFile:
     def bench_results_dir(self) -> str:
         """Return the value; empty if the key, or a readable file, is absent."""
         try:
-            text = read_settled(self._path, READ_WAIT_S).decode("utf-8")
-            content = parse_yaml(text.removeprefix(BYTE_ORDER_MARK))
-        except (OSError, ValueError, Unreadable):
+            return _value_in(read_settled(self._path, READ_WAIT_S))
+        except (OSError, ConfigUnreadable):
             return ""
-        section = content.get(SECTION) if isinstance(content, dict) else None
-        value = section.get(KEY) if isinstance(section, dict) else None
-        return value if isinstance(value, str) else ""
 
     def set_bench_results_dir(self, value: str) -> None:
         """Change the key, and nothing else, in one rename. Raises ConfigUnreadable or StorageFull."""
@@ -59,20 +56,38 @@ class YamlConfigFile:
             raise ConfigUnreadable("the config file cannot be written") from error
 
 
+@lru_cache(maxsize=1)
+def _value_in(content: bytes) -> str:
+    """Return the value; kept for the next reading of the same content. Raises ConfigUnreadable."""
+    _, plain = _load(_editor(), _text(content).removeprefix(BYTE_ORDER_MARK))
+    section = plain.get(SECTION)
+    value = section.get(KEY) if isinstance(section, dict) else None
+    return value if isinstance(value, str) else ""
+
+
 def _with_value(content: bytes, value: str) -> bytes:
-    try:
-        text = content.decode("utf-8")
-    except ValueError as error:
-        raise ConfigUnreadable("the config file is not UTF-8 text") from error
+    text = _text(content)
     mark = text[:1] if text.startswith(BYTE_ORDER_MARK) else ""
     return (mark + _changed(text.removeprefix(mark), value)).encode()
 
 
-def _changed(text: str, value: str) -> str:
-    """Return the text with the key set, by changing a few characters if that works, else by writing all of it."""
+def _text(content: bytes) -> str:
+    try:
+        return content.decode("utf-8")
+    except ValueError as error:
+        raise ConfigUnreadable("the config file is not UTF-8 text") from error
+
+
+def _editor() -> YAML:
     editor = YAML(typ="rt")
     editor.preserve_quotes = True
     editor.width = 2**20
+    return editor
+
+
+def _changed(text: str, value: str) -> str:
+    """Return the text with the key set, by changing a few characters if that works, else by writing all of it."""
+    editor = _editor()
     content, plain = _load(editor, text)
     section = content.get(SECTION)
     if section is None:
@@ -127,6 +142,6 @@ def _load(editor: YAML, text: str) -> tuple[Any, Any]:
         raise ConfigUnreadable("the config file is not valid YAML, or its aliases make it too large") from error
     if plain is None:
         return CommentedMap(), {}
-    if not isinstance(content, CommentedMap):
+    if not isinstance(content, CommentedMap) or not isinstance(plain, dict):
         raise ConfigUnreadable("the config file is no mapping")
     return content, plain

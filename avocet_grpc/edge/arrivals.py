@@ -21,6 +21,7 @@ from avocet_grpc.core.errors import CorrectionsError, InvalidField, Overloaded
 from avocet_grpc.edge import wire
 from avocet_grpc.edge.call_context import recheck
 from avocet_grpc.edge.sockets import is_unix, peer_key, received_bytes
+from avocet_grpc.edge.unfinished import UnfinishedLines
 from avocet_grpc.telemetry.guard import keep
 
 LOOK_EVERY_S = 0.1
@@ -32,6 +33,10 @@ LARGE = 64 * 1024
 """Bytes from which on a message is parsed in a thread."""
 CALL_OVERHEAD = 256
 """Bytes of a call's frames and headers. More would be taken for an unfinished message, and less hides one."""
+READ_AHEAD = 1 << 20
+"""Bytes of its requests from which on a call must finish with one before the next is read."""
+LINES_SHARE = 0.5
+"""Of the budget, that unfinished lines may take away from messages."""
 KEPT_MESSAGES = 4
 """Of a stream of requests: as many as its method may have read before it says that it has finished with the first."""
 
@@ -95,15 +100,19 @@ class Uncounted(Connection):
 
 
 class Arrivals:
-    """All connections' bytes under way, `most` together."""
+    """All connections' bytes under way: `most` together, fewer while uploads hold unfinished `lines`."""
 
-    def __init__(self, most: int, accounted: Callable[[], int] = lambda: 0) -> None:
-        self._most, self._accounted = most, accounted
+    def __init__(self, most: int, lines: UnfinishedLines, accounted: Callable[[], int] = lambda: 0) -> None:
+        self._budget, self._lines, self._accounted = most, lines, accounted
         self._allocator = Allocator()
         self._connections: dict[str, Connection] = {}
         self._looking: asyncio.Task[Any] | None = None
         self.held = 0
         self.evicted = 0
+
+    @property
+    def _most(self) -> int:
+        return self._budget - min(self._lines.held, int(self._budget * LINES_SHARE))
 
     def begin(self, most: int, parse: Parse, context: Any, peer: str) -> Incoming:
         """Return the requests of a call of this task, each of at most `most` bytes. `Incoming.close` must follow."""
@@ -137,7 +146,8 @@ class Arrivals:
         for peer, connection in list(self._connections.items()):
             if isinstance(connection, Uncounted):
                 # Beside what calls wait for, there is what they work on and answer.
-                connection.compare(self._allocator.in_use(), WORKED_ON * self.held + self._accounted())
+                accounted = WORKED_ON * self.held + self._lines.held + self._accounted()
+                connection.compare(self._allocator.in_use(), accounted)
             elif (count := received.get(peer_key(peer))) is not None:
                 connection.look(count)
             elif not connection.calls:
@@ -173,6 +183,8 @@ class Incoming:
         self._most, self._parse = most, parse
         self._task = asyncio.current_task()
         self._held: deque[int] = deque()
+        self._holds_little = asyncio.Event()
+        self._holds_little.set()
         self.is_waiting = False
         self.ended: CorrectionsError | None = None
         connection.calls.add(self)
@@ -193,6 +205,8 @@ class Incoming:
         """The call needs the oldest of its requests no more."""
         if self._held:
             self._arrivals.release(self._connection, self._held.popleft())
+        if sum(self._held) <= READ_AHEAD:
+            self._holds_little.set()
 
     def end(self, error: CorrectionsError) -> None:
         """Cancel the call: its caller gets `error`."""
@@ -229,6 +243,7 @@ class Incoming:
             handed = [message]
             del message
             yield handed.pop()
+            await self._holds_little.wait()
 
     async def _read(self) -> Any:
         self.is_waiting = True
@@ -260,7 +275,9 @@ class Incoming:
         self._arrivals.hold(self._connection, size)
         self._held.append(size)
         if len(self._held) > KEPT_MESSAGES:
-            self._arrivals.release(self._connection, self._held.popleft())
+            self.finished()
+        if sum(self._held) > READ_AHEAD:
+            self._holds_little.clear()
 
 
 def _open(parse: Parse, raw: bytes, size: int) -> Opened:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from avocet_grpc.core.errors import CorrectionsError
     from avocet_grpc.edge.answers import Hold
+    from avocet_grpc.edge.unfinished import UnfinishedLines
 
 CORRELATION = "x-correlation-id"
 TRACE = "traceparent"
@@ -23,8 +24,8 @@ class CallInfo:
     """`principal` is the name of the token that the call came with, empty if it came without one.
 
     `recheck` raises TokenRefused if the token is no longer good; a stream asks it at each message. `answers` is the
-    call's share of the budget of answers. `end` ends the call with an error. A call with many requests tells by
-    `finished` that it needs the oldest of them no more.
+    call's share of the budget of answers, `lines` the budget of unfinished lines. `end` ends the call with an error.
+    A call with many requests tells by `finished` that it needs the oldest of them no more.
     """
 
     method: str
@@ -33,6 +34,7 @@ class CallInfo:
     principal: str = ""
     recheck: Callable[[], None] = lambda: None
     answers: Hold = field(init=False)
+    lines: UnfinishedLines = field(init=False)
     end: Callable[[CorrectionsError], None] = lambda _: None
     finished: Callable[[], None] = lambda: None
 

@@ -44,7 +44,6 @@ from avocet_grpc.edge.parse_changes import history_query, watch_query
 from avocet_grpc.edge.queue_response import described_runs, queue_response
 from avocet_grpc.edge.same_prompt import fill_same_prompt
 from avocet_grpc.edge.snapshots import SNAPSHOTS_PAGE, snapshot_message, snapshot_request
-from avocet_grpc.edge.unfinished import UnfinishedLines
 from avocet_grpc.edge.uploading import upload_run
 from avocet_grpc.edge.watching import Watching
 
@@ -61,7 +60,6 @@ class CorrectionsServicer(corrections_pb2_grpc.CorrectionsServiceServicer):
         self._backend = backend
         self._watching = Watching(backend, hub)
         self._encoded = CandidateCache()
-        self._unfinished = UnfinishedLines()
 
     async def ListRuns(self, request: pb.ListRunsRequest, context: Context) -> pb.ListRunsResponse:
         size = page_size("page_size", request.page_size, parse.RUNS_PAGE)
@@ -151,7 +149,7 @@ class CorrectionsServicer(corrections_pb2_grpc.CorrectionsServiceServicer):
         return released_response(await self._backend.write(release))
 
     async def UploadRun(self, request_iterator: Any, context: Context) -> pb.UploadRunResponse:
-        return convert.uploaded_message(await upload_run(self._backend, self._unfinished, request_iterator))
+        return convert.uploaded_message(await upload_run(self._backend, request_iterator))
 
     async def CreateSnapshot(self, request: pb.CreateSnapshotRequest, context: Context) -> pb.CreateSnapshotResponse:
         create = partial(snapshots.create_snapshot, request=snapshot_request(request))

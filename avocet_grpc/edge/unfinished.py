@@ -15,12 +15,16 @@ MOST_BYTES = MAX_LINE_BYTES + (4 << 20)
 """Of all uploads of one process together: one line of any length that is not malformed, and the part that ends it."""
 
 
+REFUSED = "too many bytes of unfinished lines"
+
+
 class UnfinishedLines:
     """What all uploads hold, `most` bytes together."""
 
     def __init__(self, most: int = MOST_BYTES) -> None:
         self._most = most
         self._uploads: dict[Upload, int] = {}
+        self.held = 0
 
     def upload(self, end: Callable[[CorrectionsError], None]) -> Upload:
         """Return the account of one upload, empty yet; to be used as a context. `end` ends the call."""
@@ -28,18 +32,20 @@ class UnfinishedLines:
 
     def change(self, upload: Upload, size: int) -> None:
         """The upload holds `size` bytes from now on. Raises Overloaded if it is the one to end."""
+        self.forget(upload)
         self._uploads[upload] = size
-        while sum(self._uploads.values()) > self._most:
+        self.held += size
+        while self.held > self._most:
             greediest = max(self._uploads, key=self._uploads.__getitem__)
-            del self._uploads[greediest]
-            error = Overloaded("too many bytes of unfinished lines")
+            self.forget(greediest)
+            # An error that had a name here would keep itself, by its stack, and all that its call holds.
             if greediest is upload:
-                raise error
-            greediest.end(error)
+                raise Overloaded(REFUSED)
+            greediest.end(Overloaded(REFUSED))
 
     def forget(self, upload: Upload) -> None:
         """It has ended."""
-        self._uploads.pop(upload, None)
+        self.held -= self._uploads.pop(upload, 0)
 
 
 class Upload:

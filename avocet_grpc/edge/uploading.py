@@ -14,7 +14,7 @@ from avocet_grpc.edge.answers import CHANGING
 from avocet_grpc.edge.async_ledger import Backend
 from avocet_grpc.edge.call_context import call
 from avocet_grpc.edge.importing import import_step
-from avocet_grpc.edge.unfinished import UnfinishedLines, Upload
+from avocet_grpc.edge.unfinished import Upload
 
 MAX_PART = 3 << 20
 """Bytes of the file that one message may bring."""
@@ -22,13 +22,11 @@ WORTH_A_STEP = 64 << 10
 """Bytes of whole lines that are imported although more may follow: fewer wait for the next message."""
 
 
-async def upload_run(
-    backend: Backend, unfinished: UnfinishedLines, requests: AsyncIterable[pb.UploadRunRequest]
-) -> Imported:
+async def upload_run(backend: Backend, requests: AsyncIterable[pb.UploadRunRequest]) -> Imported:
     """Import the lines of all messages. What arrived before the call broke off stays, in whole steps."""
     messages = aiter(requests)
     first = await anext(messages, pb.UploadRunRequest())
-    with unfinished.upload(call().end) as held:
+    with call().lines.upload(call().end) as held:
         run = _Run(backend, parse.run_id(first.run_id), parse.on_conflict(first.on_conflict), held)
         part = first.lines
         del first

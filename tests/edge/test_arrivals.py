@@ -1,10 +1,18 @@
-"""The budget of bytes under way, as far as nobody counts them: on a Unix socket."""
+"""The budget of bytes under way: what calls have in their hands, and what nobody counts, on a Unix socket."""
 
 from __future__ import annotations
 
-from typing import cast
+import asyncio
+from typing import Any, cast
 
-from avocet_grpc.edge.arrivals import Incoming, Uncounted
+import pytest
+
+from avocet_client.v1 import corrections_pb2 as pb
+from avocet_grpc.core.errors import Overloaded
+from avocet_grpc.edge.arrivals import Arrivals, Incoming, Uncounted
+from avocet_grpc.edge.call_context import begin
+from avocet_grpc.edge.unfinished import UnfinishedLines
+from tests.support import PATIENCE_S
 
 MB = 1 << 20
 
@@ -50,3 +58,91 @@ def test_a_call_that_began_beside_a_large_request_is_not_blamed_when_that_one_ha
     connection.calls.add(cast(Incoming, Waiting()))
     connection.compare(25 * MB, accounted=0)
     assert connection.unfinished == 0
+
+
+def message_of(size: int) -> bytes:
+    """A message of one field, `size` bytes long."""
+    left = size - 2
+    while len(raw := pb.UploadRunRequest(lines=bytes(left)).SerializeToString()) > size:
+        left -= 1
+    assert len(raw) == size
+    return raw
+
+
+class Sent:
+    """A call's context, as far as receiving goes: its messages have `sizes`."""
+
+    def __init__(self, *sizes: int) -> None:
+        self._sizes = [*sizes]
+        self.read_count = 0
+
+    async def read(self) -> bytes:
+        self.read_count += 1
+        return message_of(self._sizes.pop(0))
+
+
+def call_of(arrivals: Arrivals, sent: Sent) -> Incoming:
+    context: Any = sent
+    return arrivals.begin(16 * MB, bytes, context, "ipv4:127.0.0.1:1")
+
+
+async def is_taken(arrivals: Arrivals, size: int) -> bool:
+    """Whether a message of `size` bytes is taken beside what is there; the call ends at once."""
+    call = call_of(arrivals, Sent(size))
+    try:
+        return len(await call.only()) == size
+    except Overloaded:
+        return False
+    finally:
+        call.close()
+
+
+def test_a_message_is_refused_while_calls_have_as_much_in_their_hands_as_the_server_takes() -> None:
+    async def steps() -> None:
+        arrivals = Arrivals(10 * MB, UnfinishedLines())
+        first, second = (call_of(arrivals, Sent(4 * MB)) for _ in range(2))
+        for call in (first, second):
+            await call.only()
+        assert not await is_taken(arrivals, 4 * MB)
+        assert await is_taken(arrivals, 1 * MB)
+        first.close()
+        assert await is_taken(arrivals, 4 * MB)
+        second.close()
+        assert arrivals.held == 0
+
+    asyncio.run(steps())
+
+
+@pytest.mark.parametrize(("line", "room"), [(0, 10), (3, 7), (9, 5)])
+def test_unfinished_lines_leave_messages_less_room_but_half_of_it(line: int, room: int) -> None:
+    async def steps() -> None:
+        lines = UnfinishedLines(20 * MB)
+        arrivals = Arrivals(10 * MB, lines)
+        with lines.upload(lambda _: None) as upload:
+            upload.holds(line * MB)
+            assert await is_taken(arrivals, room * MB)
+            assert not await is_taken(arrivals, room * MB + 1)
+        assert await is_taken(arrivals, 10 * MB)
+
+    asyncio.run(steps())
+
+
+def test_a_call_reads_a_large_message_only_when_it_has_finished_with_the_one_before() -> None:
+    async def steps() -> None:
+        begin("/method", ())
+        sent = Sent(2 * MB, 2 * MB, 100, 100)
+        call = call_of(Arrivals(10 * MB, UnfinishedLines()), sent)
+        messages = aiter(call)
+        await anext(messages)
+        second = asyncio.create_task(anext(messages))
+        for _ in range(20):
+            await asyncio.sleep(0)
+        assert not second.done() and sent.read_count == 1
+        call.finished()
+        assert len(await asyncio.wait_for(second, PATIENCE_S)) == 2 * MB
+        call.finished()
+        for _ in range(2):
+            assert len(await asyncio.wait_for(anext(messages), PATIENCE_S)) == 100
+        call.close()
+
+    asyncio.run(steps())

@@ -10,6 +10,7 @@ import pytest
 from avocet_grpc.core.errors import CallTooLong, CorrectionsError, Overloaded
 from avocet_grpc.edge.arrivals import Arrivals, Incoming
 from avocet_grpc.edge.interceptors.limits import Deadlines
+from avocet_grpc.edge.unfinished import UnfinishedLines
 from tests.support import PATIENCE_S
 
 SOON_S = 0.01
@@ -38,7 +39,7 @@ async def until_ended(deadlines: Deadlines, arrivals: Arrivals) -> CorrectionsEr
 
 def test_each_call_that_takes_too_long_is_ended_however_many_there_are() -> None:
     async def calls() -> list[CorrectionsError | None]:
-        deadlines, arrivals = Deadlines(SOON_S), Arrivals(BUDGET)
+        deadlines, arrivals = Deadlines(SOON_S), Arrivals(BUDGET, UnfinishedLines())
         together = await asyncio.gather(*(until_ended(deadlines, arrivals) for _ in range(3)))
         return [*together, await until_ended(deadlines, arrivals)]
 
@@ -47,7 +48,7 @@ def test_each_call_that_takes_too_long_is_ended_however_many_there_are() -> None
 
 def test_a_call_that_ended_in_time_does_not_keep_a_later_one_from_being_ended() -> None:
     async def calls() -> CorrectionsError | None:
-        deadlines, arrivals = Deadlines(SOON_S), Arrivals(BUDGET)
+        deadlines, arrivals = Deadlines(SOON_S), Arrivals(BUDGET, UnfinishedLines())
         first = incoming(arrivals)
         deadlines.watch(first)
         deadlines.forget(first)
@@ -60,7 +61,7 @@ def test_a_call_that_ended_in_time_does_not_keep_a_later_one_from_being_ended() 
 
 def test_a_call_tells_the_first_reason_for_which_it_was_ended() -> None:
     async def call() -> CorrectionsError | None:
-        call = incoming(Arrivals(BUDGET))
+        call = incoming(Arrivals(BUDGET, UnfinishedLines()))
         call.end(Overloaded("too many bytes under way"))
         call.end(CallTooLong())
         try:
@@ -74,7 +75,7 @@ def test_a_call_tells_the_first_reason_for_which_it_was_ended() -> None:
 
 def test_a_call_that_its_caller_cancelled_too_stays_cancelled() -> None:
     async def call() -> None:
-        task, call = asyncio.current_task(), incoming(Arrivals(BUDGET))
+        task, call = asyncio.current_task(), incoming(Arrivals(BUDGET, UnfinishedLines()))
         assert task is not None
         task.cancel()
         call.end(CallTooLong())

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
+
 import pytest
 
 from avocet_grpc.core.errors import CorrectionsError, Overloaded
@@ -29,3 +32,26 @@ def test_an_upload_that_would_hold_most_is_refused_and_what_has_ended_counts_no_
         modest.holds(100)
     with lines.upload(lambda _: None) as next_one:
         next_one.holds(100)
+
+
+class Held:
+    """Something large that a call holds."""
+
+
+def test_what_a_refused_upload_held_is_freed_at_once() -> None:
+    lines = UnfinishedLines(100)
+
+    def refused() -> weakref.ref[Held]:
+        held = Held()
+        with lines.upload(lambda _: None) as upload:
+            try:
+                upload.holds(101)
+            except Overloaded:
+                return weakref.ref(held)
+        pytest.fail("it was taken")
+
+    gc.disable()
+    try:
+        assert refused()() is None
+    finally:
+        gc.enable()

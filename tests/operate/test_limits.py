@@ -97,6 +97,21 @@ def test_a_large_answer_waits_until_the_connection_that_takes_nothing_off_is_clo
     eventually(lambda: "its answers were not taken off" in server.log, within=60)
 
 
+def test_an_import_waits_for_room_while_others_hold_all_of_it(stopped_server: Server) -> None:
+    write_records(stopped_server.candidates, [record("c", model_response="x" * 1_000_000)])
+    server = limited(stopped_server, answer_bytes_under_way=1_000_000)
+    server.set_runs_directory()
+    (server.runs / "run").mkdir()
+    write_records(server.runs / "run" / "sft_candidates.jsonl", [record("imported")])
+    with RawConnection(server.address) as connection:
+        connection.send(connection.call("GetCandidate"), pb.GetCandidateRequest(id="c").SerializeToString())
+        connection.until(ResponseReceived)
+        assert server.stub.Import(pb.ImportRequest(run_id="run"), timeout=60).imported == 1
+        # The import went on since this connection, which takes nothing off, had been closed.
+        eventually(lambda: not connection.receive(1) and not connection.open, within=60)
+    eventually(lambda: "its answers were not taken off" in server.log, within=60)
+
+
 def test_streams_go_on_in_small_steps_while_others_hold_all_room_for_answers(stopped_server: Server) -> None:
     approved = [record(f"a{n}", status="approved", corrected_response="y" * 20_000) for n in range(100)]
     write_records(stopped_server.approved, approved)

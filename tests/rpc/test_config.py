@@ -112,3 +112,23 @@ def test_a_file_that_is_no_yaml_mapping_is_left_alone(server: Server, broken: st
     assert (failure.code, failure.reason) == (grpc.StatusCode.FAILED_PRECONDITION, "CONFIG_UNREADABLE")
     assert str(server.config) not in failure.message
     assert path.read_text() == broken
+
+
+@pytest.mark.files("the file label_tool.yaml")
+@pytest.mark.parametrize(
+    "text",
+    [
+        "sft:\n  bench_results_dir: /a\n  bench_results_dir: /b\n",
+        "sft: {bench_results_dir: /a}\nother: 1\nother: 2\n",
+        "sft: {bench_results_dir: /a}\nsft: {bench_results_dir: /b}\n",
+    ],
+    ids=["the key", "another key", "the section"],
+)
+def test_a_file_with_a_key_twice_is_unreadable_for_reading_as_for_writing(server: Server, text: str) -> None:
+    path = server.config / "label_tool.yaml"
+    path.write_text(text)
+    assert get_directory(server) == ""
+    assert failure_of(lambda: set_directory(server, "/new")).reason == "CONFIG_UNREADABLE"
+    assert path.read_text() == text
+    path.write_text("sft: {bench_results_dir: /mended}\n")
+    assert get_directory(server) == "/mended"

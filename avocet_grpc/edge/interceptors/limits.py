@@ -11,6 +11,7 @@ from avocet_grpc.edge.answers import Answers
 from avocet_grpc.edge.arrivals import Arrivals, Incoming, Parse
 from avocet_grpc.edge.message_limits import HEALTH, Sizes
 from avocet_grpc.edge.shutdown_gate import Gate
+from avocet_grpc.edge.unfinished import UnfinishedLines
 from avocet_grpc.settings import Limits
 
 WATCH = "/avocet.corrections.v1.CorrectionsService/Watch"
@@ -83,11 +84,12 @@ class MethodLimits:
         parse: Parse,
         arrivals: Arrivals,
         answers: Answers,
+        lines: UnfinishedLines,
         gate: Gate,
         room: Room | None,
         deadlines: Deadlines,
     ) -> None:
-        self.sizes, self.answers, self._parse = sizes, answers, parse
+        self.sizes, self.answers, self.lines, self._parse = sizes, answers, lines, parse
         self._arrivals, self._gate, self._room, self._deadlines = arrivals, gate, room, deadlines
 
     def enter(self, caller: str, peer: str, context: Any) -> Incoming:
@@ -118,7 +120,8 @@ class Limiter:
     def __init__(self, gate: Gate, limits: Limits) -> None:
         self._gate, self._limits = gate, limits
         self._answers = answers = Answers(limits.answer_bytes_under_way)
-        self._arrivals = Arrivals(limits.bytes_under_way, lambda: answers.held)
+        self._lines = lines = UnfinishedLines()
+        self._arrivals = Arrivals(limits.bytes_under_way, lines, lambda: answers.held)
         self._calls = Room(limits.calls, limits.calls_per_caller)
         self._watches = Room(limits.watches, limits.watches)
         self._unary, self._streams = Deadlines(limits.call_seconds), Deadlines(limits.stream_seconds)
@@ -128,7 +131,7 @@ class Limiter:
         room = None if method.startswith(HEALTH) else self._watches if method == WATCH else self._calls
         sizes = Sizes(method, self._limits.message_bytes)
         deadlines = self._streams if streams else self._unary
-        return MethodLimits(sizes, parse, self._arrivals, self._answers, self._gate, room, deadlines)
+        return MethodLimits(sizes, parse, self._arrivals, self._answers, self._lines, self._gate, room, deadlines)
 
 
 def caller_of(principal: str, peer: str) -> str:

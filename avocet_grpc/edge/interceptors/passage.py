@@ -76,14 +76,16 @@ class Passage(grpc.aio.ServerInterceptor):
             incoming = limits.enter(caller, peer, context)
             try:
                 with limits.answers.hold(peer) as hold:
-                    info.answers, info.end, info.finished = hold, incoming.end, incoming.finished
+                    info.answers, info.lines = hold, limits.lines
+                    info.end, info.finished = incoming.end, incoming.finished
                     return await (stream if streams else respond)(incoming, hold, context)
             except asyncio.CancelledError:
-                if (reason := incoming.reason()) is not None:
-                    raise reason from None
-                raise
+                if (reason := incoming.reason()) is None:
+                    raise
             finally:
                 limits.leave(incoming, caller)
+            # Raised above, it would have the cancellation as its context, and keep with it all that the call held.
+            raise reason
 
         # No name holds a request: the stack of an error would keep it.
         async def respond(incoming: Incoming, hold: Hold, context: Context) -> bytes:
