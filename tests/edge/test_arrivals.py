@@ -134,7 +134,7 @@ def test_a_call_reads_a_large_message_only_when_it_has_finished_with_the_one_bef
         call = call_of(Arrivals(10 * MB, UnfinishedLines()), sent)
         messages = aiter(call)
         await anext(messages)
-        second = asyncio.create_task(anext(messages))
+        second: asyncio.Future[bytes] = asyncio.ensure_future(anext(messages))
         for _ in range(20):
             await asyncio.sleep(0)
         assert not second.done() and sent.read_count == 1
