@@ -118,24 +118,27 @@ def workers(stage: Stage) -> Found:
     The callers run on the same processors, so a last figure says what these allow: all their time, by what one call
     costs callers and two workers together.
     """
-    one = _reads(stage, stage.service)
-    stage.service.stop()
-    try:
-        with sides.service(stage.directory, stage.source, f"--workers={WORKERS}") as several:
-            two = _reads(stage, several)
-    finally:
-        stage.service.start()
+    one, two = dict[str, _Read](), dict[str, _Read]()
+    for _ in range(stage.rounds):
+        _read(stage, stage.service, one)
+        # One service at a time has the directory.
+        stage.service.stop()
+        try:
+            with sides.service(stage.directory, stage.source, f"--workers={WORKERS}") as several:
+                _read(stage, several, two)
+        finally:
+            stage.service.start()
     for work, unit in (("Queue", "calls/s"), ("Stats", "calls/s"), ("filtered exports", "examples/s")):
         for count, found in ((1, one[work]), (WORKERS, two[work])):
             yield figure(f"{work} by workers", "ours", stage.size, unit, found.rates, count)
             yield figure(f"{work} by workers: CPU", "ours", stage.size, "us", found.cpu, count)
             yield figure(f"{work} by workers: CPU", "callers", stage.size, "us", found.callers_cpu, count)
-        before, after = statistics.median(one[work].rates), two[work]
-        each_us = statistics.median(after.cpu) + statistics.median(after.callers_cpu)
-        allowed = len(os.sched_getaffinity(0)) * 1e6 / each_us / before
+        each_us = statistics.median(two[work].cpu) + statistics.median(two[work].callers_cpu)
+        allowed = len(os.sched_getaffinity(0)) * 1e6 / each_us / statistics.median(one[work].rates)
         yield figure(f"{work} by workers: what the processors allow", "ours", stage.size, "x", [allowed], WORKERS)
         name = f"{work}: throughput of {WORKERS} workers to one"
-        yield Ratio(name, stage.size, statistics.median(after.rates) / before, TO_ONE_WORKER, at_most=False)
+        ratio = ratio_of_rounds(two[work].rates, one[work].rates)
+        yield Ratio(name, stage.size, ratio, TO_ONE_WORKER, at_most=False)
 
 
 @dataclass
@@ -147,24 +150,23 @@ class _Read:
     callers_cpu: list[float] = field(default_factory=list)
 
 
-def _reads(stage: Stage, side: Side) -> dict[str, _Read]:
+def _read(stage: Stage, side: Side, found: dict[str, _Read]) -> None:
+    """One round of each work, added to what was found."""
     examples, _ = _export(side, FILTERED)
     works = {
         "Queue": partial(_calls, stage, side, "Queue", b"", stage.callers),
         "Stats": partial(_calls, stage, side, "Stats", b"", stage.callers),
         "filtered exports": partial(_calls, stage, side, "StreamExport", FILTERED, EXPORTERS, examples),
     }
-    found = {name: _Read() for name in works}
-    for _ in range(stage.rounds):
-        for name, work in works.items():
-            side.settle()
-            before, own = sum(cpu_nanoseconds(side.pid).values()), time.process_time()
-            count, seconds = work()
-            used, own = sum(cpu_nanoseconds(side.pid).values()) - before, time.process_time() - own
-            found[name].rates.append(count / seconds)
-            found[name].cpu.append(used / 1000 / count)
-            found[name].callers_cpu.append(1e6 * own / count)
-    return found
+    for name, work in works.items():
+        side.settle()
+        before, own = sum(cpu_nanoseconds(side.pid).values()), time.process_time()
+        count, seconds = work()
+        used, own = sum(cpu_nanoseconds(side.pid).values()) - before, time.process_time() - own
+        read = found.setdefault(name, _Read())
+        read.rates.append(count / seconds)
+        read.cpu.append(used / 1000 / count)
+        read.callers_cpu.append(1e6 * own / count)
 
 
 def _calls(stage: Stage, side: Side, method: str, message: bytes, callers: int, each: int = 1) -> tuple[int, float]:
