@@ -31,7 +31,7 @@ class Limits:
     message_bytes: int = 16 * 1024 * 1024
     """One message of a method that brings texts; a larger one gets RESOURCE_EXHAUSTED. Other methods: 2 MB."""
 
-    bytes_under_way: int = 32 * 1024 * 1024
+    bytes_under_way: int = 48 * 1024 * 1024
     """Of all requests that are arriving or being worked on; beyond it the greediest connection's get OVERLOADED."""
 
     answer_bytes_under_way: int = 64 * 1024 * 1024
