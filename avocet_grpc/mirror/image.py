@@ -60,10 +60,8 @@ class FileImage:
         """True if the last line has no newline."""
         return bool(self.end) and not self.end.endswith(b"\n")
 
-    def imported(
-        self, found: Signature, parts: Iterable[bytes], blank: int, last_key: int, has_lines: bool
-    ) -> FileImage:
-        """Other programs appended these `parts`, of which `blank` bytes hold no line, and they were imported."""
+    def imported(self, found: Signature, parts: Iterable[bytes], blank: int, has_lines: bool) -> FileImage:
+        """Other programs appended these `parts`, of which `blank` bytes hold no line, and they are imported."""
         read_to, newlines, end, blocks = self.read_to, self.newlines, self.end, self.blocks.copy()
         for data in parts:
             if blocks.size == read_to:
@@ -77,12 +75,15 @@ class FileImage:
             read_to=read_to,
             newlines=newlines,
             blank=self.blank + max(0, blank),
-            last_key=max(self.last_key, last_key),
             end=end,
             blocks=blocks,
             trust=Trust.GREW if has_lines and self.trust is Trust.EXACT else self.trust,
             checked=0,
         )
+
+    def ordered(self, last_key: int) -> FileImage:
+        """Lines up to this order key were taken in."""
+        return replace(self, last_key=max(self.last_key, last_key))
 
     def appended(self, found: Signature, data: bytes, last_key: int, level: Cursor, leased: bool) -> FileImage:
         """We wrote `data` to the end. Without a lease others may have made an edit that this hides."""

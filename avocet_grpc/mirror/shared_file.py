@@ -97,9 +97,10 @@ class SharedFile:
             return adopt_first(session, path, image, progress)
         if beginning is Beginning.LEDGER_ALONE:
             return compare_without_index(session, path, image, progress)
+        end = end_before(session.disk, path, image.read_to)
         found = signature(session.disk, path)
         if clean and found == image.signature and image.is_read:
-            return image.unchanged(end_before(session.disk, path, image.read_to))
+            return image.unchanged(end)
         mode = Mode.CLEAN if clean else Mode.CRASHED
         still = self._looker.still()
         return reconcile(session, path, image, Look(mode, torn_is_given_up=still >= 5.0 or clean), progress)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from avocet_grpc.core.model import Source
@@ -20,19 +20,37 @@ def take_late(session: Session, path: Path, reads: Sequence[Read]) -> None:
     take_appended(session, path, reads, is_late=True)
 
 
+def note_versions(session: Session, reads: Sequence[Read], last: dict[str, int]) -> None:
+    """Note in `last`, by id, where the last line with a version of its record stands, of now or of before."""
+    contents = [(one.id, content_of(one.parsed), one.line.offset) for one in reads if one.id is not None]
+    known = session.knows([(id, content) for id, content, _ in contents])
+    now = session.changed(sorted({id for id, *_ in contents}))
+    for id, content, offset in contents:
+        if (id, content) in known or ((state := now.get(id)) is not None and state.digest == content):
+            last[id] = offset
+
+
 def take_whole(
-    session: Session, path: Path, old: Displaced, reads: Sequence[Read], seen: set[str], mtime: float
+    session: Session,
+    path: Path,
+    old: Displaced,
+    reads: Sequence[Read],
+    seen: set[str],
+    last: Mapping[str, int],
+    mtime: float,
 ) -> None:
     """Take in what is new in a file that is read as a whole: nothing is deleted by it. Call it inside a transaction.
 
-    `seen` are the ids that stand before these lines in it. A further line of an id is a late one; the first may be an
-    edit of the record, unless a decision of ours came after the file was displaced.
+    `seen` are the ids that stand before these lines in it, `last` is what `note_versions` found in the whole of it. A
+    further line of an id is a late one; the first may be an edit of the record, unless a decision of ours came after
+    the file was displaced. A line in front of a version of its record is neither: it counts less than that version.
     """
     ids = sorted({one.id for one in reads if one.id is not None})
     lines, now = session.index.lines(session.file, ids), session.changed(ids)
     contents = [(one.id, content_of(one.parsed)) for one in reads if one.id is not None]
     known = session.knows(contents)
     late: list[Read] = []
+    in_front: list[Read] = []
     undone: list[Read] = []
     reached = session.index.removals(session.file, ids)
     edits: list[tuple[str, Edit]] = []
@@ -49,6 +67,8 @@ def take_whole(
             continue
         if state is not None and _is_removal_fresh(state, old, reached.get(one.id), mtime):
             undone.append(one)
+        elif state is not None and state.raw is not None and one.line.offset < last.get(one.id, -1):
+            in_front.append(one)
         elif again or state is None or state.raw is None:
             late.append(one)
         else:
@@ -59,6 +79,8 @@ def take_whole(
     _edit(session, lines, edits)
     if undone:
         take_appended(session, path, undone, is_late=True, removed={one.id for one in undone if one.id is not None})
+    if in_front:
+        take_appended(session, path, in_front, is_late=True, in_front=True)
     take_late(session, path, late)
 
 

@@ -9,7 +9,9 @@ from xxhash import xxh3_128, xxh3_128_digest
 
 from avocet_grpc.core.model import ParsedLine
 from avocet_grpc.core.record import digest_of, parse
+from avocet_grpc.mirror.fs.block_digests import BlockDigests
 from avocet_grpc.mirror.fs.disk import Disk, FileChanged
+from avocet_grpc.mirror.fs.signature import END_BYTES
 
 CHUNK_BYTES = 1024 * 1024
 MAX_LINE_BYTES = 64 * 1024 * 1024
@@ -34,6 +36,23 @@ class Line:
     def parsed(self) -> ParsedLine:
         """Return the line, read. One that is too long is malformed, and comes without its bytes."""
         return ParsedLine(b"", self.digest, None) if self.raw is None else parse(self.raw)
+
+
+class Seen:
+    """What a scan of a whole file has seen: the digests of its blocks, and its last bytes.
+
+    The end must come from the bytes that were compared: others may write the file again before it is read once more,
+    and lines of theirs behind that end would then count as appended.
+    """
+
+    def __init__(self) -> None:
+        self.blocks = BlockDigests()
+        self.end = b""
+
+    def feed(self, data: bytes) -> None:
+        """Add what follows."""
+        self.blocks.feed(data)
+        self.end = (self.end + data[-END_BYTES:])[-END_BYTES:]
 
 
 class LineScanner:

@@ -12,10 +12,9 @@ from pathlib import Path
 from avocet_grpc.core.model import File, ParsedLine
 from avocet_grpc.core.ports.mirror import START, Cursor, NotEmpty, Outcome, Verdict
 from avocet_grpc.core.record import content_of
-from avocet_grpc.mirror.fs.block_digests import BlockDigests
 from avocet_grpc.mirror.fs.disk import FileChanged
-from avocet_grpc.mirror.fs.scan import Line, LineScanner, read_line
-from avocet_grpc.mirror.fs.signature import end_before, signature, signature_of
+from avocet_grpc.mirror.fs.scan import Line, LineScanner, Seen, read_line
+from avocet_grpc.mirror.fs.signature import signature, signature_of
 from avocet_grpc.mirror.image import FileImage
 from avocet_grpc.mirror.inbound.problems import log_malformed
 from avocet_grpc.mirror.inbound.reconcile import Progress
@@ -62,7 +61,7 @@ class _Load:
         self._rows: list[Row] = []
         self._after_key = 0
         self._level = START
-        self._blocks = BlockDigests()
+        self._seen = Seen()
         self._line_bytes = 0
         self.malformed: list[Read] = []
 
@@ -70,7 +69,7 @@ class _Load:
         session, disk = self._session, self._session.disk
         found = signature_of(disk, self._descriptor) if self._descriptor >= 0 else None
         size = found.size if found else 0
-        scanner = LineScanner(disk, self._descriptor, 0, size, self._blocks.feed)
+        scanner = LineScanner(disk, self._descriptor, 0, size, self._seen.feed)
         failpoints.hit("import.before")
         try:
             for outcome in session.ledger.adopt(session.epoch, session.file, self._lines(scanner)):
@@ -85,12 +84,11 @@ class _Load:
         if now != found and (now is None or found is None or not now.has_grown_from(found)):
             # The ledger has what was read: the next look compares it with what stands there now.
             image = image.distrust("the file changed while it was loaded")
-        end = end_before(disk, path, size)
         blank = max(0, size - self._line_bytes)
         done = image.compared(
             found,
-            self._blocks,
-            end,
+            self._seen.blocks,
+            self._seen.end,
             scanner.newlines,
             blank,
             self._after_key,

@@ -70,6 +70,8 @@ class Looker:
             return self._compare(image, stopping)
         if found == image.signature:
             if found is not None and not image.is_read:
+                if end_before(self._session.disk, self.path, image.read_to) != image.end:
+                    return self._compare(image.distrust("an edit was hidden by growth"), stopping)
                 return self._take_rest(image, found, still, stopping)
             return self._check(image, still, stopping)
         if found is not None and self.is_growth(image, found):

@@ -15,10 +15,9 @@ import structlog
 from avocet_grpc.core.model import Source
 from avocet_grpc.core.ports.mirror import ABSENT, Changed, Cursor, Edit, Expected, Found, How
 from avocet_grpc.layout import SHARED_FILES
-from avocet_grpc.mirror.fs.block_digests import BlockDigests
 from avocet_grpc.mirror.fs.disk import FileChanged
-from avocet_grpc.mirror.fs.scan import Line, LineScanner, read_line
-from avocet_grpc.mirror.fs.signature import Signature, end_before, signature, signature_of
+from avocet_grpc.mirror.fs.scan import Line, LineScanner, Seen, read_line
+from avocet_grpc.mirror.fs.signature import Signature, signature, signature_of
 from avocet_grpc.mirror.image import FileImage
 from avocet_grpc.mirror.inbound.line_diff import LineDiff, Unknown
 from avocet_grpc.mirror.inbound.problems import log_malformed
@@ -86,10 +85,10 @@ class Reconciliation:
 
     def run(self, progress: Progress) -> FileImage:
         """Compare, ask the ledger, and change the rows. Raises what `reconcile` raises."""
-        session, index, file = self._session, self._session.index, self._session.file
-        blocks, moves = BlockDigests(), index.begin_moves()
+        index, file = self._session.index, self._session.file
+        seen, moves = Seen(), index.begin_moves()
         total = index.records(file)
-        diff, scanner = self._read(blocks, moves, progress)
+        diff, scanner = self._read(seen, moves, progress)
         grew = self._has_grown()
         failpoints.hit("import.before")
         gone, unknown = diff.finish()
@@ -102,11 +101,10 @@ class Reconciliation:
         self._decide(left, diff, total, as_it_was)
         if diff.has_moved:
             self._settle_duplicates()
-        end = end_before(session.disk, self._path, self._size)
         return self._image.compared(
             self._found,
-            blocks,
-            end,
+            seen.blocks,
+            seen.end,
             scanner.newlines,
             max(0, self._size - diff.line_bytes),
             self._last_key,
@@ -128,10 +126,10 @@ class Reconciliation:
             missing=self._missing,
         )
 
-    def _read(self, blocks: BlockDigests, moves: Moves, progress: Progress) -> tuple[LineDiff, LineScanner]:
+    def _read(self, seen: Seen, moves: Moves, progress: Progress) -> tuple[LineDiff, LineScanner]:
         session = self._session
         diff = LineDiff(session.index.places(session.file), moves.add)
-        scanner = LineScanner(session.disk, self._descriptor, 0, self._size, blocks.feed)
+        scanner = LineScanner(session.disk, self._descriptor, 0, self._size, seen.feed)
         for number, line in enumerate(scanner):
             diff.take(line)
             if number % 4096 == 0:

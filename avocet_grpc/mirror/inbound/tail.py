@@ -10,7 +10,7 @@ from avocet_grpc.core.ports.mirror import ABSENT, Expected, Found, How
 from avocet_grpc.core.record import content_of
 from avocet_grpc.mirror.fs.disk import FileChanged
 from avocet_grpc.mirror.fs.scan import Line, LineScanner, read_line
-from avocet_grpc.mirror.fs.signature import Signature, read_range
+from avocet_grpc.mirror.fs.signature import Signature, end_before, read_range
 from avocet_grpc.mirror.image import FileImage
 from avocet_grpc.mirror.inbound.problems import log_malformed
 from avocet_grpc.mirror.inbound.verdicts import Read, Verdicts
@@ -52,12 +52,15 @@ def import_lines(
     ours: range = range(0),
 ) -> FileImage:
     """Take these lines in, after which the file is read up to `end`. Raises what `import_tail` raises."""
+    blank = end - image.read_to - sum(line.length + 1 for line in lines)
+    read = image.imported(found, _read_data(session, path, image.read_to, end), blank, bool(lines))
+    if end_before(session.disk, path, image.read_to) != image.end:
+        # Others wrote the whole file since it was looked at: these lines were not appended to what was noted.
+        raise FileChanged
     failpoints.hit("import.before")
     reads, before = [Read(line, line.parsed(), image.last_key) for line in lines], image.newlines
     with session.index.transaction():
-        last_key = take_appended(session, path, reads, ours=ours)
-        blank = end - image.read_to - sum(line.length + 1 for line in lines)
-        image = image.imported(found, _read_data(session, path, image.read_to, end), blank, last_key, bool(lines))
+        image = read.ordered(take_appended(session, path, reads, ours=ours))
         session.index.save_image(session.file, image)
     failpoints.hit("import.after")
     log_malformed(session.file, reads, before)
@@ -81,12 +84,13 @@ def take_appended(
     *,
     is_late: bool = False,
     removed: Collection[str] = (),
+    in_front: bool = False,
     ours: range = range(0),
 ) -> int:
     """Report lines and note what the ledger decided; return the highest order key. Call it inside a transaction.
 
     `is_late`: they stand in a displaced file. `removed` are ids of which the author may not know that they were removed
-    by the service.
+    by the service. `in_front`: a version of its record stood behind each, so that none takes the record's place.
     """
     with_id = [one for one in reads if one.id is not None]
     lines = session.index.lines(session.file, {one.id for one in with_id if one.id is not None})
@@ -94,7 +98,7 @@ def take_appended(
     for row in [] if is_late else session.index.owed_lines(session.file, {one.line.digest for one in reads}):
         owed.setdefault(row.digest, deque()).append(row)
     verdicts = Verdicts(session, lines, reader_of(session, path), is_late=is_late, ours=ours, owed=owed)
-    expected = expectations(lines, with_id)
+    expected = [ABSENT] * len(with_id) if in_front else expectations(lines, with_id)
     found = [Found(one.parsed, what, one.id in removed) for one, what in zip(with_id, expected, strict=True)]
     how = How.REWRITTEN if removed else How.LATE if is_late else How.APPENDED
     outcomes = iter(session.take_in(found, how))

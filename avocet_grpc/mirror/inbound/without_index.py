@@ -16,10 +16,9 @@ from avocet_grpc.core.model import File, Source
 from avocet_grpc.core.ports.mirror import Changed, Cursor, Edit, Expected, Found, How, Verdict
 from avocet_grpc.core.record import content_of, digest_of, parse
 from avocet_grpc.layout import SHARED_FILES
-from avocet_grpc.mirror.fs.block_digests import BlockDigests
 from avocet_grpc.mirror.fs.disk import FileChanged
-from avocet_grpc.mirror.fs.scan import Line, LineScanner, read_line
-from avocet_grpc.mirror.fs.signature import Signature, end_before, signature, signature_of
+from avocet_grpc.mirror.fs.scan import Line, LineScanner, Seen, read_line
+from avocet_grpc.mirror.fs.signature import Signature, signature, signature_of
 from avocet_grpc.mirror.image import FileImage, Trust
 from avocet_grpc.mirror.inbound.problems import log_malformed
 from avocet_grpc.mirror.inbound.reconcile import Progress
@@ -74,8 +73,8 @@ class Remake:
         session = self._session
         with session.ledger.view() as view:
             head = view.head()
-        blocks = BlockDigests()
-        scanner = LineScanner(session.disk, self._descriptor, 0, self._size, blocks.feed)
+        seen = Seen()
+        scanner = LineScanner(session.disk, self._descriptor, 0, self._size, seen.feed)
         self._note_lines(scanner, progress)
         after = signature(session.disk, self._path)
         grew = after != self._found
@@ -86,11 +85,10 @@ class Remake:
         self._note_what_lacks()
         now = session.clock.now()
         session.index.note_removals(session.file, [ALL_BEFORE], now, now)
-        end = end_before(session.disk, self._path, self._size)
         image = image.compared(
             self._found,
-            blocks,
-            end,
+            seen.blocks,
+            seen.end,
             scanner.newlines,
             max(0, self._size - self._line_bytes),
             self._last_key,

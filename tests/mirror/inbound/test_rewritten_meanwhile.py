@@ -1,0 +1,97 @@
+"""Another program writes the whole file while a look at it is under way: its lines were not appended to what was seen."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from avocet_grpc.core.model import File
+from tests.mirror.in_process import InProcess
+from tests.mirror.traces import correct, path_of, rest, service, undo
+from tests.support import records
+
+__all__ = ["service"]
+
+
+@pytest.fixture
+def decided(service: InProcess) -> dict[str, Any]:
+    """The approved line of c0, decided again just now; the line before it is what other programs have read."""
+    correct(service, "c1")
+    correct(service, "c0", "before")
+    rest(service)
+    service.wait(100)
+    (read,) = (one for one in records(path_of(service, File.APPROVED)) if one["id"] == "c0")
+    undo(service, "c0")
+    correct(service, "c0", "ours")
+    service.come_to_rest()
+    return {"read": read, "ours": service.served("c0", File.APPROVED)}
+
+
+def written_back(service: InProcess, read: dict[str, Any]) -> bytes:
+    """The whole file from before our last decision, so long that the edited line begins at the end of the file now."""
+    path = path_of(service, File.APPROVED)
+    others = [json.dumps(one).encode() for one in records(path) if one["id"] != "c0"]
+    size = path.stat().st_size - sum(len(line) + 1 for line in others)
+    first = others[0] + b" " * size
+    data = b"".join(line + b"\n" for line in [first, *others[1:]])
+    assert len(data) == path.stat().st_size
+    return data + json.dumps(read | {"corrected_response": "theirs"}).encode() + b"\n"
+
+
+def overwrite(service: InProcess, data: bytes) -> None:
+    with path_of(service, File.APPROVED).open("r+b") as file:
+        file.write(data)
+        file.truncate()
+
+
+def test_a_rewrite_while_an_edit_is_judged_does_not_take_back_a_decision_of_which_its_author_has_not_read(
+    service: InProcess, decided: dict[str, Any]
+) -> None:
+    path = path_of(service, File.APPROVED)
+    contents = records(path)
+    (other,) = (one for one in contents if one["id"] == "c1")
+    other["task_name"] = "edited"
+    overwrite(service, b"".join(json.dumps(one).encode() + b"\n" for one in contents))
+    ledger: Any = service.mirror._files[File.APPROVED]._session.ledger
+    accept = ledger.accept_edits
+    to_come = [True]
+
+    def accept_edits(*what: Any, **more: Any) -> Any:
+        outcomes = accept(*what, **more)
+        if to_come:
+            to_come.pop()
+            overwrite(service, written_back(service, decided["read"]))
+        return outcomes
+
+    ledger.accept_edits = accept_edits
+    rest(service)
+    assert to_come == []
+    assert service.served("c0", File.APPROVED) == decided["ours"]
+    assert [one for one in records(path) if one["id"] == "c0"] == [decided["ours"]]
+
+
+def test_a_rewrite_between_the_look_and_the_reading_does_not_take_back_a_decision_of_which_its_author_has_not_read(
+    service: InProcess, decided: dict[str, Any]
+) -> None:
+    path = path_of(service, File.APPROVED)
+    looker: Any = service.mirror._files[File.APPROVED]._looker
+    is_growth = looker.is_growth
+    to_come = [True]
+
+    def looked_at(*what: Any) -> bool:
+        found: bool = is_growth(*what)
+        if found and to_come:
+            to_come.pop()
+            overwrite(service, data)
+        return found
+
+    looker.is_growth = looked_at
+    data = written_back(service, decided["read"])
+    with path.open("ab") as file:
+        file.write(b"[1]".ljust(len(data) - path.stat().st_size - 1) + b"\n")
+    rest(service)
+    assert to_come == []
+    assert service.served("c0", File.APPROVED) == decided["ours"]
+    assert [one for one in records(path) if one["id"] == "c0"] == [decided["ours"]]
