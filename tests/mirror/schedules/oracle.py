@@ -144,6 +144,8 @@ class JudgedLedger:
         self._world.step(False)
 
     def take_in(self, epoch: int, file: File, lines: Sequence[Found], how: How, *, trusted: bool) -> list[Outcome]:
+        # A line of ours that stood there when the mirror read may be gone by the time of the verdict.
+        stood = self._world.lines(file)
         self._world.step(False)
         before = self._before(file, [one.line.columns.id for one in lines if one.line.columns])
         outcomes = self._ledger.take_in(epoch, file, lines, how, trusted=trusted)
@@ -153,7 +155,7 @@ class JudgedLedger:
             if outcome.verdict is Verdict.NEW:
                 self._oracle.judge_new(file, id, content_in(one.line))
             elif outcome.verdict is Verdict.REPLACED and (now := before.get(id)) is not None and now.raw is not None:
-                self._oracle.judge_edit(file, now, content_in(one.line), "later line", self._world.lines(file))
+                self._oracle.judge_edit(file, now, content_in(one.line), "later line", stood)
             if outcome.now is not None:
                 before[id] = outcome.now
         self._world.step(False)

@@ -1,0 +1,46 @@
+"""A line of another program that stood in front of ours in a file that was displaced, and has since been edited."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from avocet_grpc.core.model import File
+from tests.mirror.in_process import InProcess
+from tests.mirror.traces import append, correct, path_of, rest, rewrite, service, undo
+from tests.support import record, records
+
+__all__ = ["service"]
+
+
+@pytest.mark.parametrize("new", [[], ["theirs too"]], ids=["as it was", "with a new line in front"])
+def test_a_line_in_front_of_ours_in_a_displaced_file_takes_the_place_of_no_decision(
+    service: InProcess, new: list[str]
+) -> None:
+    path = path_of(service, File.APPROVED)
+    theirs = record("c0", status="approved", corrected_response="theirs")
+    correct(service, "c1")
+    service.come_to_rest()
+    correct(service, "c0", "ours")
+    append(path, theirs)
+    rest(service)
+    ours = service.served("c0", File.APPROVED)
+    assert ours is not None and records(path)[1:] == [theirs, ours]
+    with path.open("r+b") as holder:
+        data = holder.read()
+        undo(service, "c1")
+        rest(service)
+        assert list(path.parent.glob(".*approved*.displaced")), "it was not replaced"
+        rewrite(path, [one | {"corrected_response": "edited"} if one == theirs else one for one in records(path)])
+        rest(service, 100)
+        lines = [json.dumps(record("c0", status="approved", corrected_response=text)) + "\n" for text in new]
+        holder.seek(0)
+        holder.write("".join(lines).encode() + data)
+        holder.flush()
+        rest(service, 20)
+    rest(service, 100)
+    assert not list(path.parent.glob(".*approved*.displaced"))
+    assert service.served("c0", File.APPROVED) == ours
+    of_c0 = [one["corrected_response"] for one in records(path) if one["id"] == "c0"]
+    assert of_c0[-1] == "ours" and set(of_c0) >= {"edited", *new}
