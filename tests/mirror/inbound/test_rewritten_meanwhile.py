@@ -1,4 +1,4 @@
-"""Another program writes the whole file while a look at it is under way: its lines were not appended to what was seen."""
+"""A whole file that others write while a look at it is under way: its lines were not appended to what was seen."""
 
 from __future__ import annotations
 
