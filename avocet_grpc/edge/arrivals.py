@@ -68,8 +68,11 @@ class Connection:
         self.unfinished = 0
 
     def greedy_calls(self) -> list[Incoming]:
-        """Return the calls to end if the connection has too much."""
-        return list(self.calls)
+        """Return the calls to end if the connection has too much.
+
+        One that has its only message is none of them: it may have stored it, and OVERLOADED says that nothing was.
+        """
+        return [call for call in self.calls if not call.has_all]
 
 
 class Uncounted(Connection):
@@ -185,7 +188,7 @@ class Incoming:
         self._held: deque[int] = deque()
         self._holds_little = asyncio.Event()
         self._holds_little.set()
-        self.is_waiting = False
+        self.is_waiting = self.has_all = False
         self.ended: CorrectionsError | None = None
         connection.calls.add(self)
 
@@ -230,6 +233,7 @@ class Incoming:
         del raw
         if problem is not None:
             raise problem
+        self.has_all = True
         return message
 
     async def __aiter__(self) -> AsyncIterator[Any]:

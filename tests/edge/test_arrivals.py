@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from typing import Any, cast
 
 import pytest
@@ -81,6 +82,14 @@ class Sent:
         return message_of(self._sizes.pop(0))
 
 
+class Unfinished(Sent):
+    """A call whose message never ends."""
+
+    async def read(self) -> bytes:
+        await asyncio.sleep(3_600)
+        raise AssertionError
+
+
 def call_of(arrivals: Arrivals, sent: Sent) -> Incoming:
     context: Any = sent
     return arrivals.begin(16 * MB, bytes, context, "ipv4:127.0.0.1:1")
@@ -144,5 +153,34 @@ def test_a_call_reads_a_large_message_only_when_it_has_finished_with_the_one_bef
         for _ in range(2):
             assert len(await asyncio.wait_for(anext(messages), PATIENCE_S)) == 100
         call.close()
+
+    asyncio.run(steps())
+
+
+def test_a_call_that_has_its_only_message_is_not_ended_for_what_others_on_its_connection_send() -> None:
+    async def ended(call: Incoming) -> bool:
+        with suppress(asyncio.CancelledError):
+            await call.only()
+            await asyncio.sleep(0.1)
+        return call.ended is not None
+
+    async def steps() -> None:
+        arrivals = Arrivals(10 * MB, UnfinishedLines())
+
+        async def one(sent: Sent) -> tuple[Incoming, bool]:
+            call = call_of(arrivals, sent)
+            return call, await ended(call)
+
+        tasks = [asyncio.ensure_future(one(sent)) for sent in (Sent(4 * MB), Unfinished())]
+        while not arrivals.held:
+            await asyncio.sleep(0.001)
+        await asyncio.sleep(0.01)
+        (connection,) = arrivals._connections.values()
+        connection.unfinished = 20 * MB
+        arrivals._evict()
+        (first, was_ended), (second, is_ended) = await asyncio.gather(*tasks)
+        assert (was_ended, is_ended, arrivals.evicted) == (False, True, 1)
+        first.close()
+        second.close()
 
     asyncio.run(steps())
