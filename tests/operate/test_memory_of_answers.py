@@ -17,6 +17,8 @@ from tests.operate.raw import RawConnection
 from tests.operate.support import SERVICE, resident_bytes
 from tests.support import SECRET, Server, eventually, record, write_records
 
+# The first test that needs a server with 400 MB of records starts it twice.
+pytestmark = pytest.mark.timeout(1_200 if FULL else 400)
 TOKEN = ("authorization", f"Bearer {SECRET}")
 
 
@@ -43,9 +45,9 @@ def large(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         [record(f"a{n}", status="approved", corrected_response=text) for n in range(400)],
     )
     # The first start reads the files in, which is not what is judged here.
-    server.start(within=100)
+    server.start(within=200)
     assert server.stop() == 0
-    server.start(within=100)
+    server.start(within=200)
     yield server
     assert server.stop() == 0
 
@@ -113,9 +115,9 @@ def many_large(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A server with 200 records of 2 MB in review."""
     server = Server(tmp_path_factory.mktemp("many"))
     write_records(server.candidates, [record(f"c{n:03}", model_response="x" * 2_000_000) for n in range(200)])
-    server.start(within=100)
+    server.start(within=200)
     assert server.stop() == 0
-    server.start(within=100)
+    server.start(within=200)
     yield server
     assert server.stop() == 0
     assert "Traceback" not in server.log

@@ -39,6 +39,8 @@ class Oracle:
         self.deleted_at: dict[Key, tuple[float, set[Content]]] = {}
         self.omitted: set[Key] = set()
         self.omitted_lines: set[tuple[File, str, Content]] = set()
+        self.stepped_back: set[tuple[File, str, Content]] = set()
+        """Lines that another program's line replaced: they stay as duplicates, whoever wrote them."""
         self.foreign: set[bytes] = set()
         self.done: set[tuple[File, bytes]] = set()
         self.observed: dict[File, set[bytes]] = {file: set() for file in File}
@@ -156,6 +158,7 @@ class JudgedLedger:
                 self._oracle.judge_new(file, id, content_in(one.line))
             elif outcome.verdict is Verdict.REPLACED and (now := before.get(id)) is not None and now.raw is not None:
                 self._oracle.judge_edit(file, now, content_in(one.line), "later line", stood)
+                self._oracle.stepped_back.add((file, id, _content(now)))
             if outcome.now is not None:
                 before[id] = outcome.now
         self._world.step(False)
@@ -215,6 +218,8 @@ def check_at_rest(ledger: MirrorLedger, oracle: Oracle, file: File, data: bytes)
     for raw in lines:
         record = record_of(raw)
         if record is None or raw in oracle.foreign or content_of(record) == wanted[record["id"]]:
+            continue
+        if (file, record["id"], content_of(record)) in oracle.stepped_back:
             continue
         if file is File.CANDIDATES or records[record["id"]].source is Source.SERVICE:
             raise Violation(f"an old line of ours stays in {file.name}: {raw!r}")
