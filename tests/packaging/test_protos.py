@@ -18,7 +18,7 @@ PROTOS = ROOT / "protos"
 PAGE = (PROTOS / "README.md").read_text()
 JARS = Path("/usr/share/java")
 GO_PACKAGES = Path("/usr/share/gocode")
-pytestmark = pytest.mark.timeout(600)
+pytestmark = pytest.mark.timeout(1800)
 
 
 @pytest.fixture
@@ -42,7 +42,7 @@ def need(*tools: str) -> None:
 
 def run(directory: Path, *command: str, **variables: str) -> str:
     environment = os.environ | {"PYTHONPATH": ""} | variables
-    done = subprocess.run(command, cwd=directory, env=environment, capture_output=True, text=True, timeout=500)
+    done = subprocess.run(command, cwd=directory, env=environment, capture_output=True, text=True, timeout=1500)
     assert done.returncode == 0, f"{command}:\n{done.stdout}{done.stderr}"
     return done.stdout
 
