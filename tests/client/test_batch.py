@@ -62,7 +62,8 @@ def test_a_batch_decides_each_good_line_and_tells_each_bad_one_by_its_number(she
     assert [each["reason"] for each in told["failed"]][-2:] == ["CANDIDATE_NOT_FOUND", "REVISION_MISMATCH"]
     assert (shell.json("show", "c0")["reviewed_by"], shell.json("show", "c1")["reviewed_by"]) == ("kim", "lou")
     assert shell.json("show", "c3")["status"] == "needs_review"
-    assert "line 5: no id: Expecting" in shell.run("batch", "-", stdin=lines, code=1).stderr
+    said = shell.run("batch", "-", stdin=lines, code=1).stderr
+    assert "line 5: no id: it is not JSON at character 2: Expecting" in said
 
 
 def test_a_batch_is_safe_to_repeat_and_what_was_decided_otherwise_is_told(shell: Shell) -> None:

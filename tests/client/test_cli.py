@@ -292,6 +292,19 @@ def test_a_line_that_is_no_correction_is_refused_by_its_number_and_the_others_ar
     assert "prompt must be a string" in found["refused"][0]["error"]
 
 
+def test_what_is_wrong_with_a_line_is_told_in_the_words_of_the_file_and_not_of_python(shell: Shell) -> None:
+    lines = ['{"source": "s", "colour": 1}', '{"source": "s", "prompt": null}', "[" * 100_000, "[1]", '{"torn']
+    told = shell.run("ingest", "-", code=1, stdin="\n".join(lines)).stderr.splitlines()
+    may = "source, task_type, prompt, correction, response, label, request_id"
+    assert told == [
+        f"line 1: it has colour; a correction may have {may}",
+        "line 2: it lacks task_type and prompt and correction",
+        "line 3: it is nested too deeply",
+        "line 4: it is not a JSON object",
+        "line 5: it is not JSON at character 2: Unterminated string starting at",
+    ]
+
+
 def test_what_was_stored_before_a_failure_is_told(shell: Shell) -> None:
     shell.variables["AVOCET_TOKEN"] = "wrong"
     done = shell.run("ingest", "-", code=5, stdin='{"source": "s", "task_type": "t", "prompt": "p", "correction": "c"}')

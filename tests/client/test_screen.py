@@ -177,6 +177,7 @@ def test_lines_that_no_encoding_or_parser_reads_are_refused_and_the_others_are_s
     assert done.returncode == 1, done.stderr
     found = json.loads(done.stdout)
     assert (found["stored"], [each["line"] for each in found["refused"]]) == (2, [2, 3])
+    assert found["refused"][0]["error"] == "it is not UTF-8 at byte 13"
 
 
 @pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])

@@ -5,6 +5,7 @@ Reading order
     `session`, `settings`    the client, how a result is written, exit codes; where flags and defaults come from
     `review`                 `avocet review`, from key to decision, with its editor and drafts
     `batch`, `lookup`, `decided`    decisions from a file, and whether they were made before
+    `lines`                  objects of a file's lines, and what is wrong with one
     `screen`, `tables`, `candidate_view`, `plain`    results for people, and as JSON
     `openai_check`           which rows of an export OpenAI's format refuses
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, fields, replace
@@ -15,6 +14,7 @@ import typer
 from avocet_client.batch_state import Decision
 from avocet_client.calls import new_request_id, submit
 from avocet_client.cli.decided import is_decided_so
+from avocet_client.cli.lines import check_names, object_of
 from avocet_client.cli.lookup import look_up
 from avocet_client.cli.options import RequestId, Reviewer
 from avocet_client.cli.session import Exit, Session, complain
@@ -144,31 +144,26 @@ def _decisions(lines: Iterable[bytes], reviewer: str, outcome: _Outcome) -> Iter
     for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
-        stated: Any = None
+        stated: dict[str, Any] = {}
         try:
-            stated = json.loads(line.decode("utf-8-sig" if number == 1 else "utf-8"))
+            stated = object_of(line, number)
             decision = _decision(stated)
-        except (TypeError, ValueError, RecursionError) as error:
-            id = stated.get("id") if isinstance(stated, dict) else None
+        except (TypeError, ValueError) as error:
+            id = stated.get("id")
             outcome.fail(number, id if isinstance(id, str) else "", error)
         else:
             by_lease = not decision.reviewer and bool(decision.lease_id)
             yield number, decision if decision.reviewer or by_lease else replace(decision, reviewer=reviewer)
 
 
-def _decision(stated: Any) -> Decision:
+def _decision(stated: dict[str, Any]) -> Decision:
     """Return the decision of a line. Raises TypeError or ValueError if it is not one."""
-    if not isinstance(stated, dict):
-        raise TypeError("it is not a JSON object")
-    if unknown := sorted(set(stated) - set(NAMES)):
-        raise ValueError(f"it has {', '.join(unknown)}; a decision may have {', '.join(NAMES)}")
+    check_names(stated, "a decision", NAMES, ("id", "action"))
     given = {name: value for name, value in stated.items() if value is not None}
     for name, value in given.items():
         kind, words = KINDS.get(name, (str, "a string"))
         if not isinstance(value, kind) or isinstance(value, bool):
             raise TypeError(f"{name} must be {words}")
-    if missing := [name for name in ("id", "action") if name not in given]:
-        raise ValueError(f"it lacks {' and '.join(missing)}")
     if given["action"] not in ACTIONS:
         raise ValueError(f"action must be one of {', '.join(ACTIONS)}; it is {given['action']!r}")
     decision = Decision(**given)

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections import deque
 from collections.abc import Iterable, Iterator
+from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from avocet_client.bulk_state import Correction, item_of
+from avocet_client.cli.lines import check_names, object_of
 from avocet_client.cli.options import RequestId
 from avocet_client.cli.plain import plain
 from avocet_client.cli.session import Exit, Session
+
+NAMES = [each.name for each in fields(Correction)]
+REQUIRED = [each.name for each in fields(Correction) if each.default is MISSING]
 
 
 def ingest(
@@ -89,8 +93,8 @@ class _Lines:
         for number, line in enumerate(self._lines, 1):
             if line.strip():
                 try:
-                    correction = _correction(json.loads(line.decode("utf-8-sig" if number == 1 else "utf-8")))
-                except (TypeError, ValueError, RecursionError) as error:
+                    correction = _correction(object_of(line, number))
+                except (TypeError, ValueError) as error:
                     self.refuse(number, error)
                 else:
                     self.numbers.append(number)
@@ -100,11 +104,10 @@ class _Lines:
         self.refused.append({"line": line, "error": str(why)})
 
 
-def _correction(fields: Any) -> Correction:
+def _correction(given: dict[str, Any]) -> Correction:
     """Return the correction of a line. Raises TypeError or ValueError if it is not one."""
-    if not isinstance(fields, dict):
-        raise TypeError("it is not a JSON object")
-    stated = {name: value for name, value in fields.items() if (name, value) != ("label", None)}
+    check_names(given, "a correction", NAMES, REQUIRED)
+    stated = {name: value for name, value in given.items() if (name, value) != ("label", None)}
     if wrong := [name for name, value in stated.items() if not isinstance(value, str)]:
         raise TypeError(f"{', '.join(wrong)} must be a string")
     correction = Correction(**stated)
