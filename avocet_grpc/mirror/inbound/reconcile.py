@@ -302,12 +302,12 @@ class Reconciliation:
 
     def _is_removal_fresh(self, state: Changed | None, reached_at: float | None) -> bool:
         """Return whether the program that wrote the file may not know that the service removed the record."""
-        if (
-            self._look.mode is Mode.CLEAN
-            or state is None
-            or state.raw is not None
-            or state.source is not Source.SERVICE
-        ):
+        if self._look.mode is Mode.CLEAN or state is None:
+            return False
+        if state.raw is not None:
+            # It is there yet: if the service removes it before the verdict, nobody can know.
+            return True
+        if state.source is not Source.SERVICE:
             return False
         return Cursor(state.revision, state.key) > self._image.level or is_fresh(reached_at, self._mtime)
 

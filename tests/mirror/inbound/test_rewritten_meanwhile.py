@@ -95,3 +95,34 @@ def test_a_rewrite_between_the_look_and_the_reading_does_not_take_back_a_decisio
     assert to_come == []
     assert service.served("c0", File.APPROVED) == decided["ours"]
     assert [one for one in records(path) if one["id"] == "c0"] == [decided["ours"]]
+
+
+def test_an_undone_example_does_not_come_back_by_a_rewrite_although_it_was_decided_and_undone_again_meanwhile(
+    service: InProcess,
+) -> None:
+    path = path_of(service, File.APPROVED)
+    correct(service, "c1")
+    correct(service, "c0", "before")
+    rest(service)
+    read = records(path)
+    undo(service, "c0")
+    service.come_to_rest()
+    (old,) = (one for one in read if one["id"] == "c0")
+    old["task_name"] = "edited"
+    overwrite(service, b"".join(json.dumps(one).encode() + b"\n" for one in read))
+    correct(service, "c0", "again")
+    ledger: Any = service.mirror._files[File.APPROVED]._session.ledger
+    take_in = ledger.take_in
+    to_come = [True]
+
+    def take_in_late(*what: Any, **more: Any) -> Any:
+        if to_come and what[2]:
+            to_come.pop()
+            undo(service, "c0")
+        return take_in(*what, **more)
+
+    ledger.take_in = take_in_late
+    rest(service)
+    assert to_come == []
+    assert service.served("c0", File.APPROVED) is None
+    assert [one["id"] for one in records(path)] == ["c1"]

@@ -24,6 +24,9 @@ from tests.mirror.schedules.content import Content, alone, content_of, lines_of,
 
 Key = tuple[File, str]
 
+LOOKED_S = 20
+"""After this long the mirror has decided about what somebody deleted: it waits until others leave the file alone."""
+
 
 class Violation(BaseException):
     """A promise was broken; the mirror must not take it for an error of its own."""
@@ -79,8 +82,8 @@ class Oracle:
             return
         # One program deleted what it had seen, and another added the id again before the mirror looked.
         at, seen = self.deleted_at.get((file, id), (-1e9, set()))
-        is_unseen = self.time - at < 15 or self.looked[file] < at
-        if self.basis.get(key) == "append" and is_unseen and standing in seen:
+        is_unseen = self.time - at < LOOKED_S or self.looked[file] < at
+        if self._root(file, id, self.basis.get(key), standing) == "append" and is_unseen and standing in seen:
             return
         if what == "later line":
             if any(
@@ -97,7 +100,7 @@ class Oracle:
         seen = self.deleted.get((file, id))
         if seen is None and now.source is Source.EXTERNAL and (file, id, standing) in self.omitted_lines:
             return
-        if seen is None and (file, id) in self.deleted_at and self.time - self.deleted_at[file, id][0] < 15:
+        if seen is None and (file, id) in self.deleted_at and self.time - self.deleted_at[file, id][0] < LOOKED_S:
             seen = self.deleted_at[file, id][1]
         if seen is None:
             if now.source is Source.SERVICE or (file, id) not in self.omitted:
