@@ -21,7 +21,7 @@ def take_late(session: Session, path: Path, reads: Sequence[Read]) -> None:
 
 
 def note_versions(session: Session, reads: Sequence[Read], last: dict[str, int]) -> None:
-    """Note in `last`, by id, where the last line with a version of its record stands, of now or of before."""
+    """Note in `last`, by id, the offset of the last line whose content the ledger has, had, or overruled."""
     contents = [(one.id, content_of(one.parsed), one.line.offset) for one in reads if one.id is not None]
     known = session.knows([(id, content) for id, content, _ in contents])
     now = session.changed(sorted({id for id, *_ in contents}))
@@ -43,7 +43,7 @@ def take_whole(
 
     `seen` are the ids that stand before these lines in it, `last` is what `note_versions` found in the whole of it. A
     further line of an id is a late one; the first may be an edit of the record, unless a decision of ours came after
-    the file was displaced. A line in front of a version of its record is neither: it counts less than that version.
+    the file was displaced. A line in front of one that the ledger knows is neither: it counts less than that one.
     """
     ids = sorted({one.id for one in reads if one.id is not None})
     lines, now = session.index.lines(session.file, ids), session.changed(ids)

@@ -41,8 +41,8 @@ class Line:
 class Seen:
     """What a scan of a whole file has seen: the digests of its blocks, and its last bytes.
 
-    The end must come from the bytes that were compared: others may write the file again before it is read once more,
-    and lines of theirs behind that end would then count as appended.
+    The end must come from the bytes that were compared. Other programs may rewrite the file before it is read once
+    more. What they wrote behind the new end would then count as appended.
     """
 
     def __init__(self) -> None:

@@ -14,25 +14,25 @@ from tests.support import record, records
 __all__ = ["service"]
 
 
-@pytest.mark.parametrize("new", [[], ["theirs too"]], ids=["as it was", "with a new line in front"])
+@pytest.mark.parametrize("new", [[], ["new"]], ids=["as it was", "with a new line in front"])
 def test_a_line_in_front_of_ours_in_a_displaced_file_takes_the_place_of_no_decision(
     service: InProcess, new: list[str]
 ) -> None:
     path = path_of(service, File.APPROVED)
-    theirs = record("c0", status="approved", corrected_response="theirs")
+    other_line = record("c0", status="approved", corrected_response="other")
     correct(service, "c1")
     service.come_to_rest()
     correct(service, "c0", "ours")
-    append(path, theirs)
+    append(path, other_line)
     rest(service)
     ours = service.served("c0", File.APPROVED)
-    assert ours is not None and records(path)[1:] == [theirs, ours]
+    assert ours is not None and records(path)[1:] == [other_line, ours]
     with path.open("r+b") as holder:
         data = holder.read()
         undo(service, "c1")
         rest(service)
         assert list(path.parent.glob(".*approved*.displaced")), "it was not replaced"
-        rewrite(path, [one | {"corrected_response": "edited"} if one == theirs else one for one in records(path)])
+        rewrite(path, [one | {"corrected_response": "edited"} if one == other_line else one for one in records(path)])
         rest(service, 100)
         lines = [json.dumps(record("c0", status="approved", corrected_response=text)) + "\n" for text in new]
         holder.seek(0)

@@ -10,10 +10,11 @@ import pytest
 
 from avocet_client.v1 import corrections_pb2 as pb
 from avocet_grpc.core import ingest
-from avocet_grpc.core.model import Correction
+from avocet_grpc.core.model import CandidateFilter, Correction
 from avocet_grpc.mirror.fs.block_digests import BLOCK_BYTES
+from avocet_grpc.mirror.fs.disk import Stat
 from avocet_grpc.mirror.inbound import look
-from tests.mirror.in_process import CrashingDisk, InProcess, SteppedClock
+from tests.mirror.in_process import CrashingDisk, InProcess, SteppedClock, opened
 from tests.support import Server, eventually, record, records, write_records
 
 COUNT = 2_000
@@ -112,3 +113,31 @@ def test_an_edit_that_our_own_append_hides_is_served_once_the_file_is_quiet(
         assert name_of(service, "c39") == "edited"
         assert len(records(path)) == 41
         assert service.stop()
+
+
+class CoarseTimes(CrashingDisk):
+    """A file system whose times do not tell an edit from the writing before it."""
+
+    def stat(self, path: Path) -> Stat | None:
+        found = super().stat(path)
+        return found and found._replace(mtime_ns=0, ctime_ns=0)
+
+    def fstat(self, descriptor: int) -> Stat:
+        return super().fstat(descriptor)._replace(mtime_ns=0, ctime_ns=0)
+
+
+def test_an_edit_that_no_time_tells_holds_up_no_line_behind_it(tmp_path: Path) -> None:
+    path = tmp_path / "sft_candidates.jsonl"
+    write_records(path, [record(f"c{n}", task_name="before") for n in range(3)])
+    with opened(tmp_path, disk=CoarseTimes()) as service:
+        with path.open("ab") as file:
+            file.write(b'{"torn')
+        service.round()
+        with path.open("r+b") as file:
+            file.seek(file.read().rindex(b"before"))
+            file.write(b"edited")
+        for _ in range(2 * QUIET_S):
+            service.wait(1)
+            service.round()
+        assert name_of(service, "c2") == "edited"
+        assert service.ask(lambda reader: reader.stats(CandidateFilter())).malformed == 1

@@ -37,7 +37,7 @@ def written_back(service: InProcess, read: dict[str, Any]) -> bytes:
     first = others[0] + b" " * size
     data = b"".join(line + b"\n" for line in [first, *others[1:]])
     assert len(data) == path.stat().st_size
-    return data + json.dumps(read | {"corrected_response": "theirs"}).encode() + b"\n"
+    return data + json.dumps(read | {"corrected_response": "other"}).encode() + b"\n"
 
 
 def overwrite(service: InProcess, data: bytes) -> None:
