@@ -85,21 +85,28 @@ class Uncounted(Connection):
     def __init__(self, allocated: int) -> None:
         super().__init__()
         self._allocated = self._level = allocated
+        self._waited: set[Incoming] = set()
+        self._wait_long: list[Incoming] = []
 
     def compare(self, allocated: int, accounted: int) -> None:
         """Compare what is allocated now with what was while nobody waited, without what is `accounted` for."""
         self._allocated = allocated
         # What was forgiven before gRPC freed it may not be forgiven once more when others have sent as much.
         self._level = min(self._level, allocated)
-        if not self.greedy_calls():
+        waiting = {call for call in self.calls if call.is_waiting}
+        self._wait_long, self._waited = [*(waiting & self._waited)], waiting
+        if not waiting:
             self.forgive()
         self.unfinished = max(0, allocated - accounted - self._level)
 
     def forgive(self) -> None:
-        self._level, self.unfinished = self._allocated, 0
+        # Calls that go on may have sent a part of it.
+        if len(self._wait_long) == len(self._waited):
+            self._level, self.unfinished = self._allocated, 0
 
     def greedy_calls(self) -> list[Incoming]:
-        return [call for call in self.calls if call.is_waiting]
+        """Return the calls that waited at the last two looks: one that has just begun is anybody's small call."""
+        return self._wait_long
 
 
 class Arrivals:

@@ -27,6 +27,7 @@ class Waiting:
 def callers(allocated: int) -> Uncounted:
     connection = Uncounted(allocated)
     connection.calls.add(cast(Incoming, Waiting()))
+    connection.compare(allocated, accounted=0)
     return connection
 
 
@@ -59,6 +60,17 @@ def test_a_call_that_began_beside_a_large_request_is_not_blamed_when_that_one_ha
     connection.calls.add(cast(Incoming, Waiting()))
     connection.compare(25 * MB, accounted=0)
     assert connection.unfinished == 0
+
+
+def test_a_call_that_has_just_begun_is_not_ended_for_what_others_sent() -> None:
+    connection = callers(20 * MB)
+    connection.calls.add(young := cast(Incoming, Waiting()))
+    connection.compare(80 * MB, accounted=0)
+    assert connection.greedy_calls() == [call for call in connection.calls if call is not young]
+    connection.forgive()
+    connection.compare(80 * MB, accounted=0)
+    assert connection.unfinished == 60 * MB, "it may be the young call that sent it"
+    assert young in connection.greedy_calls()
 
 
 def message_of(size: int) -> bytes:
