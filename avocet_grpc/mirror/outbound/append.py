@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from avocet_grpc.mirror.fs.disk import Lease
+from avocet_grpc.mirror.fs.disk import Disk, Lease
 from avocet_grpc.mirror.fs.lease import PATIENCE_S, take_lease
 from avocet_grpc.mirror.fs.signature import Signature, signature_of
 from avocet_grpc.mirror.session import Session
@@ -30,17 +30,17 @@ def append_lines(
 ) -> Appended | None:
     """Append whole lines in one write; a file that is missing as `noted` (None) is created.
 
-    Returns None, and writes nothing, if others have since done more to it than to append: our own write would hide
-    that. The write is made under a lease if one is granted in time, since the kernel shows a reader a write page by
-    page. `newline_first`: `blob` begins with a newline that ends somebody's torn line. Raises OSError; what was written
-    is then taken back if nobody else has the file open.
+    Returns None, and writes nothing, if others have since done more to it than to append whole lines: our own write
+    would hide that, or tear the line that somebody is writing. The write is made under a lease if one is granted in
+    time, since the kernel shows a reader a write page by page. `newline_first`: `blob` begins with a newline that ends
+    somebody's torn line. Raises OSError; what was written is then taken back if nobody else has the file open.
     """
     disk = session.disk
     descriptor = disk.open_to_append(path)
     try:
         leased = take_lease(disk, session.clock, descriptor, PATIENCE_S) is Lease.GRANTED
         found = signature_of(disk, descriptor)
-        if not _may_append(found, noted):
+        if not _may_append(found, noted) or (found != noted and _ends_inside_a_line(disk, descriptor, found.size)):
             return None
         failpoints.hit("append.before")
         written = 0
@@ -66,6 +66,10 @@ def _may_append(found: Signature, noted: Signature | None) -> bool:
     if noted is None:
         return found.size == 0
     return found == noted or found.has_grown_from(noted)
+
+
+def _ends_inside_a_line(disk: Disk, descriptor: int, size: int) -> bool:
+    return size > 0 and disk.read(descriptor, 1, size - 1) != b"\n"
 
 
 def _take_back(session: Session, descriptor: int, written: int) -> None:
