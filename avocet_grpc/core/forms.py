@@ -45,7 +45,7 @@ def prompt_of(record: Record) -> list[Record] | None:
     if isinstance(value, str):
         return [{"role": "user", "content": value}]
     if isinstance(value, dict):
-        value = next((value[key] for key in CONVERSATION_KEYS if isinstance(value.get(key), list)), None)
+        value = value.get(_key_of_messages(value))
     if not isinstance(value, list):
         return None
     messages = [_message(each) for each in value]
@@ -57,8 +57,14 @@ def beside_prompt(record: Record) -> Record:
     value = record.get("prompt_messages")
     if not isinstance(value, dict):
         return {}
-    read = next((key for key in CONVERSATION_KEYS if isinstance(value.get(key), list)), None)
+    read = _key_of_messages(value)
     return {key: each for key, each in value.items() if key != read}
+
+
+def _key_of_messages(value: Record) -> str:
+    """Return the key of the list of messages in an object: of the first that is not empty, if one is."""
+    lists = [key for key in CONVERSATION_KEYS if isinstance(value.get(key), list)]
+    return next((key for key in lists if value[key]), lists[0] if lists else "")
 
 
 def prompt_digest(record: Record) -> bytes | None:

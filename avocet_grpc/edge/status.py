@@ -138,8 +138,8 @@ TABLE: Mapping[type[errors.CorrectionsError], Entry] = MappingProxyType(
         errors.ConfigUnreadable: _entry(
             StatusCode.FAILED_PRECONDITION,
             "CONFIG_UNREADABLE",
-            "The server's config file is not a YAML mapping in which `sft` is a mapping of its own, without an anchor."
-            " It was left as it is; repair it by hand.",
+            "The server's config file is not what it must be: a regular file of at most 1 MB, a YAML mapping in which"
+            " `sft` is a mapping of its own, without an anchor. It was left as it is; repair it by hand.",
         ),
     }
 )

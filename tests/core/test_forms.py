@@ -80,6 +80,8 @@ READABLE = {
     "an empty list": ([], []),
     "an object with messages": ({"messages": [USER], "id": 7}, [USER]),
     "an object with conversations": ({"conversations": [{"from": "human", "value": "2+2?"}]}, [USER]),
+    "an object whose first list is empty": ({"messages": [], "conversations": [USER]}, [USER]),
+    "an object with an empty list": ({"messages": [], "conversations": "none"}, []),
 }
 UNREADABLE = {
     "a number": 4,
@@ -122,6 +124,7 @@ def test_what_stands_beside_the_messages_of_an_object_is_told_apart() -> None:
         "messages": "none",
         "id": 7,
     }
+    assert beside_prompt({"prompt_messages": {"conversations": [USER], "messages": []}}) == {"messages": []}
     assert beside_prompt({"prompt_messages": [USER]}) == {}
 
 

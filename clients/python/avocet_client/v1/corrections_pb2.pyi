@@ -675,8 +675,8 @@ class CandidateFilter(_message.Message):
     """Optional. `quality_score` is at most this. Not NaN."""
     @_builtins.property
     def task_types(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Optional. Any of these task types. At most 1,000 characters each, as in every
-        list here.
+        """Optional. Any of these task types. At most 1,000, of at most 1,000 characters
+        each, as in every list here.
         """
 
     @_builtins.property

@@ -141,8 +141,9 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     Metadata: none.
     """
     ERROR_REASON_CONFIG_UNREADABLE: _ErrorReason.ValueType  # 14
-    """The server's config file is not a YAML mapping in which `sft` is a mapping
-    of its own, without an anchor. It was left as it is; repair it by hand. If
+    """The server's config file is not what it must be: a regular file of at most
+    1 MB, a YAML mapping in which `sft` is a mapping of its own, without an
+    anchor. It was left as it is; repair it by hand. If
     `google.rpc.RetryInfo` is among the details, another program is writing the
     file, and the call may be sent again.
 
@@ -355,8 +356,9 @@ Code: `UNAVAILABLE`.
 Metadata: none.
 """
 ERROR_REASON_CONFIG_UNREADABLE: ErrorReason.ValueType  # 14
-"""The server's config file is not a YAML mapping in which `sft` is a mapping
-of its own, without an anchor. It was left as it is; repair it by hand. If
+"""The server's config file is not what it must be: a regular file of at most
+1 MB, a YAML mapping in which `sft` is a mapping of its own, without an
+anchor. It was left as it is; repair it by hand. If
 `google.rpc.RetryInfo` is among the details, another program is writing the
 file, and the call may be sent again.
 

@@ -342,8 +342,8 @@ export const CandidateSchema: GenMessage<Candidate> = /*@__PURE__*/
  */
 export type CandidateFilter = Message<"avocet.corrections.v1.CandidateFilter"> & {
   /**
-   * Optional. Any of these task types. At most 1,000 characters each, as in every
-   * list here.
+   * Optional. Any of these task types. At most 1,000, of at most 1,000 characters
+   * each, as in every list here.
    *
    * @generated from field: repeated string task_types = 1;
    */

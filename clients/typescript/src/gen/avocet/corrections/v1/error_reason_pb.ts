@@ -200,8 +200,9 @@ export enum ErrorReason {
   STORAGE_FAILED = 13,
 
   /**
-   * The server's config file is not a YAML mapping in which `sft` is a mapping
-   * of its own, without an anchor. It was left as it is; repair it by hand. If
+   * The server's config file is not what it must be: a regular file of at most
+   * 1 MB, a YAML mapping in which `sft` is a mapping of its own, without an
+   * anchor. It was left as it is; repair it by hand. If
    * `google.rpc.RetryInfo` is among the details, another program is writing the
    * file, and the call may be sent again.
    *
