@@ -6,7 +6,7 @@ from pathlib import Path
 
 from avocet_grpc.mirror.fs.clock import Clock
 from avocet_grpc.mirror.fs.disk import Disk
-from avocet_grpc.mirror.fs.signature import Signature, signature_of
+from avocet_grpc.mirror.fs.signature import Signature, ends_inside_a_line, signature_of
 
 DISPLACED = ".displaced"
 NEW = ".new"
@@ -61,7 +61,7 @@ def catch_up(disk: Disk, source: int, target: Path, start: int) -> Signature | N
     """
     found = signature_of(disk, source)
     if found.size > start:
-        if disk.read(source, 1, found.size - 1) != b"\n":
+        if ends_inside_a_line(disk, source, found.size):
             return None
         descriptor = disk.open_to_change(target)
         try:

@@ -50,6 +50,11 @@ def signature_of(disk: Disk, descriptor: int) -> Signature:
     return of_stat(disk.fstat(descriptor))
 
 
+def ends_inside_a_line(disk: Disk, descriptor: int, size: int) -> bool:
+    """Return whether no newline stands before that byte of an open file: somebody is writing there. Raises OSError."""
+    return size > 0 and disk.read(descriptor, 1, size - 1) != b"\n"
+
+
 def read_range(disk: Disk, path: Path, start: int, end: int) -> bytes:
     """Return the bytes from `start` up to `end`, fewer if the file is shorter. Raises OSError."""
     parts: list[bytes] = []

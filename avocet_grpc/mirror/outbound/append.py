@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from avocet_grpc.mirror.fs.disk import Disk, Lease
+from avocet_grpc.mirror.fs.disk import Lease
 from avocet_grpc.mirror.fs.lease import PATIENCE_S, take_lease
-from avocet_grpc.mirror.fs.signature import Signature, signature_of
+from avocet_grpc.mirror.fs.signature import Signature, ends_inside_a_line, signature_of
 from avocet_grpc.mirror.session import Session
 from avocet_grpc.telemetry import failpoints
 
@@ -40,7 +40,7 @@ def append_lines(
     try:
         leased = take_lease(disk, session.clock, descriptor, PATIENCE_S) is Lease.GRANTED
         found = signature_of(disk, descriptor)
-        if not _may_append(found, noted) or (found != noted and _ends_inside_a_line(disk, descriptor, found.size)):
+        if not _may_append(found, noted) or (found != noted and ends_inside_a_line(disk, descriptor, found.size)):
             return None
         failpoints.hit("append.before")
         written = 0
@@ -66,10 +66,6 @@ def _may_append(found: Signature, noted: Signature | None) -> bool:
     if noted is None:
         return found.size == 0
     return found == noted or found.has_grown_from(noted)
-
-
-def _ends_inside_a_line(disk: Disk, descriptor: int, size: int) -> bool:
-    return size > 0 and disk.read(descriptor, 1, size - 1) != b"\n"
 
 
 def _take_back(session: Session, descriptor: int, written: int) -> None:
