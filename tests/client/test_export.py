@@ -25,6 +25,7 @@ from avocet_client import (
     RevisionExpired,
     to_kto,
 )
+from avocet_client.rows import Rows
 from avocet_client.v1 import corrections_pb2 as pb
 from tests.client.conftest import Make
 from tests.client.drivers import Proxy
@@ -150,6 +151,24 @@ def test_a_state_of_another_export_is_refused(client: Any) -> None:
         client.export(shard_index=0, shard_count=2, at_revision=5).load_state_dict(state)
     with pytest.raises(ValueError, match="version"):
         client.export(shard_index=0, shard_count=2).load_state_dict(state | {"version": 99})
+
+
+def test_what_is_no_state_is_refused_with_what_to_do_and_changes_nothing(client: Any, tmp_path: Path) -> None:
+    export = client.export()
+    next(export)
+    whole = export.state_dict()
+    rows: Any = Rows(export, to_kto)
+    for wrong in ([whole], None, "state", 7, {}, {"version": 1}, whole | {"skip": None}, whole | {"resume_token": 5}):
+        with pytest.raises(ValueError, match="load one whole as state_dict"):
+            export.load_state_dict(wrong)
+        for wrong_rows in (wrong, {"export": wrong, "rows": []}, {"export": whole, "rows": None}):
+            with pytest.raises(ValueError, match="load one whole as state_dict"):
+                rows.load_state_dict(wrong_rows)
+        (tmp_path / "out.jsonl.part").write_bytes(b"{}\n")
+        kept = {"render": "avocet_client.render.to_dict", "bytes": 0, "rows": 0, "export": wrong}
+        (tmp_path / "out.jsonl.part.state").write_text(json.dumps(kept))
+        assert client.export().write_jsonl(tmp_path / "out.jsonl") == COUNT
+    assert [example.id for example in export] == IDS[1:]
 
 
 def test_a_loaded_state_replaces_an_iteration_under_way(client: Any) -> None:

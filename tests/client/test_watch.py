@@ -103,6 +103,18 @@ def test_a_watch_is_narrowed_by_filter_and_action_and_brings_candidates(client: 
         other.load_state_dict(watch.state_dict())
     with pytest.raises(ValueError, match="version"):
         other.load_state_dict({"version": 0})
+    whole = other.state_dict()
+    for wrong in (
+        [whole],
+        None,
+        {"version": 1},
+        whole | {"taken": None},
+        whole | {"taken": [1]},
+        whole | {"taken": [("x", "c1", 1)]},
+    ):
+        with pytest.raises(ValueError, match="load one whole as state_dict"):
+            other.load_state_dict(wrong)
+    assert next(other).id == "c1" and other.state_dict() != whole
 
 
 def test_a_watch_of_what_is_no_longer_kept_is_an_error_of_its_own(client: Any) -> None:

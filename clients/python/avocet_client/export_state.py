@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, TypedDict
 
 from avocet_client.errors import ExportCorrupted, TransportError
+from avocet_client.saved_state import check_state
 from avocet_client.v1 import corrections_pb2 as pb
 
 VERSION = 1
@@ -131,9 +132,8 @@ class ExportState:
         )
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go to where `state` stands. Raises ValueError if it is of another request, or of another version."""
-        if state.get("version") != VERSION:
-            raise ValueError(f"the state is of version {state.get('version')}; this client reads version {VERSION}")
+        """Go to where `state` stands. Raises ValueError if it is of another request or version, or no state at all."""
+        check_state(state, ExportStateDict, VERSION)
         if state["request"] != self._digest:
             raise ValueError("the state is of another export; ask for the same filter, shard, split and revisions")
         if self._request.at_revision not in (0, state["revision"]):

@@ -60,7 +60,7 @@ class JsonlDownload:
                     before = saved["rows"]
                     load(saved["export"])
                     size, self.rows, self.resumed = saved["bytes"], before, True
-            except (ValueError, KeyError, TypeError):
+            except (ValueError, KeyError, TypeError, RecursionError):
                 pass  # of another export or another version: this one starts over
         self._file.truncate(size)
         self._file.seek(size)

@@ -10,6 +10,7 @@ from avocet_client.export_options import ExportOptions
 from avocet_client.export_state import ExportStateDict
 from avocet_client.exports import Export
 from avocet_client.render import Render, Row, rows
+from avocet_client.saved_state import check_state
 
 
 class RowsState(TypedDict):
@@ -37,7 +38,11 @@ class Rows(Iterator[Row]):
         return RowsState(export=self._export.state_dict(), rows=list(self._waiting))
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Continue where `state` stands. Raises ValueError if it is of another filter, shard, split or revision."""
+        """Continue where `state` stands.
+
+        Raises ValueError if it is of another filter, shard, split or revision, or no state of rows.
+        """
+        check_state(state, RowsState)
         self._export.load_state_dict(state["export"])
         self._waiting = list(state["rows"])
 

@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Mapping
 from typing import Any, TypedDict
 
+from avocet_client.saved_state import check_state, not_whole
 from avocet_client.v1 import corrections_pb2 as pb
 
 VERSION = 1
@@ -83,14 +84,19 @@ class WatchState:
         )
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on where another watch stood. Raises ValueError if it had another filter or other actions."""
-        if state.get("version") != VERSION:
-            raise ValueError(f"the state is of version {state.get('version')}; this client reads version {VERSION}")
+        """Go on where another watch stood.
+
+        Raises ValueError if it had another filter or other actions, or if this is no state of a watch.
+        """
+        check_state(state, WatchStateDict, VERSION)
         if state["request"] != self._digest:
             raise ValueError("the state is of another watch; ask for the same filter and actions")
+        try:
+            taken = [(int(revision), str(id), int(file)) for revision, id, file in state["taken"]]
+        except (TypeError, ValueError):
+            raise not_whole("taken") from None
         self._pending.clear()
-        self._token, self.revision = state["resume_token"], state["revision"]
-        self._taken = [(revision, id, file) for revision, id, file in state["taken"]]
+        self._token, self.revision, self._taken = state["resume_token"], state["revision"], taken
 
     def _settle(self) -> None:
         """Move behind the present response once it was handed out whole."""

@@ -61,7 +61,7 @@ class _Watch:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continue where `state` stands, in this process or another.
 
-        Raises ValueError if the state is of another filter or other actions.
+        Raises ValueError if the state is of another filter or other actions, or if it is none.
         """
         self.close()
         self._state.load_state_dict(state)

@@ -13,6 +13,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Group, RenderableType
 
+from avocet_client.cli.lines import object_of
 from avocet_client.cli.options import ChangeActionName, words_of
 from avocet_client.cli.plain import plain
 from avocet_client.cli.screen import Line
@@ -113,11 +114,11 @@ def _line(change: pb.Change) -> str:
 
 def _resume(changes: Watch, state: Path) -> None:
     try:
-        changes.load_state_dict(json.loads(state.read_text(encoding="utf-8")))
+        changes.load_state_dict(object_of(state.read_bytes(), 1))
     except FileNotFoundError:
         return
-    except (ValueError, KeyError, TypeError, RecursionError):
-        raise ValueError(f"{state} does not hold the state of a watch; delete it to begin again") from None
+    except ValueError as error:
+        raise ValueError(f"{state} is no state of this watch; delete it to begin again ({error})") from None
 
 
 def _save(changes: Watch, state: Path) -> None:
