@@ -156,6 +156,17 @@ def test_the_editor_opens_on_the_models_response(shell: Shell) -> None:
     assert shell.json("show", "e")["status"] == "needs_review"
 
 
+def test_the_editor_does_not_open_on_what_is_decided_already(shell: Shell) -> None:
+    shell.json("submit", "e", "discard")
+    editor(shell, "edited")
+    told = shell.run("submit", "e", code=4).stderr
+    assert told.startswith("avocet: It is discarded now, and is left as it is.") and "kept" not in told
+    assert not (shell.home / "was").exists()
+    error = json.loads(shell.run("submit", "e", "--json", code=4).stderr)["error"]
+    assert (error["reason"], error["metadata"]) == ("NOT_IN_REVIEW", {"current_status": "discarded"})
+    shell.json("undo", "e")
+
+
 def test_an_error_has_its_exit_code_and_is_json_too(shell: Shell) -> None:
     assert "CANDIDATE_NOT_FOUND" in shell.run("show", "x", code=3).stderr
     assert shell.run("undo", "f", code=4).stderr.count("\n") <= 2

@@ -126,6 +126,19 @@ def test_submit_offers_the_draft_too_and_deletes_it_when_it_is_stored(
     assert not drafts(Path(terminal.home))
 
 
+def test_submit_says_where_the_draft_is_if_a_colleague_has_decided(
+    begin: Reviewers, terminal: Terminal, reviewed: Server, editor: Path
+) -> None:
+    leave_a_draft(terminal)
+    reviewed.correct("one", "by lou", reviewer="lou")
+    editor.write_text('#!/bin/sh\necho "And more." >> "$1"\n')
+    submit = begin(command=[str(BIN / "avocet"), "submit", "one", "--address", reviewed.address])
+    assert "correction is kept in" in submit.rest()
+    assert submit.end() == 4
+    (kept,) = drafts(Path(terminal.home))
+    assert TYPED in kept.read_text() and "And more." not in kept.read_text()
+
+
 def test_both_forms_of_a_correction_are_kept_beside_each_other(
     terminal: Terminal, reviewed: Server, editor: Path
 ) -> None:

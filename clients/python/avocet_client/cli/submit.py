@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
+import grpc
 import typer
 
 from avocet_client.cli.candidate_view import candidate_panel, context_lines
@@ -12,8 +13,9 @@ from avocet_client.cli.plain import plain
 from avocet_client.cli.review.drafts import TEXT, Drafts
 from avocet_client.cli.review.message_draft import read_message
 from avocet_client.cli.session import Exit, Session, complain
-from avocet_client.errors import CorrectionsError
+from avocet_client.errors import CorrectionsError, NotInReview
 from avocet_client.v1 import corrections_pb2 as pb
+from avocet_client.words import status_word
 
 
 def submit(
@@ -34,13 +36,14 @@ def submit(
     """Decide a candidate: correct, discard or flag it.
 
     Without --text and --message, 'correct' opens $EDITOR on the model's own response, or on what you typed before and
-    what was not stored.
+    what was not stored. It does not open for a candidate that is decided already.
     """
     typed, revision = None, None
     drafts = Drafts(session.connection.address)
     stated = None if message is None else read_message(message)
     if action is ActionName.correct and correction is None and stated is None:
         candidate = session.client.get_candidate(id)
+        _check_in_review(session, candidate, drafts)
         typed, revision = _typed(candidate, drafts), candidate.revision
         if typed is None:
             session.err.print("Nothing was changed, so nothing is submitted.")
@@ -64,6 +67,20 @@ def submit(
         drafts.drop(id)
     session.show(plain(decided), lambda: candidate_panel(decided))
     return None
+
+
+def _check_in_review(session: Session, candidate: pb.Candidate, drafts: Drafts) -> None:
+    """Raise NotInReview for a decided candidate, before anything is typed for it that the service would refuse."""
+    if candidate.status == pb.CANDIDATE_STATUS_NEEDS_REVIEW:
+        return
+    if drafts.of(candidate.id, TEXT) is not None:
+        complain(session.err, f"Your correction is kept in {drafts.path(candidate.id, TEXT)}", style="yellow")
+    status = status_word(candidate) or ""
+    raise NotInReview(
+        f"It is {status or 'out of review'} now, and is left as it is. 'avocet undo' takes a decision back.",
+        code=grpc.StatusCode.FAILED_PRECONDITION,
+        metadata={"current_status": status} if status else None,
+    )
 
 
 def _typed(candidate: pb.Candidate, drafts: Drafts) -> str | None:
