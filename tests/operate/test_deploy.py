@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -118,8 +119,22 @@ def test_the_containers_are_closed_in() -> None:
     (stateful,) = [one for one in manifests() if one["kind"] == "StatefulSet"]
     assert int(user) == stateful["spec"]["template"]["spec"]["securityContext"]["runAsUser"]
     assert service["user"].split(":")[0] == user
-    copied = re.findall(r"^COPY (?!--from)(.*) \S+$", dockerfile, re.MULTILINE)
-    assert len(copied) == 3 and all((ROOT / name).exists() for line in copied for name in line.split())
+
+
+def test_the_image_is_built_of_what_both_packages_name_and_of_nothing_left_by_another_build(tmp_path: Path) -> None:
+    for line in re.findall(r"^COPY (?!--from)(.*)$", (DEPLOY / "Dockerfile").read_text(), re.MULTILINE):
+        *names, place = line.split()
+        for source in (ROOT / name for name in names):
+            if source.is_dir():
+                shutil.copytree(source, tmp_path / place)
+            else:
+                (tmp_path / place).mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(source, tmp_path / place / source.name)
+    for root, package in ((tmp_path, "avocet_grpc"), (tmp_path / "clients/python", "avocet_client")):
+        project = tomllib.loads((root / "pyproject.toml").read_text())["project"]
+        named = {"pyproject.toml", project["readme"], *project["license-files"], package}
+        assert {path.name for path in root.iterdir()} - {"clients"} == named
+        assert (root / package / "__init__.py").exists()
 
 
 @pytest.mark.parametrize("manifest", manifests(), ids=lambda one: one["kind"])
