@@ -13,6 +13,7 @@ import typer
 
 from avocet_grpc.exit_codes import ExitCode
 from avocet_grpc.layout import SHARED_FILES
+from avocet_grpc.wording import counted
 
 if TYPE_CHECKING:
     from avocet_grpc.core.ports.keeper import KeeperState
@@ -56,11 +57,11 @@ def status(store: Store) -> None:
         state = ledger.keeper()
         typer.echo(_sentence(state))
         if state.files_id:
-            typer.echo(f"the files are {state.lag_revisions} revisions behind the store")
+            typer.echo(f"the files are {counted(state.lag_revisions, 'revision')} behind the store")
         with ledger.mirror().view() as view:
             for file, name in SHARED_FILES.items():
                 if (report := view.report(file)) is not None:
-                    typer.echo(f"{name}: {report.pending} lines waited when it was last looked at")
+                    typer.echo(f"{name}: {counted(report.pending, 'line')} waited when it was last looked at")
     if not state.is_kept:
         raise typer.Exit(ExitCode.NOT_KEPT)
 
@@ -145,9 +146,8 @@ def take_over(
     if taken.aside is not None:
         typer.echo(f"what was there before is in {taken.aside}")
     if taken.malformed or taken.repeated:
-        typer.echo(
-            f"only the files before had {taken.malformed} malformed lines and {taken.repeated} further lines of an id"
-        )
+        malformed, repeated = counted(taken.malformed, "malformed line"), counted(taken.repeated, "further line")
+        typer.echo(f"only the files before had {malformed} and {repeated} of an id")
 
 
 def _sentence(state: KeeperState) -> str:

@@ -10,6 +10,7 @@ import typer
 
 from avocet_grpc.cli.progress import shown_progress
 from avocet_grpc.exit_codes import ExitCode
+from avocet_grpc.wording import counted
 
 DataDir = Annotated[
     Path,
@@ -106,7 +107,7 @@ def backup(
             size = back_up(data_dir, to, progress)
     except (CannotBackUp, StorageFailed, OSError) as error:
         raise _refused(error) from None
-    print(f"backed up {data_dir} to {to} ({size:,} bytes)")
+    print(f"backed up {data_dir} to {to} ({counted(size, 'byte')})")
 
 
 def _rebuild(data_dir: Path, yes: bool) -> None:
@@ -122,7 +123,7 @@ def _rebuild(data_dir: Path, yes: bool) -> None:
     for line in work.losses():
         print(f"  - {line}")
     if carried := work.carried_over():
-        print(f"{carried} acknowledged changes that the files lack are carried over.")
+        print(f"Carried over: {counted(carried, 'acknowledged change')} that the files lack.")
     if not yes and not (sys.stdin.isatty() and typer.confirm("Rebuild the ledger?")):
         print("nothing was changed; --yes does it", file=sys.stderr)
         raise typer.Exit(ExitCode.FAILED)
@@ -130,7 +131,9 @@ def _rebuild(data_dir: Path, yes: bool) -> None:
         records, aside = work.run()
     except (OSError, LedgerUnusable, CorrectionsError) as error:
         raise _refused(error) from None
-    print(f"The new ledger has {records} candidates. The old one is {aside}; delete it when nobody needs it.")
+    print(
+        f"The new ledger has {counted(records, 'candidate')}. The old one is {aside}; delete it when nobody needs it."
+    )
 
 
 def _refused(error: Exception) -> typer.Exit:

@@ -9,6 +9,7 @@ import typer
 
 from avocet_grpc.cli.progress import shown_progress
 from avocet_grpc.exit_codes import ExitCode
+from avocet_grpc.wording import counted
 
 app = typer.Typer(no_args_is_help=True, help="Moves the ledger from one store to another.")
 
@@ -53,5 +54,5 @@ def copy(
     except (CannotMove, DatabaseUnusable, LedgerUnusable, OSError) as error:
         typer.echo(f"avocet-grpc: {error}", err=True)
         raise typer.Exit(ExitCode.FAILED) from None
-    what = f"copied {filled.rows:,} rows" if filled.rows else "it was copied before"
+    what = f"copied {counted(filled.rows, 'row')}" if filled.rows else "it was copied before"
     typer.echo(f"{shown(to)} has the ledger at revision {filled.revision}: {what}")

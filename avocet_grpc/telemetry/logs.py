@@ -19,6 +19,7 @@ from typing import Any
 import structlog
 
 from avocet_grpc.telemetry.log_writer import STDERR, LineWriter
+from avocet_grpc.wording import counted
 
 LEVELS = ("debug", "info", "warning", "error")
 MOST_TEXT = 6_000
@@ -194,7 +195,7 @@ def _readable() -> Callable[[Any, str, Any], Any]:
 
 
 def _dropped_line(count: int) -> str:
-    return _line(None, "warning", {"event": f"{count} lines dropped", "count": count})
+    return _line(None, "warning", {"event": f"{counted(count, 'line')} dropped", "count": count})
 
 
 def _now() -> str:

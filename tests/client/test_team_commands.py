@@ -103,6 +103,8 @@ def test_the_history_tells_who_changed_what_by_id_by_reviewer_and_since_a_revisi
     assert len(shell.json("history", "-n", "1")) == 1
     out = shell.run("history", "c1").stdout
     assert 'corrected_response: null -> "better"' in out and "needs_review -> approved  by kim" in out
+    assert shell.run("history", "-n", "1").stdout.endswith("\n1 change\n")
+    assert shell.run("history", "-n", "2").stdout.endswith("\n2 changes\n")
     assert shell.json("history", "nobody") == []
     shell.run("history", "--action", "paint", code=2)
     shell.run("history", "--since", str(since + 10**15), code=1)

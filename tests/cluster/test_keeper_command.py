@@ -42,7 +42,7 @@ def test_status_health_metrics_and_log_say_who_keeps_the_files(database: str, tm
         soon(lambda: "nobody keeps the shared files; calls go on" in other.log)
         lost = keeper("status", "--store", database)
         assert lost.returncode == ExitCode.NOT_KEPT and "nobody keeps the files; " in lost.stdout
-        assert str(first.data) in lost.stdout and "the files are 1 revisions behind" in lost.stdout
+        assert str(first.data) in lost.stdout and "the files are 1 revision behind" in lost.stdout
         after = samples(other)
         assert after["avocet_keeper_lag_revisions", ""] == 1
         assert after["avocet_keeper_last_seen", ""] >= seen["avocet_keeper_last_seen", ""]
@@ -106,7 +106,7 @@ def test_take_over_writes_both_files_from_the_store_and_sets_aside_what_was_ther
         soon(lambda: not state(database).is_kept)
         done = keeper(*arguments)
         assert done.returncode == 0, done.stderr
-        assert "1 malformed lines" in done.stdout
+        assert "1 malformed line and" in done.stdout
         assert [json.loads(line) for line in new.approved.read_text().splitlines()] == kept[lost.approved]
         written = [json.loads(line) for line in new.candidates.read_text().splitlines()]
         assert sorted(written, key=lambda one: one["id"]) == sorted(kept[lost.candidates], key=lambda one: one["id"])

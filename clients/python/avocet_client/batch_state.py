@@ -10,7 +10,7 @@ from avocet_client.calls import Call, new_request_id, submit, timeout_of
 from avocet_client.connection import Metadata
 from avocet_client.errors import CorrectionsError, TransportError, error_of_status
 from avocet_client.v1 import corrections_pb2 as pb
-from avocet_client.words import Action, FailureCategory, Status, status_word
+from avocet_client.words import Action, FailureCategory, Status, counted, status_word
 
 PIECE_DECISIONS = 500
 PIECE_BYTES = 4_000_000
@@ -89,8 +89,8 @@ def _wire(decision: Decision) -> pb.SubmitRequest:
 def _reader(request: pb.BatchSubmitRequest) -> Any:
     def results(response: pb.BatchSubmitResponse) -> list[DecisionResult]:
         if len(response.results) != len(request.decisions):
-            wrong = f"The server gave {len(response.results)} results for {len(request.decisions)} decisions."
-            raise TransportError(wrong)
+            given, wanted = counted(len(response.results), "result"), counted(len(request.decisions), "decision")
+            raise TransportError(f"The server gave {given} for {wanted}.")
         return [_result(one.id, result) for one, result in zip(request.decisions, response.results, strict=True)]
 
     return results

@@ -13,6 +13,7 @@ from typing import Any
 from avocet_client.calls import new_request_id
 from avocet_client.errors import CorrectionsError, TransportError, error_of_status
 from avocet_client.v1 import corrections_pb2 as pb
+from avocet_client.words import counted
 
 MESSAGE_ITEMS = 200
 MESSAGE_BYTES = 1_000_000
@@ -93,7 +94,8 @@ class IngestState:
         """Return the results of the oldest message, in order. Raises TransportError unless each item has one."""
         corrections = self._pending.popleft() if self._pending else []
         if len(response.results) != len(corrections):
-            raise TransportError(f"The server gave {len(response.results)} results for {len(corrections)} corrections.")
+            given, wanted = counted(len(response.results), "result"), counted(len(corrections), "correction")
+            raise TransportError(f"The server gave {given} for {wanted}.")
         pairs = enumerate(zip(corrections, response.results, strict=True), self._done)
         results = [_result(index, *pair) for index, pair in pairs]
         self._done += len(results)

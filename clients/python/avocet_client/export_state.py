@@ -14,6 +14,7 @@ from typing import Any, TypedDict
 from avocet_client.errors import ExportCorrupted, TransportError
 from avocet_client.saved_state import check_state
 from avocet_client.v1 import corrections_pb2 as pb
+from avocet_client.words import counted
 
 VERSION = 1
 
@@ -164,14 +165,14 @@ class ExportState:
         if self.total is None:
             self.total = total
         if self.total != total:
-            raise _corrupted(f"It had {self.total} examples; continued, the server says {total}.")
+            raise _corrupted(f"It had {counted(self.total, 'example')}; continued, the server says {total}.")
         if self.revision not in (0, response.revision):
             raise _corrupted(f"It is of revision {self.revision}; the server sends {response.revision}.")
         self.revision = response.revision
 
     def _check_summary(self, summary: pb.ExportSummary) -> None:
         if not summary.example_count == self._call_count == self._call_total:
-            sent = f"{summary.example_count} examples of {self._call_total}"
+            sent = f"{counted(summary.example_count, 'example')} of {self._call_total:,}"
             raise _corrupted(f"The server says that it sent {sent}; {self._call_count} arrived.")
         if summary.ids_sha256 != self._call_ids.hexdigest():
             raise _corrupted("The ids that arrived are not those of the server's summary.")

@@ -22,6 +22,7 @@ except ModuleNotFoundError:  # Windows: two writers of one path are not told apa
 import avocet_client.strict_json as strict_json
 from avocet_client.render import Render, rows
 from avocet_client.v1 import corrections_pb2 as pb
+from avocet_client.words import counted
 
 Progress = Callable[[int, int], None]
 """Called with how many examples are done, and how many there are."""
@@ -155,7 +156,7 @@ def _terminal_progress() -> Progress:
 
     def show(done: int, total: int) -> None:
         if sys.stderr.isatty():
-            sys.stderr.write(f"\r{done:,} of {total:,} examples" + ("\n" if done == total else ""))
+            sys.stderr.write(f"\r{done:,} of {counted(total, 'example')}" + ("\n" if done == total else ""))
             sys.stderr.flush()
 
     return show

@@ -68,6 +68,11 @@ def category_word(of: pb.Candidate | pb.TrainingMetadata) -> FailureCategory | N
     return _CATEGORY_WORDS.get(of.failure_category)
 
 
+def counted(number: int, one: str) -> str:
+    """Return how many there are: `1 row`, `2,000 rows`. The plural of `one` is made with an s."""
+    return f"{number:,} {one if number == 1 else one + 's'}"
+
+
 LISTS = (
     "task_types", "model_names", "sources", "benchmark_run_ids", "failure_categories", "labels", "prompt_digests",
 )  # fmt: skip

@@ -12,7 +12,7 @@ from rich.panel import Panel
 from avocet_client.cli.screen import Line, one_line, text, visible
 from avocet_client.messages import Message, message_dict, response_dict, text_of
 from avocet_client.v1 import corrections_pb2 as pb
-from avocet_client.words import category_word, status_word
+from avocet_client.words import category_word, counted, status_word
 
 Section = tuple[str, str, str]
 """A title, its colour, and a text."""
@@ -72,8 +72,9 @@ def _facts(candidate: pb.Candidate) -> str:
 
 
 def _others(same_prompt: int) -> str:
-    most = " or more" if same_prompt == MOST_COUNTED else ""
-    return f"{same_prompt}{most} other candidates" if same_prompt else ""
+    if same_prompt == MOST_COUNTED:
+        return f"{same_prompt} or more other candidates"
+    return counted(same_prompt, "other candidate") if same_prompt else ""
 
 
 def _response(candidate: pb.Candidate) -> str:
@@ -106,7 +107,7 @@ def _cut(content: str, most_lines: int) -> str:
     beginning = "\n".join(lines)
     if len(beginning) == len(content):
         return content
-    return f"{beginning}\n... {len(content) - len(beginning):,} more characters"
+    return f"{beginning}\n... {counted(len(content) - len(beginning), 'more character')}"
 
 
 def _tool(tool: Any) -> str:

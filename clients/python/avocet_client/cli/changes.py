@@ -20,7 +20,7 @@ from avocet_client.cli.screen import Line
 from avocet_client.cli.session import Session
 from avocet_client.v1 import corrections_pb2 as pb
 from avocet_client.watches import Watch
-from avocet_client.words import CandidateFilter
+from avocet_client.words import CandidateFilter, counted
 
 PAGE = 500
 Actions = Annotated[
@@ -101,7 +101,7 @@ def _listing(changes: Sequence[pb.Change]) -> RenderableType:
         for field in change.fields:
             if field.before_json or field.after_json:
                 lines.append(Line(f"    {field.name}: {field.before_json or '-'} -> {field.after_json or '-'}"))
-    return Group(*lines, Line(f"{len(changes):,} changes", style="dim"))
+    return Group(*lines, Line(counted(len(changes), "change"), style="dim"))
 
 
 def _line(change: pb.Change) -> str:

@@ -21,6 +21,7 @@ from avocet_client.export_options import ExportOptions
 from avocet_client.exports import Export
 from avocet_client.jsonl import Progress as OnProgress
 from avocet_client.render import Render, rows, to_dict, to_kto, to_openai, to_preference, to_sft
+from avocet_client.words import counted
 
 STANDARD_OUTPUT = Path("-")
 SHOW_EACH = 1_000
@@ -120,7 +121,7 @@ def _write(session: Session, made: Export, out: Path, render: Render, check: Ope
 
 
 def _summary(examples: int, rows: int, revision: int) -> str:
-    return f"{rows:,} rows of {examples:,} examples of revision {revision}"
+    return f"{counted(rows, 'row')} of {counted(examples, 'example')} of revision {revision}"
 
 
 @contextmanager

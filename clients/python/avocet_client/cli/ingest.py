@@ -16,6 +16,7 @@ from avocet_client.cli.lines import check_names, object_of
 from avocet_client.cli.options import RequestId
 from avocet_client.cli.plain import plain
 from avocet_client.cli.session import Exit, Session
+from avocet_client.words import counted
 
 NAMES = [each.name for each in fields(Correction)]
 REQUIRED = [each.name for each in fields(Correction) if each.default is MISSING]
@@ -66,7 +67,7 @@ def _ingest_many(session: Session, file: Path) -> int:
                 if result.error:
                     corrections.refuse(line, result.error)
                 stored, again = stored + result.created, again + (not result.created and not result.error)
-                status.update(f"{result.index + 1:,} corrections")
+                status.update(counted(result.index + 1, "correction"))
         finally:
             _summarize(session, stored, again, corrections.refused)
     return Exit.REFUSED if corrections.refused else 0

@@ -8,6 +8,7 @@ from typing import Any
 
 from avocet_client.cli.session import Session, complain
 from avocet_client.openai_format import faults
+from avocet_client.words import counted
 
 MOST_SHOWN = 100
 """Rows that are named; the rest are counted."""
@@ -41,7 +42,7 @@ class OpenAiCheck:
     def end(self) -> None:
         """Say how many rows were refused, if any were."""
         if self.refused:
-            self._say(f"OpenAI's format refuses {self.refused:,} of {self._rows:,} rows")
+            self._say(f"OpenAI's format refuses {self.refused:,} of {counted(self._rows, 'row')}")
 
     def _say(self, words: str) -> None:
         complain(self._session.err, f"avocet: {words}", style="yellow")

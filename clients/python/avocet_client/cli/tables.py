@@ -11,7 +11,7 @@ from rich.table import Table
 
 from avocet_client.cli.screen import Canvas, Line, one_line, text
 from avocet_client.v1 import corrections_pb2 as pb
-from avocet_client.words import status_word
+from avocet_client.words import counted, status_word
 
 BAR_WIDTH = 30
 NARROWEST = 10
@@ -86,7 +86,7 @@ def candidates_table(items: Sequence[pb.Candidate], next_page_token: str) -> Ren
         for item in items
     ]
     table = Listing(("id", "status", "task type", "model", "quality", "reviewer"), rows)
-    return Group(table, Line(f"{len(items):,} candidates", style="dim"), *_next_page(next_page_token))
+    return Group(table, Line(counted(len(items), "candidate"), style="dim"), *_next_page(next_page_token))
 
 
 def snapshots_table(snapshots: Sequence[pb.Snapshot]) -> RenderableType:
@@ -111,13 +111,13 @@ def stats_bars(stats: pb.StatsResponse) -> RenderableType:
         "source": stats.by_source,
     }
     tables: list[RenderableType] = [_bars(title, counts) for title, counts in groups.items() if counts]
-    line = f"{stats.total:,} candidates, {stats.export_ready:,} ready to export, revision {stats.revision}"
-    trouble = f"{stats.malformed:,} malformed lines, {stats.duplicate_ids:,} repeated ids in the shared files"
+    line = f"{counted(stats.total, 'candidate')}, {stats.export_ready:,} ready to export, revision {stats.revision}"
+    malformed, repeated = counted(stats.malformed, "malformed line"), counted(stats.duplicate_ids, "repeated id")
     tables.append(text(line, style="bold"))
     if stats.claimed:
         tables.append(text(f"{stats.claimed:,} held by reviewers at this moment"))
     if stats.malformed or stats.duplicate_ids:
-        tables.append(text(trouble, style="yellow"))
+        tables.append(text(f"{malformed}, {repeated} in the shared files", style="yellow"))
     if stats.unexportable:
         reasons = ", ".join(f"{count:,} for {reason}" for reason, count in sorted(stats.unexportable.items()))
         tables.append(text(f"approved, but not exported: {reasons}", style="yellow"))

@@ -21,7 +21,7 @@ from avocet_client.cli.screen import Line, text
 from avocet_client.cli.session import Session
 from avocet_client.uploads import Sent
 from avocet_client.v1 import corrections_pb2 as pb
-from avocet_client.words import ON_CONFLICTS
+from avocet_client.words import ON_CONFLICTS, counted
 
 OnConflict = Annotated[
     OnConflictName,
@@ -63,7 +63,7 @@ def upload(
 
 
 def _outcome(done: pb.ImportResponse | pb.UploadRunResponse) -> RenderableType:
-    words = f"{done.imported:,} imported, {done.skipped:,} known already, {done.malformed:,} malformed lines"
+    words = f"{done.imported:,} imported, {done.skipped:,} known already, {counted(done.malformed, 'malformed line')}"
     if done.qualified:
         words += f", {done.qualified:,} taken under an id that begins with the run's"
     if done.conflicts:
