@@ -25,17 +25,22 @@ from avocet_grpc.mirror.fs.exchange import displaced_by
 from avocet_grpc.mirror.fs.signature import signature_of
 from avocet_grpc.mirror.image import FileImage, Trust
 from avocet_grpc.mirror.inbound.beginning import Beginning, begin
+from avocet_grpc.mirror.inbound.problems import reason
 from avocet_grpc.mirror.inbound.reconcile import DAMAGE_LINES, DAMAGE_SHARE, Reconciliation
 from avocet_grpc.mirror.inbound.resync import resync
 from avocet_grpc.mirror.inbound.rules import Look, Mode
+from avocet_grpc.mirror.inbound.verdicts import Read
 from avocet_grpc.mirror.inbound.without_index import Remake
 from avocet_grpc.mirror.index import Index
 from avocet_grpc.mirror.index_database import VERSION, connect
 from avocet_grpc.mirror.lines import Kind, Lines, Mark, Row
 from avocet_grpc.mirror.session import Session
+from avocet_grpc.wording import counted
 
 PAGE = 1_000
 EXAMPLES = 5
+MOST_MALFORMED = 1_000
+"""How many new malformed lines are named; the others are counted."""
 ALL = 2**31
 
 
@@ -64,10 +69,10 @@ class What(enum.Enum):
     EDITED = "edited by others: will be accepted"
     OVERRULED = "edited by others before ours came: ours will be put back"
     NEW = "new, by others: will be taken in"
-    LATER = "later lines of an approved id, by others: will count from now on"
-    FURTHER = "further lines of an id, by others: will be kept and counted"
+    LATER = "repeating an approved id, by others: will count from now on"
+    FURTHER = "repeating an id, by others: will be kept and counted"
     MALFORMED = "new and malformed, by others: will be kept and counted"
-    STALE = "older states of ours: will be blanked"
+    STALE = "in an older state of ours: will be blanked"
     PUT_BACK = "missing: will be put back"
     DELETED = "deleted by others: will be accepted; if that was not meant, put the file back first"
     DOUBTFUL = "missing: deleted, once the file has been still for 10 s"
@@ -131,8 +136,9 @@ class Comparison:
         self._session = Session(file, self._ledger, 0, index, disk, clock, SILENT)
         self._known_rows = max((row.key for row in index.of_kind(file, Kind.MALFORMED, ALL)), default=0)
         self.found: defaultdict[What, list[str]] = defaultdict(list)
-        """After `run`: the ids that differ, in the order of the file; malformed lines by their place."""
+        """After `run`: the ids that differ, in the order of the file; malformed lines have none."""
         self._malformed: list[Row] = []
+        self._malformed_reads: list[Read] = []
 
     def run(self) -> Iterator[tuple[str, bool]]:
         """Compare. A file that is missing is empty."""
@@ -160,9 +166,13 @@ class Comparison:
             self._progress(SHARED_FILES[self._file], read, size)
 
         if beginning is Beginning.BOTH:
-            return Reconciliation(session, path, image, LOOKS[self._state], descriptor, found).run(progress)
+            reconciliation = Reconciliation(session, path, image, LOOKS[self._state], descriptor, found)
+            image, self._malformed_reads = reconciliation.run(progress), reconciliation.malformed
+            return image
         session.index.forget_file(self._file)
-        return Remake(session, path, descriptor, is_restored=image.trust is Trust.RESTORED).run(image, progress)
+        remake = Remake(session, path, descriptor, is_restored=image.trust is Trust.RESTORED)
+        image, self._malformed_reads = remake.run(image, progress), remake.malformed
+        return image
 
     def _sort_verdicts(self) -> None:
         for id, verdict in self._ledger.taken:
@@ -229,7 +239,7 @@ class Comparison:
         stale = index.of_kind(file, Kind.STALE, ALL)
         self.found[What.STALE] += [row.id or "" for row in stale if row.id is None or row.id not in decided]
         self._malformed = [row for row in index.of_kind(file, Kind.MALFORMED, ALL) if row.key > self._known_rows]
-        self.found[What.MALFORMED] += [f"at byte {row.offset}" for row in self._malformed]
+        self.found[What.MALFORMED] += [""] * len(self._malformed)
 
     def _damage(self, exists: bool, image: FileImage, size: int, records: int) -> Iterator[str]:
         if not exists and records:
@@ -244,9 +254,22 @@ class Comparison:
 
     def _told(self) -> Iterator[tuple[str, bool]]:
         for what in What:
-            if which := [one for one in self.found[what] if one] or self.found[what]:
+            if found := self.found[what]:
+                which = [one for one in found if one]
                 more = ", ..." if len(which) > EXAMPLES else ""
                 # Other programs chose the ids: control characters in them must not reach a terminal.
                 names = ", ".join(one.encode("unicode_escape").decode() for one in which[:EXAMPLES])
                 shown = f" ({names}{more})" if names else ""
-                yield f"{len(which)} {what.value}{shown}", False
+                yield f"{len(found):,} {what.value}{shown}", False
+                if what is What.MALFORMED:
+                    yield from ((text, False) for text in self._named_malformed())
+
+    def _named_malformed(self) -> Iterator[str]:
+        """Name the new malformed lines as the log will: by number and reason."""
+        new = {row.offset for row in self._malformed}
+        reads = [one for one in self._malformed_reads if one.line.offset in new]
+        named = sorted(reads, key=lambda one: one.line.number)[:MOST_MALFORMED]
+        for one in named:
+            yield f"line {one.line.number}: {reason(one)}"
+        if more := len(self._malformed) - len(named):
+            yield counted(more, "more malformed line")

@@ -10,6 +10,8 @@ import sqlite3
 import subprocess
 from pathlib import Path
 
+import pytest
+
 from avocet_client.v1 import corrections_pb2 as pb
 from avocet_grpc.telemetry import failpoints
 from tests.faults.acks import Acks
@@ -87,6 +89,38 @@ def test_verify_tells_what_others_did_to_a_file_and_what_becomes_of_it(worked: S
     assert worked.stub.GetCandidate(pb.GetCandidateRequest(id=edited["id"])).candidate.task_name == "edited"
     assert worked.stub.GetCandidate(pb.GetCandidateRequest(id="new")).candidate.id == "new"
     eventually(lambda: "both files agree" in verified(worked))
+
+
+@pytest.mark.parametrize("has_index", [True, False])
+def test_verify_names_new_malformed_lines_as_the_log_will(stopped_server: Server, has_index: bool) -> None:
+    server = stopped_server
+    server.candidates.write_text(json.dumps(record("a")) + '\n{"known\n')
+    server.approved.write_text("")
+    assert server.start().stop() == 0
+    if not has_index:
+        (server.data / ".avocet/mirror.db").unlink()
+    several = "".join(f"{{broken {number}\n\n" for number in range(7))
+    server.candidates.write_text("[1]\n" + json.dumps(record("a")) + '\n{"known\n' + several)
+    with server.approved.open("wb") as file:
+        file.write(b"x" * (64 * 1024 * 1024 + 1) + b"\n" + b"{}\n" * 1_001)
+    told = verified(server).splitlines()
+    wrong, long = "the line is not a JSON object with a valid id", "the line is longer than 67108864 bytes"
+    numbers = [1, *([] if has_index else [3]), *range(4, 18, 2)]
+    count = f"{len(numbers)} new and malformed, by others: will be kept and counted"
+    of_candidates = [
+        f"differs: sft_candidates.jsonl: {text}" for text in (count, *(f"line {n}: {wrong}" for n in numbers))
+    ]
+    assert [line for line in told if "sft_candidates" in line] == of_candidates
+    of_approved = [line.removeprefix("differs: sft_approved.jsonl: ") for line in told if "sft_approved" in line]
+    assert of_approved[0] == "1,002 new and malformed, by others: will be kept and counted"
+    assert of_approved[1:] == [
+        f"line 1: {long}",
+        *(f"line {n}: {wrong}" for n in range(2, 1_001)),
+        "2 more malformed lines",
+    ]
+    logged = [json.loads(line) for line in server.start().log.splitlines() if '"malformed line"' in line]
+    named = [f"differs: {one['file']}: line {one['line']}: {one['reason']}" for one in logged]
+    assert len(named) > 20 and set(named[-20:]) <= set(told)
 
 
 def test_an_id_of_another_program_cannot_act_on_the_terminal_nor_fail_for_its_characters(
