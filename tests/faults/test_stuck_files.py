@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
+from avocet_grpc.layout import SHARED_FILES
+from tests import wrong_files
 from tests.faults.acks import Acks
 from tests.faults.check import answers, check, files, listings
 from tests.faults.load import Load, candidates
@@ -60,6 +63,33 @@ def test_acknowledgements_go_on_while_a_file_cannot_be_changed_and_it_is_caught_
         assert victim.stop() == 0
         check(acks, victim.start(), asked=10_000)
         victim.kill()
+
+
+@pytest.mark.parametrize("kind", ["a FIFO", "a directory", "a device"])
+@pytest.mark.parametrize("name", SHARED_FILES.values())
+def test_what_is_no_file_under_a_shared_files_name_holds_nobody_up_is_told_once_and_is_got_over(
+    victim: Server, acks: Acks, name: str, kind: str
+) -> None:
+    prepare(victim, acks)
+    victim.start()
+    with Load(acks, victim.address, pause_s=0.01) as load:
+        load.wait_for(30)
+    check(acks, victim)
+    path, aside = victim.data / name, victim.directory / "aside"
+    path.rename(aside)
+    wrong_files.put(path, kind)
+    with Load(acks, victim.address, pause_s=0.01) as load:
+        load.wait_for(60)
+        eventually(lambda: LAG in victim.log)
+        load.wait_for(120)
+    assert list(answers(acks.known.values(), victim)) == []
+    (told,) = [json.loads(line) for line in victim.log.splitlines() if LAG in line]
+    assert (told["level"], told["file"]) == ("error", name)
+    assert "not a regular file" in told["error"] and "Traceback" not in victim.log
+    wrong_files.take_away(path)
+    aside.rename(path)
+    check(acks, victim, asked=10_000)
+    assert victim.stop() == 0
 
 
 def test_a_file_that_somebody_keeps_open_is_rewritten_instead(victim: Server, acks: Acks) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from avocet_client.v1 import corrections_pb2 as pb
+from avocet_grpc.store.sqlite import floor
 from avocet_grpc.telemetry import failpoints
 from tests.faults.acks import Acks
 from tests.faults.check import check, files_agree, settle
@@ -194,6 +195,23 @@ def test_rebuild_tells_what_is_lost_and_carries_over_what_the_files_lack(worked:
     settle(acks, worked.start())
     acks.forget_the_past()
     check(acks, worked, asked=1_000)
+
+
+@pytest.mark.parametrize("is_there", [True, False])
+def test_revisions_go_on_above_the_floor_if_the_old_ledger_says_nothing(stopped_server: Server, is_there: bool) -> None:
+    server, far = stopped_server, 2**60
+    server.candidates.write_text(json.dumps(record("a")) + "\n")
+    assert server.start().stop() == 0
+    os.setxattr(server.data, floor.ATTRIBUTE, str(far).encode())
+    for path in ledger_of(server).parent.glob("ledger.db*"):
+        path.unlink()
+    if is_there:
+        ledger_of(server).write_bytes(b"no database")
+    done = command(server, "rebuild", "--yes")
+    assert done.returncode == 0, done.stderr
+    assert ("The new ledger has 1 candidate. " if is_there else "there is no ledger") in done.stdout
+    first = server.start().stats().revision
+    assert far <= first < server.correct("a").revision
 
 
 def test_rebuild_refuses_while_a_server_holds_the_directory(worked: Server) -> None:

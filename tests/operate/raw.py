@@ -24,14 +24,15 @@ from tests.operate.support import SERVICE
 class RawConnection:
     """One connection; the events that the server caused are in `events`."""
 
-    def __init__(self, address: str, settings: dict[int, int] | None = None) -> None:
+    def __init__(self, address: str, settings: dict[int, int] | None = None, source: str = "") -> None:
         if address.startswith("unix:"):
             self.socket = socket.socket(socket.AF_UNIX)
             self.socket.settimeout(10)
             self.socket.connect(address.removeprefix("unix:"))
         else:
             host, _, port = address.rpartition(":")
-            self.socket = socket.create_connection((host, int(port)), timeout=60)
+            come_from = (source, 0) if source else None
+            self.socket = socket.create_connection((host, int(port)), timeout=60, source_address=come_from)
         self.http = H2Connection(H2Configuration(client_side=True, header_encoding="utf-8"))
         if settings:
             self.http.local_settings.update(settings)

@@ -255,6 +255,24 @@ def test_one_caller_leaves_calls_to_others(stopped_server: Server) -> None:
     )
 
 
+def test_without_tokens_one_address_leaves_calls_to_others(stopped_server: Server) -> None:
+    server = limited(stopped_server, calls=10, calls_per_caller=3)
+    with ExitStack() as stack:
+        # A connection for each, since connections of one address are one caller.
+        held = [stack.enter_context(RawConnection(server.address)) for _ in range(3)]
+        for connection in held:
+            connection.call("UploadRun")
+            connection.flush()
+        eventually(lambda: not answers(server))
+        assert failure_of(lambda: server.stub.Stats(STATS)).reason == "OVERLOADED"
+        other = stack.enter_context(RawConnection(server.address, source="127.0.0.2"))
+        stream = other.call("Stats")
+        other.send(stream, b"")
+        assert other.status(stream)[0] == "0"
+        held[0].socket.close()
+        eventually(lambda: answers(server))
+
+
 def test_connections_fit_into_the_descriptors_that_there_are(stopped_server: Server) -> None:
     server = stopped_server
     server.prefix = ["prlimit", "--nofile=300:300"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import queue
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -14,7 +15,7 @@ import pytest
 from avocet_client.v1 import corrections_pb2 as pb
 from tests.operate.support import REREAD_WITHIN, Bearer, new_token
 from tests.operate.test_tokens import reads
-from tests.support import Server, bearer, eventually, failure_of
+from tests.support import Server, bearer, eventually, failure_of, record
 
 ITEM = pb.IngestRequest(source="s", task_type="t", prompt="p", correction="c" * 300_000)
 
@@ -32,16 +33,18 @@ def revoke_all_but(server: Server, file: Path, name: str) -> None:
     eventually(lambda: server.log.count("read again") > 0, REREAD_WITHIN)
 
 
+def each(messages: queue.SimpleQueue[Any]) -> Iterator[Any]:
+    """The messages of a call, given one by one; None is its end."""
+    while (message := messages.get()) is not None:
+        yield message
+
+
 class Sending:
     """A StreamIngest whose messages are given one by one."""
 
     def __init__(self, server: Server, token: str) -> None:
         self._messages: queue.SimpleQueue[pb.StreamIngestRequest | None] = queue.SimpleQueue()
-        self.call: Any = server.stub.StreamIngest(self._requests(), metadata=bearer(token), timeout=60)
-
-    def _requests(self) -> Iterator[pb.StreamIngestRequest]:
-        while (message := self._messages.get()) is not None:
-            yield message
+        self.call: Any = server.stub.StreamIngest(each(self._messages), metadata=bearer(token), timeout=60)
 
     def send(self) -> pb.StreamIngestResponse:
         self._messages.put(pb.StreamIngestRequest(items=[ITEM]))
@@ -57,6 +60,30 @@ def test_a_token_that_is_revoked_stores_nothing_more_through_a_stream(stopped_se
     failure = failure_of(sending.send)
     assert (failure.code, failure.reason) == (grpc.StatusCode.PERMISSION_DENIED, "TOKEN_REFUSED")
     assert Bearer(server.open_channel, kept).Stats(pb.StatsRequest()).total == 1
+
+
+def test_a_token_that_is_revoked_stores_nothing_more_through_an_upload(stopped_server: Server, file: Path) -> None:
+    token, kept = new_token(file, "kim", "reviewer"), new_token(file, "other", "reader")
+    server = stopped_server.start()
+    messages: queue.SimpleQueue[Any] = queue.SimpleQueue()
+
+    def send(name: str) -> None:
+        # Enough to be stored at once, although more may follow.
+        lines = "".join(json.dumps(record(f"{name}{n}", model_response="x" * 10_000)) + "\n" for n in range(10))
+        messages.put(pb.UploadRunRequest(run_id="" if name == "after" else "sent", lines=lines.encode()))
+
+    def stored() -> int:
+        return int(Bearer(server.open_channel, kept).Stats(pb.StatsRequest()).total)
+
+    upload = server.stub.UploadRun.future(each(messages), metadata=bearer(token), timeout=60)
+    send("before")
+    eventually(lambda: stored() == 10)
+    revoke_all_but(server, file, "other")
+    assert not upload.done()
+    send("after")
+    failure = failure_of(upload.result)
+    assert (failure.code, failure.reason) == (grpc.StatusCode.PERMISSION_DENIED, "TOKEN_REFUSED")
+    assert stored() == 10
 
 
 def test_a_token_that_is_revoked_gets_no_further_response_of_an_export(stopped_server: Server, file: Path) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import grpc
 import pytest
+import trustme
 
 from avocet_client.v1 import corrections_pb2 as pb
 from avocet_grpc.foreign_files import Unreadable, open_regular, parse_yaml, read_regular
@@ -14,7 +15,7 @@ from tests import wrong_files
 from tests.operate.support import REREAD_WITHIN, new_token
 from tests.operate.test_tls import Certificates, works
 from tests.operate.test_tokens import reads
-from tests.support import Server, eventually, failure_of
+from tests.support import Server, bearer, eventually, failure_of
 
 KEPT = "kept what was read before"
 
@@ -74,12 +75,60 @@ def test_a_certificate_that_is_rotated_by_unlink_and_write_is_taken_up(stopped_s
     server.environment = certificates.environment()
     server.start()
     for _ in range(2):
+        # The certificate before is in force by now, so nothing of its rotation is logged any more.
+        before, old = server.log.count(KEPT), certificates.ca
         certificates.cert.unlink()
         server.process.send_signal(signal.SIGHUP)
-        before = server.log.count(KEPT)
-        eventually(lambda before=before: server.log.count(KEPT) >= before and KEPT in server.log, REREAD_WITHIN)
+        eventually(lambda before=before: server.log.count(KEPT) > before, REREAD_WITHIN)
+        assert works(certificates.channel(server.address))
         certificates.renew()
         eventually(lambda: works(certificates.channel(server.address)), REREAD_WITHIN)
+        assert not works(certificates.channel(server.address, ca=old))
+
+
+@pytest.mark.parametrize(
+    "kind", ["a FIFO", "a directory", "a device", "a file of 100 MB", "bytes that are no UTF-8", "no YAML"]
+)
+def test_a_client_ca_of_any_wrong_kind_leaves_the_old_one_in_force(stopped_server: Server, kind: str) -> None:
+    server, certificates = stopped_server, Certificates(stopped_server.directory)
+    server.environment = certificates.environment(mutual=True)
+    server.start()
+    known = certificates.clients.issue_cert("peregrine")
+    wrong_files.put(certificates.client_ca, kind)
+    eventually(lambda: server.log.count(KEPT) == 1, REREAD_WITHIN)
+    assert works(certificates.channel(server.address, client=known))
+    assert not works(certificates.channel(server.address, client=trustme.CA().issue_cert("peregrine")))
+    wrong_files.take_away(certificates.client_ca)
+    certificates.clients = trustme.CA()
+    certificates.clients.cert_pem.write_to_path(certificates.client_ca)
+    another = certificates.clients.issue_cert("kiwi")
+    eventually(lambda: works(certificates.channel(server.address, client=another)), REREAD_WITHIN)
+    assert not works(certificates.channel(server.address, client=known))
+
+
+@pytest.mark.parametrize("kind", ["a FIFO", "a directory", "a device", "bytes that are no UTF-8", "nothing in it"])
+def test_a_secret_file_of_any_wrong_kind_leaves_the_old_secret_in_force(stopped_server: Server, kind: str) -> None:
+    server, secret = stopped_server, stopped_server.directory / "secret"
+    secret.write_text("first\n")
+    secret.chmod(0o600)
+    server.secret, server.environment = None, {"AVOCET_INGESTION_SECRET_FILE": str(secret)}
+    server.start()
+    item = pb.IngestRequest(source="s", task_type="t", prompt="p", correction="c")
+
+    def takes(token: str) -> bool:
+        try:
+            return bool(server.stub.Ingest(item, metadata=bearer(token)).id)
+        except grpc.RpcError:
+            return False
+
+    wrong_files.put(secret, kind)
+    eventually(lambda: server.log.count(KEPT) == 1, REREAD_WITHIN)
+    assert takes("first") and not takes("")
+    wrong_files.take_away(secret)
+    secret.write_text("second\n")
+    secret.chmod(0o600)
+    eventually(lambda: takes("second"), REREAD_WITHIN)
+    assert not takes("first")
 
 
 def test_a_config_file_of_any_wrong_kind_is_an_empty_value_that_holds_nobody_up(server: Server) -> None:

@@ -41,6 +41,16 @@ def test_a_run_is_imported_wherever_its_bytes_are_cut(server: Server) -> None:
     assert server.stats().total == 41
 
 
+@pytest.mark.parametrize("cut", [0, 1, 3, 10])
+def test_a_byte_order_mark_at_the_start_is_no_part_of_the_first_line(server: Server, cut: int) -> None:
+    answer = upload(server, b"\xef\xbb\xbf" + run_of(2), [cut])
+    assert (answer.imported, answer.malformed) == (2, 0)
+    found = server.stub.GetCandidate(pb.GetCandidateRequest(id="s0", include_record=True))
+    assert found.candidate.record_json.startswith("{")
+    # Elsewhere it is what it is: no JSON.
+    assert upload(server, run_of(1) + b"\xef\xbb\xbf" + run_of(1)).malformed == 1
+
+
 def test_conflicts_are_treated_as_in_an_import(server: Server) -> None:
     upload(server, run_of(2))
     other = run_of(2, model_response="other")

@@ -110,6 +110,23 @@ def test_a_byte_order_mark_does_not_make_the_first_record_malformed(tmp_path: Pa
     assert [one["id"] for one in records(path)] == ["a", "b"]
 
 
+def test_a_byte_order_mark_does_not_make_the_first_example_malformed(tmp_path: Path) -> None:
+    path = tmp_path / "sft_approved.jsonl"
+    examples = [record(id, status="approved", corrected_response="better") for id in ("a", "b", "c")]
+    a, b, c = (json.dumps(one).encode() + b"\n" for one in examples)
+    path.write_bytes(b"\xef\xbb\xbf" + a + b)
+    with opened(tmp_path) as service:
+        for content, count in ((b"", 2), (c, 3)):
+            with path.open("ab") as file:
+                file.write(content)
+            service.wait(1)
+            service.come_to_rest()
+            stats = service.ask(lambda reader: reader.stats(CandidateFilter()))
+            assert (stats.export_ready, stats.malformed) == (count, 0)
+        assert service.stop()
+    assert path.read_bytes().removeprefix(b"\xef\xbb\xbf") == a + b + c
+
+
 def test_a_new_malformed_line_is_logged_once_with_its_file_number_and_reason(tmp_path: Path) -> None:
     path = tmp_path / "sft_approved.jsonl"
     with capture_logs() as events, opened(tmp_path) as service:
