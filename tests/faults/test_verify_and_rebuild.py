@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import random
@@ -210,6 +211,10 @@ def test_revisions_go_on_above_the_floor_if_the_old_ledger_says_nothing(stopped_
     done = command(server, "rebuild", "--yes")
     assert done.returncode == 0, done.stderr
     assert ("The new ledger has 1 candidate. " if is_there else "there is no ledger") in done.stdout
+    if is_there:
+        # Before a start, which lifts a ledger that is below the floor as one that was copied by hand.
+        with contextlib.closing(sqlite3.connect(ledger_of(server))) as db:
+            assert db.execute("SELECT revision FROM head").fetchone()[0] >= far
     first = server.start().stats().revision
     assert far <= first < server.correct("a").revision
 
