@@ -130,7 +130,7 @@ class Server:
         assert self._process is not None
         return self._process
 
-    def ended(self, within: float = 20) -> int:
+    def ended(self, within: float = PATIENCE_S) -> int:
         """Wait for it to end by itself; gives the exit code, -9 after SIGKILL."""
         code = self.process.wait(timeout=within)
         self._close_channel()

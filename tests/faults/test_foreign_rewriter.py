@@ -71,7 +71,7 @@ def test_a_rewriter_that_dies_or_pauses_half_way_deletes_nothing(
         if then == "die":
             assert program.process.wait(timeout=60) == -9
         else:
-            others[0] |= {"task_name": program.report(timeout=20)["edits"]["own-0000"]}
+            others[0] |= {"task_name": program.report(timeout=30)["edits"]["own-0000"]}
         assert load.acknowledged >= 30
     acks.add(others)
 

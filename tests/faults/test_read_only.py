@@ -53,7 +53,7 @@ def test_a_start_on_a_read_only_file_system_says_so_in_one_line(victim: Server, 
         assert victim.stop() == 0
         run("mount", "-o", "remount,ro", str(victim.data))
         process = victim.spawn(tmp_path / "refused.log")
-        assert process.wait(timeout=20) == 1
+        assert process.wait(timeout=30) == 1
         (line,) = (tmp_path / "refused.log").read_text().splitlines()
         assert line.startswith("avocet-grpc: ") and "Read-only file system" in line
 

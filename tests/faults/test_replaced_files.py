@@ -135,7 +135,7 @@ def test_a_start_on_a_file_that_cannot_be_read_is_refused_and_changes_nothing(un
     os.chmod(unprivileged.candidates, 0)
     process = unprivileged.spawn(unprivileged.directory / "server.log")
     try:
-        assert process.wait(timeout=20) == 1
+        assert process.wait(timeout=30) == 1
     finally:
         process.kill()
     assert "avocet-grpc: cannot use the shared files: Permission denied" in unprivileged.log

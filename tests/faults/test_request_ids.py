@@ -31,7 +31,7 @@ def test_calls_of_one_request_id_in_parallel_are_stored_once_and_answered_alike(
         with ThreadPoolExecutor(8) as threads:
 
             def send(caller: Caller, request: pb.IngestRequest = request) -> Any:
-                return caller.stub.Ingest(request, metadata=bearer(), timeout=20)
+                return caller.stub.Ingest(request, metadata=bearer(), timeout=30)
 
             answers = list(threads.map(send, callers))
         assert len({answer.id for answer in answers}) == 1

@@ -71,4 +71,4 @@ def envoy(directory: Path, certificates: Path, servers: list[str]) -> Iterator[s
         yield f"localhost:{port}"
     finally:
         process.terminate()
-        process.wait(timeout=20)
+        process.wait(timeout=30)

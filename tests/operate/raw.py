@@ -19,6 +19,7 @@ from h2.events import (
 )
 
 from tests.operate.support import SERVICE
+from tests.support import PATIENCE_S
 
 
 class RawConnection:
@@ -118,7 +119,7 @@ class RawConnection:
             found = [event for event in self.events if isinstance(event, kind)]
             if found:
                 return found[0]
-            if not self.receive():
+            if not self.receive(PATIENCE_S):
                 break
         raise AssertionError(f"no {kind.__name__} came; {[type(event).__name__ for event in self.events]}")
 
@@ -134,7 +135,7 @@ class RawConnection:
                     headers: dict[Any, Any] = dict(event.headers or ())
                     if "grpc-status" in headers:
                         return str(headers["grpc-status"]), str(headers.get("grpc-message", ""))
-            if not self.receive():
+            if not self.receive(PATIENCE_S):
                 break
         raise AssertionError(f"the call did not end; {[type(event).__name__ for event in self.events]}")
 

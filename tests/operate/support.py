@@ -13,11 +13,9 @@ import grpc
 from avocet_client.v1 import corrections_pb2 as pb
 from avocet_client.v1 import corrections_pb2_grpc
 from tests.operate.memory import FULL
-from tests.support import BIN, Server, bearer
+from tests.support import BIN, PATIENCE_S, Server, bearer
 
 SERVICE = "avocet.corrections.v1.CorrectionsService"
-REREAD_WITHIN = 4.0
-"""Seconds within which a changed file is in force (it is looked at each second; the rest is the machine's)."""
 
 
 def new_token(tokens_file: Path, name: str, *roles: str, expires: str = "") -> str:
@@ -39,7 +37,7 @@ class Bearer:
         return partial(getattr(self._stub, method), metadata=self._metadata, timeout=30)
 
 
-def refused_start(server: Server, within: float = 20) -> tuple[int, str]:
+def refused_start(server: Server, within: float = PATIENCE_S) -> tuple[int, str]:
     """Start a server that cannot start. Gives its exit code and what it said."""
     log = server.directory / "refused.log"
     log.unlink(missing_ok=True)

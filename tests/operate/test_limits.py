@@ -172,7 +172,7 @@ def test_one_connection_too_many_is_closed_and_a_closed_one_makes_room(stopped_s
     server = limited(stopped_server, connections=3)
     assert server.stats().total == 0
     held = [RawConnection(server.address) for _ in range(2)]
-    assert all(connection.receive() for connection in held)
+    assert all(connection.receive(30) for connection in held)
     with RawConnection(server.address) as fourth:
         assert not any(fourth.receive() for _ in range(5)) and not fourth.open
     held[0].socket.close()
@@ -348,7 +348,7 @@ def test_changes_beyond_those_that_may_wait_are_refused_and_nothing_of_them_is_s
 def test_a_socket_that_says_nothing_is_closed(stopped_server: Server) -> None:
     server = limited(stopped_server, handshake_seconds=1)
     host, _, port = server.address.rpartition(":")
-    with socket.create_connection((host, int(port)), timeout=20) as silent:
+    with socket.create_connection((host, int(port)), timeout=30) as silent:
         while silent.recv(4_096):
             pass
 

@@ -41,7 +41,7 @@ class Caller(threading.Thread):
         for n in range(100_000):
             item = pb.IngestRequest(source="s", task_type="t", prompt=f"{self._number}-{n}", correction="c")
             try:
-                self.acknowledged.append(self._stub.Ingest(item, metadata=bearer(), timeout=20).id)
+                self.acknowledged.append(self._stub.Ingest(item, metadata=bearer(), timeout=30).id)
             except grpc.RpcError as error:
                 self.failures.append(error)
                 break

@@ -20,7 +20,7 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from avocet_client.v1 import corrections_pb2 as pb
 from avocet_grpc.edge.auth.policy import POLICIES, Role
-from tests.operate.support import REREAD_WITHIN, Bearer, new_token, refused_start
+from tests.operate.support import Bearer, new_token, refused_start
 from tests.support import BIN, SECRET, Server, bearer, eventually, failure_of, record, write_records
 
 ROLES = [role.value for role in Role]
@@ -197,19 +197,19 @@ def test_tokens_rotate_without_a_restart_and_a_bad_file_changes_nothing(stopped_
     server.start()
     only_old = file.read_text()
     new = new_token(file, "alice", "reader", expires="2999-01-01")
-    eventually(reads(server, new), REREAD_WITHIN)
+    eventually(reads(server, new))
     assert reads(server, old)()
     file.write_text(file.read_text().removeprefix(only_old))
-    eventually(lambda: not reads(server, old)(), REREAD_WITHIN)
+    eventually(lambda: not reads(server, old)())
     assert reads(server, new)()
     good = file.read_text()
     for bad in ("- name: [", "name: alice", "- {name: a, sha256: 12, roles: [reader]}", good + good):
         before = server.log.count("kept what was read before")
         file.write_text(bad)
-        eventually(lambda before=before: server.log.count("kept what was read before") > before, REREAD_WITHIN)
+        eventually(lambda before=before: server.log.count("kept what was read before") > before)
         assert reads(server, new)()
     file.write_text("[]")
-    eventually(lambda: not reads(server, new)(), REREAD_WITHIN)
+    eventually(lambda: not reads(server, new)())
 
 
 @pytest.mark.parametrize("text", ["", "\n", "# who may call\n", "---\n"])
@@ -220,13 +220,13 @@ def test_a_tokens_file_that_is_emptied_to_be_written_again_locks_nobody_out(stop
     server.start()
     whole = file.read_text()
     file.write_text(text)
-    eventually(lambda: server.log.count("kept what was read before") == 1, REREAD_WITHIN)
+    eventually(lambda: server.log.count("kept what was read before") == 1)
     assert reads(server, good)()
     new = new_token(file, "bob", "reader")
-    eventually(reads(server, new), REREAD_WITHIN)
+    eventually(reads(server, new))
     assert not reads(server, good)()
     file.write_text(whole)
-    eventually(reads(server, good), REREAD_WITHIN)
+    eventually(reads(server, good))
 
 
 def test_a_server_that_begins_without_tokens_takes_the_first_one(stopped_server: Server) -> None:
@@ -234,10 +234,10 @@ def test_a_server_that_begins_without_tokens_takes_the_first_one(stopped_server:
     file.touch(0o600)
     server.environment = {"AVOCET_TOKENS_FILE": str(file)}
     server.start()
-    eventually(reads(server, new_token(file, "alice", "reader")), REREAD_WITHIN)
+    eventually(reads(server, new_token(file, "alice", "reader")))
     token(file, "revoke", "alice")
     assert file.read_text() == "[]\n"
-    eventually(reads(server, new_token(file, "bob", "reader")), REREAD_WITHIN)
+    eventually(reads(server, new_token(file, "bob", "reader")))
     assert file.read_text().startswith("- name: bob\n")
 
 
@@ -264,7 +264,7 @@ def test_the_ingestion_secret_may_be_a_file_and_rotates(stopped_server: Server) 
 
     assert takes("first") and not takes(SECRET)
     secret.write_text("second\n")
-    eventually(lambda: takes("second") and not takes("first"), REREAD_WITHIN)
+    eventually(lambda: takes("second") and not takes("first"))
 
 
 def token(file: Path, *arguments: str, code: int = 0) -> subprocess.CompletedProcess[str]:
@@ -332,7 +332,7 @@ def test_rotation_gives_a_new_token_the_same_roles_and_ends_the_old_ones_after_t
     assert reads(server, old)() and reads(server, new)() and reads(server, other)()
     assert not reads(server, soon)()
     token(file, "rotate", "kiwi", "--grace-hours", "0")
-    eventually(lambda: not reads(server, old)() and not reads(server, new)(), REREAD_WITHIN)
+    eventually(lambda: not reads(server, old)() and not reads(server, new)())
     assert reads(server, other)()
 
 

@@ -13,7 +13,7 @@ import grpc
 import pytest
 
 from avocet_client.v1 import corrections_pb2 as pb
-from tests.operate.support import REREAD_WITHIN, Bearer, new_token
+from tests.operate.support import Bearer, new_token
 from tests.operate.test_tokens import reads
 from tests.support import Server, bearer, eventually, failure_of, record
 
@@ -30,7 +30,7 @@ def file(stopped_server: Server) -> Path:
 def revoke_all_but(server: Server, file: Path, name: str) -> None:
     entries = file.read_text().split("- name: ")
     file.write_text("".join(f"- name: {entry}" for entry in entries if entry.startswith(f"{name}\n")))
-    eventually(lambda: server.log.count("read again") > 0, REREAD_WITHIN)
+    eventually(lambda: server.log.count("read again") > 0)
 
 
 def each(messages: queue.SimpleQueue[Any]) -> Iterator[Any]:
@@ -134,7 +134,7 @@ def test_a_changed_file_ends_no_stream_whose_token_is_still_in_it(stopped_server
     sending = Sending(server, token)
     assert sending.send().results[0].created
     added = new_token(file, "other", "reader")
-    eventually(reads(server, added), REREAD_WITHIN)
+    eventually(reads(server, added))
     assert sending.send().results[0].created
 
 

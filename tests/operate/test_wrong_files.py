@@ -12,10 +12,10 @@ import trustme
 from avocet_client.v1 import corrections_pb2 as pb
 from avocet_grpc.foreign_files import Unreadable, open_regular, parse_yaml, read_regular
 from tests import wrong_files
-from tests.operate.support import REREAD_WITHIN, new_token
+from tests.operate.support import new_token
 from tests.operate.test_tls import Certificates, works
 from tests.operate.test_tokens import reads
-from tests.support import Server, bearer, eventually, failure_of
+from tests.support import PATIENCE_S, Server, bearer, eventually, failure_of
 
 KEPT = "kept what was read before"
 
@@ -31,11 +31,11 @@ def test_a_tokens_file_of_any_wrong_kind_leaves_the_old_tokens_in_force_and_a_go
         before = server.log.count(KEPT)
         wrong_files.put(file, kind)
         server.process.send_signal(signal.SIGHUP)
-        eventually(lambda before=before: server.log.count(KEPT) > before, REREAD_WITHIN)
+        eventually(lambda before=before: server.log.count(KEPT) > before)
         assert reads(server, good)(), kind
         wrong_files.take_away(file)
         old, good = good, new_token(file, "alice", "reader")
-        eventually(reads(server, good), REREAD_WITHIN)
+        eventually(reads(server, good))
         assert not reads(server, old)(), kind
     assert "failed in the background" not in server.log
     assert server.stop() == 0
@@ -48,9 +48,9 @@ def test_a_token_is_revoked_after_a_file_that_no_parser_survives(stopped_server:
     server.start()
     text = file.read_text()
     file.write_text(text + wrong_files.TEXTS["a wrong time"])
-    eventually(lambda: KEPT in server.log, REREAD_WITHIN)
+    eventually(lambda: KEPT in server.log)
     file.write_text("[]")
-    eventually(lambda: not reads(server, revoked)(), REREAD_WITHIN)
+    eventually(lambda: not reads(server, revoked)())
 
 
 @pytest.mark.parametrize(
@@ -63,11 +63,11 @@ def test_a_certificate_of_any_wrong_kind_leaves_the_old_one_in_force(stopped_ser
     for path in (certificates.key, certificates.cert):
         before = server.log.count(KEPT)
         wrong_files.put(path, kind)
-        eventually(lambda before=before: server.log.count(KEPT) > before, REREAD_WITHIN)
+        eventually(lambda before=before: server.log.count(KEPT) > before)
         assert works(certificates.channel(server.address))
         wrong_files.take_away(path)
     certificates.renew()
-    eventually(lambda: works(certificates.channel(server.address)), REREAD_WITHIN)
+    eventually(lambda: works(certificates.channel(server.address)))
 
 
 def test_a_certificate_that_is_rotated_by_unlink_and_write_is_taken_up(stopped_server: Server) -> None:
@@ -79,10 +79,10 @@ def test_a_certificate_that_is_rotated_by_unlink_and_write_is_taken_up(stopped_s
         before, old = server.log.count(KEPT), certificates.ca
         certificates.cert.unlink()
         server.process.send_signal(signal.SIGHUP)
-        eventually(lambda before=before: server.log.count(KEPT) > before, REREAD_WITHIN)
+        eventually(lambda before=before: server.log.count(KEPT) > before)
         assert works(certificates.channel(server.address))
         certificates.renew()
-        eventually(lambda: works(certificates.channel(server.address)), REREAD_WITHIN)
+        eventually(lambda: works(certificates.channel(server.address)))
         assert not works(certificates.channel(server.address, ca=old))
 
 
@@ -95,14 +95,14 @@ def test_a_client_ca_of_any_wrong_kind_leaves_the_old_one_in_force(stopped_serve
     server.start()
     known = certificates.clients.issue_cert("peregrine")
     wrong_files.put(certificates.client_ca, kind)
-    eventually(lambda: server.log.count(KEPT) == 1, REREAD_WITHIN)
+    eventually(lambda: server.log.count(KEPT) == 1)
     assert works(certificates.channel(server.address, client=known))
     assert not works(certificates.channel(server.address, client=trustme.CA().issue_cert("peregrine")))
     wrong_files.take_away(certificates.client_ca)
     certificates.clients = trustme.CA()
     certificates.clients.cert_pem.write_to_path(certificates.client_ca)
     another = certificates.clients.issue_cert("kiwi")
-    eventually(lambda: works(certificates.channel(server.address, client=another)), REREAD_WITHIN)
+    eventually(lambda: works(certificates.channel(server.address, client=another)))
     assert not works(certificates.channel(server.address, client=known))
 
 
@@ -122,12 +122,12 @@ def test_a_secret_file_of_any_wrong_kind_leaves_the_old_secret_in_force(stopped_
             return False
 
     wrong_files.put(secret, kind)
-    eventually(lambda: server.log.count(KEPT) == 1, REREAD_WITHIN)
+    eventually(lambda: server.log.count(KEPT) == 1)
     assert takes("first") and not takes("")
     wrong_files.take_away(secret)
     secret.write_text("second\n")
     secret.chmod(0o600)
-    eventually(lambda: takes("second"), REREAD_WITHIN)
+    eventually(lambda: takes("second"))
     assert not takes("first")
 
 
@@ -137,9 +137,9 @@ def test_a_config_file_of_any_wrong_kind_is_an_empty_value_that_holds_nobody_up(
         wrong_files.put(path, kind)
         asked = [server.stub.GetConfig.future(pb.GetConfigRequest()) for _ in range(4)]
         changed = server.stub.SetConfig.future(pb.SetConfigRequest(config=pb.Config(bench_results_dir="/new")))
-        server.stub.Stats(pb.StatsRequest(), timeout=5)
-        assert [one.result(timeout=5).config.bench_results_dir for one in asked] == [""] * 4, kind
-        failure = failure_of(lambda changed=changed: changed.result(timeout=5))
+        server.stub.Stats(pb.StatsRequest(), timeout=PATIENCE_S)
+        assert [one.result(timeout=PATIENCE_S).config.bench_results_dir for one in asked] == [""] * 4, kind
+        failure = failure_of(lambda changed=changed: changed.result(timeout=PATIENCE_S))
         assert (failure.code, failure.reason) == (grpc.StatusCode.FAILED_PRECONDITION, "CONFIG_UNREADABLE"), kind
     wrong_files.take_away(path)
     server.stub.SetConfig(pb.SetConfigRequest(config=pb.Config(bench_results_dir="/new")))
