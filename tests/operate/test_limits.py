@@ -23,7 +23,6 @@ from h2.events import ConnectionTerminated, ResponseReceived, StreamEnded, Strea
 from avocet_client.v1 import corrections_pb2 as pb
 from avocet_client.v1 import corrections_pb2_grpc
 from tests.operate.raw import RawConnection
-from tests.operate.support import new_token
 from tests.support import BIN, ROOT, SECRET, Server, bearer, eventually, failure_of, record, write_records
 
 STATS = pb.StatsRequest()
@@ -227,50 +226,6 @@ def answers(server: Server) -> bool:
         return bool(server.stub.Stats(STATS).revision)
     except grpc.RpcError:
         return False
-
-
-def test_one_caller_leaves_calls_to_others(stopped_server: Server) -> None:
-    file = stopped_server.directory / "tokens.yaml"
-    greedy, other = new_token(file, "greedy", "ingest"), new_token(file, "other", "reader")
-    stopped_server.environment = {
-        "AVOCET_LIMIT": "calls=10 calls_per_caller=3",
-        "AVOCET_TOKENS_FILE": str(file),
-    }
-    server = stopped_server.start()
-    stub: Any = corrections_pb2_grpc.CorrectionsServiceStub(server.open_channel)
-    sent = [pb.StreamIngestRequest(items=[pb.IngestRequest()])]
-
-    def requests() -> Iterator[pb.StreamIngestRequest]:
-        yield from sent
-        threading.Event().wait(60)
-
-    streams = [stub.StreamIngest(requests(), metadata=bearer(greedy), timeout=60) for _ in range(3)]
-    assert all(next(stream).results for stream in streams)
-    failure = failure_of(lambda: stub.Ingest(pb.IngestRequest(), metadata=bearer(greedy)))
-    assert failure.reason == "OVERLOADED"
-    assert stub.Stats(STATS, metadata=bearer(other)).revision
-    streams[0].cancel()
-    eventually(
-        lambda: failure_of(lambda: stub.Ingest(pb.IngestRequest(), metadata=bearer(greedy))).reason == "INVALID_FIELD"
-    )
-
-
-def test_without_tokens_one_address_leaves_calls_to_others(stopped_server: Server) -> None:
-    server = limited(stopped_server, calls=10, calls_per_caller=3)
-    with ExitStack() as stack:
-        # A connection for each, since connections of one address are one caller.
-        held = [stack.enter_context(RawConnection(server.address)) for _ in range(3)]
-        for connection in held:
-            connection.call("UploadRun")
-            connection.flush()
-        eventually(lambda: not answers(server))
-        assert failure_of(lambda: server.stub.Stats(STATS)).reason == "OVERLOADED"
-        other = stack.enter_context(RawConnection(server.address, source="127.0.0.2"))
-        stream = other.call("Stats")
-        other.send(stream, b"")
-        assert other.status(stream)[0] == "0"
-        held[0].socket.close()
-        eventually(lambda: answers(server))
 
 
 def test_connections_fit_into_the_descriptors_that_there_are(stopped_server: Server) -> None:
