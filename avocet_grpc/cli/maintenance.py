@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from avocet_grpc.cli.data_directory import checked
 from avocet_grpc.cli.progress import shown_progress
 from avocet_grpc.exit_codes import ExitCode
 from avocet_grpc.wording import counted
@@ -19,6 +20,7 @@ DataDir = Annotated[
         metavar="DIR",
         exists=True,
         file_okay=False,
+        callback=checked,
         help="The directory of sft_candidates.jsonl and sft_approved.jsonl.",
     ),
 ]

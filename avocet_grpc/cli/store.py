@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from avocet_grpc.cli.data_directory import checked
 from avocet_grpc.cli.progress import shown_progress
 from avocet_grpc.exit_codes import ExitCode
 from avocet_grpc.wording import counted
@@ -22,7 +23,10 @@ def root() -> None:
 @app.command()
 def copy(
     source: Annotated[
-        Path, typer.Option("--from", metavar="DIR", exists=True, file_okay=False, help="The data directory.")
+        Path,
+        typer.Option(
+            "--from", metavar="DIR", exists=True, file_okay=False, callback=checked, help="The data directory."
+        ),
     ],
     to: Annotated[str, typer.Option("--to", metavar="URL", help="postgres://USER@HOST[,HOST]/DATABASE")],
 ) -> None:

@@ -16,14 +16,19 @@ class UnsafeDirectory(Exception):
     """The private directory is not the service's own; the text says what to do."""
 
 
-def refuse_if_planted(data_dir: Path) -> None:
-    """Raise UnsafeDirectory if the private directory, or something in it, belongs to others or is a link."""
+def refuse_if_planted(data_dir: Path, *, for_its_owner: bool = False) -> None:
+    """Raise UnsafeDirectory if the private directory, or something in it, belongs to others or is a link.
+
+    `for_its_owner`: what belongs to the owner of the data directory is right, too. An operator who is somebody else
+    works for that user.
+    """
     private = DataDirectory(data_dir).private
+    owners = {os.geteuid(), os.stat(data_dir).st_uid} if for_its_owner else {os.geteuid()}
     try:
         found = os.lstat(private)
     except FileNotFoundError:
         return
-    _refuse(private, found, stat.S_ISDIR(found.st_mode), "a directory")
+    _refuse(private, found, stat.S_ISDIR(found.st_mode), "a directory", owners)
     if found.st_mode & stat.S_IWOTH:
         raise UnsafeDirectory(
             f"{private} can be written by every user: look at what is in it, then run chmod o-w on it"
@@ -32,16 +37,16 @@ def refuse_if_planted(data_dir: Path) -> None:
         for entry in entries:
             found = entry.stat(follow_symlinks=False)
             whole = stat.S_ISREG(found.st_mode) or stat.S_ISDIR(found.st_mode)
-            _refuse(Path(entry.path), found, whole, "a regular file")
+            _refuse(Path(entry.path), found, whole, "a regular file", owners)
 
 
-def _refuse(path: Path, found: os.stat_result, is_kind: bool, kind: str) -> None:
+def _refuse(path: Path, found: os.stat_result, is_kind: bool, kind: str, owners: set[int]) -> None:
     if stat.S_ISLNK(found.st_mode):
         raise UnsafeDirectory(f"{path} is a symbolic link: remove it, since the service follows none there")
     if not is_kind:
         raise UnsafeDirectory(f"{path} is not {kind}: move it away")
-    if found.st_uid != os.geteuid():
+    if found.st_uid not in owners:
         raise UnsafeDirectory(
-            f"{path} belongs to user {found.st_uid}, and the service runs as user {os.geteuid()}:"
+            f"{path} belongs to user {found.st_uid}, and this runs as user {os.geteuid()}:"
             " run chown on it if it is the service's own, or move it away"
         )

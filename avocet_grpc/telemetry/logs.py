@@ -178,7 +178,8 @@ def _line(logger: Any, name: str, event: Event) -> str:
         event["process"] = _form.process
     try:
         whole: Event = structlog.processors.format_exc_info(logger, name, event) if _form.is_json else event
-        return str(_form.render(logger, name, {key: _bounded(value) for key, value in whole.items()}))
+        shown = _bounded if _form.is_json else _visible
+        return str(_form.render(logger, name, {key: shown(value) for key, value in whole.items()}))
     except Exception as error:
         text = {"event": str(event.get("event"))[:MOST_TEXT], "level": name, "timestamp": event["timestamp"]}
         return json.dumps(text | {"not_rendered": type(error).__name__})
@@ -188,6 +189,14 @@ def _bounded(value: Any) -> Any:
     if isinstance(value, str) and len(value) > MOST_TEXT:
         return f"{value[: MOST_TEXT // 2]} [...] {value[-MOST_TEXT // 2 :]}"
     return value
+
+
+def _visible(value: Any) -> Any:
+    """As `_bounded`, for a terminal: what would act on it is written as its escape. JSON escapes it by itself."""
+    bounded = _bounded(value)
+    if not isinstance(bounded, str) or bounded.isprintable():
+        return bounded
+    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in bounded)
 
 
 def _readable() -> Callable[[Any, str, Any], Any]:

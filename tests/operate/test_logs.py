@@ -207,3 +207,23 @@ def test_a_terminal_gets_readable_lines(tmp_path: Path) -> None:
     finally:
         server.process.kill()
         os.close(ours)
+
+
+def test_what_others_named_does_not_act_on_the_terminal(tmp_path: Path) -> None:
+    name = "\x1b]0;owned\x07\u202e"
+    (tmp_path / "runs" / name / "sft_candidates.jsonl").mkdir(parents=True)
+    ours, theirs = pty.openpty()
+    server = Blind(tmp_path, theirs)
+    os.close(theirs)
+    try:
+        server.ready().stub.SetConfig(pb.SetConfigRequest(config=pb.Config(bench_results_dir=f"{tmp_path / 'runs'}")))
+        server.stub.ListRuns(pb.ListRunsRequest(), timeout=30)
+        text = b""
+        while not re.search(rb"owned.*\n", text):
+            text += os.read(ours, 4096)
+        assert rb"\x1b]0;owned\x07\u202e" in text
+        assert b"\x1b]" not in text and b"\x07" not in text and "\u202e".encode() not in text
+        assert server.stop() == 0
+    finally:
+        server.process.kill()
+        os.close(ours)

@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import os
+import subprocess
 from pathlib import Path
 
 import pytest
 
 from tests.operate.support import refused_start
-from tests.support import Server
+from tests.support import COMMAND, Server
 
 NOBODY = 65534
+COMMANDS = {
+    "verify": ["verify", "--data-dir", "DATA"],
+    "rebuild": ["rebuild", "--yes", "--data-dir", "DATA"],
+    "backup": ["backup", "--data-dir", "DATA", "--to", "NEW"],
+    "store copy": ["store", "copy", "--from", "DATA", "--to", "postgres://nobody@127.0.0.1:1/none"],
+}
+"""What each command is called with."""
 
 
 def refused(server: Server) -> str:
@@ -40,6 +48,43 @@ def test_a_link_in_the_private_directory_is_refused_and_not_followed(
     (private / name).symlink_to(victim)
     assert f"{private / name} is a symbolic link" in refused(stopped_server)
     assert victim.read_text() == "precious"
+
+
+@pytest.mark.parametrize("command", COMMANDS.values(), ids=COMMANDS)
+def test_no_command_follows_a_link_in_the_private_directory(
+    stopped_server: Server, tmp_path: Path, command: list[str]
+) -> None:
+    private, victim = stopped_server.data / ".avocet", tmp_path / "victim"
+    victim.write_text("precious")
+    stopped_server.start()
+    assert stopped_server.stop() == 0
+    (private / "owner").unlink(missing_ok=True)
+    (private / "owner").symlink_to(victim)
+    data = str(stopped_server.data)
+    arguments = [{"DATA": data, "NEW": str(tmp_path / "new")}.get(word, word) for word in command]
+    done = subprocess.run([*COMMAND, *arguments], capture_output=True, text=True, timeout=100)
+    assert done.returncode == 1
+    assert (
+        done.stderr
+        == f"avocet-grpc: {private / 'owner'} is a symbolic link: remove it, since the service follows"
+        + (" none there\n")
+    )
+    assert victim.read_text() == "precious"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="makes files of another user")
+def test_an_operator_who_is_somebody_else_verifies_a_directory_whose_parts_have_one_owner(
+    stopped_server: Server,
+) -> None:
+    stopped_server.start()
+    assert stopped_server.stop() == 0
+    verify = [*COMMAND, "verify", "--data-dir", str(stopped_server.data)]
+    for path in (stopped_server.data, *stopped_server.data.rglob("*")):
+        os.chown(path, NOBODY, NOBODY)
+    assert subprocess.run(verify, capture_output=True, timeout=100).returncode == 0
+    os.chown(stopped_server.data, 0, 0)
+    done = subprocess.run(verify, capture_output=True, text=True, timeout=100)
+    assert done.returncode == 1 and f"belongs to user {NOBODY}" in done.stderr
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="makes files of another user")
