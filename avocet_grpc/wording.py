@@ -1,6 +1,8 @@
-"""Sentences that have a number in them, for terminals and the log."""
+"""Sentences that several commands say, for terminals and the log."""
 
 from __future__ import annotations
+
+NEEDS_DRIVER = "a PostgreSQL store needs psycopg: in the source tree, run pip install '.[postgres]'"
 
 
 def counted(number: int, one: str) -> str:

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from avocet_grpc.exit_codes import ExitCode
+from avocet_grpc.wording import NEEDS_DRIVER
 
 
 def migrate(
@@ -27,7 +28,7 @@ def migrate(
         from avocet_grpc.store.postgres.failure import text_of
         from avocet_grpc.store.postgres.migrate import migrate as bring_up_to_date
     except ImportError:
-        typer.echo("avocet-grpc: this needs: pip install 'avocet-grpc[postgres]'", err=True)
+        typer.echo(f"avocet-grpc: {NEEDS_DRIVER}", err=True)
         raise typer.Exit(ExitCode.FAILED) from None
     try:
         with connect(store) as db:

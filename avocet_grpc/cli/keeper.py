@@ -13,7 +13,7 @@ import typer
 
 from avocet_grpc.exit_codes import ExitCode
 from avocet_grpc.layout import SHARED_FILES
-from avocet_grpc.wording import counted
+from avocet_grpc.wording import NEEDS_DRIVER, counted
 
 if TYPE_CHECKING:
     from avocet_grpc.core.ports.keeper import KeeperState
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
 RELEASE_WITHIN_S = 90.0
 LOOK_EVERY_S = 0.2
-NEEDS_DRIVER = "this needs: pip install 'avocet-grpc[postgres]'"
 NOBODY = "nobody keeps the files"
 
 app = typer.Typer(

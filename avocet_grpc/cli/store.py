@@ -10,7 +10,7 @@ import typer
 from avocet_grpc.cli.data_directory import checked
 from avocet_grpc.cli.progress import shown_progress
 from avocet_grpc.exit_codes import ExitCode
-from avocet_grpc.wording import counted
+from avocet_grpc.wording import NEEDS_DRIVER, counted
 
 app = typer.Typer(no_args_is_help=True, help="Moves the ledger from one store to another.")
 
@@ -44,7 +44,7 @@ def copy(
         from avocet_grpc.maintenance.move import CannotMove, move
         from avocet_grpc.store.postgres.connect import DatabaseUnusable, shown
     except ImportError:
-        typer.echo("avocet-grpc: this needs: pip install 'avocet-grpc[postgres]'", err=True)
+        typer.echo(f"avocet-grpc: {NEEDS_DRIVER}", err=True)
         raise typer.Exit(ExitCode.FAILED) from None
     from avocet_grpc.maintenance.lock import DataDirectoryTaken
     from avocet_grpc.store.sqlite.integrity import LedgerUnusable

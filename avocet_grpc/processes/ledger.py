@@ -11,12 +11,11 @@ from avocet_grpc.processes.bells import Bell, ring_all
 from avocet_grpc.processes.messages import Begin
 from avocet_grpc.store.sqlite.engine import SqliteLedger
 from avocet_grpc.store.sqlite.integrity import LedgerUnusable
+from avocet_grpc.wording import NEEDS_DRIVER
 
 if TYPE_CHECKING:
     # Loaded only if the ledger is in a database.
     from avocet_grpc.store.postgres.engine import PostgresLedger
-
-NEEDS_DRIVER = "a PostgreSQL store needs: pip install 'avocet-grpc[postgres]'"
 
 
 def open_ledger(begin: Begin, on_failure: Callable[[], None]) -> SqliteLedger | PostgresLedger:

@@ -27,7 +27,7 @@ from avocet_grpc.mirror.fs.disk import Disk
 from avocet_grpc.mirror.fs.lease import ignore_sigio
 from avocet_grpc.mirror.mirror import Mirror
 from avocet_grpc.processes.bells import Bell
-from avocet_grpc.processes.ledger import NEEDS_DRIVER, open_ledger
+from avocet_grpc.processes.ledger import open_ledger
 from avocet_grpc.processes.memory import keep_small
 from avocet_grpc.processes.messages import Alive, Failed, Measure, Measured, Ping, Prepared, Running, Stop
 from avocet_grpc.processes.parent import Parent
@@ -37,6 +37,7 @@ from avocet_grpc.store.sqlite.integrity import LedgerUnusable
 from avocet_grpc.store.sqlite.search_index import SearchFollower
 from avocet_grpc.telemetry import logs
 from avocet_grpc.telemetry.guard import GuardedObserver, failed, guarded
+from avocet_grpc.wording import NEEDS_DRIVER
 
 LOOK_EVERY_S = 0.25
 NOT_LEVEL_S = 0.05
