@@ -25,11 +25,10 @@ from avocet_grpc.mirror.fs.exchange import displaced_by
 from avocet_grpc.mirror.fs.signature import signature_of
 from avocet_grpc.mirror.image import FileImage, Trust
 from avocet_grpc.mirror.inbound.beginning import Beginning, begin
-from avocet_grpc.mirror.inbound.problems import reason
+from avocet_grpc.mirror.inbound.problems import MalformedLines
 from avocet_grpc.mirror.inbound.reconcile import DAMAGE_LINES, DAMAGE_SHARE, Reconciliation
 from avocet_grpc.mirror.inbound.resync import resync
 from avocet_grpc.mirror.inbound.rules import Look, Mode
-from avocet_grpc.mirror.inbound.verdicts import Read
 from avocet_grpc.mirror.inbound.without_index import Remake
 from avocet_grpc.mirror.index import Index
 from avocet_grpc.mirror.index_database import VERSION, connect
@@ -39,8 +38,6 @@ from avocet_grpc.wording import counted
 
 PAGE = 1_000
 EXAMPLES = 5
-MOST_MALFORMED = 1_000
-"""How many new malformed lines are named; the others are counted."""
 ALL = 2**31
 
 
@@ -138,7 +135,7 @@ class Comparison:
         self.found: defaultdict[What, list[str]] = defaultdict(list)
         """After `run`: the ids that differ, in the order of the file; malformed lines have none."""
         self._malformed: list[Row] = []
-        self._malformed_reads: list[Read] = []
+        self._malformed_lines = MalformedLines()
 
     def run(self) -> Iterator[tuple[str, bool]]:
         """Compare. A file that is missing is empty."""
@@ -167,11 +164,11 @@ class Comparison:
 
         if beginning is Beginning.BOTH:
             reconciliation = Reconciliation(session, path, image, LOOKS[self._state], descriptor, found)
-            image, self._malformed_reads = reconciliation.run(progress), reconciliation.malformed
+            image, self._malformed_lines = reconciliation.run(progress), reconciliation.malformed
             return image
         session.index.forget_file(self._file)
         remake = Remake(session, path, descriptor, is_restored=image.trust is Trust.RESTORED)
-        image, self._malformed_reads = remake.run(image, progress), remake.malformed
+        image, self._malformed_lines = remake.run(image, progress), remake.malformed
         return image
 
     def _sort_verdicts(self) -> None:
@@ -267,9 +264,8 @@ class Comparison:
     def _named_malformed(self) -> Iterator[str]:
         """Name the new malformed lines as the log will: by number and reason."""
         new = {row.offset for row in self._malformed}
-        reads = [one for one in self._malformed_reads if one.line.offset in new]
-        named = sorted(reads, key=lambda one: one.line.number)[:MOST_MALFORMED]
+        named = sorted((one for one in self._malformed_lines.named if one.offset in new), key=lambda one: one.number)
         for one in named:
-            yield f"line {one.line.number}: {reason(one)}"
+            yield f"line {one.number}: {one.reason}"
         if more := len(self._malformed) - len(named):
             yield counted(more, "more malformed line")

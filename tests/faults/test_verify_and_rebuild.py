@@ -106,7 +106,7 @@ def test_verify_names_new_malformed_lines_as_the_log_will(stopped_server: Server
     with server.approved.open("wb") as file:
         file.write(b"x" * (64 * 1024 * 1024 + 1) + b"\n" + b"{}\n" * 1_001)
     told = verified(server).splitlines()
-    wrong, long = "the line is not a JSON object with a valid id", "the line is longer than 67108864 bytes"
+    wrong, empty, long = "the line is not a JSON object", "the record has no id", "the line is longer than 64 MB"
     numbers = [1, *([] if has_index else [3]), *range(4, 18, 2)]
     count = f"{len(numbers)} new and malformed, by others: will be kept and counted"
     of_candidates = [
@@ -117,7 +117,7 @@ def test_verify_names_new_malformed_lines_as_the_log_will(stopped_server: Server
     assert of_approved[0] == "1,002 new and malformed, by others: will be kept and counted"
     assert of_approved[1:] == [
         f"line 1: {long}",
-        *(f"line {n}: {wrong}" for n in range(2, 1_001)),
+        *(f"line {n}: {empty}" for n in range(2, 1_001)),
         "2 more malformed lines",
     ]
     logged = [json.loads(line) for line in server.start().log.splitlines() if '"malformed line"' in line]

@@ -16,7 +16,7 @@ from avocet_grpc.mirror.fs.disk import FileChanged
 from avocet_grpc.mirror.fs.scan import Line, LineScanner, Seen, read_line
 from avocet_grpc.mirror.fs.signature import signature, signature_of
 from avocet_grpc.mirror.image import FileImage
-from avocet_grpc.mirror.inbound.problems import log_malformed
+from avocet_grpc.mirror.inbound.problems import MalformedLines, log_malformed
 from avocet_grpc.mirror.inbound.reconcile import Progress
 from avocet_grpc.mirror.inbound.verdicts import Read, living
 from avocet_grpc.mirror.lines import Kind, Order, Row, exportable
@@ -63,7 +63,7 @@ class _Load:
         self._level = START
         self._seen = Seen()
         self._line_bytes = 0
-        self.malformed: list[Read] = []
+        self.malformed = MalformedLines()
 
     def run(self, path: Path, image: FileImage) -> FileImage:
         session, disk = self._session, self._session.disk
@@ -128,8 +128,7 @@ class _Load:
             raw = read_line(self._session.disk, self._descriptor, *place).raw
             row = Row(Kind.MALFORMED, None, None, one.line.digest, *place[:2], Order(self._after_key))
             self._session.index.insert(self._session.file, row, raw)
-            if len(self.malformed) < ROWS_AT_ONCE:
-                self.malformed.append(one)
+            self.malformed.add(one.line, raw)
 
     def _note(self, one: Read, outcome: Outcome) -> None:
         now = living(outcome)

@@ -2,32 +2,49 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from dataclasses import dataclass
 
 import structlog
 
 from avocet_grpc.core.model import File
+from avocet_grpc.core.record import malformed_reason
 from avocet_grpc.layout import SHARED_FILES
-from avocet_grpc.mirror.fs.scan import MAX_LINE_BYTES
-from avocet_grpc.mirror.inbound.verdicts import Read
+from avocet_grpc.mirror.fs.scan import Line
 
 log = structlog.get_logger(__name__)
 
 MOST_LOGGED = 20
-"""How many of one batch are named; the others are counted."""
+"""How many of one pass are logged by themselves; the others are counted."""
+MOST_NAMED = 1_000
+"""How many of one pass are known by number and reason."""
 
 
-def log_malformed(file: File, reads: Iterable[Read], before: int) -> None:
+@dataclass(frozen=True, slots=True)
+class Malformed:
+    """A malformed line, without its bytes. `number` counts from where the scan began."""
+
+    offset: int
+    number: int
+    reason: str
+
+
+class MalformedLines:
+    """The malformed lines that one pass finds: how many, and the first of them. It holds none of their bytes."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.named: list[Malformed] = []
+
+    def add(self, line: Line, raw: bytes | None) -> None:
+        """Another one; `raw` is None if it is too long to hold."""
+        self.count += 1
+        if len(self.named) < MOST_NAMED:
+            self.named.append(Malformed(line.offset, line.number, malformed_reason(raw or b"")))
+
+
+def log_malformed(file: File, found: MalformedLines, before: int) -> None:
     """Log each new malformed line with its file, number and reason; `before` lines stand before the scanned part."""
-    bad = [one for one in reads if one.id is None]
-    for one in bad[:MOST_LOGGED]:
-        log.warning("malformed line", file=SHARED_FILES[file], line=before + one.line.number, reason=reason(one))
-    if len(bad) > MOST_LOGGED:
-        log.warning("more malformed lines", file=SHARED_FILES[file], count=len(bad) - MOST_LOGGED)
-
-
-def reason(one: Read) -> str:
-    """Return in plain words what is wrong with a malformed line."""
-    if one.line.length > MAX_LINE_BYTES:
-        return f"the line is longer than {MAX_LINE_BYTES} bytes"
-    return "the line is not a JSON object with a valid id"
+    for one in found.named[:MOST_LOGGED]:
+        log.warning("malformed line", file=SHARED_FILES[file], line=before + one.number, reason=one.reason)
+    if found.count > MOST_LOGGED:
+        log.warning("more malformed lines", file=SHARED_FILES[file], count=found.count - MOST_LOGGED)

@@ -20,7 +20,7 @@ from avocet_grpc.mirror.fs.scan import Line, LineScanner, Seen, read_line
 from avocet_grpc.mirror.fs.signature import Signature, signature, signature_of
 from avocet_grpc.mirror.image import FileImage
 from avocet_grpc.mirror.inbound.line_diff import LineDiff, Unknown
-from avocet_grpc.mirror.inbound.problems import log_malformed
+from avocet_grpc.mirror.inbound.problems import MalformedLines, log_malformed
 from avocet_grpc.mirror.inbound.remains import Remains, is_cut, is_half_of_ours, noted_bytes
 from avocet_grpc.mirror.inbound.rules import Look, Mode
 from avocet_grpc.mirror.inbound.tail import BATCH_BYTES, BATCH_LINES
@@ -81,7 +81,7 @@ class Reconciliation:
         self._edited = self._news = 0
         self._damaged = False
         self._remains: Remains | None = None
-        self.malformed: list[Read] = []
+        self.malformed = MalformedLines()
 
     def run(self, progress: Progress) -> FileImage:
         """Compare, ask the ledger, and change the rows. Raises what `reconcile` raises."""
@@ -276,7 +276,7 @@ class Reconciliation:
                 lines.add(Row(Kind.STALE, None, None, one.line.digest, one.line.offset, one.line.length, Order(0)))
             else:
                 verdicts.malformed(one)
-                self.malformed.append(one)
+                self.malformed.add(one.line, one.line.raw)
                 self._torn = self._torn or self._is_cut(one)
         self._news += len(news)
 

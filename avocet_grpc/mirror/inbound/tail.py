@@ -12,7 +12,7 @@ from avocet_grpc.mirror.fs.disk import FileChanged
 from avocet_grpc.mirror.fs.scan import Line, LineScanner, read_line
 from avocet_grpc.mirror.fs.signature import Signature, end_before, read_range
 from avocet_grpc.mirror.image import FileImage
-from avocet_grpc.mirror.inbound.problems import log_malformed
+from avocet_grpc.mirror.inbound.problems import MalformedLines, log_malformed
 from avocet_grpc.mirror.inbound.verdicts import Read, Verdicts
 from avocet_grpc.mirror.lines import Lines, Row, exportable
 from avocet_grpc.mirror.session import Session
@@ -63,7 +63,11 @@ def import_lines(
         image = read.ordered(take_appended(session, path, reads, ours=ours))
         session.index.save_image(session.file, image)
     failpoints.hit("import.after")
-    log_malformed(session.file, reads, before)
+    malformed = MalformedLines()
+    for one in reads:
+        if one.id is None:
+            malformed.add(one.line, one.line.raw)
+    log_malformed(session.file, malformed, before)
     return image
 
 

@@ -20,7 +20,7 @@ from avocet_grpc.mirror.fs.disk import FileChanged
 from avocet_grpc.mirror.fs.scan import Line, LineScanner, Seen, read_line
 from avocet_grpc.mirror.fs.signature import Signature, signature, signature_of
 from avocet_grpc.mirror.image import FileImage, Trust
-from avocet_grpc.mirror.inbound.problems import log_malformed
+from avocet_grpc.mirror.inbound.problems import MalformedLines, log_malformed
 from avocet_grpc.mirror.inbound.reconcile import Progress
 from avocet_grpc.mirror.inbound.remains import is_half_of_ours
 from avocet_grpc.mirror.inbound.tail import BATCH_BYTES, BATCH_LINES
@@ -66,7 +66,7 @@ class Remake:
         self._size = self._found.size if self._found else 0
         self._after_key = self._last_key = 0
         self._line_bytes = self._owed = 0
-        self.malformed: list[Read] = []
+        self.malformed = MalformedLines()
 
     def run(self, image: FileImage, progress: Progress) -> FileImage:
         """Make the rows. Raises what `compare_without_index` raises."""
@@ -144,8 +144,7 @@ class Remake:
         line = one.line
         row = Row(Kind.MALFORMED, None, None, line.digest, line.offset, line.length, Order(self._after_key))
         lines.add(row, line.raw)
-        if len(self.malformed) < IDS_AT_ONCE:
-            self.malformed.append(Read(line, one.parsed, 0))
+        self.malformed.add(line, line.raw)
 
     def _note_line(self, lines: Lines, one: Read, now: Changed | None) -> None:
         file, line = self._session.file, one.line

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -149,4 +150,26 @@ def test_a_malformed_line_that_a_first_start_finds_is_logged_with_its_own_reason
     with capture_logs() as events, opened(tmp_path):
         pass
     bad = [one for one in events if one["event"] == "malformed line"]
-    assert [(one["line"], one["reason"]) for one in bad] == [(2, "the line is not a JSON object with a valid id")]
+    assert [(one["line"], one["reason"]) for one in bad] == [(2, "the line is not a JSON object")]
+
+
+def test_a_comparison_holds_no_malformed_lines_however_many_there_are(tmp_path: Path) -> None:
+    path = tmp_path / "sft_candidates.jsonl"
+    write_records(path, [record("a")])
+    with opened(tmp_path) as service:
+        whole = path.read_bytes()
+        with path.open("wb") as file:
+            for number in range(12):
+                file.write(b"%d" % number + b"x" * (10 << 20) + b"\n")
+            file.write(whole)
+        tracemalloc.start()
+        try:
+            with capture_logs() as events:
+                service.wait(20)
+                service.come_to_rest()
+            peak = tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+        assert sum(one["event"] == "malformed line" for one in events) == 12
+        assert peak < 80 << 20, f"{peak >> 20} MB"
+        assert service.stop()
