@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import subprocess
+import threading
 import time
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -35,6 +37,26 @@ class Bearer:
 
     def __getattr__(self, method: str) -> Any:
         return partial(getattr(self._stub, method), metadata=self._metadata, timeout=30)
+
+
+def limited(server: Server, **limits: float) -> Server:
+    """The server, started with these limits."""
+    server.environment = {"AVOCET_LIMIT": " ".join(f"{name}={value}" for name, value in limits.items())}
+    return server.start()
+
+
+def idle_stream(server: Server, channel: grpc.Channel | None = None) -> Any:
+    """A StreamIngest that the server has begun, and that sends nothing more."""
+    stub: Any = corrections_pb2_grpc.CorrectionsServiceStub(channel or server.open_channel)
+    sent = iter([pb.StreamIngestRequest(items=[pb.IngestRequest()])])
+
+    def requests() -> Iterator[pb.StreamIngestRequest]:
+        yield from sent
+        threading.Event().wait(60)
+
+    call = stub.StreamIngest(requests(), metadata=bearer(), timeout=60)
+    assert next(call).results[0].HasField("error")
+    return call
 
 
 def refused_start(server: Server, within: float = PATIENCE_S) -> tuple[int, str]:

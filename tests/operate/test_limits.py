@@ -5,9 +5,7 @@ from __future__ import annotations
 import re
 import socket
 import subprocess
-import threading
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
@@ -23,34 +21,15 @@ from h2.events import ConnectionTerminated, ResponseReceived, StreamEnded, Strea
 from avocet_client.v1 import corrections_pb2 as pb
 from avocet_client.v1 import corrections_pb2_grpc
 from tests.operate.raw import RawConnection
-from tests.support import BIN, ROOT, SECRET, Server, bearer, eventually, failure_of, record, write_records
+from tests.operate.support import idle_stream, limited
+from tests.support import BIN, ROOT, SECRET, Server, eventually, failure_of, record, write_records
 
 STATS = pb.StatsRequest()
-
-
-def limited(server: Server, **limits: float) -> Server:
-    """The server, started with these limits."""
-    server.environment = {"AVOCET_LIMIT": " ".join(f"{name}={value}" for name, value in limits.items())}
-    return server.start()
 
 
 def new_channel(server: Server) -> grpc.Channel:
     # Channels to one address share a connection unless told otherwise.
     return grpc.insecure_channel(server.address, [("grpc.use_local_subchannel_pool", 1)])
-
-
-def idle_stream(server: Server, channel: grpc.Channel | None = None) -> Any:
-    """A StreamIngest that the server has begun, and that sends nothing more."""
-    stub: Any = corrections_pb2_grpc.CorrectionsServiceStub(channel or server.open_channel)
-    sent = iter([pb.StreamIngestRequest(items=[pb.IngestRequest()])])
-
-    def requests() -> Iterator[pb.StreamIngestRequest]:
-        yield from sent
-        threading.Event().wait(60)
-
-    call = stub.StreamIngest(requests(), metadata=bearer(), timeout=60)
-    assert next(call).results[0].HasField("error")
-    return call
 
 
 def retry_seconds(status: status_pb2.Status | None) -> int:
