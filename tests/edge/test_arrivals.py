@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from contextlib import suppress
 from typing import Any, cast
 
@@ -10,7 +11,8 @@ import pytest
 
 from avocet_client.v1 import corrections_pb2 as pb
 from avocet_grpc.core.errors import Overloaded
-from avocet_grpc.edge.arrivals import Arrivals, Incoming, Uncounted
+from avocet_grpc.edge import wire
+from avocet_grpc.edge.arrivals import LARGE, Arrivals, Incoming, Parse, Uncounted
 from avocet_grpc.edge.call_context import begin
 from avocet_grpc.edge.unfinished import UnfinishedLines
 from tests.support import PATIENCE_S
@@ -102,9 +104,9 @@ class Unfinished(Sent):
         raise AssertionError
 
 
-def call_of(arrivals: Arrivals, sent: Sent) -> Incoming:
+def call_of(arrivals: Arrivals, sent: Sent, parse: Parse = bytes) -> Incoming:
     context: Any = sent
-    return arrivals.begin(16 * MB, bytes, context, "ipv4:127.0.0.1:1")
+    return arrivals.begin(16 * MB, parse, context, "ipv4:127.0.0.1:1")
 
 
 async def is_taken(arrivals: Arrivals, size: int) -> bool:
@@ -130,6 +132,29 @@ def test_a_message_is_refused_while_calls_have_as_much_in_their_hands_as_the_ser
         assert await is_taken(arrivals, 4 * MB)
         second.close()
         assert arrivals.held == 0
+
+    asyncio.run(steps())
+
+
+def thread_name(raw: bytes) -> str:
+    """In the place of a parser: which thread it runs in."""
+    return threading.current_thread().name
+
+
+@pytest.mark.parametrize("is_stream", [False, True])
+def test_a_large_message_is_parsed_in_a_thread_and_a_small_one_in_that_of_the_event_loop(is_stream: bool) -> None:
+    async def parsed_in(size: int) -> str:
+        call = call_of(Arrivals(10 * MB, UnfinishedLines()), Sent(size), thread_name)
+        try:
+            return str(await anext(aiter(call)) if is_stream else await call.only())
+        finally:
+            call.close()
+
+    async def steps() -> None:
+        begin("/method", ())
+        # From there on it may have too many fields, and counting them takes a thread too.
+        assert await parsed_in(wire.MOST_FIELDS * wire.SMALLEST_FIELD) == thread_name(b"")
+        assert (await parsed_in(LARGE + 1)).startswith("parse_")
 
     asyncio.run(steps())
 
