@@ -173,3 +173,23 @@ def test_a_comparison_holds_no_malformed_lines_however_many_there_are(tmp_path: 
         assert sum(one["event"] == "malformed line" for one in events) == 12
         assert peak < 80 << 20, f"{peak >> 20} MB"
         assert service.stop()
+
+
+@pytest.mark.parametrize("name", ["sft_candidates.jsonl", "sft_approved.jsonl"])
+def test_a_malformed_line_that_was_logged_is_not_logged_again_after_a_stop_and_a_start(
+    tmp_path: Path, name: str
+) -> None:
+    path = tmp_path / name
+
+    def logged(added: bytes) -> list[int]:
+        """The lines that a run logs which finds these added at its start."""
+        with path.open("ab") as file:
+            file.write(added)
+        with capture_logs() as events, opened(tmp_path) as service:
+            assert service.stop()
+        return [one["line"] for one in events if one["event"] == "malformed line"]
+
+    assert logged(b"{broken\n") == [1]
+    assert logged(b"") == []
+    assert logged(b"[1]\n") == [2]
+    assert logged(b"") == []
