@@ -39,7 +39,7 @@ SEEN_FORMATS = {
 }
 """Unicode's format characters that are drawn: signs of Arabic and Kaithi numbers, and the like."""
 JOINERS = {0x200C, 0x200D}
-SHOWS = [("queue",), ("show", "bad"), ("stats",), ("runs",)]
+SHOWS = [("queue",), ("show", "bad"), ("stats",), ("runs",), ("list",)]
 
 
 def test_every_control_and_format_character_is_written_as_its_escape_and_nothing_else_is() -> None:
