@@ -10,8 +10,8 @@ from typing import Any
 from avocet_client.v1 import corrections_pb2 as pb
 from avocet_client.v1 import corrections_pb2_grpc
 from tests.operate.raw import RawConnection
-from tests.operate.support import new_token
-from tests.operate.test_limits import STATS, answers, limited
+from tests.operate.support import limited, new_token
+from tests.operate.test_limits import STATS, answers
 from tests.support import Server, bearer, eventually, failure_of
 
 
