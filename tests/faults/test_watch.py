@@ -122,10 +122,13 @@ def test_a_watcher_that_is_killed_and_resumed_sees_each_change_once_and_its_copy
     killed_at = list[int]()
     with Actor(server, 5) as actor:
         while len(killed_at) < KILLS or killed_at[-1] < CHANGES:
+            size = size_of(log)
             watcher = subprocess.Popen(
                 [sys.executable, "-m", "tests.faults.watcher", server.address, str(log), str(start)], cwd=ROOT
             )
-            time.sleep(chance.uniform(1, 2))
+            # On a busy machine it takes seconds to begin, and a kill before that tells nothing.
+            eventually(lambda size=size: size_of(log) > size, within=60)
+            time.sleep(chance.uniform(0, 1))
             if len(killed_at) % REST_EACH == REST_EACH - 1:
                 actor.delete_and_rest()
             watcher.kill()
@@ -160,6 +163,10 @@ def test_a_watcher_that_is_killed_and_resumed_sees_each_change_once_and_its_copy
     now = {item.id: item for item in listed(server)}
     assert copy.keys() == now.keys()
     assert [id for id in now if differs(copy[id], now[id])] == []
+
+
+def size_of(path: Path) -> int:
+    return path.stat().st_size if path.exists() else 0
 
 
 def told(change: pb.Change) -> tuple[int, str, int, int]:
