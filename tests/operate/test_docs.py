@@ -152,7 +152,7 @@ def test_the_session_of_the_browsers_page_runs_as_it_stands(tmp_path: Path) -> N
 
 def test_each_limit_has_its_default_and_its_meaning_on_the_page() -> None:
     operations = (DOCS / "operations.md").read_text()
-    tested = (ROOT / "tests/operate/test_limits.py").read_text()
+    tested = "".join((ROOT / "tests/operate" / name).read_text() for name in ("test_limits.py", "test_shares.py"))
     for name in LIMITS:
         assert f"| `{name}` | {getattr(Limits(), name):,} |" in operations
         assert f"{name}=" in tested
