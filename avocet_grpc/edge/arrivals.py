@@ -105,7 +105,7 @@ class Uncounted(Connection):
             self._level, self.unfinished = self._allocated, 0
 
     def greedy_calls(self) -> list[Incoming]:
-        """Return the calls that waited at the last two looks: one that has just begun is anybody's small call."""
+        """Return the calls that waited at the last two looks: one that has just begun may be a small call of others."""
         return self._wait_long
 
 

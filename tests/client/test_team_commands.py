@@ -126,7 +126,7 @@ def test_a_watch_prints_each_change_and_goes_on_where_its_state_file_says(shell:
     for wrong in ("[]", "{}", "7", "[" * 100_000, "", "\ud800", json.dumps(kept | {"taken": [1]})):
         Path(state).write_text(wrong, errors="surrogatepass")
         told = shell.run("watch", "--state", state, code=2).stderr
-        assert f"avocet: {state} is no state of this watch; delete it to begin again" in told
+        assert f"avocet: {state} is not a state of this watch; delete it to begin again" in told
     shell.run("watch", "--since", str(start + 10**15), code=1)
     shell.variables["AVOCET_ADDRESS"] = "127.0.0.1:1"
     assert "Is the service there?" in shell.run("watch", code=6).stderr

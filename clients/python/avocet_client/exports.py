@@ -57,7 +57,7 @@ class _Export:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continue where `state` stands, in this process or another, for as long as the server keeps the revision.
 
-        Raises ValueError if the state is of another filter, shard, split or revision, or if it is none.
+        Raises ValueError if the state is of another filter, shard, split or revision, or if it is not a state at all.
         """
         self.close()
         self._state.load_state_dict(state)

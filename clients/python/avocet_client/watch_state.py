@@ -86,7 +86,7 @@ class WatchState:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on where another watch stood.
 
-        Raises ValueError if it had another filter or other actions, or if this is no state of a watch.
+        Raises ValueError if it had another filter or other actions, or if `state` is not the state of a watch.
         """
         check_state(state, WatchStateDict, VERSION)
         if state["request"] != self._digest:

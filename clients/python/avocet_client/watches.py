@@ -61,7 +61,7 @@ class _Watch:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continue where `state` stands, in this process or another.
 
-        Raises ValueError if the state is of another filter or other actions, or if it is none.
+        Raises ValueError if the state is of another filter or other actions, or if it is not a state at all.
         """
         self.close()
         self._state.load_state_dict(state)

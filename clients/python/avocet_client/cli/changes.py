@@ -118,7 +118,7 @@ def _resume(changes: Watch, state: Path) -> None:
     except FileNotFoundError:
         return
     except ValueError as error:
-        raise ValueError(f"{state} is no state of this watch; delete it to begin again ({error})") from None
+        raise ValueError(f"{state} is not a state of this watch; delete it to begin again ({error})") from None
 
 
 def _save(changes: Watch, state: Path) -> None:
