@@ -56,7 +56,7 @@ from avocet_grpc.store.sql import schema
 from avocet_grpc.store.sqlite.integrity import LedgerUnusable
 from avocet_grpc.store.sqlite.search_index import SearchIndex
 from avocet_grpc.telemetry import logs
-from avocet_grpc.telemetry.guard import GuardedObserver, keep
+from avocet_grpc.telemetry.guard import GuardedObserver, guarded, keep
 
 if TYPE_CHECKING:
     # Loaded only if somebody wants metrics.
@@ -215,7 +215,8 @@ class Events:
             case Ping():
                 self._parent.report(Alive())
             case Measure() as order:
-                self._loop.run_in_executor(None, lambda: self._parent.report(self._parts.measure(order)))
+                measure = guarded("metrics", lambda: self._parent.report(self._parts.measure(order)))
+                self._loop.run_in_executor(None, measure)
 
 
 def _follow_reach(ledger: Ledger, health: Health, events: Events) -> None:

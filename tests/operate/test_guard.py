@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import asyncio
 import contextlib
 import threading
@@ -16,17 +17,24 @@ from structlog.testing import capture_logs
 from avocet_grpc.allocator import Allocator
 from avocet_grpc.edge.call_context import CallInfo
 from avocet_grpc.edge.interceptors.log import CallLog
+from avocet_grpc.layout import DataDirectory
 from avocet_grpc.maintenance import keeping
 from avocet_grpc.maintenance.keeping import Keeping
 from avocet_grpc.processes import memory, mirror_process
 from avocet_grpc.processes.messages import Alive, Measure, Ping, Stop
 from avocet_grpc.processes.mirror_process import Follower
+from avocet_grpc.store.examples import ledger as export_ledger
+from avocet_grpc.store.examples.ledger import ExportLedger
+from avocet_grpc.store.examples.store import ExampleStore
 from avocet_grpc.store.postgres import wake
 from avocet_grpc.store.postgres.keeper import Renewal
 from avocet_grpc.store.postgres.wake import Wake
+from avocet_grpc.store.sqlite import writer
+from avocet_grpc.store.sqlite.engine import SqliteLedger
 from avocet_grpc.store.sqlite.learning import Learning
 from avocet_grpc.telemetry import guard
-from tests.support import eventually
+from tests.ledger_suite import correct, encode, import_candidates
+from tests.support import ROOT, eventually
 
 
 def test_a_meter_that_fails_changes_no_answer() -> None:
@@ -210,3 +218,144 @@ def test_memory_is_given_back_after_a_failure_of_any_kind(monkeypatch: pytest.Mo
         memory._look()
     assert guard.failures["memory"] == before + 3
     assert said(told, "memory") == ["OSError"]
+
+
+KEPT_THREADS = {
+    # Tested here and in test_logs.py, test_metrics.py, tests/store: each goes on after a failure.
+    "ledger-checkpoint": "copies once; the next one is begun by a commit",
+    "ledger-learning": "trains once, and is begun again much later",
+    "ledger-wake": "guards each look",
+    "ledger-writer": "refuses what failed, and guards the rest",
+    "examples": "guards each look",
+    "lease": "guards each renewal",
+    "log-writer": "counts what it cannot write",
+    "memory": "guards each look",
+    "metrics": "the library answers 500",
+    "orders": "guards each measure",
+    "search": "makes its index again",
+}
+AWAITED_TASKS = {
+    # A call waits for them and gets what they raise; the newest changes guard each look by themselves.
+    "edge/change_hub.py": ["self._run()"],
+    "edge/exporting.py": ["hold.make(MAX_BYTES, make)"],
+    "edge/ingesting.py": ["_read_all(backend, requests, queued)", "_stored(backend, items, request.ByteSize())"],
+    "edge/watching.py": ["self._make(query, found, most_bytes)"],
+}
+
+
+def calls_of(names: set[str]) -> Iterator[tuple[str, ast.Call]]:
+    """Each call of the service's code to one of these names, with its module."""
+    for path in sorted((ROOT / "avocet_grpc").rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Call) and getattr(node.func, "attr", getattr(node.func, "id", "")) in names:
+                yield str(path.relative_to(ROOT / "avocet_grpc")), node
+
+
+def test_every_background_task_is_kept_going_or_awaited_by_its_call() -> None:
+    awaited: dict[str, list[str]] = {}
+    for module, call in calls_of({"create_task", "ensure_future", "TaskGroup", "run_coroutine_threadsafe"}):
+        if not ast.unparse(call.args[0] if call.args else call).startswith("keep("):
+            awaited.setdefault(module, []).append(ast.unparse(call.args[0]) if call.args else "")
+    assert awaited == AWAITED_TASKS
+
+
+def test_every_thread_is_one_whose_failures_are_known_to_end_nothing() -> None:
+    named = list[str]()
+    for module, call in calls_of({"Thread", "Timer", "start_new_thread"}):
+        names = [ast.literal_eval(one.value) for one in call.keywords if one.arg == "name"]
+        assert names, f"{module}: a thread without a name"
+        named += names
+    assert set(named) == set(KEPT_THREADS)
+
+
+@pytest.fixture
+def started(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The names of the threads that are started."""
+    names, start = list[str](), threading.Thread.start
+
+    def begin(self: threading.Thread) -> None:
+        start(self)
+        names.append(self.name)
+
+    monkeypatch.setattr(threading.Thread, "start", begin)
+    return names
+
+
+@pytest.fixture
+def no_threads(monkeypatch: pytest.MonkeyPatch, started: list[str]) -> list[str]:
+    """Threads of these names cannot be started, as at a limit of the system."""
+    refused, start = list[str](), threading.Thread.start
+
+    def begin(self: threading.Thread) -> None:
+        if self.name in refused:
+            raise RuntimeError("can't start new thread")
+        start(self)
+
+    monkeypatch.setattr(threading.Thread, "start", begin)
+    return refused
+
+
+def test_commits_go_on_while_no_thread_can_be_started_to_copy_the_journal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, no_threads: list[str], started: list[str]
+) -> None:
+    monkeypatch.setattr(writer, "CHECKPOINT_CHANGES", 10)
+    monkeypatch.setattr(writer, "PAUSE_S", 0.0)
+    before = guard.failures["checkpoint"]
+    no_threads.append("ledger-checkpoint")
+    with contextlib.closing(SqliteLedger(DataDirectory(tmp_path), encode)) as ledger:
+        import_candidates(ledger, 40)
+        for number in range(4):
+            correct(ledger, f"c{number}")
+        assert guard.failures["checkpoint"] > before + 1
+        no_threads.clear()
+
+        def begins_again() -> bool:
+            ledger.write(lambda tx: tx.new_revision()).result(60)
+            return "ledger-checkpoint" in started
+
+        eventually(begins_again)
+
+
+def test_learning_whose_thread_cannot_be_started_ends_well_and_is_begun_later(no_threads: list[str]) -> None:
+    views = list[None]()
+
+    @contextlib.contextmanager
+    def view() -> Iterator[Any]:
+        views.append(None)
+        raise KeyError("x")
+        yield
+
+    no_threads.append("ledger-learning")
+    learning = Learning(view, lambda row: None)
+    with pytest.raises(RuntimeError):
+        learning.committed(1_000_000)
+    learning.close()
+    again = Learning(view, lambda row: None)
+    with pytest.raises(RuntimeError):
+        again.committed(1_000_000)
+    no_threads.clear()
+    again.committed(1_000_000)
+    again.close()
+    assert len(views) == 1
+
+
+def test_exports_files_are_brought_level_after_a_look_that_failed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, told: list[Any]
+) -> None:
+    before, real, looks = guard.failures["examples"], ExampleStore.follow, list[int]()
+
+    def follow(self: ExampleStore, reader: Any) -> None:
+        looks.append(1)
+        if len(looks) < 3:
+            raise KeyError("x")
+        real(self, reader)
+
+    monkeypatch.setattr(ExampleStore, "follow", follow)
+    monkeypatch.setattr(export_ledger, "LOOK_EVERY_S", 0.001)
+    examples = DataDirectory(tmp_path).examples
+    examples.parent.mkdir()
+    with contextlib.closing(ExportLedger(SqliteLedger(DataDirectory(tmp_path), encode), examples)) as ledger:
+        eventually(lambda: len(looks) > 3 or None)
+        assert ledger.store.is_level()
+    assert guard.failures["examples"] == before + 2
+    assert said(told, "examples") == ["KeyError"]

@@ -39,10 +39,9 @@ class Learning:
             return
         with self._lock:
             if not self._closed and (self._thread is None or not self._thread.is_alive()):
-                self._thread = threading.Thread(
-                    target=self._learn, args=(last_key,), name="ledger-learning", daemon=True
-                )
-                self._thread.start()
+                thread = threading.Thread(target=self._learn, args=(last_key,), name="ledger-learning", daemon=True)
+                thread.start()
+                self._thread = thread
 
     def close(self) -> None:
         """Wait until nothing is trained any more."""

@@ -94,6 +94,7 @@ class Writer:
             listener()
 
     def _work(self) -> None:
+        copy_if_due = guarded("checkpoint", self._checkpoint.run_if_due)
         last = False
         while not last:
             groups, last = self._waiting.take()
@@ -101,7 +102,7 @@ class Writer:
                 refuse(groups, StorageFailed("the ledger has stopped"))
             elif groups:
                 self._commit(groups)
-                self._checkpoint.run_if_due()
+                copy_if_due()
 
     def _commit(self, groups: list[Group]) -> None:
         try:
@@ -210,9 +211,10 @@ class Checkpoint:
                 self._thread = None
                 self._copy(self._db)
         elif now - self._began_at >= PAUSE_S and self._is_large(size):
-            self._began_at, self._copied = now, self._db.total_changes
-            self._thread = threading.Thread(target=self._copy_most, name="ledger-checkpoint", daemon=True)
-            self._thread.start()
+            self._began_at = now
+            thread = threading.Thread(target=self._copy_most, name="ledger-checkpoint", daemon=True)
+            thread.start()
+            self._thread, self._copied = thread, self._db.total_changes
 
     def _is_large(self, size: int) -> bool:
         return self._db.total_changes - self._copied >= CHECKPOINT_CHANGES or size > JOURNAL_BYTES
