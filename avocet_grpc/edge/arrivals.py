@@ -30,7 +30,7 @@ RUSHED_S = 0.02
 WORKED_ON = 10
 """Times a request's bytes are allocated at most, while it is worked on."""
 LARGE = 64 * 1024
-"""Bytes from which on a message is parsed in a thread."""
+"""Bytes above which a request needs room: it is refused if the budget has too little, and its work waits for some."""
 CALL_OVERHEAD = 256
 """Bytes of a call's frames and headers. More would be taken for an unfinished message, and less hides one."""
 READ_AHEAD = 1 << 20
@@ -263,10 +263,10 @@ class Incoming:
         return raw
 
     def _opened_at_once(self, raw: bytes) -> Opened | None:
-        """Return the message, or what is wrong with it; None if opening it takes long."""
+        """Return the message, or what is wrong with it; None if it has to be opened in a thread."""
         size = len(raw)
         self._connection.delivered += size + (size >> 10) + CALL_OVERHEAD
-        if size > self._most or size > LARGE or wire.is_compressed(raw) or wire.may_have_many_fields(raw):
+        if size > self._most or wire.is_compressed(raw) or wire.may_have_many_fields(raw):
             return None
         # So little is never too much.
         self._hold(size)

@@ -23,6 +23,7 @@ from avocet_grpc.store.sqlite.engine import SqliteLedger
 from avocet_grpc.store.sqlite.floor import RevisionFloor
 from avocet_grpc.store.sqlite.inspect import Contents
 from avocet_grpc.store.sqlite.version_3 import OldContents
+from avocet_grpc.wording import counted
 
 SUFFIXES = ("", "-wal", "-shm", "-seal")
 
@@ -42,14 +43,15 @@ class Rebuild:
     def losses(self) -> Iterator[str]:
         """Yield what cannot come back, line by line."""
         old = self._old
-        yield f"{_count(old.history)} entries of the history: an undo then puts a record back in review by default"
-        yield f"{_count(old.request_ids)} request ids: a write that is tried again under one of them is made twice"
-        yield f"{_count(old.old_examples)} examples of older revisions: resume tokens and revisions so far expire"
-        yield f"{_count(old.snapshots)} snapshots: what they named cannot be exported again"
+        yield f"{_counted(old.history, 'change')} in the history: an undo then puts a record back in review by default"
+        yield f"{_counted(old.request_ids, 'request id')}: a write that is tried again under one of them is made twice"
+        yield f"{_counted(old.old_examples, 'example')} of older revisions: resume tokens and revisions so far expire"
+        yield f"{_counted(old.snapshots, 'snapshot')}: what was named cannot be exported again"
         if old.unreadable is None:
             yield "an unknown number of acknowledged changes that had not reached the files"
         elif old.unreadable:
-            yield f"{old.unreadable} acknowledged changes that had not reached the files and cannot be read"
+            changes = counted(old.unreadable, "acknowledged change")
+            yield f"{changes} that had not reached the files and cannot be read"
 
     def carried_over(self) -> int:
         """Return how many acknowledged changes the files may lack and the new ledger takes from the old one."""
@@ -147,5 +149,5 @@ def _move(source: Path, target: Path) -> None:
         source.rename(target)
 
 
-def _count(number: int | None) -> str:
-    return "an unknown number of" if number is None else str(number)
+def _counted(number: int | None, one: str) -> str:
+    return f"an unknown number of {one}s" if number is None else counted(number, one)

@@ -39,7 +39,16 @@ SEEN_FORMATS = {
 }
 """Unicode's format characters that are drawn: signs of Arabic and Kaithi numbers, and the like."""
 JOINERS = {0x200C, 0x200D}
-SHOWS = [("queue",), ("show", "bad"), ("stats",), ("runs",), ("list",)]
+SHOWS = [
+    ("queue",),
+    ("show", "bad"),
+    ("stats",),
+    ("runs",),
+    ("list",),
+    ("history",),
+    ("history", "three"),
+    ("watch", "--since", "BEFORE", "--limit", "1"),
+]
 
 
 def test_every_control_and_format_character_is_written_as_its_escape_and_nothing_else_is() -> None:
@@ -80,9 +89,21 @@ def hostile(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     text = HOSTILE + " sky 天 \U0001f426 [bold]not markup[/bold]"
     fields = {"model_response": text, "failure_reason": text, "task_type": text, "model_name": text, "source": text}
     messages = [{"role": text, "content": text, text: text}, {"role": "user", "content": [{"type": text}]}]
-    write_records(server.candidates, [record("bad", prompt_messages=messages, **fields), record("one"), record("two")])
-    yield server.start()
+    write_records(
+        server.candidates,
+        [record("bad", prompt_messages=messages, **fields), record("one"), record("two"), record("three")],
+    )
+    server.start()
+    reviewed = pb.SubmitRequest(id="three", action=pb.ACTION_CORRECT, corrected_response=text, reviewer=HOSTILE)
+    server.stub.Submit(reviewed)
+    yield server
     server.kill()
+
+
+def command_of(server: Server, arguments: tuple[str, ...]) -> list[str]:
+    """The command; BEFORE is the revision before the first change."""
+    first = server.stub.ListHistory(pb.ListHistoryRequest(oldest_first=True, page_size=1)).changes[0].revision
+    return [str(BIN / "avocet"), *(str(first - 1) if one == "BEFORE" else one for one in arguments)]
 
 
 def environment(server: Server, home: Path, **changes: str) -> dict[str, str]:
@@ -96,7 +117,7 @@ def test_control_characters_of_a_model_are_seen_and_do_nothing(
     hostile: Server, tmp_path: Path, arguments: tuple[str, ...]
 ) -> None:
     terminal = environment(hostile, tmp_path, FORCE_COLOR="1", TERM="xterm-256color")
-    command = [str(BIN / "avocet"), *arguments]
+    command = command_of(hostile, arguments)
     output = subprocess.run(command, env=terminal, capture_output=True, check=True, timeout=60).stdout.decode()
     assert not set(output) & set("\x07\x08\x0d\x7f\x9b\u202e\u2066\U000e0041\u200b")
     assert "\x1b]" not in output and "\x1b[2J" not in output
@@ -126,7 +147,7 @@ def test_no_encoding_of_the_output_makes_a_command_fail(
     hostile: Server, tmp_path: Path, arguments: tuple[str, ...], encoding: str
 ) -> None:
     narrow = environment(hostile, tmp_path, PYTHONIOENCODING=encoding, PYTHONUTF8="0")
-    done = subprocess.run([str(BIN / "avocet"), *arguments], env=narrow, capture_output=True, timeout=60)
+    done = subprocess.run(command_of(hostile, arguments), env=narrow, capture_output=True, timeout=60)
     assert done.returncode == 0, done.stderr
     if arguments[0] == "show":
         assert b"\\u5929" in done.stdout

@@ -157,7 +157,7 @@ def test_runs_search_history_figures_and_snapshots_have_their_views(server: Serv
     with page_of(server, tmp_path) as address, Program("views.mjs", address) as browser:
         lines = browser.lines()
     for line, counts in zip(lines, ("4 imported, 0 known already", "0 imported, 4 known already"), strict=False):
-        assert line == ["upload", f"night: {counts}, 1 malformed lines", ["line 5"]]
+        assert line == ["upload", f"night: {counts}, 1 malformed line", ["line 5"]]
     assert lines[2][0] == "import" and "imported already" in lines[2][1]
     assert lines[3:] == [
         ["filtered", "#/?model=Stork", "c"],
@@ -168,7 +168,7 @@ def test_runs_search_history_figures_and_snapshots_have_their_views(server: Serv
         ["decided", [["discarded", "d"], ["flagged", "c"]]],
         ["after the undo", [["undone", "c"], ["discarded", "d"], ["flagged", "c"]]],
         ["left to undo", ["d"]],
-        ["snapshot", "monday 1 examples"],
+        ["snapshot", "monday 1 example"],
         ["seen", [], []],
     ]
     assert dict(server.stats().by_status) == {"needs_review": 2, "approved": 1, "discarded": 2}

@@ -87,7 +87,7 @@ export async function* ingestMany(
 
 function settle(sent: IngestRequest[], { results }: StreamIngestResponse, done: number): IngestResult[] {
   if (results.length !== sent.length) {
-    const what = `The server gave ${results.length} results for ${sent.length} corrections.`;
+    const what = `The server must give one result for each correction; corrections: ${sent.length}, results: ${results.length}.`;
     throw new TransportError(what, { code: Code.Internal });
   }
   return results.map((result, place) => {

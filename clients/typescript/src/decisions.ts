@@ -31,7 +31,7 @@ export async function* submitMany(
   for await (const batch of batches(made(decisions), LIMITS, bytesOf)) {
     const { results } = await calls.batchSubmit({ decisions: batch }, options);
     if (results.length !== batch.length) {
-      const what = `The server gave ${results.length} results for ${batch.length} decisions.`;
+      const what = `The server must give one result for each decision; decisions: ${batch.length}, results: ${results.length}.`;
       throw new TransportError(what, { code: Code.Internal });
     }
     for (const [place, { candidate, error }] of results.entries()) {

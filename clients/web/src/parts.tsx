@@ -70,6 +70,11 @@ export function statusOf(status: CandidateStatus): string {
   return status === CandidateStatus.UNSPECIFIED ? "other status" : CandidateStatus[status].toLowerCase().replaceAll("_", " ");
 }
 
+/** How many there are: "1 line", "2,000 lines". */
+export function counted(count: number | bigint, one: string): string {
+  return `${count.toLocaleString()} ${Number(count) === 1 ? one : `${one}s`}`;
+}
+
 export function timeOf(time: { readonly seconds: bigint } | undefined): string {
   return time ? new Date(Number(time.seconds) * 1_000).toLocaleString() : "";
 }

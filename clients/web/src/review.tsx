@@ -2,7 +2,7 @@ import { Action, type Candidate, FailureCategory } from "@avocet/client";
 import { useLayoutEffect, useRef } from "preact/hooks";
 import { useAnswer } from "./answers.js";
 import { mayCallTools, responseMessage, toolNames, withCall } from "./message.js";
-import { Chips, Conversation, Difference, Preview, Skeleton } from "./parts.js";
+import { Chips, Conversation, counted, Difference, Preview, Skeleton } from "./parts.js";
 import { CATEGORIES, hashOf, isFiltered, type Place, unfiltered } from "./place.js";
 import type { Session } from "./session.js";
 
@@ -167,7 +167,7 @@ function Nothing({ session, place }: { session: Session; place: Place }) {
   return (
     <>
       <h2>{title}</h2>
-      {others > 0 && <p>{others.toLocaleString()} are claimed. The page looks again by itself.</p>}
+      {others > 0 && <p>Claimed: {counted(others, "candidate")}. The page looks again by itself.</p>}
       <p>
         {session.stack.length > 0 && `You decided ${session.stack.length} in this session. `}
         {isFiltered(place) ? (
@@ -178,7 +178,7 @@ function Nothing({ session, place }: { session: Session; place: Place }) {
       </p>
       {typeof stats !== "string" && (
         <p class="quiet">
-          {stats.total.toLocaleString()} candidates in all, {stats.exportReady.toLocaleString()} examples ready:{" "}
+          {counted(stats.total, "candidate")} in all, {counted(stats.exportReady, "example")} ready:{" "}
           <code>avocet export</code> brings them to a file.
         </p>
       )}

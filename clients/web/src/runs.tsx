@@ -2,7 +2,7 @@ import { type ImportResponse, OnConflict, type UploadRunResponse } from "@avocet
 import type { ReviewClient } from "@avocet/client/review";
 import { useState } from "preact/hooks";
 import { said, useListing } from "./answers.js";
-import { Unread } from "./parts.js";
+import { counted, Unread } from "./parts.js";
 
 type Counts = ImportResponse | UploadRunResponse;
 
@@ -22,7 +22,7 @@ export function Runs({ client, imported }: { client: ReviewClient; imported: () 
     tell(`${runId}: importing …`);
     try {
       const done = await take();
-      const sums = [`${done.imported} imported`, `${done.skipped} known already`, `${done.malformed} malformed lines`];
+      const sums = [`${done.imported} imported`, `${done.skipped} known already`, counted(done.malformed, "malformed line")];
       sums.push(...(done.conflicts ? [`${done.conflicts} in conflict`] : []));
       sums.push(...(done.qualified ? [`${done.qualified} renamed`] : []));
       tell(`${runId}: ${sums.join(", ")}`);
@@ -58,8 +58,8 @@ export function Runs({ client, imported }: { client: ReviewClient; imported: () 
       <ul class="rows">
         {items.map((run) => (
           <li key={run.runId}>
-            <code>{run.runId}</code> {run.candidateCount.toLocaleString()} candidates
-            {run.malformedCount > 0n && `, ${run.malformedCount.toLocaleString()} malformed lines`}
+            <code>{run.runId}</code> {counted(run.candidateCount, "candidate")}
+            {run.malformedCount > 0n && `, ${counted(run.malformedCount, "malformed line")}`}
             {run.alreadyImported && ", imported already"}{" "}
             <button disabled={isBusy} onClick={() => void load(run.runId, () => client.import({ runId: run.runId, onConflict }))}>
               Import<span class="unseen"> {run.runId}</span>

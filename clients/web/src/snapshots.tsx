@@ -1,7 +1,7 @@
 import type { ReviewClient } from "@avocet/client/review";
 import { useState } from "preact/hooks";
 import { said, useListing } from "./answers.js";
-import { timeOf, Unread } from "./parts.js";
+import { counted, timeOf, Unread } from "./parts.js";
 
 /** Revisions with a name, so that a training run can say what it was trained on. */
 export function Snapshots({ client }: { client: ReviewClient }) {
@@ -44,7 +44,7 @@ export function Snapshots({ client }: { client: ReviewClient }) {
       <ul class="rows">
         {items.map((snapshot) => (
           <li key={snapshot.name}>
-            <code>{snapshot.name}</code> {snapshot.exampleCount.toLocaleString()} examples, {timeOf(snapshot.createdAt)}
+            <code>{snapshot.name}</code> {counted(snapshot.exampleCount, "example")}, {timeOf(snapshot.createdAt)}
             {snapshot.createdBy && `, by ${snapshot.createdBy}`} {snapshot.note && <q>{snapshot.note}</q>}{" "}
             <code class="quiet">avocet export --snapshot {snapshot.name}</code>{" "}
             <button onClick={() => remove(snapshot.name)}>

@@ -1,7 +1,7 @@
 import type { StatsResponse } from "@avocet/client";
 import type { ReviewClient } from "@avocet/client/review";
 import { useAnswer } from "./answers.js";
-import { Unread } from "./parts.js";
+import { counted, Unread } from "./parts.js";
 import { hashOf, type Place } from "./place.js";
 
 /** A table's title, its counts, and where a click on a word leads: to the queue, or to a search. */
@@ -29,9 +29,8 @@ export function Statistics({ client, place }: { client: ReviewClient; place: Pla
     <>
       <h2>Statistics</h2>
       <p>
-        <b>{stats.total.toLocaleString()}</b> candidates, <b>{stats.exportReady.toLocaleString()}</b> examples ready for{" "}
-        <code>avocet export</code>, {stats.claimed.toLocaleString()} claimed now, {stats.malformed.toLocaleString()} malformed
-        lines
+        <b>{counted(stats.total, "candidate")}</b>, <b>{counted(stats.exportReady, "example")}</b> ready for{" "}
+        <code>avocet export</code>, {stats.claimed.toLocaleString()} claimed now, {counted(stats.malformed, "malformed line")}
       </p>
       <div class="tables">
         {COUNTED.map(([title, countsOf, filter]) => (
