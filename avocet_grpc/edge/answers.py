@@ -35,6 +35,8 @@ SMALL = 8 * 1024
 """Bytes up to which an answer is not counted."""
 WITHOUT_ROOM = 32 * 1024
 """Bytes of a stream's next answer while others lie unread and have taken all room for a larger one."""
+PAGE = 64 * 1024
+"""Bytes of lines that a call which is no stream may work on without room: a page of 20 records of 2 KB is read once."""
 STALLED_S = 3.0
 """How long an answer lies, and a call waits, before a connection is closed."""
 PATIENCE_S = 20.0
@@ -160,7 +162,7 @@ class Hold:
     def __init__(self, answers: Answers, peer: Peer) -> None:
         self._answers, self.peer = answers, peer
         self._handed_over = False
-        self._most = WITHOUT_ROOM
+        self._most = PAGE
         self.wanted = 0
         """Bytes of lines for which the call had to take room."""
 
@@ -179,7 +181,7 @@ class Hold:
         """Have room to work on `size` bytes; wait for it. Raises Overloaded."""
         self.give()
         await self._answers.wait(self, self.peer, size * copies)
-        self._most = max(WITHOUT_ROOM, size)
+        self._most = max(PAGE, size)
 
     async def work(self, work: Callable[[int], Awaitable[T]], copies: int = MAKING) -> T:
         """Return what `work` gives, which may read lines of so many bytes at most.

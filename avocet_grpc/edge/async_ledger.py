@@ -20,7 +20,10 @@ from avocet_grpc.core.ports.team import TeamReader, TeamTransaction
 T = TypeVar("T")
 U = TypeVar("U")
 
-THREADS = 8
+READERS = 4
+"""Threads that read a ledger of this machine. More of them only take the interpreter's lock from each other."""
+REMOTE_READERS = 8
+"""Threads that read a ledger behind a network, for which they wait most of the time."""
 LONG_THREADS = 2
 STREAM_THREADS = 4
 WAITING = 2_000
@@ -36,13 +39,14 @@ class Backend:
         config: ConfigFile,
         version: ServerVersion,
         search: Search | None = None,
+        readers: int = READERS,
     ) -> None:
         self.search = search
         self.version = version
         self.runs = runs
         self.config = config
         self._store = store
-        self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="read")
+        self._threads = ThreadPoolExecutor(readers, thread_name_prefix="read")
         self._streams = ThreadPoolExecutor(STREAM_THREADS, thread_name_prefix="stream")
         self._long = ThreadPoolExecutor(LONG_THREADS, thread_name_prefix="files")
         self._waiting = 0

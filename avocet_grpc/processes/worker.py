@@ -22,7 +22,7 @@ from avocet_grpc.core.ports.ledger import Ledger
 from avocet_grpc.core.ports.mirror import FileReport
 from avocet_grpc.core.retention import DAY, Keep
 from avocet_grpc.edge.address import Address, CannotListen, bind
-from avocet_grpc.edge.async_ledger import Backend
+from avocet_grpc.edge.async_ledger import READERS, REMOTE_READERS, Backend
 from avocet_grpc.edge.auth.tls import server_credentials
 from avocet_grpc.edge.grpc_server import build_server
 from avocet_grpc.edge.health import Health
@@ -98,7 +98,8 @@ class Parts:
         search = SearchIndex(DataDirectory(settings.data_dir).search) if settings.search else None
         exporting = ExportLedger(self.ledger, _examples_directory(settings, stack))
         stack.callback(exporting.close)
-        self.backend = Backend(exporting, BenchRuns(config.bench_results_dir), config, version, search)
+        readers = REMOTE_READERS if settings.is_shared else READERS
+        self.backend = Backend(exporting, BenchRuns(config.bench_results_dir), config, version, search, readers)
         stack.callback(self.backend.close)
         self.metrics = self._measured(access) if settings.metrics_listen else None
 

@@ -12,7 +12,7 @@ import pytest
 from avocet_grpc.core.errors import Overloaded
 from avocet_grpc.core.ports.ledger import NoRoom
 from avocet_grpc.edge import answers
-from avocet_grpc.edge.answers import MAKING, WITHOUT_ROOM, Answers
+from avocet_grpc.edge.answers import MAKING, PAGE, Answers
 
 MB = 1 << 20
 
@@ -93,4 +93,4 @@ async def test_work_that_comes_upon_a_long_line_waits_for_room_and_is_done_again
 
     with budget.hold("ipv4:a:1") as hold:
         assert await hold.work(work) == "done"
-    assert allowed == [WITHOUT_ROOM, 3 * MB] and budget.held == 0
+    assert allowed == [PAGE, 3 * MB] and budget.held == 0
