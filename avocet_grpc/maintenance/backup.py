@@ -15,6 +15,7 @@ from pathlib import Path
 
 from avocet_grpc.durable import sync_directory, sync_file
 from avocet_grpc.layout import SHARED_FILES, DataDirectory
+from avocet_grpc.mirror.fs.disk import BUFFER_BYTES, Disk
 from avocet_grpc.store.sqlite.backup import copy_ledger
 
 SETTLE_S = 1.0
@@ -29,13 +30,16 @@ def back_up(data_dir: Path, target: Path, progress: Callable[[str, int, int], No
     """Copy `data_dir` to `target`, which must not exist yet; gives the copy's size in bytes.
 
     `progress` is told what is copied, how much of it is done, and of how much. `target` is there only once it is whole.
-    Raises CannotBackUp, StorageFailed or OSError.
+    Raises CannotBackUp, StorageFailed or OSError (NotARegularFile for a pipe, device or directory in a file's place).
     """
     ledger = DataDirectory(data_dir).ledger
     if not ledger.exists():
         raise CannotBackUp(f"{data_dir} is no data directory of a server: it has no {ledger.relative_to(data_dir)}")
     if target.exists():
         raise CannotBackUp(f"{target} is there already: name a new directory for each backup")
+    for name in SHARED_FILES.values():
+        # Before the ledger, which may be large, is copied for nothing.
+        Disk().stat(data_dir / name)
     partial = target.with_name(f"{target.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     copy = DataDirectory(partial)
@@ -55,19 +59,33 @@ def back_up(data_dir: Path, target: Path, progress: Callable[[str, int, int], No
 
 
 def _copy_file(source: Path, target: Path) -> None:
-    """Copy with mode and owner, at a moment when nobody is inside a line, if such a moment comes."""
+    """Copy with mode and owner, at a moment when nobody is inside a line, if such a moment comes.
+
+    A link is followed. Raises OSError, and NotARegularFile for what might be copied without an end.
+    """
     deadline = time.monotonic() + SETTLE_S
-    while True:
-        try:
-            shutil.copy2(source, target)
-        except FileNotFoundError:
-            return
-        if _ends_whole(target) or time.monotonic() > deadline:
-            break
+    while _copy_now(source, target) and not _ends_whole(target) and time.monotonic() <= deadline:
         time.sleep(SETTLE_S / 20)
-    owner = source.stat()
+
+
+def _copy_now(source: Path, target: Path) -> bool:
+    """Copy the file as it is at this moment. False if there is none."""
+    disk = Disk()
+    # A device may act on being opened, so the file is looked at first.
+    if disk.stat(source) is None:
+        return False
+    with disk.reading(source) as descriptor:
+        if descriptor < 0:
+            return False
+        found, at = os.fstat(descriptor), 0
+        with target.open("wb") as copy:
+            # Only to the end of this moment: a writer that is faster than the copy would fill the disk.
+            while part := disk.read(descriptor, min(BUFFER_BYTES, found.st_size - at), at):
+                at += copy.write(part)
+        shutil.copystat(f"/proc/self/fd/{descriptor}", target)
     if os.geteuid() == 0:
-        os.chown(target, owner.st_uid, owner.st_gid)
+        os.chown(target, found.st_uid, found.st_gid)
+    return True
 
 
 def _ends_whole(path: Path) -> bool:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import resource
+import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,7 +18,7 @@ from tests.faults.check import answers, check, files, listings
 from tests.faults.load import Load, candidates
 from tests.faults.support import WHOLE, ext4, mounted, need, run, whole_only
 from tests.operate.test_metrics import samples
-from tests.support import Server, eventually, write_records
+from tests.support import COMMAND, Server, eventually, write_records
 
 LAG = "shared file not brought up to date"
 
@@ -90,6 +92,36 @@ def test_what_is_no_file_under_a_shared_files_name_holds_nobody_up_is_told_once_
     aside.rename(path)
     check(acks, victim, asked=10_000)
     assert victim.stop() == 0
+
+
+@pytest.mark.parametrize("kind", ["a FIFO", "a directory", "a device", "a link to itself"])
+@pytest.mark.parametrize("name", SHARED_FILES.values())
+def test_each_command_on_what_is_no_file_under_a_shared_files_name_ends_with_one_line_and_writes_nothing(
+    victim: Server, acks: Acks, name: str, kind: str
+) -> None:
+    prepare(victim, acks)
+    victim.start()
+    assert victim.stop() == 0
+    path, aside, ledger = victim.data / name, victim.directory / "aside", victim.data / ".avocet/ledger.db"
+    path.rename(aside)
+    wrong_files.put(path, kind)
+    before, target = ledger.read_bytes(), victim.directory / "backup"
+    for command in (["verify"], ["rebuild", "--yes"], ["backup", "--to", str(target)]):
+        whole = [*COMMAND, *command, "--data-dir", str(victim.data)]
+        done = subprocess.run(whole, capture_output=True, text=True, timeout=60, preexec_fn=no_large_files)
+        why = "Too many levels of symbolic links" if kind == "a link to itself" else "not a regular file"
+        assert (done.returncode, done.stderr.count("\n")) == (1, 1), (command, done.stderr)
+        assert why in done.stderr and (name in done.stderr or "/dev/zero" in done.stderr)
+    assert ledger.read_bytes() == before
+    assert not list(victim.directory.glob("backup*")) and not list(ledger.parent.glob("rebuild-*"))
+    wrong_files.take_away(path)
+    aside.rename(path)
+    assert subprocess.run(whole, timeout=60).returncode == 0
+    check(acks, victim.start(), asked=1_000)
+
+
+def no_large_files() -> None:
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100 << 20, 100 << 20))
 
 
 def test_a_file_that_somebody_keeps_open_is_rewritten_instead(victim: Server, acks: Acks) -> None:

@@ -13,6 +13,8 @@ import grpc
 import pytest
 
 from avocet_client.v1 import corrections_pb2 as pb
+from avocet_grpc.maintenance import backup as maintenance
+from avocet_grpc.mirror.fs.disk import Disk
 from tests.support import BIN, Server, eventually, record, records, write_records
 
 
@@ -140,3 +142,39 @@ def test_a_stopped_server_is_backed_up_as_well(server: Server, restored: Server,
     shutil.copytree(tmp_path / "backup", restored.data)
     assert restored.start().stats().export_ready == 1
     assert server.start().stats().export_ready == 1
+
+
+def test_a_link_to_a_file_is_backed_up_as_that_file_and_one_that_leads_nowhere_as_none(
+    stopped_server: Server, tmp_path: Path
+) -> None:
+    elsewhere, copy = tmp_path / "elsewhere", tmp_path / "backup/sft_candidates.jsonl"
+    write_records(elsewhere, [record("a")])
+    elsewhere.chmod(0o640)
+    stopped_server.candidates.symlink_to(elsewhere)
+    assert stopped_server.start().stop() == 0
+    assert back_up(stopped_server, tmp_path / "backup").returncode == 0
+    assert copy.read_bytes() == elsewhere.read_bytes() and not copy.is_symlink()
+    assert (copy.stat().st_mode, copy.stat().st_mtime) == (elsewhere.stat().st_mode, elsewhere.stat().st_mtime)
+    elsewhere.unlink()
+    assert back_up(stopped_server, tmp_path / "other").returncode == 0
+    assert not (tmp_path / "other/sft_candidates.jsonl").exists()
+    assert (tmp_path / "other/sft_approved.jsonl").exists()
+
+
+def test_what_is_written_while_a_file_is_copied_does_not_make_the_backup_endless(
+    stopped_server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_records(stopped_server.candidates, [record("a")])
+    assert stopped_server.start().stop() == 0
+    real, line = Disk.read, b'{"id": "more"}\n' * 100
+
+    def read(disk: Disk, descriptor: int, length: int, offset: int) -> bytes:
+        """Each time a part is read, another program has appended as much as was read before."""
+        with stopped_server.candidates.open("ab") as file:
+            file.write(line)
+        return real(disk, descriptor, length, offset)
+
+    before = stopped_server.candidates.read_bytes()
+    monkeypatch.setattr(Disk, "read", read)
+    maintenance.back_up(stopped_server.data, tmp_path / "backup", lambda *_: None)
+    assert (tmp_path / "backup/sft_candidates.jsonl").read_bytes() == before
