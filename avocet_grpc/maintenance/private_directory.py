@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Iterator
 from pathlib import Path
 
 from avocet_grpc.layout import DataDirectory
@@ -17,10 +18,10 @@ class UnsafeDirectory(Exception):
 
 
 def refuse_if_planted(data_dir: Path, *, for_its_owner: bool = False) -> None:
-    """Raise UnsafeDirectory if the private directory, or something in it, belongs to others or is a link.
+    """Raise UnsafeDirectory if the private directory, or anything below it, belongs to others or is a link.
 
     `for_its_owner`: what belongs to the owner of the data directory is right, too. An operator who is somebody else
-    works for that user.
+    works for that user. Raises OSError for what cannot be looked at.
     """
     private = DataDirectory(data_dir).private
     owners = {os.geteuid(), os.stat(data_dir).st_uid} if for_its_owner else {os.geteuid()}
@@ -29,15 +30,28 @@ def refuse_if_planted(data_dir: Path, *, for_its_owner: bool = False) -> None:
     except FileNotFoundError:
         return
     _refuse(private, found, stat.S_ISDIR(found.st_mode), "a directory", owners)
-    if found.st_mode & stat.S_IWOTH:
-        raise UnsafeDirectory(
-            f"{private} can be written by every user: look at what is in it, then run chmod o-w on it"
-        )
-    with os.scandir(private) as entries:
-        for entry in entries:
-            found = entry.stat(follow_symlinks=False)
-            whole = stat.S_ISREG(found.st_mode) or stat.S_ISDIR(found.st_mode)
-            _refuse(Path(entry.path), found, whole, "a regular file", owners)
+    for path, found in _below(private):
+        whole = stat.S_ISREG(found.st_mode) or stat.S_ISDIR(found.st_mode)
+        _refuse(path, found, whole, "a regular file", owners)
+
+
+def _below(directory: Path) -> Iterator[tuple[Path, os.stat_result]]:
+    """Yield all that is below a directory, each before what is in it; no link is followed.
+
+    What a service removes meanwhile, since `verify` and `backup` run beside one, is left out.
+    """
+    try:
+        names = os.listdir(directory)
+    except FileNotFoundError:
+        return
+    for path in (directory / name for name in names):
+        try:
+            found = os.lstat(path)
+        except FileNotFoundError:
+            continue
+        yield path, found
+        if stat.S_ISDIR(found.st_mode):
+            yield from _below(path)
 
 
 def _refuse(path: Path, found: os.stat_result, is_kind: bool, kind: str, owners: set[int]) -> None:
@@ -50,3 +64,5 @@ def _refuse(path: Path, found: os.stat_result, is_kind: bool, kind: str, owners:
             f"{path} belongs to user {found.st_uid}, and this runs as user {os.geteuid()}:"
             " run chown on it if it is the service's own, or move it away"
         )
+    if stat.S_ISDIR(found.st_mode) and found.st_mode & stat.S_IWOTH:
+        raise UnsafeDirectory(f"{path} can be written by every user: look at what is in it, then run chmod o-w on it")

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 import subprocess
+import threading
 from pathlib import Path
 
 import pytest
 
+from avocet_grpc.maintenance.private_directory import refuse_if_planted
+from tests import wrong_files
 from tests.operate.support import refused_start
 from tests.support import COMMAND, Server
 
@@ -67,6 +70,69 @@ def test_no_command_follows_a_link_in_the_private_directory(
     why = "is a symbolic link: remove it, since the service follows none there"
     assert done.stderr == f"avocet-grpc: {private / 'owner'} {why}\n"
     assert victim.read_text() == "precious"
+
+
+@pytest.mark.parametrize("name", ["examples", "examples/0", "examples/0/lock", "examples/0/rows", "examples/0/new/er"])
+def test_a_link_at_any_depth_of_the_private_directory_is_refused_and_not_followed(
+    stopped_server: Server, tmp_path: Path, name: str
+) -> None:
+    stopped_server.start()
+    assert stopped_server.stop() == 0
+    path, victim = stopped_server.data / ".avocet" / name, tmp_path / "victim"
+    assert path.exists() or name.endswith("new/er")
+    victim.mkdir() if path.is_dir() else victim.write_text("precious")
+    wrong_files.take_away(path)
+    path.parent.mkdir(mode=0o700, exist_ok=True)
+    path.symlink_to(victim)
+    assert f"{path} is a symbolic link" in refused(stopped_server)
+    assert not list(victim.iterdir()) if victim.is_dir() else victim.read_text() == "precious"
+
+
+@pytest.mark.parametrize("kind", ["a foreign file", "a foreign directory", "a directory of everybody", "a FIFO"])
+def test_what_others_put_at_any_depth_of_the_private_directory_is_refused(stopped_server: Server, kind: str) -> None:
+    if "foreign" in kind and os.geteuid() != 0:
+        pytest.skip("makes files of another user")
+    stopped_server.start()
+    assert stopped_server.stop() == 0
+    path = stopped_server.data / ".avocet/examples/0/planted"
+    if kind == "a FIFO":
+        os.mkfifo(path)
+    elif kind.endswith("file"):
+        path.write_bytes(b"")
+    else:
+        path.mkdir()
+    if "foreign" in kind:
+        os.chown(path, NOBODY, NOBODY)
+    elif kind.endswith("everybody"):
+        path.chmod(0o777)
+    said = refused(stopped_server)
+    whys = {"a FIFO": "is not a regular file", "a directory of everybody": "can be written by every user"}
+    assert f"{path} {whys.get(kind, f'belongs to user {NOBODY}')}" in said
+    wrong_files.take_away(path)
+    stopped_server.start()
+    assert stopped_server.stop() == 0
+
+
+def test_a_look_at_a_directory_in_use_does_not_fail_for_what_is_removed_meanwhile(tmp_path: Path) -> None:
+    inner = tmp_path / ".avocet/examples"
+    inner.mkdir(parents=True)
+    ended = threading.Event()
+
+    def churn() -> None:
+        while not ended.is_set():
+            for number in range(50):
+                (inner / f"{number}").mkdir()
+            for number in range(50):
+                (inner / f"{number}").rmdir()
+
+    thread = threading.Thread(target=churn)
+    thread.start()
+    try:
+        for _ in range(300):
+            refuse_if_planted(tmp_path)
+    finally:
+        ended.set()
+        thread.join()
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="makes files of another user")
