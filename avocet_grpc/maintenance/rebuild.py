@@ -130,7 +130,7 @@ def _append(path: Path, lines: list[bytes]) -> None:
     """Lines of others that the old ledger had saved and that the file lacks."""
     if not lines:
         return
-    with open(path, "r+b") as file:
+    with open(Disk().open_to_append(path), "r+b") as file:
         end = file.seek(0, os.SEEK_END)
         file.seek(max(0, end - 1))
         torn = end > 0 and file.read(1) != b"\n"

@@ -5,6 +5,8 @@ from __future__ import annotations
 import sqlite3
 from pathlib import Path
 
+import pytest
+
 from avocet_grpc.core.model import CandidateFilter, File
 from avocet_grpc.edge.convert import encode_example
 from avocet_grpc.layout import DataDirectory
@@ -48,8 +50,12 @@ def test_a_rebuild_has_every_record_of_the_old_ledger_also_those_that_waited_for
     ledger.close()
 
 
-def test_a_rebuild_puts_back_the_lines_of_others_that_the_old_ledger_alone_had(tmp_path: Path) -> None:
+@pytest.mark.parametrize("is_there", [True, False])
+def test_a_rebuild_puts_back_the_lines_of_others_that_the_old_ledger_alone_had(tmp_path: Path, is_there: bool) -> None:
     directory = make_old_with_files(tmp_path)
-    before = lines(directory.shared_file(File.CANDIDATES))
+    path = directory.shared_file(File.CANDIDATES)
+    before = lines(path) if is_there else []
+    if not is_there:
+        path.unlink()
     Rebuild(tmp_path).run()
-    assert lines(directory.shared_file(File.CANDIDATES)) == [*before, TORN]
+    assert lines(path) == [*before, TORN]
