@@ -19,6 +19,9 @@ class Limits:
     watches: int = 1_000
     """Calls of Watch at once, beside the other calls; the next one gets OVERLOADED."""
 
+    health_calls: int = 1_000
+    """Calls at once of health's Check, and of its Watch; one more ends the oldest with OVERLOADED: none is refused."""
+
     waiting_writes: int = 10_000
     """Changes that wait for the writer, a stream's message being one; the next one gets OVERLOADED."""
 

@@ -20,11 +20,13 @@ from h2.events import ConnectionTerminated, ResponseReceived, StreamEnded, Strea
 
 from avocet_client.v1 import corrections_pb2 as pb
 from avocet_client.v1 import corrections_pb2_grpc
+from avocet_grpc.edge.message_limits import HEALTH
 from tests.operate.raw import RawConnection
 from tests.operate.support import idle_stream, limited
 from tests.support import BIN, ROOT, SECRET, Server, eventually, failure_of, record, write_records
 
 STATS = pb.StatsRequest()
+OVERLOADED = str(grpc.StatusCode.RESOURCE_EXHAUSTED.value[0])
 
 
 def new_channel(server: Server) -> grpc.Channel:
@@ -180,6 +182,25 @@ def test_one_call_too_many_is_told_when_to_try_again_and_health_still_answers(st
     eventually(lambda: answers(server))
 
 
+@pytest.mark.parametrize("method", ["Check", "Watch"])
+def test_one_health_call_too_many_ends_the_oldest_and_every_probe_is_answered(
+    stopped_server: Server, method: str
+) -> None:
+    server = limited(stopped_server, health_calls=2, calls=1)
+    held = idle_stream(server)
+    with RawConnection(server.address) as silent:
+        streams = [silent.call("", path=f"{HEALTH}{method}") for _ in range(3)]
+        silent.flush()
+        assert silent.status(streams[0])[0] == OVERLOADED
+        health: Any = health_pb2_grpc.HealthStub(server.open_channel)
+        probe = health_pb2.HealthCheckRequest()
+        answer = health.Check(probe, timeout=60) if method == "Check" else next(health.Watch(probe, timeout=60))
+        assert answer.status == health_pb2.HealthCheckResponse.SERVING
+        assert silent.status(streams[1])[0] == OVERLOADED
+    assert failure_of(lambda: server.stub.Stats(STATS)).reason == "OVERLOADED", "the call was held no more"
+    held.cancel()
+
+
 def test_one_watch_too_many_is_refused_and_takes_no_other_call_s_place(stopped_server: Server) -> None:
     server = limited(stopped_server, watches=2, calls=1)
     held = [server.stub.Watch(pb.WatchRequest()) for _ in range(2)]
@@ -251,9 +272,10 @@ def test_a_call_that_sends_no_message_counts_and_is_freed_when_its_caller_disapp
 def test_a_call_ends_at_the_servers_own_deadline(stopped_server: Server) -> None:
     server = limited(stopped_server, call_seconds=0.5, stream_seconds=1)
     with RawConnection(server.address) as silent:
-        stream = silent.call("Stats")
+        streams = [silent.call("Stats"), silent.call("", path=f"{HEALTH}Check")]
         silent.flush()
-        assert silent.status(stream)[0] == str(grpc.StatusCode.DEADLINE_EXCEEDED.value[0])
+        for stream in streams:
+            assert silent.status(stream)[0] == str(grpc.StatusCode.DEADLINE_EXCEEDED.value[0])
     held = idle_stream(server)
     failure = failure_of(lambda: list(held))
     assert (failure.code, failure.reason) == (grpc.StatusCode.DEADLINE_EXCEEDED, "CALL_TOO_LONG")

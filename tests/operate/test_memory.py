@@ -87,6 +87,20 @@ def send_unfinished(server: Server, path: str, count: int) -> None:
     print(f"{sent >> 20} MB sent")
 
 
+@pytest.mark.parametrize("method", ["Check", "Watch"])
+def test_many_health_calls_that_send_nothing(abused: Server, method: str) -> None:
+    connections = 200 if FULL else 60
+    with Judged(abused, f"{connections * 250} silent calls of health's {method}"), ExitStack() as stack:
+        for _ in range(connections):
+            connection = stack.enter_context(RawConnection(abused.address))
+            connection.settle()
+            for _ in range(250):
+                connection.call("", path=HEALTH + method)
+            connection.flush()
+            while connection.receive(0.05):
+                pass
+
+
 @pytest.mark.parametrize("path", [f"/{SERVICE}/Ingest", f"/{SERVICE}/StreamIngest"])
 def test_unfinished_messages_of_16_mb_on_a_unix_socket(tmp_path: Path, path: str) -> None:
     server = Server(tmp_path)

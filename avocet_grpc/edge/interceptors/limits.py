@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections import Counter
 from typing import Any
 
@@ -43,21 +44,25 @@ class Room:
 
 
 class Deadlines:
-    """Ends calls that take longer than `seconds`.
+    """Ends calls that take longer than `seconds`, and the oldest of them once there are more than `most`.
 
     All have as long, so the first that began is the first that is late, and one timer is enough for all of them.
     """
 
-    def __init__(self, seconds: float) -> None:
-        self._seconds = seconds
+    def __init__(self, seconds: float, most: float = math.inf) -> None:
+        self._seconds, self._most = seconds, most
         self._due: dict[Incoming, float] = {}
         self._timer: asyncio.TimerHandle | None = None
 
     def watch(self, call: Incoming) -> None:
         """A call begins."""
+        if len(self._due) >= self._most:
+            oldest = next(iter(self._due))
+            del self._due[oldest]
+            oldest.end(Overloaded("too many newer calls"))
         loop = asyncio.get_running_loop()
         self._due[call] = due = loop.time() + self._seconds
-        if self._timer is None:
+        if self._timer is None and due < math.inf:
             self._timer = loop.call_at(due, self._look)
 
     def forget(self, call: Incoming) -> None:
@@ -76,7 +81,7 @@ class Deadlines:
 
 
 class MethodLimits:
-    """What the calls of one method are held to. Without a `room` they are neither counted, refused nor ended."""
+    """What the calls of one method are held to. Without a `room` none is refused, also while the server stops."""
 
     def __init__(
         self,
@@ -98,8 +103,7 @@ class MethodLimits:
             self._gate.enter()
             self._room.take(caller)
         incoming = self._arrivals.begin(self.sizes.request, self._parse, context, peer)
-        if self._room is not None:
-            self._deadlines.watch(incoming)
+        self._deadlines.watch(incoming)
         return incoming
 
     def leave(self, incoming: Incoming, caller: str) -> None:
@@ -113,8 +117,9 @@ class MethodLimits:
 class Limiter:
     """The limits of all methods.
 
-    Health is never refused: a busy server is not a dead one. Its Watch lasts as long as its connection. Calls of our
-    Watch are counted for themselves: they mostly wait.
+    Health is never refused: a busy server is not a dead one. Too many of its calls at once end the oldest, which is one
+    that waits, since a probe takes no time. Its Watch lasts as long as its connection. Calls of our Watch are counted
+    for themselves: they mostly wait.
     """
 
     def __init__(self, gate: Gate, limits: Limits) -> None:
@@ -125,12 +130,17 @@ class Limiter:
         self._calls = Room(limits.calls, limits.calls_per_caller)
         self._watches = Room(limits.watches, limits.watches)
         self._unary, self._streams = Deadlines(limits.call_seconds), Deadlines(limits.stream_seconds)
+        self._checks = Deadlines(limits.call_seconds, limits.health_calls)
+        self._health_watches = Deadlines(math.inf, limits.health_calls)
 
     def of(self, method: str, parse: Parse, *, streams: bool) -> MethodLimits:
         """Return the limits of a method, by its full name; `streams` says that it takes or gives a stream."""
-        room = None if method.startswith(HEALTH) else self._watches if method == WATCH else self._calls
         sizes = Sizes(method, self._limits.message_bytes)
-        deadlines = self._streams if streams else self._unary
+        if method.startswith(HEALTH):
+            room, deadlines = None, self._health_watches if streams else self._checks
+        else:
+            room = self._watches if method == WATCH else self._calls
+            deadlines = self._streams if streams else self._unary
         return MethodLimits(sizes, parse, self._arrivals, self._answers, self._lines, self._gate, room, deadlines)
 
 
