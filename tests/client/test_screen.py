@@ -48,7 +48,29 @@ SHOWS = [
     ("history",),
     ("history", "three"),
     ("watch", "--since", "BEFORE", "--limit", "1"),
+    ("snapshot", "list"),
+    ("import", "RUN"),
+    ("upload", "RUN_DIRECTORY"),
+    ("batch", "DECISIONS", "--dry-run"),
 ]
+CODES = {"batch": 1}
+"""Of the commands that show what the service would refuse."""
+
+
+HOW = ("text", "json")
+WRITES: dict[str, list[str]] = {
+    "submit": ["ID", "discard"],
+    "undo": ["ID"],
+    "batch": ["LINES"],
+    "ingest": ["LINES"],
+    "ingest --source": ["ID", "--task-type", "t", "--prompt", "p", "--correction", "c"],
+    "import": ["ID"],
+    "upload": ["RUN"],
+    "snapshot create": ["NAME"],
+    "snapshot delete": ["NAME", "--yes"],
+    "config": ["--bench-results-dir", "PLACE"],
+}
+"""The commands that change the store, and what follows their names."""
 
 
 def test_every_control_and_format_character_is_written_as_its_escape_and_nothing_else_is() -> None:
@@ -91,19 +113,34 @@ def hostile(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     messages = [{"role": text, "content": text, text: text}, {"role": "user", "content": [{"type": text}]}]
     write_records(
         server.candidates,
-        [record("bad", prompt_messages=messages, **fields), record("one"), record("two"), record("three")],
+        [
+            record("bad", prompt_messages=messages, **fields),
+            *(record(id) for id in ("one", "two", "three")),
+            *(record(f"{what}-{how}") for what in ("submit", "undo", "batch") for how in HOW),
+        ],
     )
     server.start()
     reviewed = pb.SubmitRequest(id="three", action=pb.ACTION_CORRECT, corrected_response=text, reviewer=HOSTILE)
     server.stub.Submit(reviewed)
+    server.stub.CreateSnapshot(pb.CreateSnapshotRequest(name="named", note=text))
+    server.set_runs_directory()
+    for run in (HOSTILE, *(f"{name}-{how}" for name in ("import", "upload") for how in HOW)):
+        (server.runs / run).mkdir()
+        write_records(server.runs / run / "sft_candidates.jsonl", [record(f"of {run}")])
+    with (server.runs / HOSTILE / "sft_candidates.jsonl").open("a") as file:
+        # Of other content each time, so that it is a conflict whose problem has the id.
+        file.writelines(json.dumps(record(text, task_type=kind)) + "\n" for kind in ("one", "other"))
+    write_records(server.directory / "decisions.jsonl", [{"id": text, "action": "discard"}, {"id": text, text: text}])
     yield server
     server.kill()
 
 
 def command_of(server: Server, arguments: tuple[str, ...]) -> list[str]:
-    """The command; BEFORE is the revision before the first change."""
+    """The command; BEFORE is the revision before the first change, the others are a run and a file of hostile texts."""
     first = server.stub.ListHistory(pb.ListHistoryRequest(oldest_first=True, page_size=1)).changes[0].revision
-    return [str(BIN / "avocet"), *(str(first - 1) if one == "BEFORE" else one for one in arguments)]
+    run, decisions = server.runs / HOSTILE, server.directory / "decisions.jsonl"
+    words = {"BEFORE": str(first - 1), "RUN": HOSTILE, "RUN_DIRECTORY": str(run), "DECISIONS": str(decisions)}
+    return [str(BIN / "avocet"), *(words.get(one, one) for one in arguments)]
 
 
 def environment(server: Server, home: Path, **changes: str) -> dict[str, str]:
@@ -118,9 +155,14 @@ def test_control_characters_of_a_model_are_seen_and_do_nothing(
 ) -> None:
     terminal = environment(hostile, tmp_path, FORCE_COLOR="1", TERM="xterm-256color")
     command = command_of(hostile, arguments)
-    output = subprocess.run(command, env=terminal, capture_output=True, check=True, timeout=60).stdout.decode()
+    done = subprocess.run(command, env=terminal, capture_output=True, timeout=60)
+    assert done.returncode == CODES.get(arguments[0], 0), done.stderr
+    # The bar of an upload goes back to the start of its line.
+    output = done.stdout.decode() + done.stderr.decode().replace("\r", "")
     assert not set(output) & set("\x07\x08\x0d\x7f\x9b\u202e\u2066\U000e0041\u200b")
     assert "\x1b]" not in output and "\x1b[2J" not in output
+    if arguments[0] in ("show", "runs", "snapshot", "import", "upload", "batch"):
+        assert "\\x1b]0;title\\x07" in output
     if arguments[0] == "show":
         assert SHOWN in output and "[bold]not markup[/bold]" in output
 
@@ -148,7 +190,7 @@ def test_no_encoding_of_the_output_makes_a_command_fail(
 ) -> None:
     narrow = environment(hostile, tmp_path, PYTHONIOENCODING=encoding, PYTHONUTF8="0")
     done = subprocess.run(command_of(hostile, arguments), env=narrow, capture_output=True, timeout=60)
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == CODES.get(arguments[0], 0), done.stderr
     if arguments[0] == "show":
         assert b"\\u5929" in done.stdout
 
@@ -162,21 +204,49 @@ def test_a_decision_whose_result_an_encoding_lacks_ends_well(hostile: Server, tm
     assert one.corrected_response == "天 \U0001f426"
 
 
-@pytest.mark.parametrize("flags", [[], ["--json"]])
-def test_a_stored_decision_never_ends_with_2_if_its_result_cannot_be_written(
-    hostile: Server, tmp_path: Path, flags: list[str]
+def stored(server: Server, what: str, how: str) -> bool:
+    """Whether the service has what a command of WRITES was to store."""
+    stub, id = server.stub, f"{what}-{how}"
+    if what == "config":
+        return stub.GetConfig(pb.GetConfigRequest()).config.bench_results_dir == f"/srv/{how}"
+    if what.startswith("snapshot"):
+        named = {one.name for one in stub.ListSnapshots(pb.ListSnapshotsRequest()).snapshots}
+        return (name_of(id) in named) == (what == "snapshot create")
+    if "ingest" in what:
+        return server.stats().by_source[id] == 1
+    if what in ("import", "upload"):
+        return stub.GetCandidate(pb.GetCandidateRequest(id=f"of {id}")).candidate.id == f"of {id}"
+    status = stub.GetCandidate(pb.GetCandidateRequest(id=id)).candidate.status
+    return status == (pb.CANDIDATE_STATUS_NEEDS_REVIEW if what == "undo" else pb.CANDIDATE_STATUS_DISCARDED)
+
+
+@pytest.mark.parametrize("how", HOW)
+@pytest.mark.parametrize("what", WRITES)
+def test_a_stored_change_never_ends_with_2_if_its_result_cannot_be_written(
+    hostile: Server, tmp_path: Path, what: str, how: str
 ) -> None:
-    id = "two" if flags else "bad"
+    id, lines = f"{what}-{how}", tmp_path / "lines"
+    if what == "snapshot delete":
+        hostile.stub.CreateSnapshot(pb.CreateSnapshotRequest(name=name_of(id)))
+    if what == "undo":
+        hostile.stub.Submit(pb.SubmitRequest(id=id, action=pb.ACTION_DISCARD))
+    correction = {"source": id, "task_type": "t", "prompt": "p", "correction": "c"}
+    write_records(lines, [{"id": id, "action": "discard"} if what == "batch" else correction])
+    words = {"ID": id, "NAME": name_of(id), "LINES": str(lines), "PLACE": f"/srv/{how}", "RUN": str(hostile.runs / id)}
+    command = [str(BIN / "avocet"), *what.split()[:2], *(words.get(one, one) for one in WRITES[what])]
     with open("/dev/full", "w") as full:
-        command = [str(BIN / "avocet"), "submit", id, "discard", *flags]
         done = subprocess.run(
-            command, env=environment(hostile, tmp_path), stdout=full, stderr=subprocess.PIPE, text=True, timeout=60
-        )
-    assert done.returncode == 8
+            [*command, *(["--json"] if how == "json" else [])],
+            env=environment(hostile, tmp_path), stdout=full, stderr=subprocess.PIPE, text=True, timeout=60,
+        )  # fmt: skip
+    assert done.returncode == 8, done.stderr
     assert "look whether it was stored" in done.stderr and "Traceback" not in done.stderr
-    status = hostile.stub.GetCandidate(pb.GetCandidateRequest(id=id)).candidate.status
-    assert status == pb.CANDIDATE_STATUS_DISCARDED
-    hostile.stub.Undo(pb.UndoRequest(id=id))
+    assert stored(hostile, what, how)
+    hostile.set_runs_directory()
+
+
+def name_of(id: str) -> str:
+    return id.replace(" ", "-")
 
 
 def test_a_read_whose_result_cannot_be_written_ends_with_2(hostile: Server, tmp_path: Path) -> None:
