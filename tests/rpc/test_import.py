@@ -10,7 +10,7 @@ import grpc
 import pytest
 
 from avocet_client.v1 import corrections_pb2 as pb
-from tests.operate.memory import Judged
+from tests.operate.memory import FULL, Judged
 from tests.support import Json, Server, eventually, failure_of, make_run, queue_ids, record, records, write_records
 
 
@@ -177,6 +177,23 @@ def test_a_large_run_is_never_held_whole_and_is_counted_once(with_runs: Server) 
         file.write(json.dumps(record("one more")) + "\n")
     (run,) = with_runs.stub.ListRuns(pb.ListRunsRequest(), timeout=60).runs
     assert (run.candidate_count, run.malformed_count) == (15_001, 1)
+
+
+def test_a_large_run_with_a_line_too_long_is_imported_in_little_memory(with_runs: Server) -> None:
+    count = 15_000 if FULL else 2_000
+    line = json.dumps(record("rNUMBER", model_response="x" * 20_000)) + "\n"
+    path = put_run(with_runs, "large", [])
+    with path.open("wb") as file:
+        for number in range(count):
+            if number == count // 2:
+                # A hole is read as zeros, and takes no room on the disk.
+                file.seek(300 << 20, os.SEEK_CUR)
+                file.write(b"\n")
+            file.write(line.replace("NUMBER", str(number)).encode())
+    with Judged(with_runs, f"an import of {path.stat().st_size >> 20} MB with a line of 300 MB"):
+        answer = with_runs.stub.Import(pb.ImportRequest(run_id="large"), timeout=280)
+    assert (answer.imported, answer.malformed) == (count, 1)
+    assert [problem.line for problem in answer.problems] == [count // 2 + 1]
 
 
 def cpu_seconds(server: Server) -> float:
