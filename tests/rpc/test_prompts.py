@@ -82,6 +82,18 @@ def test_the_same_prompt_in_any_form_is_counted(served: Server) -> None:
     assert {item.same_prompt for item in page.items if item.id.startswith("n0")} == {NIGHTS - 1}
 
 
+def test_the_same_prompt_is_counted_to_100_and_no_further(stopped_server: Server) -> None:
+    times = (100, 101, 102, 120)
+    asked = {count: [{"role": "user", "content": f"asked {count} times"}] for count in times}
+    contents = [record(f"{count}-{n}", prompt_messages=asked[count]) for count in times for n in range(count)]
+    write_records(stopped_server.candidates, contents)
+    server = stopped_server.start()
+    expected = {"100": 99, "101": 100, "102": 100, "120": 100}
+    assert {name: candidate(server, f"{name}-7").same_prompt for name in expected} == expected
+    listed = server.stub.ListCandidates(pb.ListCandidatesRequest(page_size=500)).items
+    assert {(one.id.partition("-")[0], one.same_prompt) for one in listed} == set(expected.items())
+
+
 def test_candidates_and_examples_are_found_by_a_prompts_digest(served: Server) -> None:
     digests = [candidate(served, id).prompt_digest for id in ("n0-q3", "n0-q5")]
     filter = pb.CandidateFilter(prompt_digests=digests)
