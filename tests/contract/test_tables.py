@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 
 import grpc
+import pytest
 from google.rpc import error_details_pb2
 from grpc_channelz.v1 import channelz_pb2
 from grpc_health.v1 import health_pb2
@@ -16,7 +17,9 @@ from avocet_client.v1 import corrections_pb2 as pb
 from avocet_client.v1 import error_reason_pb2
 from avocet_grpc.core import errors, model
 from avocet_grpc.edge.auth.policy import POLICIES, Role
+from avocet_grpc.edge.message_limits import most_bytes
 from avocet_grpc.edge.status import INTERNAL, TABLE, internal_status
+from avocet_grpc.settings import Limits
 
 SERVICES = [
     descriptor.services_by_name[name]
@@ -46,6 +49,20 @@ def test_only_health_is_open_to_everybody_once_there_are_tokens() -> None:
         "/grpc.health.v1.Health/Check",
         "/grpc.health.v1.Health/Watch",
     }
+
+
+@pytest.mark.parametrize("setting", [16 << 20, 1 << 20, 1_000])
+def test_each_method_takes_messages_as_large_as_is_promised(setting: int) -> None:
+    texts = {"Submit", "BatchSubmit", "Ingest", "StreamIngest", "UploadRun"}
+    assert texts < {method.name for method in SERVICES[0].methods}
+    others = {"Health": 4 << 10, "ServerReflection": 64 << 10, "Channelz": 64 << 10}
+    for method in POLICIES:
+        service, _, name = method[1:].partition("/")
+        kind = service.rpartition(".")[2]
+        promised = others.get(kind, (16 << 20) if name in texts else (2 << 20))
+        # The setting lowers every limit, and raises none.
+        assert most_bytes(method, setting) == min(promised, setting), method
+    assert Limits().message_bytes == 16 << 20
 
 
 def test_every_error_of_the_core_has_its_entry_and_every_reason_its_error() -> None:
