@@ -5,11 +5,13 @@ from __future__ import annotations
 import gzip
 import threading
 import time
+import zlib
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+import grpc
 import pytest
 
 from avocet_client.v1 import corrections_pb2 as pb
@@ -202,6 +204,17 @@ def test_a_gzip_bomb_is_refused_within_the_methods_limit(abused: Server) -> None
             assert raw.status(stream)[0] == "3"
 
 
+@pytest.mark.parametrize("path", [f"/{SERVICE}/Stats", HEALTH + "Check", f"/{SERVICE}/Ingest"])
+def test_a_deflated_message_is_refused_and_never_unpacked(abused: Server, path: str) -> None:
+    # It fits into the window: a call that was refused by its headers takes off no more.
+    bomb = zlib.compress(b"\0" * (50 << 20), 9)
+    assert len(bomb) < 60_000
+    with Judged(abused, "a deflated bomb of 50 MB"), RawConnection(abused.address) as raw:
+        stream = raw.call("", TOKEN, ("grpc-encoding", "deflate"), path=path)
+        raw.send(stream, bomb, compressed=True)
+        assert raw.status(stream)[0] == str(grpc.StatusCode.UNIMPLEMENTED.value[0])
+
+
 def test_streams_of_full_messages_whose_answers_nobody_reads(abused: Server) -> None:
     item = pb.IngestRequest(source="s", task_type="t", prompt="p" * 1000)
     message = pb.StreamIngestRequest(items=[item] * 1000).SerializeToString() + b"\0" * 0
@@ -228,8 +241,6 @@ def test_streams_of_full_messages_whose_answers_nobody_reads(abused: Server) -> 
 
 
 def test_a_compressed_request_is_an_ordinary_one(abused: Server) -> None:
-    import grpc
-
     item = pb.IngestRequest(source="s", task_type="t", prompt="p" * 100_000, correction="c")
     assert abused.stub.Ingest(item, metadata=(TOKEN,), compression=grpc.Compression.Gzip).created
     assert abused.stub.Stats(pb.StatsRequest(), compression=grpc.Compression.Gzip).total > 0
