@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import queue
-from collections.abc import Iterator
+import re
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ import pytest
 from avocet_client.v1 import corrections_pb2 as pb
 from tests.operate.support import Bearer, new_token
 from tests.operate.test_tokens import reads
-from tests.support import Server, bearer, eventually, failure_of, record
+from tests.support import Server, bearer, eventually, failure_of, record, write_records
 
 ITEM = pb.IngestRequest(source="s", task_type="t", prompt="p", correction="c" * 300_000)
 
@@ -60,6 +61,21 @@ def test_a_token_that_is_revoked_stores_nothing_more_through_a_stream(stopped_se
     failure = failure_of(sending.send)
     assert (failure.code, failure.reason) == (grpc.StatusCode.PERMISSION_DENIED, "TOKEN_REFUSED")
     assert Bearer(server.open_channel, kept).Stats(pb.StatsRequest()).total == 1
+
+
+def test_a_token_that_loses_only_its_role_stores_nothing_more_through_a_stream(
+    stopped_server: Server, file: Path
+) -> None:
+    token = new_token(file, "kiwi", "ingest", "reader")
+    server = stopped_server.start()
+    sending = Sending(server, token)
+    assert sending.send().results[0].created
+    file.write_text(re.sub(r"roles:.*", "roles: [reader]", file.read_text()))
+    eventually(lambda: "read again" in server.log)
+    failure = failure_of(sending.send)
+    assert (failure.code, failure.reason) == (grpc.StatusCode.PERMISSION_DENIED, "TOKEN_REFUSED")
+    # It is a good token for what it may still do.
+    assert Bearer(server.open_channel, token).Stats(pb.StatsRequest()).total == 1
 
 
 def test_a_token_that_is_revoked_stores_nothing_more_through_an_upload(stopped_server: Server, file: Path) -> None:
@@ -150,6 +166,43 @@ def test_each_token_has_request_ids_of_its_own(stopped_server: Server, file: Pat
     assert one.created and two.created and one.id != two.id
     assert ingest(first, "one").id == one.id and not ingest(second, "two").created
     assert failure_of(lambda: ingest(first, "two")).fields == ["request_id"]
+
+
+def test_each_tokens_writes_have_request_ids_of_its_own_also_after_a_restart(
+    stopped_server: Server, file: Path
+) -> None:
+    server = stopped_server
+    tokens = [new_token(file, name, "reviewer", "export") for name in ("kiwi", "peregrine")]
+    write_records(server.candidates, [record(f"{kind}{n}") for kind in ("submit", "batch", "undo") for n in range(2)])
+    server.start()
+    for n, token in enumerate(tokens):
+        Bearer(server.open_channel, token).Submit(pb.SubmitRequest(id=f"undo{n}", action=pb.ACTION_DISCARD))
+
+    def writes(n: int) -> list[Callable[[], Any]]:
+        """A call of each method by one token, with the request_id of the same call by the other."""
+        mine = Bearer(server.open_channel, tokens[n])
+        decision = pb.SubmitRequest(id=f"batch{n}", action=pb.ACTION_DISCARD)
+        return [
+            lambda: mine.Submit(pb.SubmitRequest(id=f"submit{n}", action=pb.ACTION_DISCARD, request_id="submit")),
+            lambda: mine.BatchSubmit(pb.BatchSubmitRequest(decisions=[decision], request_id="batch")),
+            lambda: mine.Undo(pb.UndoRequest(id=f"undo{n}", request_id="undo")),
+            lambda: mine.Claim(pb.ClaimRequest(limit=1, request_id="claim")),
+            lambda: mine.CreateSnapshot(pb.CreateSnapshotRequest(name=f"snapshot{n}", request_id="snapshot")),
+        ]
+
+    def answers() -> list[tuple[Any, Any]]:
+        return [(one(), other()) for one, other in zip(writes(0), writes(1), strict=True)]
+
+    first = answers()
+    assert all(one != other for one, other in first)
+    assert answers() == first
+    assert server.stop() == 0
+    server.start()
+    assert answers() == first
+    # The ids are not lost: with other content they are refused.
+    mine = Bearer(server.open_channel, tokens[0])
+    other = pb.SubmitRequest(id="submit1", action=pb.ACTION_DISCARD, request_id="submit")
+    assert failure_of(lambda: mine.Submit(other)).fields == ["request_id"]
 
 
 def test_without_tokens_all_calls_share_their_request_ids(server: Server) -> None:
