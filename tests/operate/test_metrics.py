@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import http.client
+import inspect
 import json
 import os
 import platform
@@ -18,12 +19,14 @@ from typing import Any
 
 import grpc
 import pytest
-from prometheus_client import CollectorRegistry
+from prometheus_client import CollectorRegistry, Metric
 from prometheus_client.parser import text_string_to_metric_families
+from prometheus_client.registry import Collector
 
 from avocet_client.v1 import corrections_pb2 as pb
 from avocet_grpc import __version__
-from avocet_grpc.telemetry import listener
+from avocet_grpc.core.observer import Observer
+from avocet_grpc.telemetry import guard, listener
 from tests.operate.support import refused_start
 from tests.support import BIN, ROOT, Server, bearer, eventually, failure_of, record, write_records
 
@@ -167,6 +170,45 @@ def test_the_listener_has_metrics_and_health_and_nothing_else(measured: Server) 
     for path in ("/metrics", "/healthz"):
         assert answer(measured, path, "POST")[0] == 405
         assert answer(measured, path, "HEAD") == (200, "")
+
+
+def test_a_collector_that_fails_ends_neither_the_listener_nor_health() -> None:
+    class Failing(Collector):
+        def collect(self) -> Iterator[Metric]:
+            raise RuntimeError("broken")
+
+    registry = CollectorRegistry()
+    port, end = listener.serve("127.0.0.1", 0, registry, lambda: True)
+    failing = Failing()
+
+    def status(path: str) -> int:
+        with contextlib.closing(http.client.HTTPConnection("127.0.0.1", port, timeout=60)) as connection:
+            connection.request("GET", path)
+            return connection.getresponse().status
+
+    try:
+        assert (status("/metrics"), status("/healthz")) == (200, 200)
+        registry._collector_to_names[failing] = []
+        assert [status(path) for path in ("/metrics", "/healthz", "/metrics", "/healthz")] == [500, 200, 500, 200]
+        registry.unregister(failing)
+        assert status("/metrics") == 200
+    finally:
+        end()
+
+
+OBSERVED = [name for name in vars(Observer) if not name.startswith("_")]
+
+
+@pytest.mark.parametrize("method", OBSERVED)
+def test_an_observer_that_fails_is_counted_and_ends_nothing(method: str) -> None:
+    def fail(*_: Any) -> None:
+        raise RuntimeError("broken")
+
+    broken = Observer()
+    setattr(broken, method, fail)
+    told, before = getattr(guard.GuardedObserver(broken), method), guard.failures["observer"]
+    told(*[1 for _ in inspect.signature(getattr(Observer(), method)).parameters])
+    assert guard.failures["observer"] == before + 1
 
 
 def test_health_says_no_until_the_server_serves_and_during_a_stop() -> None:
