@@ -7,6 +7,7 @@ import json
 import os
 import pty
 import re
+import signal
 import socket
 import subprocess
 import sys
@@ -20,7 +21,8 @@ import pytest
 from avocet_client.v1 import corrections_pb2 as pb
 from avocet_client.v1 import corrections_pb2_grpc
 from avocet_grpc.telemetry.log_writer import MOST_LINES, LineWriter
-from tests.support import BIN, SECRET, Json, bearer, eventually, failure_of, record, write_records
+from tests.operate.raw import RawConnection
+from tests.support import BIN, SECRET, Json, Server, bearer, eventually, failure_of, record, write_records
 
 CALLS = 300
 """Each logs a line, which is more than the smallest pipe holds."""
@@ -172,6 +174,36 @@ def test_every_line_is_a_json_object_also_those_of_libraries_and_of_errors_that_
     assert "ZeroDivisionError" in json.dumps(found) and "nobody caught it" in found[-1]["exception"]
     assert len(events["two\nlines"]["long"]) < 7_000
     assert events["call"]["duration_ms"] == 500 and events["call"]["level"] == "info"
+
+
+def test_all_a_running_service_says_is_json_but_for_the_two_lines_that_say_where_it_listens(
+    stopped_server: Server,
+) -> None:
+    server = stopped_server
+    write_records(server.candidates, [record("a")])
+    with server.candidates.open("a") as file:
+        file.write("no json\n")
+    server.environment = {"AVOCET_WORKERS": "2", "AVOCET_METRICS_LISTEN": "127.0.0.1:0"}
+    server.start()
+    server.correct("a")
+    with RawConnection(server.address) as raw:
+        raw.send(raw.call("NoSuchMethod"), b"")
+        stream = raw.call("Stats")
+        raw.send(stream, b"\xff")
+        assert raw.status(stream)[0] == str(grpc.StatusCode.INVALID_ARGUMENT.value[0])
+    with socket.create_connection(("127.0.0.1", int(server.address.rpartition(":")[2])), timeout=60) as stranger:
+        stranger.sendall(b"GET / HTTP/1.1\r\n\r\n")
+        stranger.recv(100)
+    # One that dies is restarted, and says so.
+    before = server.processes("worker")
+    os.kill(before[0], signal.SIGKILL)
+    eventually(lambda: len(server.processes("worker")) == 2 and before[0] not in server.processes("worker"))
+    assert server.stop() == 0
+    plain = [line for line in server.log.splitlines() if not line.startswith("{")]
+    assert [line.partition(" on ")[0] for line in plain] == ["metrics", "listening"]
+    said = [json.loads(line) for line in server.log.splitlines() if line not in plain]
+    assert all(line["event"] and line["level"] and line["timestamp"] for line in said)
+    assert "call" in {line["event"] for line in said}
 
 
 def test_lines_below_the_level_are_left_out() -> None:
