@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
 import test from "node:test";
 import { create, type MessageInitShape } from "@bufbuild/protobuf";
-import { Code, ConnectError, createRouterTransport, type ServiceImpl } from "@connectrpc/connect";
+import { Code, ConnectError, createRouterTransport, type ServiceImpl, type Transport } from "@connectrpc/connect";
 import {
   clientOver,
   CorrectionsService,
@@ -130,6 +130,26 @@ test("a write is repeated with the request id that it had", async () => {
   assert.equal(seen.length, 3);
   assert.match(seen[0]!, /^[0-9a-f-]{36}$/);
   assert.equal(new Set(seen).size, 1);
+});
+
+test("a call whose connection the operating system broke is repeated, whatever it calls that", async () => {
+  for (const code of ["EPIPE", "EHOSTUNREACH", "ENETDOWN"]) {
+    const sound = createRouterTransport(({ service }) => service(CorrectionsService, { stats: () => ({ total: 3n }) }));
+    let calls = 0;
+    const breaking: Transport = {
+      ...sound,
+      unary: (...call) => {
+        calls += 1;
+        if (calls > 1) {
+          return sound.unary(...call);
+        }
+        const cause = Object.assign(new Error(`write ${code}`), { code, syscall: "write" });
+        return Promise.reject(new ConnectError(cause.message, Code.Internal, undefined, undefined, cause));
+      },
+    };
+    const { total } = await clientOver(breaking, { retryForMs: 5_000 }).stats({});
+    assert.deepEqual([total, calls], [3n, 2]);
+  }
 });
 
 test("a request id of the caller's own is kept, and is in the error", async () => {

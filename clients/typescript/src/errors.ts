@@ -148,7 +148,20 @@ export function errorOf(failure: unknown, requestId = ""): CorrectionsError {
   const details = error.details.flatMap((each) =>
     "type" in each && each.value instanceof Uint8Array ? [unpack(each.type, each.value)] : [],
   );
-  return made(error.rawMessage, error.code, details, requestId, failure);
+  const code = error.code === Code.Internal && brokeBySystem(failure) ? Code.Unavailable : error.code;
+  return made(error.rawMessage, code, details, requestId, failure);
+}
+
+/** Whether the operating system broke the connection. Node names its call; connect-node knows a few of the errors. */
+function brokeBySystem(failure: unknown): boolean {
+  const seen = new Set<unknown>();
+  for (let each = failure; each instanceof Error && !seen.has(each); each = each.cause) {
+    seen.add(each);
+    if ("syscall" in each) {
+      return true;
+    }
+  }
+  return false;
 }
 
 /** Return the error that a `google.rpc.Status` describes. */
