@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import enum
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
+
+from avocet_grpc.core.counts import added
 
 Record = dict[str, Any]
 """One JSON object of a shared file, as Python's `json` reads it."""
@@ -283,7 +284,7 @@ MOST_PROBLEMS = 20
 class Imported:
     """What an import brought, or a step of one: each line counts once. `problems` has the first MOST_PROBLEMS.
 
-    `by_status` counts the status words of what was taken.
+    `by_status` counts the status words of what was taken; of very many, the rare ones under `other`.
     """
 
     imported: int = 0
@@ -301,7 +302,7 @@ class Imported:
             self.conflicts + more.conflicts,
             self.qualified + more.qualified,
             self.malformed + more.malformed,
-            dict(Counter(self.by_status) + Counter(more.by_status)),
+            added(self.by_status, more.by_status),
             (self.problems + more.problems)[:MOST_PROBLEMS],
         )
 

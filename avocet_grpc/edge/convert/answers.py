@@ -6,16 +6,10 @@ from collections import Counter
 from collections.abc import Mapping
 
 from avocet_client.v1 import corrections_pb2 as pb
+from avocet_grpc.core.counts import largest
 from avocet_grpc.core.model import Imported, ServerVersion, Stats
 from avocet_grpc.core.ports.runs import Run
 from avocet_grpc.core.record import replace_surrogates
-
-MOST_WORDS = 1_000
-MOST_WORD_BYTES = 500_000
-"""Of one map: five of them stay below the 4 MB that clients read by default."""
-WORD_OVERHEAD = 16
-"""Bytes of a map's entry beside its word."""
-OTHER = "other"
 
 
 def run_message(run: Run, already_imported: bool) -> pb.Run:
@@ -78,15 +72,4 @@ def _counts(counts: Mapping[str, int]) -> dict[str, int]:
     words: Counter[str] = Counter()
     for word, count in counts.items():
         words[replace_surrogates(word)] += count
-    kept: dict[str, int] = {}
-    left, room = 0, MOST_WORD_BYTES
-    for word, count in sorted(words.items(), key=lambda item: (-item[1], item[0])):
-        size = len(word.encode()) + WORD_OVERHEAD
-        if len(kept) < MOST_WORDS and size <= room:
-            kept[word] = count
-            room -= size
-        else:
-            left += count
-    if left:
-        kept[OTHER] = kept.get(OTHER, 0) + left
-    return kept
+    return largest(words)
