@@ -108,7 +108,7 @@ def test_a_snapshot_is_exported_the_same_through_pruning_and_after_a_rebuild_its
     assert server.stop() == 0
     rebuild = [str(BIN / "avocet-grpc"), "rebuild", "--yes", "--data-dir", str(server.data)]
     told = subprocess.run(rebuild, capture_output=True, text=True, timeout=120, check=True).stdout
-    assert "1 snapshots: what they named cannot be exported again" in told
+    assert "1 snapshot: what was named cannot be exported again" in told
     server.start()
     assert failure_of(lambda: sent(server, **whole)).reason == "SNAPSHOT_NOT_FOUND"
     assert failure_of(lambda: create(server, "v1", at_revision=made.revision)).reason == "REVISION_EXPIRED"

@@ -51,12 +51,20 @@ def refuse_other_schema(connection: Connection, shown: str) -> None:
         raise SchemaUnusable(NEWER.format(version, VERSION))
 
 
+MADE_AT_THIS_MOMENT = (
+    psycopg.errors.UniqueViolation,
+    psycopg.errors.DuplicateObject,
+    psycopg.errors.DuplicateTable,
+)
+"""What PostgreSQL says if another one makes the same table: by which of its catalogs it notices is left to chance."""
+
+
 def migrate(connection: Connection) -> list[int]:
     """Bring the schema up to date, however many do it at once. Returns the steps that were run.
 
     Raises SchemaUnusable, psycopg.Error.
     """
-    with contextlib.suppress(psycopg.errors.UniqueViolation):  # Another one makes it at this moment.
+    with contextlib.suppress(*MADE_AT_THIS_MOMENT):
         connection.execute("CREATE TABLE IF NOT EXISTS avocet_schema (version integer PRIMARY KEY)")
     if (version := version_of(connection)) > VERSION:
         raise SchemaUnusable(NEWER.format(version, VERSION))
