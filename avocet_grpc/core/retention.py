@@ -51,6 +51,11 @@ def raise_floors(tx: TeamTransaction, keep: Keep, uptime: Uptime | None = None) 
     return raised
 
 
-def prune(tx: TeamTransaction, limit: int) -> int:
-    """Delete at most about `limit` rows that nothing keeps. Returns how many; 0 once there is nothing left."""
+def prune(tx: TeamTransaction, limit: int, uptime: Uptime | None = None) -> int:
+    """Delete at most about `limit` rows that nothing keeps. Returns how many; 0 once there is nothing left.
+
+    With the `uptime` of the machine, a step of the clock since the floors were raised makes nothing older either.
+    """
+    if uptime is not None:
+        tx.pruning.follow_clock(uptime)
     return tx.pruning.prune(limit)

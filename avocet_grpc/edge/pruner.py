@@ -58,7 +58,7 @@ class Pruner:
         total = 0
         while True:
             began = time.monotonic()
-            deleted = await self._backend.write(partial(prune, limit=STEP_ROWS))
+            deleted = await self._backend.write(partial(prune, limit=STEP_ROWS, uptime=uptime()))
             if not deleted:
                 return total
             total += deleted

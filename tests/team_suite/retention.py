@@ -10,7 +10,7 @@ from avocet_grpc.core import claims, snapshots
 from avocet_grpc.core.errors import NotInReview, RevisionExpired
 from avocet_grpc.core.ports.pruning import Uptime
 from avocet_grpc.core.record import load
-from avocet_grpc.core.retention import DAY, Keep
+from avocet_grpc.core.retention import DAY, Keep, prune, raise_floors
 from avocet_grpc.core.snapshots import SnapshotRequest
 from avocet_grpc.core.watch import WatchQuery, begin_watch, complete
 from avocet_grpc.store.sql.schema import TABLES
@@ -217,6 +217,16 @@ class RetentionRules(Fresh):
             passes(3)
         assert count(ledger, "requests") == count(ledger, "snapshots") == 0
         assert count(ledger, "history") < 12 and count(ledger, "moments") < 12
+
+    def test_a_step_of_the_clock_between_the_raising_of_the_floors_and_the_pruning_forgets_nothing(
+        self, ledger: Any, clock: Clock
+    ) -> None:
+        import_candidates(ledger, 1)
+        correct(ledger, "c0", request_id="r")
+        ledger.write(lambda tx: raise_floors(tx, Keep(), Uptime(7, 100))).result()
+        clock.now += 400 * DAY
+        assert ledger.write(lambda tx: prune(tx, 100, Uptime(7, 100))).result() == 0
+        assert count(ledger, "requests") == 1
 
     def test_a_clock_that_was_ahead_before_a_restart_of_the_machine_holds_no_pruning_up(
         self, ledger: Any, clock: Clock
