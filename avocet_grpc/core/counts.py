@@ -18,7 +18,8 @@ def largest(counts: Mapping[str, int]) -> dict[str, int]:
     kept: dict[str, int] = {}
     left, room = 0, MOST_WORD_BYTES
     for word, count in sorted(counts.items(), key=lambda item: (-item[1], item[0])):
-        size = len(word.encode()) + WORD_OVERHEAD
+        # A status word comes as it was read, and may have lone surrogates.
+        size = len(word.encode(errors="surrogatepass")) + WORD_OVERHEAD
         if len(kept) < MOST_WORDS and size <= room:
             kept[word] = count
             room -= size

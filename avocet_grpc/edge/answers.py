@@ -36,7 +36,7 @@ SMALL = 8 * 1024
 WITHOUT_ROOM = 32 * 1024
 """Bytes of a stream's next answer while others lie unread and have taken all room for a larger one."""
 PAGE = 64 * 1024
-"""Bytes of lines that a call which is no stream may work on without room: a page of 20 records of 2 KB is read once."""
+"""Bytes of lines that a unary call may read before it asks for room. A page of 20 records of 2 KB is less."""
 STALLED_S = 3.0
 """How long an answer lies, and a call waits, before a connection is closed."""
 PATIENCE_S = 20.0

@@ -69,7 +69,7 @@ def within_bounds(counts: Mapping[str, int], total: int) -> None:
 def test_the_words_of_an_import_of_any_length_are_held_in_little_room_and_a_frequent_one_is_found() -> None:
     done = Imported()
     for step in range(200):
-        words = [f"{step}-{n}" + "x" * 900 for n in range(63)]
+        words = [f"{step}-{n}\ud800" + "x" * 900 for n in range(63)]
         done += Imported(64, by_status=dict.fromkeys([*words, "pending"], 1))
         assert len(done.by_status) <= 2_000 and sum(map(len, done.by_status)) <= 1_000_000
     assert done.imported == sum(done.by_status.values()) == 12_800

@@ -152,7 +152,7 @@ export function errorOf(failure: unknown, requestId = ""): CorrectionsError {
   return made(error.rawMessage, code, details, requestId, failure);
 }
 
-/** Whether the operating system broke the connection. Node names its call; connect-node knows a few of the errors. */
+/** Whether the operating system reported the failure: Node then names the system call. connect-node maps few of these. */
 function brokeBySystem(failure: unknown): boolean {
   const seen = new Set<unknown>();
   for (let each = failure; each instanceof Error && !seen.has(each); each = each.cause) {
