@@ -17,6 +17,7 @@ import structlog
 from avocet_grpc.core.errors import Overloaded
 from avocet_grpc.core.ports.ledger import NoRoom
 from avocet_grpc.edge.sockets import hang_up, is_unix
+from avocet_grpc.edge.turns import Turns
 from avocet_grpc.telemetry.guard import keep
 
 log = structlog.get_logger("avocet_grpc")
@@ -37,6 +38,8 @@ WITHOUT_ROOM = 32 * 1024
 """Bytes of a stream's next answer while others lie unread and have taken all room for a larger one."""
 PAGE = 64 * 1024
 """Bytes of lines that a unary call may read before it asks for room. A page of 20 records of 2 KB is less."""
+HEAVY = 1 << 20
+"""Bytes of lines from which on a read waits for its turn."""
 STALLED_S = 3.0
 """How long an answer lies, and a call waits, before a connection is closed."""
 PATIENCE_S = 20.0
@@ -76,6 +79,7 @@ class Answers:
         self._looking: asyncio.Task[Any] | None = None
         self.held = 0
         self.closed = 0
+        self.turns = Turns()
 
     def held_by(self, hold: Hold) -> int:
         """Return how many bytes a call holds."""
@@ -161,7 +165,7 @@ class Hold:
 
     def __init__(self, answers: Answers, peer: Peer) -> None:
         self._answers, self.peer = answers, peer
-        self._handed_over = False
+        self._handed_over = self._has_turn = False
         self._most = PAGE
         self.wanted = 0
         """Bytes of lines for which the call had to take room."""
@@ -170,6 +174,7 @@ class Hold:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._end_turn()
         if not self._handed_over:
             self.give()
 
@@ -192,8 +197,28 @@ class Hold:
             try:
                 return await work(self._most)
             except NoRoom as wanted:
+                self._end_turn()
                 self.wanted = max(wanted.size, 2 * self._most)
             await self.take(self.wanted, copies)
+
+    async def read(self, work: Callable[[int], Awaitable[T]]) -> T:
+        """As `work`, for one that changes nothing: from HEAVY bytes on it has a turn, until its answer is made.
+
+        Changes need none: the ledger makes one after the other.
+        """
+
+        async def in_turn(most: int) -> T:
+            if most >= HEAVY and not self._has_turn:
+                await self._answers.turns.take()
+                self._has_turn = True
+            return await work(most)
+
+        return await self.work(in_turn)
+
+    def _end_turn(self) -> None:
+        if self._has_turn:
+            self._has_turn = False
+            self._answers.turns.give()
 
     def try_take(self, size: int) -> bool:
         """Have room for the next answer of a stream, in place of that for the last one, if there is some now."""
@@ -227,7 +252,8 @@ class Hold:
         self._answers.change(self, self.peer, 0)
 
     def hand_over(self, size: int, context: Any) -> None:
-        """The answer has `size` bytes, and lies until the call is over."""
+        """The answer is made. It has `size` bytes, and lies until the call is over."""
+        self._end_turn()
         if size <= SMALL:
             return
         self._handed_over = True

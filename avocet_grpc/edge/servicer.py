@@ -175,7 +175,7 @@ class CorrectionsServicer(corrections_pb2_grpc.CorrectionsServiceServicer):
 
     async def _read(self, work: Callable[[TeamReader], T]) -> T:
         """Read lines of any length, once there is room for them."""
-        return await answers().work(lambda most: self._backend.read(Reads(work, (), most)))
+        return await answers().read(lambda most: self._backend.read(Reads(work, (), most)))
 
     async def _write(self, work: Callable[[TeamTransaction], T], *ids: str) -> T:
         """Change records of any length, once there is room for them."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 import time
 from collections.abc import Iterator
@@ -10,7 +11,7 @@ from typing import Any
 import grpc
 import pytest
 
-from avocet_client import Correction, CorrectionsClient, DeadlineExceeded, TransportError
+from avocet_client import AsyncCorrectionsClient, Correction, CorrectionsClient, DeadlineExceeded, TransportError
 from avocet_client.service_config import TIMEOUTS
 from avocet_client.v1 import corrections_pb2 as pb
 from avocet_client.v1 import corrections_pb2_grpc
@@ -52,6 +53,15 @@ def proxy(server: Server) -> Iterator[Proxy]:
     made = Proxy(server.address)
     yield made
     made.close()
+
+
+def test_more_calls_at_once_than_a_connection_may_have_are_all_answered(server: Server) -> None:
+    async def ask() -> list[pb.StatsResponse]:
+        async with AsyncCorrectionsClient(server.address) as client:
+            return await asyncio.gather(*[client.stats() for _ in range(600)])
+
+    # gRPC's server refuses some that come in the instant in which others end.
+    assert len(asyncio.run(ask())) == 600
 
 
 def test_the_packages_service_config_is_the_shared_one() -> None:

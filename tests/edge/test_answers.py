@@ -17,10 +17,10 @@ from avocet_grpc.edge.answers import MAKING, PAGE, Answers
 MB = 1 << 20
 
 
-def in_a_loop(test: Callable[[], Coroutine[Any, Any, None]]) -> Callable[[], None]:
+def in_a_loop(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., None]:
     @wraps(test)
-    def run() -> None:
-        asyncio.run(test())
+    def run(**given: Any) -> None:
+        asyncio.run(test(**given))
 
     return run
 
