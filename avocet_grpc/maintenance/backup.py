@@ -41,9 +41,22 @@ def back_up(data_dir: Path, target: Path, progress: Callable[[str, int, int], No
         # Before the ledger, which may be large, is copied for nothing.
         Disk().stat(data_dir / name)
     partial = target.with_name(f"{target.name}.partial")
+    try:
+        _fill(partial, data_dir, ledger, progress)
+        partial.rename(target)
+    except BaseException:
+        # A disk that was filled up would stay full.
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+    sync_directory(target.absolute().parent)
+    return sum(path.stat().st_size for path in target.rglob("*") if path.is_file())
+
+
+def _fill(partial: Path, data_dir: Path, ledger: Path, progress: Callable[[str, int, int], None]) -> None:
+    """Copy everything to `partial`, in place of what a backup that was killed has left there."""
     shutil.rmtree(partial, ignore_errors=True)
-    copy = DataDirectory(partial)
     partial.mkdir(mode=0o700, parents=True)
+    copy = DataDirectory(partial)
     copy.private.mkdir(mode=0o700)
     copy_ledger(ledger, copy.ledger, lambda done, total: progress("ledger", done, total))
     copy.running.touch()
@@ -53,9 +66,6 @@ def back_up(data_dir: Path, target: Path, progress: Callable[[str, int, int], No
         progress(name, 1, 1)
     for path in (*partial.rglob("*"), partial):
         (sync_directory if path.is_dir() else sync_file)(path)
-    partial.rename(target)
-    sync_directory(target.absolute().parent)
-    return sum(path.stat().st_size for path in target.rglob("*") if path.is_file())
 
 
 def _copy_file(source: Path, target: Path) -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import resource
 import shutil
 import subprocess
 import threading
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import grpc
@@ -132,6 +134,25 @@ def test_a_backup_is_not_made_over_another_nor_of_what_is_no_data_directory(serv
     none = back_up(server, tmp_path / "other")
     assert (none.returncode, "no data directory" in none.stderr) == (1, True)
     assert not (tmp_path / "other").exists() and "Traceback" not in none.stderr + again.stderr
+
+
+@pytest.mark.parametrize("too_large", ["the ledger", "a shared file"])
+def test_a_backup_for_which_there_is_no_room_ends_with_one_line_and_leaves_nothing(
+    server: Server, tmp_path: Path, too_large: str
+) -> None:
+    assert server.stop() == 0
+    write_records(server.candidates, [record(f"c{n}", model_response="x" * 20_000) for n in range(100)])
+    server.start()
+    assert server.stop() == 0
+    room = 50_000 if too_large == "the ledger" else server.candidates.stat().st_size - 1
+    command = [str(BIN / "avocet-grpc"), "backup", "--data-dir", str(server.data), "--to", str(tmp_path / "copy")]
+    limited = partial(resource.setrlimit, resource.RLIMIT_FSIZE, (room, room))
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, preexec_fn=limited)
+    lines = [line for line in done.stderr.splitlines() if line and not line.startswith("copying")]
+    assert done.returncode == 1 and "Traceback" not in done.stderr and len(lines) == 1, done.stderr
+    assert not list(tmp_path.glob("copy*"))
+    assert back_up(server, tmp_path / "copy").returncode == 0
+    server.start()
 
 
 def test_a_stopped_server_is_backed_up_as_well(server: Server, restored: Server, tmp_path: Path) -> None:
