@@ -155,8 +155,9 @@ TEAM_TESTS ?= tests/faults/test_claims.py tests/faults/test_watch.py tests/rpc/t
 test-team: setup ## run the tests of reviewing as a team at full size (long)
 	TEAM=full $(BIN)/python -m pytest $(TEAM_TESTS) -rP --timeout 3600
 
+# One after the other: each judges the memory, and prints how long a good call took meanwhile.
 test-abuse: setup ## run the abuse tests at full size (long)
-	ABUSE=full $(PYTEST) tests/operate/test_memory.py tests/operate/test_memory_of_answers.py tests/operate/test_memory_of_work.py tests/operate/test_abuse.py -rP --timeout 1200
+	ABUSE=full $(BIN)/python -m pytest tests/operate/test_memory.py tests/operate/test_memory_of_answers.py tests/operate/test_memory_of_work.py tests/operate/test_abuse.py -rP --timeout 1200
 
 # Torch's CPU build, if pip finds one: TORCH="torch==2.13.0 --index-url ..." names another.
 TORCH ?= torch==2.13.0

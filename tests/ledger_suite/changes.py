@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import threading
+import weakref
 from typing import Any
 
 import pytest
@@ -34,6 +36,7 @@ from tests.ledger_suite.support import (
     newest,
     undo,
 )
+from tests.support import eventually
 
 
 class ChangeRules(Fresh):
@@ -45,6 +48,22 @@ class ChangeRules(Fresh):
         assert newest(ledger) == before + 1
         assert {ledger.read(lambda r, n=n: r.candidate(f"c{n}").revision) for n in range(5)} == {before + 1}
         assert correct(ledger, "c1").revision == before + 2
+
+    def test_nothing_keeps_what_a_change_brought_once_it_is_stored(self, ledger: Ledger) -> None:
+        class Texts:
+            """Stands for many megabytes."""
+
+        def work(tx: Any, texts: Texts) -> None:
+            tx.put(File.CANDIDATES, candidate_line(1))
+
+        ended = list[bool]()
+        texts = Texts()
+        weakref.finalize(texts, ended.append, True)
+        change = functools.partial(work, texts=texts)
+        del texts
+        ledger.write(change).result()
+        del change
+        eventually(lambda: ended)
 
     def test_a_refused_change_leaves_nothing_behind(self, ledger: Ledger) -> None:
         import_candidates(ledger, 2)

@@ -81,6 +81,8 @@ class Writer:
             groups, last = self._waiting.take()
             if groups:
                 self._commit(groups)
+            # Texts of many megabytes would live until the next ones come.
+            del groups
 
     def _commit(self, groups: list[Group]) -> None:
         """Commit all of them together; one by one if that fails because of one of them."""

@@ -103,6 +103,8 @@ class Writer:
             elif groups:
                 self._commit(groups)
                 copy_if_due()
+            # Texts of many megabytes would live until the next ones come.
+            del groups
 
     def _commit(self, groups: list[Group]) -> None:
         try:
