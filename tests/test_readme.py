@@ -86,9 +86,13 @@ def test_each_link_of_the_pages_leads_to_a_file() -> None:
 
 
 def test_nothing_tells_to_install_from_an_index_what_nobody_publishes() -> None:
-    pages = [ROOT / "README.md", *ROOT.glob("clients/*/README.md"), *(ROOT / "docs").glob("*.md")]
-    for page in (*pages, *ROOT.glob("avocet_grpc/**/*.py"), *ROOT.glob("clients/python/avocet_client/**/*.py")):
-        assert not re.search(r"pip install [^\n]*['\" ]avocet[-_]", page.read_text()), page
+    pages = [*ROOT.glob("*.md"), ROOT / "protos/README.md", *ROOT.glob("clients/*/README.md"), *ROOT.glob("docs/*.md")]
+    code = [*ROOT.glob("avocet_grpc/**/*.py"), *ROOT.glob("clients/python/avocet_client/**/*.py")]
+    scripts = [path for path in (*ROOT.glob("deploy/**/*"), *ROOT.glob("examples/**/*.*")) if path.is_file()]
+    for page in (*pages, *code, *scripts):
+        text = page.read_text(errors="replace")
+        assert not re.search(r"pip install [^\n]*['\" ]avocet[-_]", text), page
+        assert not re.search(r"npm (install|i|add) ([^\n]* )?@?avocet", text), page
 
 
 def test_the_snippet_passes_mypy_strict(tmp_path: Path) -> None:

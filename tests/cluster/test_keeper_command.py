@@ -133,6 +133,19 @@ def test_take_over_of_a_directory_that_a_server_has_is_refused(database: str, tm
         assert refused.returncode == ExitCode.DIRECTORY_TAKEN and "stop it first" in refused.stderr
 
 
+def test_take_over_of_a_directory_that_somebody_else_laid_out_is_refused(database: str, tmp_path: Path) -> None:
+    with ended(filled(tmp_path / "first", database)):
+        pass
+    victim, data = tmp_path / "victim", tmp_path / "planted"
+    victim.write_text("precious")
+    (data / ".avocet").mkdir(mode=0o700, parents=True)
+    (data / ".avocet" / "mirror.db").symlink_to(victim)
+    refused = keeper("take-over", "--store", database, "--data-dir", str(data))
+    assert refused.returncode == 1 and refused.stderr.count("\n") == 1, refused.stderr
+    assert "mirror.db is a symbolic link" in refused.stderr
+    assert victim.read_text() == "precious" and not list(data.glob("*.jsonl"))
+
+
 def test_a_wrong_store_is_refused_in_one_line_without_its_password() -> None:
     for command in ("status", "release"):
         found = keeper(command, "--store", "postgres://a:hunter2@127.0.0.1:1/db")

@@ -7,6 +7,7 @@ import json
 import os
 import random
 import re
+import shutil
 import sqlite3
 import subprocess
 from pathlib import Path
@@ -217,6 +218,29 @@ def test_revisions_go_on_above_the_floor_if_the_old_ledger_says_nothing(stopped_
             assert db.execute("SELECT revision FROM head").fetchone()[0] >= far
     first = server.start().stats().revision
     assert far <= first < server.correct("a").revision
+
+
+@pytest.mark.parametrize("name", ["sft_candidates.jsonl", "sft_approved.jsonl"])
+def test_each_command_over_a_line_of_more_than_a_gigabyte_needs_little_memory(
+    worked: Server, acks: Acks, name: str
+) -> None:
+    path = worked.data / name
+    os.truncate(path, path.stat().st_size + 1_100_000_000)
+    with path.open("ab") as file:
+        file.write(b"\n")
+    backup = worked.directory / "backup"
+    for arguments in (["verify"], ["rebuild", "--yes"], ["backup", "--to", str(backup)]):
+        whole = [str(BIN / "avocet-grpc"), *arguments, "--data-dir", str(worked.data)]
+        with (worked.directory / "said").open("wb") as said:
+            process = subprocess.Popen(whole, stdout=said, stderr=said)
+            _, status, used = os.wait4(process.pid, 0)
+        told = (worked.directory / "said").read_text()
+        assert os.waitstatus_to_exitcode(status) == 0, told
+        assert used.ru_maxrss < 400_000, (arguments, "kB")
+        if arguments == ["verify"]:
+            assert "1 malformed line" in told
+    shutil.rmtree(backup)
+    check(acks, worked.start(), asked=1_000)
 
 
 def test_rebuild_refuses_while_a_server_holds_the_directory(worked: Server) -> None:

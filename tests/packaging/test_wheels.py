@@ -119,3 +119,27 @@ def test_the_extra_for_data_sets_brings_what_they_need(wheels: dict[str, Path], 
     pins = oldest(requirements_of("avocet-client", "datasets")) if age == "oldest" else []
     environment = empty_environment(tmp_path / "data").install(*pins, f"{wheels['avocet-client']}[datasets]")
     environment.run("python", "-c", "import avocet_client.datasets")
+
+
+EXTRAS = {
+    "web": ("avocet-client", "from avocet_client.web import serve, site"),
+    "postgres": ("avocet-grpc", "from avocet_grpc.store.postgres import engine, migrate"),
+    "otel": (
+        "avocet-grpc",
+        "from opentelemetry.instrumentation import grpc; import opentelemetry.exporter.otlp.proto.grpc",
+    ),
+}
+"""Each small extra: its package, and what works once it is installed."""
+
+
+@pytest.mark.skipif(not FULL, reason="one environment for each; 'make test-wheels' makes them")
+@pytest.mark.parametrize("age", ["newest", "oldest"])
+@pytest.mark.parametrize("extra", EXTRAS)
+def test_each_extra_brings_what_it_is_for(wheels: dict[str, Path], tmp_path: Path, extra: str, age: str) -> None:
+    package, code = EXTRAS[extra]
+    pins = oldest(requirements_of(package, extra)) if age == "oldest" else []
+    others = [str(wheels["avocet-client"])] if package == "avocet-grpc" else []
+    environment = empty_environment(tmp_path / "extra").install(*pins, *others, f"{wheels[package]}[{extra}]")
+    environment.run("python", "-c", code)
+    if extra == "web":
+        assert "browser" in environment.run("avocet", "web", "--help").stdout

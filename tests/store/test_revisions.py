@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 from pathlib import Path
@@ -272,6 +273,28 @@ def test_without_extended_attributes_the_clock_alone_says_where_a_ledger_begins(
     assert newest(ledger) == clock.now * 1_000_000
     ledger.close()
     assert set(asked) == {floor.ATTRIBUTE}
+
+
+def test_a_floor_that_a_full_disk_refused_is_written_by_the_first_change_once_there_is_room(
+    tmp_path: Path, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(path: Path, name: str, value: bytes) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as full:
+        full.setattr(os, "setxattr", refuse)
+        ledger = opened(tmp_path, clock)
+        commit(ledger, 3)
+    assert floor.RevisionFloor(tmp_path).read() == 0
+    last = commit(ledger, 1)
+    assert floor.RevisionFloor(tmp_path).read() > last
+    # As after a kill: the directory is deleted, and the clock is set back.
+    (tmp_path / ".avocet").rename(tmp_path / "gone")
+    clock.now -= 3_600
+    again = opened(tmp_path, clock)
+    assert newest(again) > last
+    for each in (again, ledger):
+        each.close()
 
 
 def test_an_attribute_that_is_no_number_is_no_floor(tmp_path: Path, clock: FakeClock) -> None:

@@ -7,6 +7,7 @@ has no floor; then the clock alone keeps revisions growing.
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 
@@ -41,10 +42,12 @@ class RevisionFloor:
         self._write(revision)
 
     def _write(self, revision: int) -> None:
-        self._kept = revision
+        before, self._kept = self._kept, revision
         if self._directory is None:
             return
         try:
             os.setxattr(self._directory, ATTRIBUTE, str(revision).encode("ascii"))
-        except OSError:
-            return
+        except OSError as error:
+            if error.errno != errno.ENOTSUP:
+                # A full disk will have room again: the next change tries.
+                self._kept = before
