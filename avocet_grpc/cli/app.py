@@ -188,9 +188,9 @@ def serve(
     """Serve until SIGTERM or SIGINT.
 
     A flag wins over its environment variable. AVOCET_INGESTION_SECRET is the token that Ingest and StreamIngest
-    require (metadata 'authorization: Bearer SECRET'); without it both answer UNAVAILABLE. No other method requires a
-    token unless --tokens-file is given. To serve other machines, the server needs --tls-cert, --tls-key and
-    --tokens-file.
+    require (metadata 'authorization: Bearer SECRET'). Without it, without --ingestion-secret-file and without a tokens
+    file both answer UNAVAILABLE. No other method requires a token unless --tokens-file is given. To serve other
+    machines, the server needs --tls-cert, --tls-key and --tokens-file, or --insecure.
 
     When the server serves, it writes the line 'listening on HOST:PORT' to stderr. The log goes there too: one JSON
     object a line, or readable text if stderr is a terminal. Then try:

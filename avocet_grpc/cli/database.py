@@ -15,7 +15,9 @@ def migrate(
         str, typer.Option(envvar="AVOCET_STORE", metavar="URL", help="postgres://USER@HOST[,HOST]/DATABASE")
     ],
 ) -> None:
-    """Make the tables in a PostgreSQL database, or bring older ones up to date. Safe to repeat, also at once.
+    """Make the tables in a PostgreSQL database, or bring older ones up to date.
+
+    It may run twice, also at the same time.
 
         avocet-grpc migrate --store postgres://avocet@db1,db2/avocet
 

@@ -27,7 +27,7 @@ app = typer.Typer(
     no_args_is_help=True,
     help="""Who keeps the shared files of servers that share a database.
 
-    Servers over PostgreSQL have no shared files, but for one: the keeper. Every server that was started with --data-dir
+    Only one server over PostgreSQL has the shared files: the keeper. Every server that was started with --data-dir
     may become it, if that directory is the store's own. It takes in what other programs write to
     sft_candidates.jsonl and sft_approved.jsonl, and writes into them what any server decides. If it ends, calls go on.
     The files then stand still, whole and readable, and what other programs append waits in them.

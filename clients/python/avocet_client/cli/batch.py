@@ -51,7 +51,7 @@ def batch(
     file: Annotated[Path, typer.Argument(help="JSON lines, a decision each; '-' is standard input.", allow_dash=True)],
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check every line, and decide nothing.")] = False,
     retry_for: Annotated[
-        float, typer.Option(metavar="SECONDS", min=0, help="How long an outage is sat out.")
+        float, typer.Option(metavar="SECONDS", min=0, help="How long to keep trying during an outage.")
     ] = RETRY_FOR_SECONDS,
     reviewer: Reviewer = None,
     request_id: RequestId = None,

@@ -94,8 +94,8 @@ FILTER: Options = {
     "benchmark_run_ids": (Annotated[list[str] | None, _filter("--run", "From this benchmark run.")], None),
     "failure_categories": (Annotated[list[CategoryName] | None, _filter("--category", "With this category.")], None),
     "labels": (Annotated[list[str] | None, _filter("--label", "With this label.")], None),
-    "min_quality_score": (Annotated[float | None, _filter("--min-quality", "Scored at least so.")], None),
-    "max_quality_score": (Annotated[float | None, _filter("--max-quality", "Scored at most so.")], None),
+    "min_quality_score": (Annotated[float | None, _filter("--min-quality", "With at least this quality score.")], None),
+    "max_quality_score": (Annotated[float | None, _filter("--max-quality", "With at most this quality score.")], None),
     "prompt_digests": (
         Annotated[list[str] | None, _filter("--prompt-digest", "Asked the same; the digest is in 'show --json'.")],
         None,

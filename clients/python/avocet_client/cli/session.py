@@ -57,10 +57,10 @@ class Exit(IntEnum):
 
 EXIT_CODES = """\
 Exit codes: 0 done; 1 refused by the service; 2 wrong flags, settings or files, and nothing was changed; 3 no such
-candidate, run or snapshot; 4 the candidate is not as supposed; 5 the token is missing or refused; 6 the service cannot
-be reached, or cannot do it now; 7 an export came incomplete; 8 the service was asked to change something, but then a
-file could not be read or the result not be written; 9 the format refuses a row (export --strict); 130 interrupted; 141
-the reader of the output has gone."""
+candidate, run or snapshot; 4 the candidate's state is not the expected one; 5 the token is missing or refused; 6 the
+service cannot be reached, or cannot do it now; 7 an export came incomplete; 8 the service was asked to change
+something, but then a file could not be read or the result not be written; 9 the format refuses a row (export
+--strict); 130 interrupted; 141 the reader of the output has gone."""
 _CODES: tuple[tuple[type[CorrectionsError], Exit], ...] = (
     (NotFound, Exit.NOT_FOUND),
     (Conflict, Exit.CONFLICT),

@@ -147,8 +147,9 @@ class _OrderEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Order.ValueType
     """By `reviewed_at`, as text, newest first. `ListCandidates` only."""
 
 class Order(_Order, metaclass=_OrderEnumTypeWrapper):
-    """The order of the queue. Records without the key come last; ties are in order
-    of first sight.
+    """The order of the queue. Records without the key come last. Ties are in order
+    of first sight. A descending order is the exact reverse of the ascending one,
+    ties included.
     """
 
 ORDER_UNSPECIFIED: Order.ValueType  # 0
@@ -1129,8 +1130,8 @@ class SubmitRequest(_message.Message):
     action: Global___Action.ValueType
     """Required. What to do with it."""
     corrected_response: _builtins.str
-    """Required with `ACTION_CORRECT` unless `corrected_message` is set, and then not
-    blank; not written by the others. At most 4,000,000 characters.
+    """Required with `ACTION_CORRECT` unless `corrected_message` is set, and not blank
+    then. Other actions ignore it. At most 4,000,000 characters.
     """
     failure_category: Global___FailureCategory.ValueType
     """Optional. What was wrong with the model's response."""
@@ -1327,7 +1328,8 @@ class StreamExportRequest(_message.Message):
     """
     batch_size: _builtins.int
     """Optional. How many examples a response has at most. 0 means the server's
-    choice; at most 1,000. A batch also ends at some 500 kB; a larger example comes alone.
+    choice; at most 1,000. A batch also ends at some 500 kB, or 256 kB with the
+    server's choice; a larger example comes alone.
     """
     at_revision: _builtins.int
     """Optional. Export the store as it was at this revision. 0 means now. With a
@@ -2650,8 +2652,8 @@ class WatchRequest(_message.Message):
     @_builtins.property
     def filter(self) -> Global___CandidateFilter:
         """Optional. Only changes of candidates that match when the response is made;
-        changes of records that no longer exist always come. A copy of the store is
-        kept without a filter.
+        changes of records that no longer exist always come. Set no filter if you keep
+        a copy of the store.
         """
 
     @_builtins.property

@@ -380,11 +380,11 @@ class CorrectionsServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def Undo(self, request, context):
-        """Takes the last decision on a candidate back: what it set returns to what it
-        was before, and an approved example leaves the export. If another program
-        made the decision, the record before it may not be known. The candidate is
-        then in review again, without a corrected response and failure category. It
-        is not claimed then.
+        """Takes the last decision on a candidate back. Every key that it set gets its
+        value from before, and an approved example leaves the export. If another
+        program made the decision, the record before it may not be known. The
+        candidate is then in review again, without a corrected response and failure
+        category. It is not claimed then.
 
         Errors: `INVALID_FIELD`, `CANDIDATE_NOT_FOUND`, `ALREADY_IN_REVIEW`,
         `REVISION_MISMATCH`.
@@ -396,8 +396,8 @@ class CorrectionsServiceServicer(object):
     def StreamExport(self, request, context):
         """Streams every approved example, in order of approval, in batches.
 
-        An example is an approved record with a prompt that can be read. Its
-        `corrected_response` is text that is not blank, a number or a boolean. Each
+        An example is an approved record whose prompt can be read, or that has none.
+        Its `corrected_response` is text that is not blank, a number or a boolean. Each
         id comes once. The stream is pinned to one revision: later decisions
         neither add, drop nor repeat an example. The last response has the
         `summary`. A stream that ends without one is incomplete; continue it with

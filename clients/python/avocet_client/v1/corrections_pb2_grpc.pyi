@@ -152,11 +152,11 @@ class CorrectionsServiceStub:
     `NOT_IN_REVIEW`, `CLAIM_LOST`, `CLAIMED`: the first in this order that applies.
     """
     Undo: _grpc.UnaryUnaryMultiCallable[_corrections_pb2.UndoRequest, _corrections_pb2.UndoResponse]
-    """Takes the last decision on a candidate back: what it set returns to what it
-    was before, and an approved example leaves the export. If another program
-    made the decision, the record before it may not be known. The candidate is
-    then in review again, without a corrected response and failure category. It
-    is not claimed then.
+    """Takes the last decision on a candidate back. Every key that it set gets its
+    value from before, and an approved example leaves the export. If another
+    program made the decision, the record before it may not be known. The
+    candidate is then in review again, without a corrected response and failure
+    category. It is not claimed then.
 
     Errors: `INVALID_FIELD`, `CANDIDATE_NOT_FOUND`, `ALREADY_IN_REVIEW`,
     `REVISION_MISMATCH`.
@@ -164,8 +164,8 @@ class CorrectionsServiceStub:
     StreamExport: _grpc.UnaryStreamMultiCallable[_corrections_pb2.StreamExportRequest, _corrections_pb2.StreamExportResponse]
     """Streams every approved example, in order of approval, in batches.
 
-    An example is an approved record with a prompt that can be read. Its
-    `corrected_response` is text that is not blank, a number or a boolean. Each
+    An example is an approved record whose prompt can be read, or that has none.
+    Its `corrected_response` is text that is not blank, a number or a boolean. Each
     id comes once. The stream is pinned to one revision: later decisions
     neither add, drop nor repeat an example. The last response has the
     `summary`. A stream that ends without one is incomplete; continue it with
@@ -452,11 +452,11 @@ class CorrectionsServiceAsyncStub(CorrectionsServiceStub):
     `NOT_IN_REVIEW`, `CLAIM_LOST`, `CLAIMED`: the first in this order that applies.
     """
     Undo: _aio.UnaryUnaryMultiCallable[_corrections_pb2.UndoRequest, _corrections_pb2.UndoResponse]  # type: ignore[assignment]
-    """Takes the last decision on a candidate back: what it set returns to what it
-    was before, and an approved example leaves the export. If another program
-    made the decision, the record before it may not be known. The candidate is
-    then in review again, without a corrected response and failure category. It
-    is not claimed then.
+    """Takes the last decision on a candidate back. Every key that it set gets its
+    value from before, and an approved example leaves the export. If another
+    program made the decision, the record before it may not be known. The
+    candidate is then in review again, without a corrected response and failure
+    category. It is not claimed then.
 
     Errors: `INVALID_FIELD`, `CANDIDATE_NOT_FOUND`, `ALREADY_IN_REVIEW`,
     `REVISION_MISMATCH`.
@@ -464,8 +464,8 @@ class CorrectionsServiceAsyncStub(CorrectionsServiceStub):
     StreamExport: _aio.UnaryStreamMultiCallable[_corrections_pb2.StreamExportRequest, _corrections_pb2.StreamExportResponse]  # type: ignore[assignment]
     """Streams every approved example, in order of approval, in batches.
 
-    An example is an approved record with a prompt that can be read. Its
-    `corrected_response` is text that is not blank, a number or a boolean. Each
+    An example is an approved record whose prompt can be read, or that has none.
+    Its `corrected_response` is text that is not blank, a number or a boolean. Each
     id comes once. The stream is pinned to one revision: later decisions
     neither add, drop nor repeat an example. The last response has the
     `summary`. A stream that ends without one is incomplete; continue it with
@@ -785,11 +785,11 @@ class CorrectionsServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _corrections_pb2.UndoRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_corrections_pb2.UndoResponse, _abc.Awaitable[_corrections_pb2.UndoResponse]]:
-        """Takes the last decision on a candidate back: what it set returns to what it
-        was before, and an approved example leaves the export. If another program
-        made the decision, the record before it may not be known. The candidate is
-        then in review again, without a corrected response and failure category. It
-        is not claimed then.
+        """Takes the last decision on a candidate back. Every key that it set gets its
+        value from before, and an approved example leaves the export. If another
+        program made the decision, the record before it may not be known. The
+        candidate is then in review again, without a corrected response and failure
+        category. It is not claimed then.
 
         Errors: `INVALID_FIELD`, `CANDIDATE_NOT_FOUND`, `ALREADY_IN_REVIEW`,
         `REVISION_MISMATCH`.
@@ -803,8 +803,8 @@ class CorrectionsServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_abc.Iterator[_corrections_pb2.StreamExportResponse], _abc.AsyncIterator[_corrections_pb2.StreamExportResponse]]:
         """Streams every approved example, in order of approval, in batches.
 
-        An example is an approved record with a prompt that can be read. Its
-        `corrected_response` is text that is not blank, a number or a boolean. Each
+        An example is an approved record whose prompt can be read, or that has none.
+        Its `corrected_response` is text that is not blank, a number or a boolean. Each
         id comes once. The stream is pinned to one revision: later decisions
         neither add, drop nor repeat an example. The last response has the
         `summary`. A stream that ends without one is incomplete; continue it with

@@ -869,8 +869,8 @@ export type SubmitRequest = Message<"avocet.corrections.v1.SubmitRequest"> & {
   action: Action;
 
   /**
-   * Required with `ACTION_CORRECT` unless `corrected_message` is set, and then not
-   * blank; not written by the others. At most 4,000,000 characters.
+   * Required with `ACTION_CORRECT` unless `corrected_message` is set, and not blank
+   * then. Other actions ignore it. At most 4,000,000 characters.
    *
    * @generated from field: string corrected_response = 3;
    */
@@ -1104,7 +1104,8 @@ export type StreamExportRequest = Message<"avocet.corrections.v1.StreamExportReq
 
   /**
    * Optional. How many examples a response has at most. 0 means the server's
-   * choice; at most 1,000. A batch also ends at some 500 kB; a larger example comes alone.
+   * choice; at most 1,000. A batch also ends at some 500 kB, or 256 kB with the
+   * server's choice; a larger example comes alone.
    *
    * @generated from field: int32 batch_size = 5;
    */
@@ -2459,8 +2460,8 @@ export type WatchRequest = Message<"avocet.corrections.v1.WatchRequest"> & {
 
   /**
    * Optional. Only changes of candidates that match when the response is made;
-   * changes of records that no longer exist always come. A copy of the store is
-   * kept without a filter.
+   * changes of records that no longer exist always come. Set no filter if you keep
+   * a copy of the store.
    *
    * @generated from field: avocet.corrections.v1.CandidateFilter filter = 2;
    */
@@ -3100,8 +3101,9 @@ export const ActionSchema: GenEnum<Action> = /*@__PURE__*/
   enumDesc(file_avocet_corrections_v1_corrections, 2);
 
 /**
- * The order of the queue. Records without the key come last; ties are in order
- * of first sight.
+ * The order of the queue. Records without the key come last. Ties are in order
+ * of first sight. A descending order is the exact reverse of the ascending one,
+ * ties included.
  *
  * @generated from enum avocet.corrections.v1.Order
  */
@@ -3645,11 +3647,11 @@ export const CorrectionsService: GenService<{
     output: typeof SubmitResponseSchema;
   },
   /**
-   * Takes the last decision on a candidate back: what it set returns to what it
-   * was before, and an approved example leaves the export. If another program
-   * made the decision, the record before it may not be known. The candidate is
-   * then in review again, without a corrected response and failure category. It
-   * is not claimed then.
+   * Takes the last decision on a candidate back. Every key that it set gets its
+   * value from before, and an approved example leaves the export. If another
+   * program made the decision, the record before it may not be known. The
+   * candidate is then in review again, without a corrected response and failure
+   * category. It is not claimed then.
    *
    * Errors: `INVALID_FIELD`, `CANDIDATE_NOT_FOUND`, `ALREADY_IN_REVIEW`,
    * `REVISION_MISMATCH`.
@@ -3664,8 +3666,8 @@ export const CorrectionsService: GenService<{
   /**
    * Streams every approved example, in order of approval, in batches.
    *
-   * An example is an approved record with a prompt that can be read. Its
-   * `corrected_response` is text that is not blank, a number or a boolean. Each
+   * An example is an approved record whose prompt can be read, or that has none.
+   * Its `corrected_response` is text that is not blank, a number or a boolean. Each
    * id comes once. The stream is pinned to one revision: later decisions
    * neither add, drop nor repeat an example. The last response has the
    * `summary`. A stream that ends without one is incomplete; continue it with
