@@ -117,7 +117,7 @@ class Keeper(Follower):
         self._keeping.release()
         with contextlib.suppress(OSError):
             DataDirectory(self._settings.data_dir).owner.unlink()
-            fcntl.flock(self._parent.begin.lock, fcntl.LOCK_UN)
+        fcntl.flock(self._parent.begin.lock, fcntl.LOCK_UN)
         self._say("this server has released the shared files")
 
     def _has_lock(self) -> bool:

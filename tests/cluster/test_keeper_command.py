@@ -78,6 +78,17 @@ def test_a_released_directory_is_kept_again_by_a_server_that_starts_in_it(databa
         assert again.stop() == 0
 
 
+def test_a_release_gives_the_directory_up_without_the_note_of_its_owner(database: str, tmp_path: Path) -> None:
+    first = filled(tmp_path / "first", database)
+    again = new_server(tmp_path / "again", database, keeps=True, data=first.data)
+    with ended(again, first):
+        (first.data / ".avocet/owner").unlink()
+        assert keeper("release", "--store", database).returncode == 0
+        soon(lambda: "has released the shared files" in first.log)
+        again.start()
+        assert again.stop() == 0
+
+
 def test_take_over_writes_both_files_from_the_store_and_sets_aside_what_was_there(
     database: str, tmp_path: Path
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -46,6 +47,24 @@ class RoomRules(Fresh):
             large.read(Reads(read, (), least - 1))
         assert least - 1 < caught.value.size < 3 * least
         assert large.read(Reads(read, (), 5 * least)) == large.read(read)
+
+    @pytest.mark.parametrize("kind", READS)
+    def test_a_read_that_had_no_room_harms_no_later_one_of_the_same_connection(self, large: Ledger, kind: str) -> None:
+        read, least = READS[kind]
+        kept = list[NoRoom]()
+        try:
+            large.read(Reads(read, (), least - 1))
+        except NoRoom as error:
+            kept.append(error)
+
+        def later(reader: Any) -> int:
+            reader.revision()
+            # The stack of the error goes, and what it held.
+            kept.clear()
+            gc.collect()
+            return int(reader.revision())
+
+        assert large.read(later) == newest(large)
 
     def test_older_changes_are_not_read_for_a_newer_one(self, large: Ledger) -> None:
         newer = large.read(Reads(lambda r: r.newest_change("c0", lambda e: e.action == "flag"), (), LINE // 2))

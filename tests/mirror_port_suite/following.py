@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from avocet_grpc.core.model import CandidateFilter, File, Source
+from avocet_grpc.core.model import CandidateFilter, File, ParsedLine, Source
 from avocet_grpc.core.ports.mirror import (
     START,
     Changed,
@@ -101,6 +102,18 @@ class FollowingRules(Fresh):
             assert not view.is_empty(C) and view.is_empty(A)
             assert [one.key for one in view.records(C, 0, 9)] == [one.now.key for one in outcomes[:9]]
         assert correct(port.ledger, "c3").revision == newest(port.ledger)
+
+    def test_long_lines_that_are_adopted_are_held_a_few_at_a_time(self, port: Port) -> None:
+        read, held = list[int](), list[int]()
+
+        def lines() -> Iterator[ParsedLine]:
+            for n in range(40):
+                read.append(n)
+                yield candidate_line(n, model_response="x" * 1_000_000)
+
+        for number, _ in enumerate(port.mirror.adopt(port.epoch, C, lines())):
+            held.append(len(read) - number)
+        assert len(held) == 40 and max(held) <= 9
 
     def test_of_approved_lines_that_are_adopted_the_last_exportable_one_counts(self, port: Port) -> None:
         lines = [approved_line("a", "one"), approved_line("b"), approved_line("a", "two"), approved_line("a", " ")]

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 import pytest
@@ -17,13 +18,14 @@ pytest.importorskip("psycopg")
 import psycopg
 
 from avocet_grpc.core import ingest, review
-from avocet_grpc.core.errors import NotInReview, RevisionExpired
+from avocet_grpc.core.errors import NotInReview, RevisionExpired, StorageUnreachable
 from avocet_grpc.core.model import Action, CandidateFilter, Correction, Decision, Order
 from avocet_grpc.core.record import parse
 from avocet_grpc.store.postgres import reach
 from avocet_grpc.store.postgres.adapters import escaped, unescaped
 from avocet_grpc.store.postgres.connect import NotAnAddress, connect, shown
 from avocet_grpc.store.postgres.engine import CannotReach, PostgresLedger
+from avocet_grpc.store.postgres.head import Head
 from avocet_grpc.store.postgres.migrate import SchemaUnusable, migrate
 from avocet_grpc.store.postgres.settings import UnsafeDatabase, refuse_if_unsafe
 from tests.cutting_proxy import CuttingProxy
@@ -129,6 +131,30 @@ def test_a_connection_cut_at_a_commit_loses_and_doubles_nothing(cut: Any, where:
     assert len(runs) == (10 if where == "cut_before" else 5)
     assert exported(ledger) == [f"c{n}" for n in range(5)]
     assert [len(ledger.read(lambda r, n=n: r.history(f"c{n}"))) for n in range(5)] == [2] * 5
+
+
+@pytest.mark.parametrize("kind", [psycopg.errors.LockNotAvailable, psycopg.errors.InsufficientPrivilege])
+def test_an_error_while_a_lost_commit_is_looked_for_neither_refuses_nor_doubles_it(
+    cut: Any, monkeypatch: pytest.MonkeyPatch, kind: type[psycopg.Error]
+) -> None:
+    ledger, proxy = cut
+    import_candidates(ledger, 1)
+    lock, locks = Head.lock, list[int]()
+
+    def fails_at_the_look(self: Head, *at: Any) -> Any:
+        locks.append(1)
+        if len(locks) == 2:
+            raise kind("no")
+        return lock(self, *at)
+
+    monkeypatch.setattr(Head, "lock", fails_at_the_look)
+    proxy.cut_after.set()
+    # Without request ids, each would be stored once more if they were run again.
+    works = [partial(ingest.ingest, correction=Correction("m", "qa", "p", "r", f"text {n}")) for n in range(3)]
+    outcomes = ledger.write_all(works).result(60)
+    assert [one.created for one in outcomes] == [True] * 3
+    assert proxy.cuts == 1 and len(locks) == 3
+    assert ledger.read(lambda r: r.stats(ALL)).total == 4
 
 
 def test_a_reader_whose_connection_was_ended_reads_on_another_one(ledger: PostgresLedger, postgres: Postgres) -> None:
@@ -332,9 +358,20 @@ def test_a_database_that_stays_away_is_told_and_calls_go_on_when_it_is_back(
     ledger.close()
 
 
-def test_a_call_waits_only_so_long_for_a_database(own: Postgres, monkeypatch: pytest.MonkeyPatch) -> None:
-    from avocet_grpc.core.errors import StorageUnreachable
+def test_a_ledger_closes_soon_while_its_database_is_away(own: Postgres) -> None:
+    ledger = PostgresLedger(own.new_database(), encode)
+    import_candidates(ledger, 1)
+    own.kill()
+    waiting = [ingested(ledger, f"r{n}") for n in range(3)]
+    closing = threading.Thread(target=ledger.close)
+    closing.start()
+    # Calls wait for 30 s, and there is nobody left to answer.
+    closing.join(10)
+    assert not closing.is_alive()
+    assert {type(one.exception(10)) for one in waiting} == {StorageUnreachable}
 
+
+def test_a_call_waits_only_so_long_for_a_database(own: Postgres, monkeypatch: pytest.MonkeyPatch) -> None:
     ledger = PostgresLedger(own.new_database(), encode)
     import_candidates(ledger, 1)
     monkeypatch.setattr(reach, "WAIT_S", 0.5)

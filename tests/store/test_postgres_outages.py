@@ -63,6 +63,23 @@ def test_what_is_refused_is_a_full_disk_or_too_much_to_do(state: str) -> None:
     assert isinstance(refusal(raised(state)), StorageFull if state == "53100" else Overloaded)
 
 
+def test_what_was_true_last_is_told_last(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reach, "NOTED_AFTER_S", 0.0)
+    one, heard = reach.Reach(), list[bool]()
+    overtakes = threading.Thread(target=one.found)
+
+    def listen(reached: bool) -> None:
+        if not reached:
+            overtakes.start()
+            overtakes.join(0.3)
+        heard.append(reached)
+
+    one.on_change(listen)
+    one.lost("gone")
+    overtakes.join()
+    assert heard == [False, True]
+
+
 def ingested(ledger: PostgresLedger, text: str) -> Any:
     correction = Correction("m", "qa", "p", "r", text, request_id=text[:20])
     return ledger.write(lambda tx: ingest.ingest(tx, correction))
@@ -163,7 +180,7 @@ def test_a_time_limit_of_the_database_does_not_reach_commits(database: str, post
     name = database.rpartition("/")[2]
     limits = [
         limit
-        for limit in ("statement_timeout", "transaction_timeout")
+        for limit in ("statement_timeout", "transaction_timeout", "lock_timeout")
         if postgres.execute(f"SELECT 1 FROM pg_settings WHERE name = '{limit}'")
     ]
     for limit in limits:
@@ -171,6 +188,16 @@ def test_a_time_limit_of_the_database_does_not_reach_commits(database: str, post
     with opened(database) as ledger:
         slow = ledger.write(lambda tx: tx._session.number("SELECT 7 FROM pg_sleep(0.5)"))
         assert slow.result(WITHIN) == 7
+        with opened(database) as other:
+            has_head = threading.Event()
+
+            def work(tx: Any) -> int:
+                has_head.set()
+                return int(tx._session.number("SELECT 7 FROM pg_sleep(1)"))
+
+            slow = other.write(work)
+            assert has_head.wait(WITHIN)
+            assert ingested(ledger, "meanwhile").result(WITHIN).created and slow.result(WITHIN) == 7
 
 
 def test_a_read_that_takes_longer_than_the_database_allows_is_refused(database: str, postgres: Postgres) -> None:

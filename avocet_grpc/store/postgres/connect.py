@@ -34,12 +34,13 @@ PLANS = (
 )
 HOLDER = (
     "SET idle_in_transaction_session_timeout = '5s';"
-    " SELECT set_config(name, '0', false) FROM pg_settings WHERE name IN ('statement_timeout', 'transaction_timeout')"
+    " SELECT set_config(name, '0', false) FROM pg_settings"
+    " WHERE name IN ('statement_timeout', 'transaction_timeout', 'lock_timeout')"
 )
 """A writer that was paused must not keep the head from the others.
 
 No time limit of the role or database may cut off a commit that waits for a standby. It would be stored on one machine,
-and visible.
+and visible. Nor may one refuse the head to a server that looks what became of such a commit.
 """
 
 

@@ -154,9 +154,10 @@ class PostgresLedger:
         if self._closed:
             return
         self._closed = True
+        # Who waits for a database that is away gives up: what is done at once is still done.
+        self.reach.ended.set()
         self._wake.close()
         self._writer.close()
-        self.reach.ended.set()
         self._readers.close()
 
     def _look(self, warns: bool) -> None:

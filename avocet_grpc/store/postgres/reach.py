@@ -42,8 +42,8 @@ class Reach:
             if self._told or now - self._lost_at < NOTED_AFTER_S:
                 return
             self._told = True
+            self._tell(False)
         log.error("the database cannot be reached; calls wait", error=why)
-        self._tell(False)
 
     def found(self) -> None:
         """An attempt has succeeded."""
@@ -52,9 +52,10 @@ class Reach:
         with self._lock:
             began, told = self._lost_at, self._told
             self._lost_at, self._told = None, False
+            if told:
+                self._tell(True)
         if told and began is not None:
             log.info("the database can be reached again", seconds=round(time.monotonic() - began, 1))
-            self._tell(True)
 
     def pause(self, began: float) -> None:
         """Before the next attempt of what began at this monotonic time. Raises StorageUnreachable if it is too late."""
@@ -62,5 +63,6 @@ class Reach:
             raise StorageUnreachable("the database cannot be reached")
 
     def _tell(self, reached: bool) -> None:
+        """Tell it while the lock is held: what was true last must be told last."""
         for listener in self._listeners:
             listener(reached)

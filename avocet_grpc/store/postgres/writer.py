@@ -131,12 +131,13 @@ class Writer:
             try:
                 answer = self._attempt(attempt)
             except psycopg.Error as error:
-                match meaning(error):
+                match Meaning.LOST if attempt.is_unknown else meaning(error):
                     case Meaning.WORK:
                         raise
                     case Meaning.REFUSED:
                         raise refusal(error) from error
                     case Meaning.LOST:
+                        attempt.is_unknown = attempt.outcomes is not None
                         self._lose(error)
                 self._reach.pause(began)
             else:
@@ -152,6 +153,7 @@ class Writer:
             if attempt.outcomes is not None and locked.last_group == attempt.number:
                 self._confirm(db, session, locked.head, attempt.number)
                 return attempt.outcomes, 0.0
+            attempt.outcomes, attempt.is_unknown = None, False
             run = Run(session, locked.head, self._encode, lambda error: isinstance(error, psycopg.Error))
             run.fetch([work for group in attempt.groups for work in group.works])
             outcomes = [[run.outcome(work) for work in group.works] for group in attempt.groups]
@@ -201,11 +203,16 @@ class Writer:
 
 
 class _Attempt:
-    """Groups under the number of their commit; `outcomes` once a COMMIT may have been sent."""
+    """Groups under the number of their commit; `outcomes` once a COMMIT may have been sent.
+
+    `is_unknown`: its answer was lost, and nobody has looked yet whether they are stored. Until then they may neither be
+    refused nor run under another number, whatever else fails.
+    """
 
     def __init__(self, number: int, groups: list[Group]) -> None:
         self.number, self.groups = number, groups
         self.outcomes: Outcomes | None = None
+        self.is_unknown = False
 
 
 def _roll_back(db: Connection) -> None:

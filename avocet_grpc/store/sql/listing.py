@@ -61,6 +61,8 @@ class Listing:
             found += [last] if last.matches else []
             if len(found) == limit:
                 break
+        # The stack of NoRoom would keep its cursors, which must end before what the work did is undone.
+        del places
         ended = len(found) < limit and seen < scan
         items = self._items(found, order)
         if len(items) < len(found):

@@ -22,6 +22,8 @@ from avocet_grpc.store.sql.schema import LATE_INDEXES
 from avocet_grpc.store.sql.transaction import Encode, SqlTransaction
 
 BATCH_LINES = 1_000
+BATCH_BYTES = 8_000_000
+"""Of lines that are held at once. PostgreSQL also ends a load that says nothing for some seconds."""
 MOST_COUNTS = 20_000
 """Different combinations of values that wait to be counted."""
 KNOWN_AT_ONCE = 250
@@ -52,7 +54,7 @@ class Load:
         if self._session.dialect.indexes_last and all(self.is_empty(each) for each in File):
             self._drop_indexes()
         source = iter(lines)
-        while batch := list(islice(source, BATCH_LINES)):
+        while batch := _batch(source):
             self._lines_to_store.store()
             self._session.lines.learn(self._head.next_key - 1)
             yield from self._take(file, batch)
@@ -148,6 +150,17 @@ class Load:
             self._counts.count(row, 1)
         if len(self._counts) > MOST_COUNTS:
             self._write_counts()
+
+
+def _batch(source: Iterator[ParsedLine]) -> list[ParsedLine]:
+    """Take the next lines: at most BATCH_LINES, and no more once they have BATCH_BYTES. Empty at the end."""
+    batch, size = list[ParsedLine](), 0
+    for line in islice(source, BATCH_LINES):
+        batch.append(line)
+        size += len(line.raw)
+        if size >= BATCH_BYTES:
+            break
+    return batch
 
 
 def _changed(row: RecordRow, raw: bytes) -> Changed:
