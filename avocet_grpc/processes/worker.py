@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, NoReturn
 from avocet_grpc import __version__
 from avocet_grpc.adapters.bench_runs import BenchRuns
 from avocet_grpc.adapters.config_file import YamlConfigFile
-from avocet_grpc.core.errors import CorrectionsError, StorageFailed, StorageFull
+from avocet_grpc.core.errors import StorageFailed, StorageFull
 from avocet_grpc.core.model import File, ServerVersion
 from avocet_grpc.core.ports.config import ConfigFile
 from avocet_grpc.core.ports.ledger import Ledger
@@ -249,7 +249,7 @@ async def _look_at_files(events: Events, access: Access) -> None:
 
 
 async def _look_at_writes(events: Events, ledger: Ledger, health: Health, settings: Settings) -> None:
-    """Once the disk was full: can writes be stored again? Asked each second until they can."""
+    """Once nothing could be stored: can writes be stored again? Asked each second until they can."""
     await events.storage_full.wait()
     health.set_writes(False)
     await asyncio.sleep(REFRESH_S)
@@ -258,7 +258,8 @@ async def _look_at_writes(events: Events, ledger: Ledger, health: Health, settin
     try:
         if has_room:
             await asyncio.wrap_future(ledger.write(lambda tx: None))
-    except CorrectionsError:
+    except Exception:
+        # Whatever it is: this is asked again, or the health would say so for ever.
         has_room = False
     if has_room:
         health.set_writes(True)

@@ -136,6 +136,8 @@ def test_a_commit_that_is_ended_while_it_waits_for_the_standby_is_acknowledged_o
     ledger = PostgresLedger(pair.url, encode)
     try:
         before = ledger.write(lambda tx: tx.new_revision()).result(WITHIN)
+        told = list[int]()
+        ledger.on_full(lambda: told.append(1))
         pair.cut()
         changed, over = ledger.write(lambda tx: tx.new_revision()), set[int]()
         for _ in range(3):
@@ -145,6 +147,8 @@ def test_a_commit_that_is_ended_while_it_waits_for_the_standby_is_acknowledged_o
                 # The database stores the change here then, and shows it to everybody.
                 pair.primary.execute(f"SELECT pg_terminate_backend({pid})")
             over.update(waiting)
+        # Writes do not serve, and reads do.
+        soon(lambda: told)
         soon(lambda: set(pair.waiting()) - over)
         assert not changed.done()
         assert ledger.read(lambda reader: reader.revision()) == before + 1

@@ -226,7 +226,10 @@ class Ledger(Protocol):
         """Call `listener` once when the storage has failed, from any thread."""
 
     def on_full(self, listener: Callable[[], None]) -> None:
-        """Call `listener` whenever changes were refused because the disk is full, from any thread."""
+        """Call `listener` whenever no change can be stored for now, from any thread.
+
+        The disk was full, or a commit waits for long for a standby. Whoever wants to know when that is over tries one.
+        """
 
     def on_reach(self, listener: Callable[[bool], None]) -> None:
         """Call `listener` with False once the storage cannot be reached, and with True once it can be again.

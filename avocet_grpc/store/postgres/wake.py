@@ -37,7 +37,7 @@ def notification(server: str) -> str:
 class Wake:
     """Calls `ring` whenever another server than `own` has committed; in a thread of its own.
 
-    It is called for the server's own commits too, now and then.
+    It is called for the server's own commits too, now and then. `look` is called several times a second.
     """
 
     def __init__(
@@ -46,8 +46,9 @@ class Wake:
         own: str,
         read: Callable[[Callable[[PostgresSession], int]], int],
         ring: Callable[[], None],
+        look: Callable[[], None] = lambda: None,
     ) -> None:
-        self._own, self._read, self._ring = own, read, guarded("waking", ring)
+        self._own, self._read, self._ring, self._look = own, read, guarded("waking", ring), guarded("waking", look)
         self._ended = threading.Event()
         self._ear = _Ear(url, self._ended)
         self._seen: int | None = None
@@ -64,6 +65,7 @@ class Wake:
         with contextlib.closing(self._ear):
             while not self._ended.is_set():
                 servers = self._ear.hear(EVERY_S)
+                self._look()
                 if servers:
                     heard = True
                     if servers != {self._own}:

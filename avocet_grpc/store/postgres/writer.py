@@ -6,18 +6,19 @@ import contextlib
 import secrets
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from typing import Any
 
 import psycopg
+import structlog
 
 from avocet_grpc.core.errors import StorageFull, StorageUnreachable
 from avocet_grpc.core.observer import SILENT, Observer
 from avocet_grpc.store.postgres.connect import Connection, connect
 from avocet_grpc.store.postgres.failure import Meaning, meaning, refusal, text_of
 from avocet_grpc.store.postgres.head import Head
-from avocet_grpc.store.postgres.reach import Reach
+from avocet_grpc.store.postgres.reach import NOTED_AFTER_S, Reach
 from avocet_grpc.store.postgres.session import PostgresSession, StoreClock
 from avocet_grpc.store.postgres.wake import notification
 from avocet_grpc.store.sql.group import SET_HEAD, Group, Run
@@ -26,6 +27,8 @@ from avocet_grpc.store.sql.transaction import Encode
 from avocet_grpc.store.sql.waiting import Waiting, refuse
 from avocet_grpc.telemetry import failpoints
 from avocet_grpc.telemetry.guard import guarded
+
+log = structlog.get_logger(__name__)
 
 Outcomes = list[list[Any]]
 
@@ -43,6 +46,7 @@ class Writer:
         self.server = secrets.token_hex(16)
         self._head = Head(self.server)
         self._db: Connection | None = None
+        self._sent_at: float | None = None
         self._on_commit: list[Callable[[], None]] = []
         self._on_full: list[Callable[[], None]] = []
         self._thread = threading.Thread(target=self._work, name="ledger-writer", daemon=True)
@@ -60,6 +64,17 @@ class Writer:
         """Let the group wait for the next commit. Returns its future."""
         future: Future[Any] = self._waiting.put(group)
         return future
+
+    def look(self) -> None:
+        """Tell who asked for it, once, if the database has not answered a commit for long: another thread calls this.
+
+        A commit waits without an end while the synchronous standby is away, and raises nothing.
+        """
+        sent_at = self._sent_at
+        if sent_at is not None and time.monotonic() - sent_at > NOTED_AFTER_S:
+            self._sent_at = None
+            log.error("a commit waits for the database: is its synchronous standby away?")
+            self._tell_full()
 
     def committed(self) -> None:
         """Tell who listens of a commit."""
@@ -159,7 +174,7 @@ class Writer:
             outcomes = [[run.outcome(work) for work in group.works] for group in attempt.groups]
             failpoints.hit("commit.before")
             attempt.outcomes, started = outcomes, time.perf_counter()
-            with session.batch():
+            with self._sending(), session.batch():
                 run.finish()
                 self._head.note(session, attempt.number)
                 db.execute(notification(self.server))
@@ -174,7 +189,7 @@ class Writer:
         """Wait until the standby, too, has what this server has stored. Raises psycopg.Error if that is unknown."""
         try:
             # A commit that was cut off may not have waited; the standby gets this one after it.
-            with session.batch():
+            with self._sending(), session.batch():
                 session.execute(SET_HEAD, head._asdict())
                 self._head.note(session, number)
                 db.execute("COMMIT")
@@ -182,6 +197,15 @@ class Writer:
         except psycopg.Error as error:
             # Whatever it is, nothing may be run again, nor refused.
             raise psycopg.OperationalError(text_of(error)) from error
+
+    @contextlib.contextmanager
+    def _sending(self) -> Iterator[None]:
+        """Inside, a commit is sent and its answer is waited for."""
+        self._sent_at = time.monotonic()
+        try:
+            yield
+        finally:
+            self._sent_at = None
 
     def _connection(self) -> Connection:
         if self._db is None or self._db.closed:
@@ -198,8 +222,11 @@ class Writer:
     def _refuse(self, groups: list[Group], error: Exception) -> None:
         refuse(groups, error)
         if isinstance(error, StorageFull):
-            for listener in self._on_full:
-                listener()
+            self._tell_full()
+
+    def _tell_full(self) -> None:
+        for listener in self._on_full:
+            listener()
 
 
 class _Attempt:
