@@ -358,19 +358,6 @@ def test_a_database_that_stays_away_is_told_and_calls_go_on_when_it_is_back(
     ledger.close()
 
 
-def test_a_ledger_closes_soon_while_its_database_is_away(own: Postgres) -> None:
-    ledger = PostgresLedger(own.new_database(), encode)
-    import_candidates(ledger, 1)
-    own.kill()
-    waiting = [ingested(ledger, f"r{n}") for n in range(3)]
-    closing = threading.Thread(target=ledger.close)
-    closing.start()
-    # Calls wait for 30 s, and there is nobody left to answer.
-    closing.join(10)
-    assert not closing.is_alive()
-    assert {type(one.exception(10)) for one in waiting} == {StorageUnreachable}
-
-
 def test_a_call_waits_only_so_long_for_a_database(own: Postgres, monkeypatch: pytest.MonkeyPatch) -> None:
     ledger = PostgresLedger(own.new_database(), encode)
     import_candidates(ledger, 1)

@@ -16,7 +16,7 @@ pytest.importorskip("psycopg")
 import psycopg
 
 from avocet_grpc.core import ingest
-from avocet_grpc.core.errors import Overloaded, StorageFull
+from avocet_grpc.core.errors import Overloaded, StorageFull, StorageUnreachable
 from avocet_grpc.core.model import CandidateFilter, Correction
 from avocet_grpc.store.postgres import connect, reach
 from avocet_grpc.store.postgres.engine import PostgresLedger
@@ -198,6 +198,20 @@ def test_a_time_limit_of_the_database_does_not_reach_commits(database: str, post
             slow = other.write(work)
             assert has_head.wait(WITHIN)
             assert ingested(ledger, "meanwhile").result(WITHIN).created and slow.result(WITHIN) == 7
+
+
+def test_a_ledger_closes_soon_while_its_database_is_away() -> None:
+    with own_postgres() as own:
+        ledger = PostgresLedger(own.new_database(), encode, warns=False)
+        assert ingested(ledger, "before").result(WITHIN).created
+        own.kill()
+        waiting = [ingested(ledger, f"text {n}") for n in range(3)]
+        closing = threading.Thread(target=ledger.close)
+        closing.start()
+        # Calls wait for 30 s, and there is nobody left to answer.
+        closing.join(10)
+        assert not closing.is_alive()
+        assert {type(one.exception(10)) for one in waiting} == {StorageUnreachable}
 
 
 def test_a_read_that_takes_longer_than_the_database_allows_is_refused(database: str, postgres: Postgres) -> None:
