@@ -18,7 +18,7 @@ from avocet_grpc.maintenance.keeping import Keeping
 from avocet_grpc.mirror.fs.clock import Clock
 from avocet_grpc.mirror.mirror import Mirror
 from avocet_grpc.processes.config_mirror import ConfigMirror
-from avocet_grpc.processes.messages import Running
+from avocet_grpc.processes.messages import Released, Running
 from avocet_grpc.processes.mirror_process import FULL_PAUSE_S, Follower
 from avocet_grpc.store.postgres.connect import shown
 from avocet_grpc.store.postgres.engine import PostgresLedger
@@ -39,7 +39,7 @@ class Keeper(Follower):
         self._keeping = Keeping(ledger, store, shown(store), begin.service, self._settings.data_dir)
         stack.callback(self._keeping.close)
         self._config = ConfigMirror(ledger.config(), self._settings.config_dir)
-        self._is_running = self._is_released = False
+        self._is_running, self._is_released = False, begin.released
         self._said = ""
 
     def _new_mirror(self) -> Mirror:
@@ -114,6 +114,7 @@ class Keeper(Follower):
     def _give_up(self) -> None:
         """An operator wants another server to keep the files: this one does not try again until it is restarted."""
         self._is_released = True
+        self._parent.report(Released())
         self._keeping.release()
         with contextlib.suppress(OSError):
             DataDirectory(self._settings.data_dir).owner.unlink()

@@ -45,6 +45,9 @@ class Begin:
     again: bool
     """Whether the service serves already: the process takes the place of one that died."""
 
+    released: bool
+    """Whether an operator has taken the files from this run of the service."""
+
 
 @dataclass(frozen=True, slots=True)
 class Go:
@@ -88,6 +91,11 @@ class Running:
 
 
 @dataclass(frozen=True, slots=True)
+class Released:
+    """A mirror: an operator wants another server to keep the files."""
+
+
+@dataclass(frozen=True, slots=True)
 class Failed:
     """The ledger's storage failed: nobody may write to it again."""
 
@@ -104,5 +112,5 @@ class Alive:
     """The answer to Ping."""
 
 
-Report = Prepared | Running | Failed | Measured | Alive
+Report = Prepared | Running | Released | Failed | Measured | Alive
 """To the supervisor."""

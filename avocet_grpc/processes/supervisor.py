@@ -22,7 +22,7 @@ from avocet_grpc.maintenance.private_directory import UnsafeDirectory, refuse_if
 from avocet_grpc.processes.bells import new_bell
 from avocet_grpc.processes.child import Child, Phase, Role
 from avocet_grpc.processes.exposure import Exposed, refuse_if_exposed
-from avocet_grpc.processes.messages import Alive, Begin, Failed, Measured, Prepared, Reload, Report, Running
+from avocet_grpc.processes.messages import Alive, Begin, Failed, Measured, Prepared, Released, Reload, Report, Running
 from avocet_grpc.processes.port import Port
 from avocet_grpc.processes.pulse import Pulse
 from avocet_grpc.processes.reserve import give_back_or_set_aside
@@ -82,7 +82,7 @@ class Supervisor:
         self._scrape = Scrape(settings.metrics_listen, self._children, self._wake, stack)
         self._pulse = Pulse(self._children)
         self._service = secrets.token_hex(16)
-        self._serving = self._stopping = False
+        self._serving = self._stopping = self._released = False
         self._mirror_may_start = True
         self._deadline: float | None = None
         self._exit: int | None = None
@@ -132,6 +132,7 @@ class Supervisor:
             self._lock.fileno() if self._lock is not None else -1,
             self._service,
             again=self._serving,
+            released=self._released,
         )
         # The lock goes along: nobody may take the directory while a process of a killed supervisor still writes.
         held = () if self._lock is None else (self._lock.fileno(),)
@@ -181,6 +182,10 @@ class Supervisor:
                 child.phase = Phase.PREPARED
             case Running():
                 child.phase = Phase.RUNNING
+            case Released():
+                # A mirror that takes this one's place must not take the files again.
+                self._released = True
+                return
             case Measured(families):
                 self._scrape.told(child, families)
                 return

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import signal
+import time
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +79,22 @@ def test_a_released_directory_is_kept_again_by_a_server_that_starts_in_it(databa
         soon(lambda: ids(again.approved) == ["c1"])
         assert first.stop() == 0 and (first.data / ".avocet/owner").exists()
         assert again.stop() == 0
+
+
+def test_a_released_directory_is_not_taken_again_by_a_mirror_that_takes_a_killed_one_s_place(
+    database: str, tmp_path: Path
+) -> None:
+    first = filled(tmp_path / "first", database)
+    with ended(first):
+        assert keeper("release", "--store", database).returncode == 0
+        [mirror] = first.processes("mirror")
+        os.kill(mirror, signal.SIGKILL)
+        soon(lambda: [pid for pid in first.processes("mirror") if pid != mirror])
+        first.correct("c1")
+        # It would have tried each second.
+        time.sleep(4)
+        assert not state(database).is_kept and ids(first.approved) == []
+        assert first.stop() == 0
 
 
 def test_a_release_gives_the_directory_up_without_the_note_of_its_owner(database: str, tmp_path: Path) -> None:
