@@ -100,6 +100,8 @@ class Keeper(Follower):
             self._say("this server does not keep the shared files for now", error=str(error))
             return not self._keeping.is_held
         if self._keeping.release_wanted:
+            if not level:
+                self._say_behind()
             self._give_up()
         return level
 

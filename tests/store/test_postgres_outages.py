@@ -63,6 +63,20 @@ def test_what_is_refused_is_a_full_disk_or_too_much_to_do(state: str) -> None:
     assert isinstance(refusal(raised(state)), StorageFull if state == "53100" else Overloaded)
 
 
+@pytest.mark.parametrize(
+    ("url", "seen"),
+    [
+        ("postgres://ann:secret@db1:5433,db2:5434/avocet?sslmode=require", "postgres://ann@db1:5433,db2:5434/avocet"),
+        ("postgres://db1,db2,db3/avocet", "postgres://db1,db2,db3/avocet"),
+        ("postgres://db1,db2/avocet?port=5433", "postgres://db1:5433,db2:5433/avocet"),
+        ("postgres://db:5433/avocet", "postgres://db:5433/avocet"),
+        ("postgres:///avocet", "postgres:///avocet"),
+    ],
+)
+def test_an_address_is_shown_with_all_its_hosts_and_ports_and_without_its_password(url: str, seen: str) -> None:
+    assert connect.shown(url) == seen
+
+
 def test_what_was_true_last_is_told_last(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reach, "NOTED_AFTER_S", 0.0)
     one, heard = reach.Reach(), list[bool]()

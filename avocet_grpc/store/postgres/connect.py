@@ -60,10 +60,13 @@ def is_address(store: str) -> bool:
 def shown(url: str) -> str:
     """Return the address without its password, for logs and messages. Raises NotAnAddress."""
     parts = _parts(url)
-    hosts, ports = str(parts.get("host", "")), str(parts.get("port", ""))
+    hosts, ports = str(parts.get("host", "")).split(","), str(parts.get("port", "")).split(",")
+    if len(ports) < len(hosts):
+        # One port is that of all hosts.
+        ports = ports[:1] * len(hosts)
     user = f"{parts['user']}@" if "user" in parts else ""
-    port = f":{ports}" if ports and "," not in ports else ""
-    return f"postgres://{user}{hosts}{port}/{parts.get('dbname', '')}"
+    places = ",".join(f"{host}:{port}" if port else host for host, port in zip(hosts, ports, strict=False))
+    return f"postgres://{user}{places}/{parts.get('dbname', '')}"
 
 
 def connect(url: str, *, holds_head: bool = False) -> Connection:
