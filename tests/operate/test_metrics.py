@@ -24,6 +24,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.registry import Collector
 
 from avocet_client.v1 import corrections_pb2 as pb
+from avocet_client.v1 import corrections_pb2_grpc
 from avocet_grpc import __version__
 from avocet_grpc.core.observer import Observer
 from avocet_grpc.telemetry import guard, listener
@@ -68,6 +69,21 @@ def test_calls_are_counted_by_method_and_code_and_timed(measured: Server) -> Non
     assert seen["avocet_calls_total", f"{OURS}Ingest UNAUTHENTICATED"] == 1
     assert seen["avocet_call_seconds_count", f"{OURS}Stats"] == 3
     assert 0 < seen["avocet_call_seconds_sum", f"{OURS}Stats"] < 60
+
+
+def test_what_several_workers_count_is_added_up_and_the_state_of_the_ledger_is_not(stopped_server: Server) -> None:
+    stopped_server.environment = {"AVOCET_METRICS_LISTEN": "127.0.0.1:0", "AVOCET_WORKERS": "2"}
+    write_records(stopped_server.candidates, [record(f"c{n}") for n in range(5)])
+    server = stopped_server.start()
+    asked = 0
+    while len({line["process"] for line in calls_logged(server)}) < 2:
+        # Each connection is some worker's.
+        with grpc.insecure_channel(server.address, [("grpc.use_local_subchannel_pool", 1)]) as channel:
+            stub: Any = corrections_pb2_grpc.CorrectionsServiceStub(channel)
+            stub.Stats(pb.StatsRequest(), timeout=60)
+        asked += 1
+    eventually(lambda: samples(server).get(("avocet_calls_total", f"{OURS}Stats OK")) == asked or None)
+    assert samples(server)["avocet_candidates", "needs_review"] == 5
 
 
 def test_the_ledgers_state_and_its_commits_are_shown(measured: Server) -> None:
