@@ -74,6 +74,14 @@ def test_each_room_has_a_manual_of_8_to_30_lines_that_names_modules_which_exist(
             assert any((base / name).is_dir() or (base / f"{name}.py").exists() for base in (room, SERVER)), name
 
 
+def test_no_test_forks_the_threads_of_grpc() -> None:
+    """They end in an abort at times. `tests.limited` gives a command limits in another way."""
+    using = [
+        path for path in ROOT.glob("**/*.py") if ".venv" not in path.parts and "preexec_fn" + "=" in path.read_text()
+    ]
+    assert using == []
+
+
 def test_no_source_file_is_longer_than_400_lines_and_half_of_them_stay_below_120() -> None:
     sizes = {
         path: len(path.read_text().splitlines())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import resource
 import subprocess
 import sys
 
@@ -12,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from avocet_grpc.core.record import MAX_NESTING, MOST_DIGITS, has_too_many_digits, is_deeper
+from tests.limited import limited
 from tests.support import ROOT
 
 CPU_SECONDS = 20
@@ -45,17 +45,11 @@ canonical_json(value)
 """
 
 
-def _limit() -> None:
-    resource.setrlimit(resource.RLIMIT_CPU, (CPU_SECONDS, CPU_SECONDS))
-    resource.setrlimit(resource.RLIMIT_AS, (MOST_BYTES, MOST_BYTES))
-
-
 @pytest.mark.parametrize("what", TEXTS)
 def test_a_record_of_a_long_text_is_read_and_written(what: str) -> None:
     program = READING.format(text=TEXTS[what])
-    done = subprocess.run(
-        [sys.executable, "-c", program], cwd=ROOT, preexec_fn=_limit, capture_output=True, text=True, check=False
-    )
+    command = limited([sys.executable, "-c", program], RLIMIT_CPU=CPU_SECONDS, RLIMIT_AS=MOST_BYTES)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, f"exit code {done.returncode}: {done.stderr[-2000:]}"
 
 

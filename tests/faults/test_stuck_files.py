@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import resource
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,6 +16,7 @@ from tests.faults.acks import Acks
 from tests.faults.check import answers, check, files, listings
 from tests.faults.load import Load, candidates
 from tests.faults.support import WHOLE, ext4, mounted, need, run, whole_only
+from tests.limited import limited
 from tests.operate.test_metrics import samples
 from tests.support import COMMAND, Server, eventually, write_records
 
@@ -108,7 +108,8 @@ def test_each_command_on_what_is_no_file_under_a_shared_files_name_ends_with_one
     before, target = ledger.read_bytes(), victim.directory / "backup"
     for command in (["verify"], ["rebuild", "--yes"], ["backup", "--to", str(target)]):
         whole = [*COMMAND, *command, "--data-dir", str(victim.data)]
-        done = subprocess.run(whole, capture_output=True, text=True, timeout=60, preexec_fn=no_large_files)
+        bounded = limited(whole, RLIMIT_FSIZE=100 << 20)
+        done = subprocess.run(bounded, capture_output=True, text=True, timeout=60)
         why = "Too many levels of symbolic links" if kind == "a link to itself" else "not a regular file"
         assert (done.returncode, done.stderr.count("\n")) == (1, 1), (command, done.stderr)
         assert why in done.stderr and (name in done.stderr or "/dev/zero" in done.stderr)
@@ -118,10 +119,6 @@ def test_each_command_on_what_is_no_file_under_a_shared_files_name_ends_with_one
     aside.rename(path)
     assert subprocess.run(whole, timeout=60).returncode == 0
     check(acks, victim.start(), asked=1_000)
-
-
-def no_large_files() -> None:
-    resource.setrlimit(resource.RLIMIT_FSIZE, (100 << 20, 100 << 20))
 
 
 def test_a_file_that_somebody_keeps_open_is_rewritten_instead(victim: Server, acks: Acks) -> None:

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import json
-import resource
 import shutil
 import subprocess
 import threading
 from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
 
 import grpc
@@ -17,6 +15,7 @@ import pytest
 from avocet_client.v1 import corrections_pb2 as pb
 from avocet_grpc.maintenance import backup as maintenance
 from avocet_grpc.mirror.fs.disk import Disk
+from tests.limited import limited
 from tests.support import BIN, Server, eventually, record, records, write_records
 
 
@@ -146,8 +145,7 @@ def test_a_backup_for_which_there_is_no_room_ends_with_one_line_and_leaves_nothi
     assert server.stop() == 0
     room = 50_000 if too_large == "the ledger" else server.candidates.stat().st_size - 1
     command = [str(BIN / "avocet-grpc"), "backup", "--data-dir", str(server.data), "--to", str(tmp_path / "copy")]
-    limited = partial(resource.setrlimit, resource.RLIMIT_FSIZE, (room, room))
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, preexec_fn=limited)
+    done = subprocess.run(limited(command, RLIMIT_FSIZE=room), capture_output=True, text=True, timeout=60)
     lines = [line for line in done.stderr.splitlines() if line and not line.startswith("copying")]
     assert done.returncode == 1 and "Traceback" not in done.stderr and len(lines) == 1, done.stderr
     assert not list(tmp_path.glob("copy*"))
