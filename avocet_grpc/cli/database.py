@@ -17,7 +17,7 @@ def migrate(
 ) -> None:
     """Make the tables in a PostgreSQL database, or bring older ones up to date.
 
-    It may run twice, also at the same time.
+    Running it twice does no harm, even at the same time.
 
         avocet-grpc migrate --store postgres://avocet@db1,db2/avocet
 

@@ -18,9 +18,9 @@ class UnsafeDirectory(Exception):
 
 
 def refuse_if_planted(data_dir: Path, *, for_its_owner: bool = False) -> None:
-    """Raise UnsafeDirectory if somebody else may have put the private directory, or anything below it, where it is.
+    """Raise UnsafeDirectory if somebody else may have made the private directory or anything below it.
 
-    So it is if it belongs to others, is neither a regular file nor a directory, or can be written by everybody.
+    That is so if it belongs to others, is neither a regular file nor a directory, or can be written by everybody.
 
     `for_its_owner`: what belongs to the owner of the data directory is right, too. An operator who is somebody else
     works for that user. Raises OSError for what cannot be looked at.

@@ -230,7 +230,7 @@ def test_each_command_over_a_line_of_more_than_a_gigabyte_needs_little_memory(wo
     backup = worked.directory / "backup"
     for arguments in (["verify"], ["rebuild", "--yes"], ["backup", "--to", str(backup)]):
         whole = [str(BIN / "avocet-grpc"), *arguments, "--data-dir", str(worked.data)]
-        # Who holds the line whole needs more.
+        # A command that holds the whole line in memory needs more.
         done = subprocess.run(limited(whole, RLIMIT_AS=1_000_000_000), capture_output=True, text=True, timeout=300)
         assert done.returncode == 0, (arguments, done.stdout + done.stderr)
         if arguments == ["verify"]:

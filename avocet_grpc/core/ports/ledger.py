@@ -228,7 +228,7 @@ class Ledger(Protocol):
     def on_full(self, listener: Callable[[], None]) -> None:
         """Call `listener` whenever no change can be stored for now, from any thread.
 
-        The disk was full, or a commit waits for long for a standby. Whoever wants to know when that is over tries one.
+        The disk was full, or a commit has waited long for a standby. To learn when that is over, try a change.
         """
 
     def on_reach(self, listener: Callable[[bool], None]) -> None:
