@@ -25,7 +25,8 @@ ALL = CandidateFilter()
 COUNT = 20_000
 CLAIMED = 500
 TOO_MUCH = re.compile(
-    r"^(SCAN (?!.* USING )|SCAN (records|r|h|history|b|bodies)\b(?!.*USING (COVERING )?INDEX)|USE TEMP)"
+    r"^(SCAN (?!\(subquery|CONSTANT ROW)(?!.* USING )"
+    r"|SCAN (records|r|h|history|b|bodies)\b(?!.*USING (COVERING )?INDEX)|USE TEMP)"
 )
 
 

@@ -15,6 +15,7 @@ from psycopg import Cursor
 from avocet_grpc.store.postgres.adapters import INDEXED_CHARACTERS
 from avocet_grpc.store.postgres.connect import Connection
 from avocet_grpc.store.sql.dialect import NOTHING, Dialect, PlainLines, Row
+from avocet_grpc.store.sql.filters import among
 
 POSTGRES = Dialect(
     blob="bytea",
@@ -27,6 +28,7 @@ POSTGRES = Dialect(
     alone=" OFFSET 0",
     any_length="left({0}, 250), hashtextextended({0}, 0)",
     longest_indexed=INDEXED_CHARACTERS,
+    lines_apart=False,
     indexes_last=False,
 )
 PARAMETER = re.compile(r"(?<![:\w]):(\w+)")
@@ -87,6 +89,14 @@ class PostgresSession:
     def one(self, kind: type[Row], sql: str, values: Mapping[str, Any] = NOTHING) -> Row | None:
         row = self._run(sql, values).fetchone()
         return None if row is None else _maker(kind)(row)
+
+    def integers(self, kind: type[Row], sql: str, values: Mapping[str, Any] = NOTHING) -> list[Row]:
+        return self.all(kind, sql, values)
+
+    def stored_lines(self, keys: Sequence[int]) -> list[bytes]:
+        where, values = among("key", keys)
+        found = {key: raw for key, raw in self.all(tuple, f"SELECT key, raw FROM bodies WHERE {where}", values)}
+        return [found[key] for key in keys]
 
     def number(self, sql: str, values: Mapping[str, Any] = NOTHING) -> int:
         row = self._run(sql, values).fetchone()

@@ -38,7 +38,9 @@ class Body(NamedTuple):
 
 class _Size(NamedTuple):
     key: int
+    body: int
     size: int
+    revision: int
 
 
 def bodies_until_full(session: Session, keys: Sequence[int]) -> Mapping[int, Candidate]:
@@ -48,22 +50,22 @@ def bodies_until_full(session: Session, keys: Sequence[int]) -> Mapping[int, Can
     # Asked by way of the records, each body is found by its key, whatever the statistics say.
     tables = f"FROM records r{session.dialect.scan} CROSS JOIN bodies b"
     where, values = among("r.key", keys)
-    lengths = f"SELECT r.key, b.size {tables} WHERE {where} AND b.key = r.body"
-    sizes = {row.key: row.size for row in session.all(_Size, lengths, values)}
-    first = _first(keys, sizes)
-    check_room(sum(sizes[key] for key in first))
-    where, values = among("r.key", first)
-    lines = f"SELECT r.key, b.size, b.raw, r.revision {tables} WHERE {where} AND b.key = r.body"
-    return {body.key: body.candidate(session) for body in session.all(Body, lines, values)}
+    lengths = f"SELECT r.key, r.body, b.size, r.revision {tables} WHERE {where} AND b.key = r.body"
+    found = {row.key: row for row in session.integers(_Size, lengths, values)}
+    first = _first([found[key] for key in keys])
+    check_room(sum(row.size for row in first))
+    lines = session.stored_lines([row.body for row in first])
+    bodies = (Body(row.key, row.size, line, row.revision) for row, line in zip(first, lines, strict=True))
+    return {body.key: body.candidate(session) for body in bodies}
 
 
-def _first(keys: Sequence[int], sizes: Mapping[int, int]) -> Sequence[int]:
+def _first(rows: Sequence[_Size]) -> Sequence[_Size]:
     total = 0
-    for count, key in enumerate(keys, 1):
-        total += sizes[key]
+    for count, row in enumerate(rows, 1):
+        total += row.size
         if total > PAGE_BYTES and count > 1:
-            return keys[:count]
-    return keys
+            return rows[:count]
+    return rows
 
 
 class _Line(NamedTuple):

@@ -37,6 +37,8 @@ class Dialect:
     """A text of any length as an index holds it; `{0}` is the text. Two texts never share it."""
     longest_indexed: int | None
     """How many characters of a text an index can hold; None: any number. Rows have no more of such texts."""
+    lines_apart: bool
+    """Whether it is cheaper to read the keys of a page and then its lines than both in one statement."""
     indexes_last: bool
     """Whether a large load drops the indexes and makes them again at its end; other connections must not be hurt."""
 
@@ -95,6 +97,12 @@ class Session(Protocol):
 
     def one(self, kind: type[Row], sql: str, values: Mapping[str, Any] = NOTHING) -> Row | None:
         """Return the first row of a query."""
+
+    def integers(self, kind: type[Row], sql: str, values: Mapping[str, Any] = NOTHING) -> list[Row]:
+        """Return all rows of a query whose columns are integers and named as the fields of `kind`, in any order."""
+
+    def stored_lines(self, keys: Sequence[int]) -> list[bytes]:
+        """Return the lines of these rows of `bodies` as they are stored, in the order of the keys."""
 
     def number(self, sql: str, values: Mapping[str, Any] = NOTHING) -> int:
         """Return the only value of a query."""

@@ -53,6 +53,10 @@ class _Queued(NamedTuple):
     quality_score: float | None
 
 
+class _Key(NamedTuple):
+    key: int
+
+
 class _Place(NamedTuple):
     key: int
     recorded_at: str | None
@@ -160,6 +164,10 @@ class QueuePages:
                 values |= {"first": offset + limit + self._session.number(records.also.refuses, records.also.values)}
                 query = f"SELECT * FROM ({query} :first) r WHERE 1 = 1{records.also.where} ORDER BY {by} LIMIT"
             return self._items(self._session.all(_Place, f"{query} :limit OFFSET :offset", values), order)
+        if order is Order.FILE and self._session.dialect.lines_apart:
+            query = f"SELECT r.key FROM {records.table} WHERE r.queued = 1 AND {end} :limit OFFSET :offset"
+            keys = sorted(row.key for row in self._session.integers(_Key, query, values))
+            return self._items([_Place(key, None, None) for key in keys], order)
         query = (
             f"SELECT r.key, b.size, b.raw, r.revision, r.recorded_at, r.quality_score FROM {records.table}"
             f" CROSS JOIN bodies b WHERE b.key = r.body AND r.queued = 1 AND {end} :limit OFFSET :offset"

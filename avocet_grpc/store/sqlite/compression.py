@@ -47,14 +47,42 @@ class _Sample(NamedTuple):
     raw: bytes
 
 
+class KeptLines:
+    """Lines that were unpacked, by their stored bytes: the latest ones, `most` bytes together.
+
+    To unpack one lets go of the interpreter's lock, which has to be won back.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._most, self._size = most, 0
+        self._lines: dict[bytes, bytes] = {}
+
+    def get(self, stored: bytes) -> bytes | None:
+        """Return the line, if it is kept."""
+        return self._lines.get(stored)
+
+    def keep(self, stored: bytes, line: bytes) -> None:
+        """Keep a line. A long one is not: it would take the place of all others."""
+        size = len(stored) + len(line)
+        if size > self._most // 20:
+            return
+        self._lines[stored] = line
+        self._size += size
+        while self._size > self._most:
+            oldest = next(iter(self._lines))
+            self._size -= len(oldest) + len(self._lines.pop(oldest))
+
+
 class CompressedLines:
     """Implements `store.sql.dialect.Lines` for one connection. One thread at a time may use it.
 
-    `lenient`: a line that is damaged is given as it is stored, which is not a record.
+    `lenient`: a line that is damaged is given as it is stored, which is not a record. `kept_bytes`: how much to keep of
+    what was read, since a page is often read again.
     """
 
-    def __init__(self, session: Session, *, lenient: bool = False) -> None:
+    def __init__(self, session: Session, *, lenient: bool = False, kept_bytes: int = 0) -> None:
         self._session, self._lenient = session, lenient
+        self._kept = KeptLines(kept_bytes)
         self._compressor: zstandard.ZstdCompressor | None = None
         self._decompressors: dict[int, zstandard.ZstdDecompressor] = {}
 
@@ -71,11 +99,15 @@ class CompressedLines:
         """See the protocol. Raises LineDamaged."""
         if len(stored) == size:
             return stored
+        if (known := self._kept.get(stored)) is not None and len(known) == size:
+            return known
         try:
             frame = zstandard.get_frame_parameters(stored)
             # Whoever decompresses makes room for what the frame says, so that is checked first.
             if frame.content_size == size <= MAX_LINE_BYTES:
-                return self._decompressor(frame.dict_id).decompress(stored)
+                line = self._decompressor(frame.dict_id).decompress(stored)
+                self._kept.keep(stored, line)
+                return line
         except zstandard.ZstdError:
             pass
         if self._lenient:

@@ -25,11 +25,20 @@ from avocet_grpc.store.sqlite import opening
 from avocet_grpc.store.sqlite.condition import Condition
 from avocet_grpc.store.sqlite.failure import may_go_on
 from avocet_grpc.store.sqlite.floor import RevisionFloor
+from avocet_grpc.store.sqlite.gate import Gate
 from avocet_grpc.store.sqlite.integrity import refuse_if_damaged, refuse_if_inconsistent, unusable
 from avocet_grpc.store.sqlite.learning import Learning
 from avocet_grpc.store.sqlite.opening import Begin
 from avocet_grpc.store.sqlite.seal import close_seal
-from avocet_grpc.store.sqlite.session import DURABLE, LOADING_CACHE_KB, WRITER_CACHE_KB, SqliteSession, connect, set_up
+from avocet_grpc.store.sqlite.session import (
+    DURABLE,
+    KEPT_BYTES,
+    LOADING_CACHE_KB,
+    WRITER_CACHE_KB,
+    SqliteSession,
+    connect,
+    set_up,
+)
 from avocet_grpc.store.sqlite.turns import Presence, Turns
 from avocet_grpc.store.sqlite.upgrade import FROM_VERSION, Progress, Upgrade
 from avocet_grpc.store.sqlite.writer import Writer, roll_back
@@ -71,6 +80,7 @@ class SqliteLedger:
         self._condition = Condition(self._path)
         self._clock = clock
         self._readers: queue.LifoQueue[SqliteSession] = queue.LifoQueue()
+        self._gate = Gate()
         self._memory_lock = threading.RLock() if self._path is None else None
         self._presence: Presence | None = None
         self._turns: Turns | None = None
@@ -103,7 +113,7 @@ class SqliteLedger:
 
     def read(self, work: Callable[[SqlReader], T]) -> T:
         """See the port."""
-        with self.session() as session, room_of(work):
+        with self._gate.passed(), self.session() as session, room_of(work):
             return work(SqlReader(session))
 
     def write(self, work: Callable[[SqlTransaction], T]) -> Future[T]:
@@ -334,7 +344,7 @@ class SqliteLedger:
         try:
             session = self._readers.get_nowait()
         except queue.Empty:
-            session = SqliteSession(connect(self._path), self._clock)
+            session = SqliteSession(connect(self._path), self._clock, kept_bytes=KEPT_BYTES)
         try:
             yield session
         finally:

@@ -26,6 +26,7 @@ SQLITE = Dialect(
     alone="",
     any_length="{0}",
     longest_indexed=None,
+    lines_apart=True,
     indexes_last=True,
 )
 
@@ -53,6 +54,8 @@ MOST_ROWS = 64
 ANY_LENGTH = 24
 """How many rows one statement inserts; of more, powers of two."""
 BUSY_S = 30.0
+KEPT_BYTES = 1_000_000
+"""Of lines that a reader keeps as they were unpacked: some hundred of 2 KB."""
 LARGE = 256 * 1024
 """Bytes or characters of a value that is inserted alone."""
 WITH_LARGE = frozenset({"bodies", "examples", "history", "requests"})
@@ -81,16 +84,21 @@ def set_up(connection: sqlite3.Connection, settings: Sequence[str], cache_kb: in
 
 
 class SqliteSession:
-    """Implements `store.sql.dialect.Session`. `lenient`: lines that are damaged are not an error."""
+    """Implements `store.sql.dialect.Session`. `lenient` and `kept_bytes` are those of `CompressedLines`."""
 
     dialect = SQLITE
 
     def __init__(
-        self, connection: sqlite3.Connection, clock: Callable[[], float] = time.time, *, lenient: bool = False
+        self,
+        connection: sqlite3.Connection,
+        clock: Callable[[], float] = time.time,
+        *,
+        lenient: bool = False,
+        kept_bytes: int = 0,
     ) -> None:
         self.connection = self._db = connection
         self._clock = clock
-        self.lines = CompressedLines(self, lenient=lenient)
+        self.lines = CompressedLines(self, lenient=lenient, kept_bytes=kept_bytes)
 
     def now(self) -> float:
         return self._clock()
@@ -104,6 +112,18 @@ class SqliteSession:
     def one(self, kind: type[Row], sql: str, values: Mapping[str, Any] = NOTHING) -> Row | None:
         row = self._db.execute(sql, values).fetchone()
         return None if row is None else _maker(kind)(row)
+
+    def integers(self, kind: type[Row], sql: str, values: Mapping[str, Any] = NOTHING) -> list[Row]:
+        # One row for all: each row lets go of the interpreter's lock and has to win it back.
+        made: Any = kind
+        columns = " || ' ' || ".join(made._fields)
+        found = self._db.execute(f"SELECT group_concat({columns}, ' ') FROM ({sql})", values).fetchone()[0]
+        numbers = map(int, found.split() if found else ())
+        return [*map(made._make, zip(*[numbers] * len(made._fields), strict=True))]
+
+    def stored_lines(self, keys: Sequence[int]) -> list[bytes]:
+        # One row for all, as above.
+        return [*self._db.execute(_stored_lines(len(keys)), keys).fetchone()] if keys else []
 
     def number(self, sql: str, values: Mapping[str, Any] = NOTHING) -> int:
         number: int = self._db.execute(sql, values).fetchone()[0]
@@ -140,6 +160,11 @@ class SqliteSession:
 
 def _is_large(row: tuple[Any, ...]) -> bool:
     return any(type(value) in (bytes, str) and len(value) > LARGE for value in row)
+
+
+@lru_cache(maxsize=64)
+def _stored_lines(count: int) -> str:
+    return f"SELECT {', '.join(['(SELECT raw FROM bodies WHERE key = ?)'] * count)}"
 
 
 @lru_cache(maxsize=64)
