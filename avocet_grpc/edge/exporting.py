@@ -15,7 +15,8 @@ from avocet_grpc.edge.async_ledger import Backend
 from avocet_grpc.edge.call_context import answers
 from avocet_grpc.edge.parse import MAX_BATCH, ExportQuery
 
-AIM_BYTES = 256 * 1024
+AIM_BYTES = 480_000
+"""Of one response, by the mean size of what was sent: most then have less than MAX_BYTES, and need not be cut."""
 MAX_BYTES = 500_000
 """Of one response; a larger example comes alone. A stream that nobody reads holds it twice: here, and in gRPC."""
 QUICK_S = 0.05
@@ -49,7 +50,7 @@ class Export:
     def _next_batch(self, reader: ExportBatches, most_bytes: int) -> bytes | None:
         """Return the examples of the next response, joined; None at the end."""
         mean = self._bytes // self._sent if self._sent else FIRST_GUESS_BYTES
-        aim = min(most_bytes, MAX_BYTES if self._most else AIM_BYTES)
+        aim = min(most_bytes, AIM_BYTES)
         most = min(self._most or MAX_BATCH, aim // max(1, mean) + 1)
         batch = reader.export_batch(self._selection, self._after_key, most, most_bytes)
         if batch is None:

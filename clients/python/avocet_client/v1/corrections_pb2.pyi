@@ -1328,8 +1328,8 @@ class StreamExportRequest(_message.Message):
     """
     batch_size: _builtins.int
     """Optional. How many examples a response has at most. 0 means the server's
-    choice; at most 1,000. A batch also ends at some 500 kB, or 256 kB with the
-    server's choice; a larger example comes alone.
+    choice; at most 1,000. A batch also ends at some 500 kB; a larger example comes
+    alone.
     """
     at_revision: _builtins.int
     """Optional. Export the store as it was at this revision. 0 means now. With a

@@ -1104,8 +1104,8 @@ export type StreamExportRequest = Message<"avocet.corrections.v1.StreamExportReq
 
   /**
    * Optional. How many examples a response has at most. 0 means the server's
-   * choice; at most 1,000. A batch also ends at some 500 kB, or 256 kB with the
-   * server's choice; a larger example comes alone.
+   * choice; at most 1,000. A batch also ends at some 500 kB; a larger example comes
+   * alone.
    *
    * @generated from field: int32 batch_size = 5;
    */
