@@ -22,7 +22,11 @@ GENERATED = re.compile(r"_pb2|corrections_pb|/web/page/|/src/gen/")
 def modules_on_the_page() -> list[str]:
     """Each module's row, as a path below the package: the rows of a room follow the row of the room itself."""
     found, room = [], ""
-    for bold, plain in re.findall(r"^\| (?:\*\*`([\w/]+)`\*\*|`(\w+)`) \|", PAGE.partition("## Every module")[2], re.M):
+    for bold, plain in re.findall(
+        r"^\| (?:\*\*`([\w/]+)`\*\*|`(\w+)`) \|",
+        PAGE.partition("## Every module")[2].partition("## The Python")[0],
+        re.M,
+    ):
         room = room if plain else bold.removeprefix("avocet_grpc/")
         found += [f"{room}{plain}.py"] if plain else []
     return found
@@ -45,6 +49,14 @@ def test_each_module_has_exactly_one_row_in_its_room_and_each_row_its_module() -
     there = [str(path.relative_to(SERVER)) for path in SERVER.rglob("*.py") if path.name != "__init__.py"]
     there.remove("__main__.py")
     assert sorted(modules_on_the_page()) == sorted(there)
+
+
+def test_each_module_of_the_client_has_exactly_one_row_and_each_row_its_module() -> None:
+    table = PAGE.partition("## The Python client")[2].partition("## ")[0]
+    named = [name for row in re.findall(r"^\| (`.*?) \|", table, re.M) for name in re.findall(r"`(\w+)`", row)]
+    there = [path.stem for path in CLIENT.iterdir() if path.suffix == ".py" or (path / "__init__.py").exists()]
+    there.remove("__init__")
+    assert sorted(named) == sorted(there)
 
 
 def test_each_path_that_the_map_names_exists_and_each_name_is_defined_there() -> None:
