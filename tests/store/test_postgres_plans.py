@@ -181,10 +181,14 @@ def test_claims_are_found_renewed_released_and_swept_by_indexes(url: str) -> Non
         claims.renew(tx, leases, 600, "")
         claims.release(tx, leases, 60, "")
         tx.claims.sweep(100)
-        tx.claims.held_by("ann")
         tx.claims.queue(HeldBy(ClaimState.MINE, "ann"), ALL, Order.FILE, None, 0, 20)
 
     assert too_many(url, work) == {}
+
+
+def test_a_reviewer_s_claims_are_counted_by_their_index(url: str) -> None:
+    ways = explained(url, lambda tx: tx.claims.held_by("ann")).indexes
+    assert [way for statement, way in ways.items() if "FROM claims" in statement] == [{"claims_by_reviewer"}]
 
 
 def test_stats_and_history_look_at_few_rows(url: str) -> None:
