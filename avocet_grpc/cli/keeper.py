@@ -55,6 +55,9 @@ def status(store: Store) -> None:
     with _opened(store) as ledger:
         state = ledger.keeper()
         typer.echo(_sentence(state))
+        if state.refused:
+            ago = max(0.0, state.now - state.refused_at)
+            typer.echo(f"{state.refused} was refused {ago:.0f} s ago: it does not have the files of this store")
         if state.files_id:
             typer.echo(f"the files are {counted(state.lag_revisions, 'revision')} behind the store")
         with ledger.mirror().view() as view:

@@ -2,3 +2,6 @@
 -- one, which servers of the version before do from here on.
 DROP INDEX claims_by_reviewer;
 CREATE INDEX claims_by_reviewer ON claims (left(reviewer, 250), hashtextextended(reviewer, 0), expires_at);
+-- The place of a running server whose directory was found not to have the files.
+ALTER TABLE keeper ADD COLUMN refused text COLLATE "C" NOT NULL DEFAULT '';
+ALTER TABLE keeper ADD COLUMN refused_at double precision NOT NULL DEFAULT 0;
