@@ -123,15 +123,18 @@ class Writer:
         self.committed()
 
     def _commit_singly(self, group: Group) -> None:
-        """Each work in a commit of its own, so that an error of the database hits the work that caused it."""
-        outcomes = []
+        """Each work in a commit of its own, so that an error of the database hits the work that caused it.
+
+        A disk that is full, or a database that is away, refuses the works that follow too: those before are stored.
+        """
+        outcomes = list[Any]()
         for work in group.works:
             alone = Group((work,), one=True)
             self._commit([alone])
             error = alone.future.exception()
             if isinstance(error, StorageFull | StorageUnreachable):
-                group.future.set_exception(error)
-                return
+                outcomes += [error] * (len(group.works) - len(outcomes))
+                break
             outcomes.append(alone.future.result() if error is None else error)
         group.answer(outcomes)
 
