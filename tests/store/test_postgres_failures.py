@@ -19,7 +19,7 @@ import psycopg
 
 from avocet_grpc.core import ingest, review
 from avocet_grpc.core.errors import NotInReview, Overloaded, RevisionExpired, StorageFull, StorageUnreachable
-from avocet_grpc.core.model import Action, CandidateFilter, Correction, Decision, Order
+from avocet_grpc.core.model import Action, CandidateFilter, Correction, Decision, Ingested, Order
 from avocet_grpc.core.record import parse
 from avocet_grpc.store.postgres import reach
 from avocet_grpc.store.postgres.adapters import escaped, unescaped
@@ -109,10 +109,10 @@ def test_a_disk_that_is_full_after_a_part_of_a_group_refuses_the_rest_alone(
     works.insert(0, lambda tx: tx._session.number("SELECT 1/0"))
     works.insert(3, lambda tx: tx._session.execute(f"DO $$ BEGIN RAISE 'no' USING ERRCODE = '{sqlstate}'; END $$"))
     outcomes = ledger.write_all(works).result(60)
-    stored = {one.id for one in outcomes if isinstance(one, ingest.Ingested)}
+    stored = {one.id for one in outcomes if isinstance(one, Ingested)}
     assert set(exported(ledger)) == stored
-    assert [type(one) for one in outcomes[:4]] == [psycopg.errors.DivisionByZero, *[ingest.Ingested] * 2, kind]
-    rest = ingest.Ingested if kind is Overloaded else kind
+    assert [type(one) for one in outcomes[:4]] == [psycopg.errors.DivisionByZero, *[Ingested] * 2, kind]
+    rest = Ingested if kind is Overloaded else kind
     assert [type(one) for one in outcomes[4:]] == [rest, rest]
 
 
