@@ -15,8 +15,9 @@ pytest.importorskip("psycopg")
 
 import psycopg
 
+from avocet_grpc.core import review
 from avocet_grpc.core.history import HistoryQuery, scan
-from avocet_grpc.core.model import REVIEW_ORDERS, CandidateFilter, Order
+from avocet_grpc.core.model import REVIEW_ORDERS, Action, CandidateFilter, Decision, Order
 from avocet_grpc.core.record import load, parse
 from avocet_grpc.store.postgres.connect import connect
 from avocet_grpc.store.postgres.engine import PostgresLedger
@@ -25,6 +26,7 @@ from avocet_grpc.store.sqlite.engine import SqliteLedger
 from tests.cluster.support import own_postgres
 from tests.ledger_suite import correct, encode, exported, import_candidates, undo
 from tests.mirror_port_suite.support import C, Port
+from tests.team_suite.support import widest
 
 ALL = CandidateFilter()
 FAR = 2**40
@@ -64,6 +66,29 @@ def test_pages_are_in_the_order_of_code_points(database: str) -> None:
         assert queued(ledger, Order.TIMESTAMP) == sorted(WORDS)
         assert queued(ledger, Order.TIMESTAMP_DESC) == sorted(WORDS, reverse=True)
         assert ledger.read(lambda reader: reader.stats(ALL)).by_model == dict.fromkeys(WORDS, 1)
+    finally:
+        ledger.close()
+
+
+def test_the_longest_values_of_every_index_are_kept(database: str) -> None:
+    """Characters of four bytes that cannot be compressed: an index of PostgreSQL holds 2,704 bytes of them."""
+    id, request_id, principal, long = widest("id", 512), widest("request", 128), "p" * 128, widest("value", 5_000)
+    names = ("status", "timestamp", "reviewed_at", "task_type", "model_name", "source", "benchmark_run_id", "label")
+    ledger = PostgresLedger(database, encode, warns=False)
+    try:
+        for other in ("a", "b"):
+            record = {name: long + other for name in (*names, "task_id", "failure_category")}
+            Port(ledger).take_in(C, parse(json.dumps(record | {"id": f"{id[:-1]}{other}"}).encode()))
+        record = {name: long for name in names[1:]}
+        Port(ledger).take_in(C, parse(json.dumps(record | {"id": id, "status": "needs_review"}).encode()))
+        decision = Decision(id, Action.CORRECT, "better", reviewer=long, request_id=request_id, principal=principal)
+        first = ledger.write(lambda tx: review.submit(tx, decision)).result()
+        assert ledger.write(lambda tx: review.submit(tx, decision)).result() == first
+        assert exported(ledger) == [id]
+        undo(ledger, id)
+        assert [entry.id for entry in ledger.read(lambda r: r.history(id))] == [id] * 3
+        assert ledger.read(lambda r: r.known_run_ids([long, long + "a", long + "c"])) == {long, long + "a"}
+        assert len(ledger.read(lambda r: r.stats(ALL)).by_model) == 3
     finally:
         ledger.close()
 
