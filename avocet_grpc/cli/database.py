@@ -29,11 +29,13 @@ def migrate(
         from avocet_grpc.store.postgres.connect import DatabaseUnusable, connect, shown
         from avocet_grpc.store.postgres.failure import text_of
         from avocet_grpc.store.postgres.migrate import migrate as bring_up_to_date
+        from avocet_grpc.store.postgres.settings import refuse_if_unfit
     except ImportError:
         typer.echo(f"avocet-grpc: {NEEDS_DRIVER}", err=True)
         raise typer.Exit(ExitCode.FAILED) from None
     try:
         with connect(store) as db:
+            refuse_if_unfit(db)
             done = bring_up_to_date(db)
     except DatabaseUnusable as error:
         typer.echo(f"avocet-grpc: {error}", err=True)

@@ -55,6 +55,9 @@ def status(store: Store) -> None:
     with _opened(store) as ledger:
         state = ledger.keeper()
         typer.echo(_sentence(state))
+        if state.refused:
+            ago = max(0.0, state.now - state.refused_at)
+            typer.echo(f"{state.refused} was refused {ago:.0f} s ago: it does not have the files of this store")
         if state.files_id:
             typer.echo(f"the files are {counted(state.lag_revisions, 'revision')} behind the store")
         with ledger.mirror().view() as view:
@@ -132,15 +135,17 @@ def take_over(
         from avocet_grpc.maintenance.private_directory import UnsafeDirectory
         from avocet_grpc.store.postgres.connect import shown
 
+        asides = list[Path]()
         try:
-            taken = work.take_over(ledger, store, shown(store), data_dir)
+            taken = work.take_over(ledger, store, shown(store), data_dir, asides.append)
         except DataDirectoryTaken as error:
             typer.echo(f"avocet-grpc: {error}; stop it first", err=True)
             raise typer.Exit(ExitCode.DIRECTORY_TAKEN) from None
         except (Fenced, work.FilesNotLevel):
-            raise _refused("the files are not finished; a server with this --data-dir goes on with them") from None
+            why = "the files are not finished; a server with this --data-dir goes on with them"
+            raise _refused(why, *asides) from None
         except (work.CannotTakeOver, UnsafeDirectory, CorrectionsError, OSError) as error:
-            raise _refused(str(error)) from None
+            raise _refused(str(error), *asides) from None
     typer.echo(f"wrote both files into {data_dir}; start a server with this --data-dir to keep them")
     if taken.aside is not None:
         typer.echo(f"what was there before is in {taken.aside}")
@@ -187,6 +192,7 @@ def _opened(store: str) -> Iterator[PostgresLedger]:
         raise _refused(f"the database cannot be asked: {text_of(error)}") from None
 
 
-def _refused(why: str) -> typer.Exit:
-    typer.echo(f"avocet-grpc: {why}", err=True)
+def _refused(why: str, *asides: Path) -> typer.Exit:
+    where = "".join(f"; what was in the directory is in {aside}" for aside in asides)
+    typer.echo(f"avocet-grpc: {why}{where}", err=True)
     return typer.Exit(ExitCode.FAILED)

@@ -117,6 +117,11 @@ class Keeping:
             with contextlib.suppress(psycopg.Error):
                 self._lease.release(self._epoch)
 
+    def note_refused(self) -> None:
+        """Let `keeper status` say that this server's directory does not have the ledger's files."""
+        with contextlib.suppress(psycopg.Error):
+            self._lease.note_refused()
+
     def close(self) -> None:
         """Renew it no more, and give it up."""
         self._ended.set()

@@ -45,12 +45,15 @@ class Taken:
     repeated: int
 
 
-def take_over(ledger: PostgresLedger, url: str, address: str, data_dir: Path) -> Taken:
+def take_over(
+    ledger: PostgresLedger, url: str, address: str, data_dir: Path, sets_aside: Callable[[Path], None]
+) -> Taken:
     """Write both files from the ledger into `data_dir`, which is made if it is missing, and give the lease up again.
 
     From then on no other directory is taken for that of the ledger. A kill on the way leaves a directory that is
-    refused, or one that a server finishes. Raises CannotTakeOver, FilesNotLevel, DataDirectoryTaken, UnsafeDirectory,
-    StorageUnreachable, OSError.
+    refused, or one that a server finishes. `sets_aside` is told where what was in the directory goes, before it goes
+    there: whatever fails then, its operator wants to find it. Raises CannotTakeOver, FilesNotLevel, DataDirectoryTaken,
+    UnsafeDirectory, StorageUnreachable, OSError.
     """
     data_dir.mkdir(parents=True, exist_ok=True)
     lock = DataDirectoryLock(data_dir)
@@ -59,21 +62,22 @@ def take_over(ledger: PostgresLedger, url: str, address: str, data_dir: Path) ->
         lock.name("no address: it writes the files from the store")
         keeping = Keeping(ledger, url, address, secrets.token_hex(16), data_dir)
         try:
-            return _written(ledger, keeping, DataDirectory(data_dir))
+            return _written(ledger, keeping, DataDirectory(data_dir), sets_aside)
         finally:
             keeping.close()
     finally:
         lock.release()
 
 
-def _written(ledger: PostgresLedger, keeping: Keeping, directory: DataDirectory) -> Taken:
+def _written(
+    ledger: PostgresLedger, keeping: Keeping, directory: DataDirectory, sets_aside: Callable[[Path], None]
+) -> Taken:
     _refuse_if_kept(keeping.state())
     with ledger.mirror().view() as view:
         reports = [report for file in File if (report := view.report(file)) is not None]
-    aside = _set_aside(directory)
+    aside = _set_aside(directory, sets_aside)
     if not keeping.take_over():
-        where = f"; what was in the directory is in {aside}" if aside is not None else ""
-        raise CannotTakeOver(f"another server took the files at this moment{where}")
+        raise CannotTakeOver("another server took the files at this moment")
     mirror = Mirror(keeping.ledger(), directory.root, keeping.disk(), Clock())
     mirror.adopt()
     if not mirror.stop(PATIENCE_S):
@@ -89,7 +93,7 @@ def _refuse_if_kept(state: KeeperState) -> None:
         )
 
 
-def _set_aside(directory: DataDirectory) -> Path | None:
+def _set_aside(directory: DataDirectory, sets_aside: Callable[[Path], None]) -> Path | None:
     """Move what belongs to another life of the directory into one of its own; its id goes first.
 
     A kill on the way leaves a directory without an id, which no server takes for that of the ledger.
@@ -103,6 +107,7 @@ def _set_aside(directory: DataDirectory) -> Path | None:
     aside = directory.root / f"before-take-over-{stamp}"
     into = DataDirectory(aside).private
     into.mkdir(mode=0o700, parents=True)
+    sets_aside(aside)
     for path in private:
         path.rename(into / path.name)
         sync_directory(directory.private)

@@ -124,7 +124,9 @@ class Mirror:
             self.close()
 
     def close(self) -> None:
-        """Close the index, and leave the files as they are: the next start is as after a crash."""
+        """Close what is open, and leave the files as they are: the next start is as after a crash."""
+        for shared in self._files.values():
+            shared.close()
         if self._index is not None:
             self._index.close()
             self._index = None

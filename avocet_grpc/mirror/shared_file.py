@@ -167,6 +167,10 @@ class SharedFile:
             self._behind_since = self._session.clock.now()
         return level
 
+    def close(self) -> None:
+        """Leave nothing open."""
+        self._replacer.close()
+
     def lag_seconds(self) -> float:
         """Return for how long the file has lacked something."""
         return max(0.0, self._session.clock.now() - self._behind_since) if self._behind_since else 0.0

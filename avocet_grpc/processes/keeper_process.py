@@ -8,7 +8,7 @@ from contextlib import ExitStack
 
 import structlog
 
-from avocet_grpc.core.errors import StorageUnreachable
+from avocet_grpc.core.errors import Overloaded, StorageUnreachable
 from avocet_grpc.core.ports.keeper import KeeperState
 from avocet_grpc.core.ports.mirror import Fenced
 from avocet_grpc.exit_codes import ExitCode
@@ -69,13 +69,15 @@ class Keeper(Follower):
             if not self._keeping.take():
                 self._say("another server keeps the shared files", keeper=self._keeping.state().place)
                 return False
-        except StorageUnreachable as error:
+        except (StorageUnreachable, Overloaded) as error:
             self._say("the shared files are not kept", error=str(error))
             return False
         except WrongDirectory as error:
-            if not self._is_running:
+            # The service serves already. It would start a mirror that ends again and again.
+            if not (self._is_running or self._parent.begin.again):
                 raise
-            self._say("this server cannot keep the shared files any more", error=str(error))
+            if self._say("this server cannot keep the shared files any more", error=str(error)):
+                self._keeping.note_refused()
             return False
         return True
 
@@ -139,8 +141,10 @@ class Keeper(Follower):
             self._is_running = True
             self._parent.report(Running())
 
-    def _say(self, what: str, **more: str) -> None:
-        """Say it once, until something else is to be said."""
-        if (text := f"{what} {more}") != self._said:
-            self._said = text
-            (log.error if "error" in more else log.info)(what, **more)
+    def _say(self, what: str, **more: str) -> bool:
+        """Say it once, until something else is to be said. Returns whether it was said now."""
+        if (text := f"{what} {more}") == self._said:
+            return False
+        self._said = text
+        (log.error if "error" in more else log.info)(what, **more)
+        return True

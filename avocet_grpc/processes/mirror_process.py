@@ -14,7 +14,7 @@ from pathlib import Path
 
 import structlog
 
-from avocet_grpc.core.errors import StorageFailed, StorageFull
+from avocet_grpc.core.errors import Overloaded, StorageFailed, StorageFull
 from avocet_grpc.core.model import File
 from avocet_grpc.core.observer import SILENT, Observer
 from avocet_grpc.core.ports.mirror import Fenced
@@ -179,26 +179,45 @@ class Follower:
     def _stopped(self) -> bool:
         try:
             return self._mirror.stop(self._settings.sync_seconds)
-        except StorageRefused:
+        except (StorageRefused, Overloaded):
             return False
 
     def _adopted(self) -> bool:
-        """Compare the files with the ledger. False if the disk is too full for it and the ledger knows the files."""
-        try:
-            self._mirror.adopt(Progress())
-        except (OSError, StorageFull, sqlite3.OperationalError) as error:
-            self._mirror.close()
-            if not _is_full(error) or not self._were_adopted():
-                raise
-            if not self._refused:
-                log.error("shared files not compared: the disk is full", retry_in_seconds=FULL_PAUSE_S)
-            self._refused = True
-            return False
-        return True
+        """Compare the files with the ledger. False if that has to be tried again, and the ledger knows the files.
+
+        A ledger that has too much to do and does not know them yet is asked again here, until the end.
+        """
+        while True:
+            try:
+                self._mirror.adopt(Progress())
+            except Overloaded as error:
+                self._mirror.close()
+                self._say_not_compared(str(error))
+                if self._were_adopted() or self._ending.wait(FULL_PAUSE_S):
+                    return False
+                self._mirror = self._new_mirror()
+            except (OSError, StorageFull, sqlite3.OperationalError) as error:
+                self._mirror.close()
+                if not _is_full(error) or not self._were_adopted():
+                    raise
+                self._say_not_compared("the disk is full")
+                return False
+            else:
+                self._refused = False
+                return True
+
+    def _say_not_compared(self, why: str) -> None:
+        if not self._refused:
+            log.error(f"shared files not compared: {why}", retry_in_seconds=FULL_PAUSE_S)
+        self._refused = True
 
     def _were_adopted(self) -> bool:
-        with self._ledger.mirror().view() as view:
-            return all(view.report(file) is not None for file in File)
+        """Return whether the ledger is known to have taken in both files once."""
+        try:
+            with self._ledger.mirror().view() as view:
+                return all(view.report(file) is not None for file in File)
+        except Overloaded:
+            return False
 
     def _follow(self) -> None:
         level = True

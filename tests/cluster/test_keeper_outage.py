@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
+import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import psycopg
 import pytest
 
 from tests.cluster.support import ended, filled, ids, is_kept_in, new_server, own_postgres, soon, total
 from tests.postgres import Postgres
+from tests.support import BIN
+
+WAITING = "SELECT query FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
 
 
 @pytest.fixture
@@ -44,6 +50,28 @@ def test_a_keeper_whose_database_was_away_goes_on_with_the_files(
         soon(lambda: ids(keeper.approved) == ["c1", "c2"] and is_kept_in(url, keeper.data))
         assert keeper.processes("mirror") == mirror
         assert keeper.stop() == 0
+
+
+@pytest.mark.timeout(300)
+def test_a_take_over_whose_database_goes_away_says_where_it_has_put_what_was_in_the_directory(
+    own_database: tuple[Postgres, str], tmp_path: Path
+) -> None:
+    postgres, url = own_database
+    (tmp_path / "sft_candidates.jsonl").write_text('{"id": "old"}\n')
+    with contextlib.closing(psycopg.connect(url)) as other:
+        # The lease is taken once the directory is empty.
+        other.execute("SELECT 1 FROM keeper FOR UPDATE")
+        command = [str(BIN / "avocet-grpc"), "keeper", "take-over", "--store", url, "--data-dir", str(tmp_path)]
+        taking = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+        try:
+            soon(lambda: "FOR UPDATE" in str(postgres.execute(WAITING)))
+            postgres.kill()
+            _, said = taking.communicate(timeout=60)
+        finally:
+            taking.kill()
+    (aside,) = tmp_path.glob("before-take-over-*")
+    assert taking.returncode == 1 and said.count("\n") == 1 and str(aside) in said, said
+    assert ids(aside / "sft_candidates.jsonl") == ["old"]
 
 
 @pytest.mark.timeout(300)

@@ -14,9 +14,11 @@ from avocet_grpc.layout import DataDirectory
 from tests.postgres import Postgres
 from tests.rpc.test_ingest import request
 from tests.support import BIN, Server, eventually, failure_of, make_run, record, write_records
+from tests.team_suite.support import widest
 
 WORD = "a\x01b\x02" + "w" * 700
 """A value that PostgreSQL neither keeps nor indexes as it is."""
+REVIEWER = widest("kim")
 
 
 def copy(data: Path, url: str) -> subprocess.CompletedProcess[str]:
@@ -79,6 +81,8 @@ def test_tokens_pins_snapshots_request_ids_and_claims_say_the_same_before_and_af
     old = full(stopped_server)
     first = next(old.stub.StreamExport(pb.StreamExportRequest(batch_size=2)))
     (claim,) = old.stub.Claim(pb.ClaimRequest(reviewer="kim", limit=1, lease_seconds=600)).claims
+    (postponed,) = old.stub.Claim(pb.ClaimRequest(reviewer=REVIEWER, limit=1)).claims
+    old.stub.ReleaseClaims(pb.ReleaseClaimsRequest(lease_ids=[postponed.lease_id], postpone_seconds=3_600))
     (newest,) = old.stub.ListHistory(pb.ListHistoryRequest(page_size=1)).changes
     pinned = old.stats().revision
     old.stub.Undo(pb.UndoRequest(id="c04"))
@@ -107,6 +111,8 @@ def test_tokens_pins_snapshots_request_ids_and_claims_say_the_same_before_and_af
             assert after[name] == before[name], name
         assert before["stats"].by_source[WORD] == 1
         # What comes next goes on from there.
+        (other,) = new.stub.Claim(pb.ClaimRequest(reviewer=REVIEWER, limit=1)).claims
+        assert other.candidate.id != postponed.candidate.id
         assert new.stub.RenewClaims(pb.RenewClaimsRequest(lease_ids=[claim.lease_id])).claims
         assert new.correct("c33").revision > before["stats"].revision
         assert copy(old.data, database).stdout.endswith("it was copied before\n")

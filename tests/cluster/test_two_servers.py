@@ -73,7 +73,7 @@ def test_serve_refuses_a_database_without_tables_and_says_what_to_run(postgres: 
         server.environment["AVOCET_STORE"] = url
         with pytest.raises(RuntimeError, match="run: avocet-grpc migrate --store"):
             server.start()
-        assert migrate(url).stdout == "steps run: 1\n"
+        assert migrate(url).stdout == "steps run: 1, 2\n"
         assert migrate(url).stdout == "the tables are up to date\n"
         server.start()
         server.stub.Stats(pb.StatsRequest())

@@ -12,6 +12,8 @@ from avocet_client.v1 import corrections_pb2 as pb
 from avocet_client.v1 import corrections_pb2_grpc
 from tests.support import Server, record, write_records
 
+pytestmark = pytest.mark.both_engines
+
 COUNT = 60
 MOST_CHANNELS = 60
 

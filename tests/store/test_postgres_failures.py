@@ -18,8 +18,8 @@ pytest.importorskip("psycopg")
 import psycopg
 
 from avocet_grpc.core import ingest, review
-from avocet_grpc.core.errors import NotInReview, RevisionExpired, StorageUnreachable
-from avocet_grpc.core.model import Action, CandidateFilter, Correction, Decision, Order
+from avocet_grpc.core.errors import NotInReview, Overloaded, RevisionExpired, StorageFull, StorageUnreachable
+from avocet_grpc.core.model import Action, CandidateFilter, Correction, Decision, Ingested, Order
 from avocet_grpc.core.record import parse
 from avocet_grpc.store.postgres import reach
 from avocet_grpc.store.postgres.adapters import escaped, unescaped
@@ -27,7 +27,6 @@ from avocet_grpc.store.postgres.connect import NotAnAddress, connect, shown
 from avocet_grpc.store.postgres.engine import CannotReach, PostgresLedger
 from avocet_grpc.store.postgres.head import Head
 from avocet_grpc.store.postgres.migrate import SchemaUnusable, migrate
-from avocet_grpc.store.postgres.settings import UnsafeDatabase, refuse_if_unsafe
 from tests.cutting_proxy import CuttingProxy
 from tests.ledger_suite import correct, encode, exported, import_candidates, newest, undo
 from tests.mirror_port_suite.support import C, Port
@@ -99,6 +98,22 @@ def test_an_error_of_the_database_hits_the_work_that_caused_it_alone(ledger: Pos
         bad.result()
     failed, revision = both.result()
     assert isinstance(failed, psycopg.errors.DivisionByZero) and isinstance(revision, int)
+
+
+@pytest.mark.parametrize(("sqlstate", "kind"), [("53100", StorageFull), ("53200", Overloaded)])
+def test_a_disk_that_is_full_after_a_part_of_a_group_refuses_the_rest_alone(
+    ledger: PostgresLedger, sqlstate: str, kind: type[Exception]
+) -> None:
+    works: list[Any] = [partial(ingest.ingest, correction=Correction("m", "qa", "p", "r", f"t {n}")) for n in range(4)]
+    # The first work's error has them committed one by one.
+    works.insert(0, lambda tx: tx._session.number("SELECT 1/0"))
+    works.insert(3, lambda tx: tx._session.execute(f"DO $$ BEGIN RAISE 'no' USING ERRCODE = '{sqlstate}'; END $$"))
+    outcomes = ledger.write_all(works).result(60)
+    stored = {one.id for one in outcomes if isinstance(one, Ingested)}
+    assert set(exported(ledger)) == stored
+    assert [type(one) for one in outcomes[:4]] == [psycopg.errors.DivisionByZero, *[Ingested] * 2, kind]
+    rest = Ingested if kind is Overloaded else kind
+    assert [type(one) for one in outcomes[4:]] == [rest, rest]
 
 
 @pytest.fixture
@@ -175,7 +190,7 @@ def test_a_database_without_tables_is_refused_and_migrate_makes_them_once(postgr
             PostgresLedger(url, encode)
         with ThreadPoolExecutor(4) as pool:
             done = list(pool.map(lambda _: _migrated(url), range(4)))
-        assert sorted(done) == [[], [], [], [1]]
+        assert sorted(done) == [[], [], [], [1, 2]]
         PostgresLedger(url, encode).close()
         with connect(url) as db:
             db.execute("INSERT INTO avocet_schema VALUES (99)")
@@ -371,23 +386,3 @@ def test_a_call_waits_only_so_long_for_a_database(own: Postgres, monkeypatch: py
     monkeypatch.setattr(reach, "WAIT_S", 30.0)
     assert correct(ledger, "c0").revision == newest(ledger)
     ledger.close()
-
-
-@pytest.mark.parametrize("name", ["fsync", "full_page_writes"])
-def test_a_database_that_would_lose_changes_is_refused(own: Postgres, name: str) -> None:
-    url = own.new_database()
-    own.kill()
-    _start_again(own)
-    own.execute(f"ALTER SYSTEM SET {name} = off")
-    own.execute("SELECT pg_reload_conf()")
-    time.sleep(0.3)
-    with pytest.raises(UnsafeDatabase, match=name):
-        PostgresLedger(url, encode)
-
-
-def test_a_database_without_a_standby_is_warned_of(database: str) -> None:
-    with connect(database) as db:
-        assert "one machine" in str(refuse_if_unsafe(db))
-        db.execute("SET synchronous_commit = off")
-        with pytest.raises(UnsafeDatabase, match="synchronous_commit"):
-            refuse_if_unsafe(db)

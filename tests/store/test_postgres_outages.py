@@ -6,6 +6,7 @@ import contextlib
 import secrets
 import shutil
 import threading
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -28,6 +29,7 @@ from tests.postgres import TEMPLATE, Postgres
 from tests.support import eventually
 
 ALL = CandidateFilter()
+AT_COMMIT = "SELECT 1 FROM pg_stat_activity WHERE wait_event = 'SyncRep'"
 WITHIN = 60.0
 STATES = {
     Meaning.AGAIN: ["40001", "40P01"],
@@ -226,6 +228,33 @@ def test_a_ledger_closes_soon_while_its_database_is_away() -> None:
         closing.join(10)
         assert not closing.is_alive()
         assert {type(one.exception(10)) for one in waiting} == {StorageUnreachable}
+
+
+def test_every_server_whose_commit_waits_while_the_standby_is_away_says_so() -> None:
+    with own_postgres() as own:
+        url = own.new_database()
+        with opened(url) as one, opened(url) as other:
+            full = list[str]()
+            one.on_full(lambda: full.append("one"))
+            other.on_full(lambda: full.append("other"))
+            for ledger in (one, other):
+                assert ingested(ledger, "before").result(WITHIN)
+            own.execute("ALTER SYSTEM SET synchronous_standby_names = 'nobody'")
+            own.execute("SELECT pg_reload_conf()")
+            try:
+                eventually(lambda: own.execute("SHOW synchronous_standby_names") == [("nobody",)], within=WITHIN)
+                began = time.monotonic()
+                waiting = [ingested(one, "by one")]
+                eventually(lambda: own.execute(AT_COMMIT), within=WITHIN)
+                waiting.append(ingested(other, "by the other"))
+                eventually(lambda: set(full) == {"one", "other"}, within=WITHIN)
+                assert time.monotonic() - began >= reach.NOTED_AFTER_S
+                assert not any(one.done() for one in waiting)
+            finally:
+                own.execute("ALTER SYSTEM RESET synchronous_standby_names")
+                own.execute("SELECT pg_reload_conf()")
+            assert [one.result(WITHIN).created for one in waiting] == [True, True]
+            assert len(full) == 2
 
 
 def test_a_read_that_takes_longer_than_the_database_allows_is_refused(database: str, postgres: Postgres) -> None:

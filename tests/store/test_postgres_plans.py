@@ -41,6 +41,7 @@ from avocet_grpc.store.sql.queries import Queries
 from tests.ledger_suite import encode
 from tests.postgres import Postgres
 from tests.store.explained import explained
+from tests.support import eventually
 
 FULL = os.environ.get("CLUSTER") == "full"
 COUNT = 100_000 if FULL else 5_000
@@ -181,10 +182,14 @@ def test_claims_are_found_renewed_released_and_swept_by_indexes(url: str) -> Non
         claims.renew(tx, leases, 600, "")
         claims.release(tx, leases, 60, "")
         tx.claims.sweep(100)
-        tx.claims.held_by("ann")
         tx.claims.queue(HeldBy(ClaimState.MINE, "ann"), ALL, Order.FILE, None, 0, 20)
 
     assert too_many(url, work) == {}
+
+
+def test_a_reviewer_s_claims_are_counted_by_their_index(url: str) -> None:
+    ways = explained(url, lambda tx: tx.claims.held_by("ann")).indexes
+    assert [way for statement, way in ways.items() if "FROM claims" in statement] == [{"claims_by_reviewer"}]
 
 
 def test_stats_and_history_look_at_few_rows(url: str) -> None:
@@ -228,6 +233,41 @@ def test_the_mirror_reads_and_takes_in_by_indexes(url: str) -> None:
         reader.is_empty(File.APPROVED)
 
     assert too_many(url, work) == {}
+
+
+def test_a_server_whose_plans_are_for_any_values_reads_by_indexes_too(url: str, postgres: Postgres) -> None:
+    """The plans that PostgreSQL makes for the service itself: what it says that it read from whole tables."""
+    name = url.rpartition("/")[2]
+    postgres.execute(f"ALTER DATABASE {name} SET plan_cache_mode = force_generic_plan")
+    try:
+        before = read_from_whole_tables(postgres, name)
+        ledger = PostgresLedger(url, encode, warns=False)
+        assert ledger.read(lambda r: r._session.one(tuple, "SHOW plan_cache_mode")) == ("force_generic_plan",)
+        for n in range(8):
+            for order in ORDERS:
+                ledger.read(lambda r, order=order: r.queue(ALL, order, Position(None, COUNT // 2), 0, 20))
+                ledger.read(lambda r, order=order: r.listing.look(("approved",), ALL, order, None, 20, 500))
+                ledger.read(lambda r, order=order: r.queue(CandidateFilter(model_names=("m1",)), order, None, 0, 20))
+            ledger.write(lambda tx, n=n: review.submit(tx, decision(COUNT - 10 - n))).result()
+            held = ledger.write(lambda tx: claims.claim(tx, ClaimRequest("dan", 2))).result()
+            leases = [one.claim.lease_id for one in held]
+            ledger.write(lambda tx, leases=leases: claims.release(tx, leases, 0, "")).result()
+            ledger.read(lambda r: (r.stats(ALL), r.same_prompt([b"x" * 32], 100), r.history("c000001")))
+        ledger.close()
+        # A connection tells what it read when it ends.
+        eventually(lambda: postgres.execute(f"SELECT 1 FROM pg_stat_activity WHERE datname = '{name}'") == [])
+        assert read_from_whole_tables(postgres, name) == before
+    finally:
+        postgres.execute(f"ALTER DATABASE {name} RESET plan_cache_mode")
+
+
+def read_from_whole_tables(postgres: Postgres, name: str) -> Any:
+    """The tables that grow with the store, and how many of their rows were read without an index."""
+    return postgres.execute(
+        "SELECT relname::text, seq_tup_read FROM pg_stat_user_tables"
+        " WHERE relname IN ('records', 'bodies', 'examples', 'history', 'past', 'requests') ORDER BY 1",
+        name,
+    )
 
 
 def test_the_measure_of_a_session_leaves_the_store_as_it_was(url: str) -> None:

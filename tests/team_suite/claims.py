@@ -29,6 +29,7 @@ from tests.team_suite.support import (
     edit,
     holders,
     ids,
+    widest,
 )
 
 
@@ -133,6 +134,25 @@ class ClaimRules(Fresh):
         assert ids(claim(ledger, "bob", 9)) == ["c0", "c1"]
         clock.now += 1_000
         assert ids(claim(ledger, limit=9)) == [f"c{n}" for n in range(6)]
+        assert count(ledger, "postponed") == 0
+
+    def test_the_longest_names_of_reviewers_are_kept_apart(self, ledger: Any, clock: Clock) -> None:
+        import_candidates(ledger, 6)
+        longest = widest("ann")
+        like = longest[:-1] + "x"
+        [first, _] = claim(ledger, longest, 2)
+        claim(ledger, like)
+        assert holders(ledger, "c0", "c1", "c2", "c3") == [longest, longest, like, None]
+        assert [ledger.read(lambda r, n=n: r.claims.held_by(n)) for n in (longest, like, longest[:500])] == [2, 1, 0]
+        ledger.write(lambda tx: claims.release(tx, [first.claim.lease_id], 100, "")).result()
+        assert ids(claim(ledger, longest)) == ["c3"]
+        assert ids(claim(ledger, like)) == ["c0"]
+        decide(ledger, "c1", reviewer=longest)
+        with pytest.raises(Claimed) as found:
+            decide(ledger, "c2", reviewer=longest)
+        assert found.value.reviewer == like
+        clock.now += 1_000
+        assert ids(claim(ledger, longest, 9)) == ["c0", "c2", "c3", "c4", "c5"]
         assert count(ledger, "postponed") == 0
 
     def test_ended_claims_are_swept(self, ledger: Any, clock: Clock) -> None:

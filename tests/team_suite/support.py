@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -27,6 +28,12 @@ from tests.exports import exports
 from tests.ledger_suite import newest, run_each_work_twice
 
 ALL = CandidateFilter()
+
+
+def widest(name: str, characters: int = 1_000) -> str:
+    """A text of characters of four bytes each that cannot be compressed; another one for each name."""
+    chosen = random.Random(name)
+    return "".join(chr(chosen.randrange(0x20000, 0x2A000)) for _ in range(characters))
 
 
 class Clock:

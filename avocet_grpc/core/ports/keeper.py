@@ -12,6 +12,8 @@ class KeeperState(NamedTuple):
     keeps the files, or kept them last. `files_id` is the id of the directory whose files belong to the ledger; it is
     empty if nobody has ever kept them. `seen_at` is when the lease was renewed last, and it ends at `until`.
     `lag_revisions` is how many revisions the files are behind, as the holder said last.
+    `refused` is the place of a running server whose directory was found not to have the files, and `refused_at` when;
+    it is empty once a server has taken the lease after that.
     """
 
     holder: str
@@ -24,6 +26,8 @@ class KeeperState(NamedTuple):
     release_wanted: bool
     lag_revisions: int
     now: float
+    refused: str
+    refused_at: float
 
     @property
     def is_kept(self) -> bool:

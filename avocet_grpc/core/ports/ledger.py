@@ -216,7 +216,7 @@ class Ledger(Protocol):
     def write_all(self, works: Sequence[Callable[[TeamTransaction], T]]) -> Future[list[T | Exception]]:
         """Queue many works at once, each a change of its own: what each gives or raises, once all are durable.
 
-        The future itself raises StorageFull, Overloaded or StorageFailed.
+        The future itself raises StorageFull, Overloaded or StorageFailed if none of them is stored, or nobody knows.
         """
 
     def on_commit(self, listener: Callable[[], None]) -> None:

@@ -82,6 +82,12 @@ class Replacer:
             self._session.disk.close(draft.descriptor)
             self._session.disk.unlink(draft.path)
 
+    def close(self) -> None:
+        """Close a copy that was begun. Its file stays for the next start to remove: this mirror may not change it."""
+        draft, self._draft = self._draft, None
+        if draft is not None:
+            self._session.disk.close(draft.descriptor)
+
     def compact(self, image: FileImage, level: Cursor) -> Replaced:
         """Write the file in the order of the index and without blanks; nothing may wait to be written.
 

@@ -9,6 +9,7 @@ import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from avocet_grpc.store.postgres import adapters
+from avocet_grpc.store.postgres.silence import HeedfulConnection
 
 Connection = psycopg.Connection[tuple[Any, ...]]
 
@@ -73,7 +74,7 @@ def connect(url: str, *, holds_head: bool = False) -> Connection:
     """Return a connection in autocommit mode. Raises NotAnAddress, psycopg.Error."""
     given = _parts(url)
     logging.getLogger("psycopg").setLevel(logging.ERROR)  # It warns of each pipeline that a broken connection ends.
-    connection: Connection = psycopg.connect(make_conninfo("", **{**DEFAULTS, **given}), autocommit=True)
+    connection: Connection = HeedfulConnection.connect(make_conninfo("", **{**DEFAULTS, **given}), autocommit=True)
     try:
         adapters.register(connection.adapters)
         connection.execute(f"{PLANS}; {HOLDER}" if holds_head else PLANS)

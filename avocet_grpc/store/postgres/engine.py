@@ -23,7 +23,7 @@ from avocet_grpc.store.postgres.migrate import refuse_other_schema
 from avocet_grpc.store.postgres.reach import Reach
 from avocet_grpc.store.postgres.readers import Readers
 from avocet_grpc.store.postgres.session import PostgresSession
-from avocet_grpc.store.postgres.settings import refuse_if_unsafe
+from avocet_grpc.store.postgres.settings import refuse_if_unfit, refuse_if_unsafe
 from avocet_grpc.store.postgres.wake import Wake
 from avocet_grpc.store.postgres.writer import Writer
 from avocet_grpc.store.sql.group import SET_HEAD, Group
@@ -164,6 +164,7 @@ class PostgresLedger:
         """Is there a database with our tables that keeps what it promises?"""
         try:
             with connect(self._url) as db:
+                refuse_if_unfit(db)
                 refuse_other_schema(db, shown(self._url))
                 warning = refuse_if_unsafe(db)
         except psycopg.Error as error:

@@ -7,11 +7,12 @@ from typing import Any, NamedTuple
 
 from avocet_grpc.store.postgres.connect import Connection, DatabaseUnusable
 from avocet_grpc.store.postgres.session import CLOCK, COLUMNS, POSTGRES, PostgresSession, StoreClock
+from avocet_grpc.store.sql.claims import PostponedRow
 from avocet_grpc.store.sql.counts import CountsToAdd
 from avocet_grpc.store.sql.dialect import Session
 from avocet_grpc.store.sql.group import SET_HEAD
 from avocet_grpc.store.sql.queries import Queries
-from avocet_grpc.store.sql.rows import BodyRow, RecordRow, fitted, selected
+from avocet_grpc.store.sql.rows import BodyRow, RecordRow, fitted, indexed, selected
 
 TABLES = (
     "records", "bodies", "examples", "past", "history", "requests", "reports", "claims", "postponed", "snapshots",
@@ -80,6 +81,8 @@ class _Copy:
             return self._copied(table, RecordRow._fields, self._records())
         if table == "bodies":
             return self._copied(table, BodyRow._fields, self._bodies())
+        if table == "postponed":
+            return self._copied(table, PostponedRow._fields, self._postponed())
         columns = [name for _, name, _ in self._db.execute(COLUMNS, [table]).fetchall()]
         rows = self._source.each(tuple, f"SELECT {', '.join(columns)} FROM {table}")
         done = self._copied(table, columns, rows)
@@ -109,6 +112,10 @@ class _Copy:
     def _bodies(self) -> Iterator[BodyRow]:
         for row in self._source.each(BodyRow, f"SELECT {selected(BodyRow)} FROM bodies"):
             yield row._replace(raw=PostgresSession.lines.packed(self._source.lines.unpacked(row.size, row.raw)))
+
+    def _postponed(self) -> Iterator[PostponedRow]:
+        for row in self._source.each(PostponedRow, f"SELECT {selected(PostponedRow)} FROM postponed"):
+            yield row._replace(reviewer=indexed(row.reviewer, POSTGRES.longest_indexed))
 
     def _records(self) -> Iterator[RecordRow]:
         for row in self._source.each(RecordRow, f"SELECT {selected(RecordRow)} FROM records"):

@@ -22,10 +22,13 @@ LAG = (
     "(SELECT greatest(h.revision - coalesce((SELECT min(level_revision) FROM reports), h.first_revision), 0)"
     " FROM head h)"
 )
-STATE = f"SELECT {COLUMNS}, {LAG} AS lag, extract(epoch FROM clock_timestamp())::float8 AS now FROM keeper"
+STATE = (
+    f"SELECT {COLUMNS}, {LAG} AS lag, extract(epoch FROM clock_timestamp())::float8 AS now, refused, refused_at"
+    " FROM keeper"
+)
 TAKE = (
     "UPDATE keeper SET holder = %s, host = %s, directory = %s, files_id = %s, epoch = %s, seen_at = %s, until = %s,"
-    " release_wanted = false"
+    " release_wanted = false, refused = ''"
 )
 RENEW = (
     "UPDATE keeper SET seen_at = c.now, until = c.now + %s"
@@ -33,6 +36,7 @@ RENEW = (
     " WHERE holder = %s AND epoch = %s RETURNING release_wanted"
 )
 RELEASE = f"UPDATE keeper SET holder = '', until = ({CLOCK}), release_wanted = false WHERE holder = %s AND epoch = %s"
+REFUSED = f"UPDATE keeper SET refused = %s, refused_at = ({CLOCK})"
 ASK = f"UPDATE keeper SET release_wanted = true WHERE holder <> '' AND until > ({CLOCK})"
 
 
@@ -107,6 +111,11 @@ class Lease:
         """Give it up; the files of the directory stay those of the ledger."""
         with self._lock:
             self._connection().execute(RELEASE, [self._holder, epoch])
+
+    def note_refused(self) -> None:
+        """Note that this directory was refused, until a server takes the lease."""
+        with self._lock:
+            self._connection().execute(REFUSED, [f"{self._host}:{self._directory}"])
 
     def ask_for_release(self) -> bool:
         """Ask whoever holds it to give it up. False if nobody does."""

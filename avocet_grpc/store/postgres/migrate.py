@@ -17,7 +17,7 @@ from avocet_grpc.store.postgres.connect import Connection, DatabaseUnusable
 from avocet_grpc.store.postgres.session import POSTGRES
 from avocet_grpc.store.sql import queries, schema
 
-VERSION = 1
+VERSION = 2
 """Of the schema in PostgreSQL: the number of its last step."""
 LOCK = "LOCK TABLE avocet_schema IN ACCESS EXCLUSIVE MODE"
 NEWER = "the database has the tables of version {0}, and this program knows {1}: use a newer one"
@@ -90,10 +90,14 @@ def _first() -> Iterator[str]:
     yield from _file("0001.sql")
 
 
+def _second() -> Iterator[str]:
+    return _file("0002.sql")
+
+
 def _file(name: str) -> Iterator[str]:
     text = files("avocet_grpc.store.postgres").joinpath("migrations", name).read_text(encoding="utf-8")
     lines = [line for line in text.splitlines() if not line.startswith("--")]
     return (one for one in "\n".join(lines).split(";\n") if one.strip())
 
 
-STEPS: tuple[Callable[[], Iterable[str]], ...] = (_first,)
+STEPS: tuple[Callable[[], Iterable[str]], ...] = (_first, _second)

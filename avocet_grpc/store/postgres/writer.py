@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
-from typing import Any
+from typing import Any, NamedTuple
 
 import psycopg
 import structlog
@@ -30,6 +30,11 @@ from avocet_grpc.telemetry.guard import guarded
 
 log = structlog.get_logger(__name__)
 
+NO_ANSWER = "a commit waits for the database: is its synchronous standby away?"
+HEAD_HELD = (
+    "a commit waits for another server's: is the database's synchronous standby away, or does a large change take long?"
+)
+
 Outcomes = list[list[Any]]
 
 
@@ -46,7 +51,7 @@ class Writer:
         self.server = secrets.token_hex(16)
         self._head = Head(self.server)
         self._db: Connection | None = None
-        self._sent_at: float | None = None
+        self._waits: _Wait | None = None
         self._on_commit: list[Callable[[], None]] = []
         self._on_full: list[Callable[[], None]] = []
         self._thread = threading.Thread(target=self._work, name="ledger-writer", daemon=True)
@@ -68,12 +73,13 @@ class Writer:
     def look(self) -> None:
         """Tell who asked for it, once, if the database has not answered a commit for long: another thread calls this.
 
-        A commit waits without an end while the synchronous standby is away, and raises nothing.
+        A commit waits without an end while the synchronous standby is away, and raises nothing. It has the head, for
+        which the commits of other servers wait then.
         """
-        sent_at = self._sent_at
-        if sent_at is not None and time.monotonic() - sent_at > NOTED_AFTER_S:
-            self._sent_at = None
-            log.error("a commit waits for the database: is its synchronous standby away?")
+        waits = self._waits
+        if waits is not None and time.monotonic() - waits.since > NOTED_AFTER_S:
+            self._waits = None
+            log.error(waits.why)
             self._tell_full()
 
     def committed(self) -> None:
@@ -123,15 +129,18 @@ class Writer:
         self.committed()
 
     def _commit_singly(self, group: Group) -> None:
-        """Each work in a commit of its own, so that an error of the database hits the work that caused it."""
-        outcomes = []
+        """Each work in a commit of its own, so that an error of the database hits the work that caused it.
+
+        A disk that is full, or a database that is away, refuses the works that follow too: those before are stored.
+        """
+        outcomes = list[Any]()
         for work in group.works:
             alone = Group((work,), one=True)
             self._commit([alone])
             error = alone.future.exception()
             if isinstance(error, StorageFull | StorageUnreachable):
-                group.future.set_exception(error)
-                return
+                outcomes += [error] * (len(group.works) - len(outcomes))
+                break
             outcomes.append(alone.future.result() if error is None else error)
         group.answer(outcomes)
 
@@ -163,7 +172,8 @@ class Writer:
         db = self._connection()
         session = PostgresSession(db, self._given_clock or self._store_clock)
         try:
-            locked = self._head.lock(db, session)
+            with self._waiting_for(HEAD_HELD):
+                locked = self._head.lock(db, session)
             self._store_clock.set(locked.now)
             if attempt.outcomes is not None and locked.last_group == attempt.number:
                 self._confirm(db, session, locked.head, attempt.number)
@@ -174,7 +184,7 @@ class Writer:
             outcomes = [[run.outcome(work) for work in group.works] for group in attempt.groups]
             failpoints.hit("commit.before")
             attempt.outcomes, started = outcomes, time.perf_counter()
-            with self._sending(), session.batch():
+            with self._waiting_for(NO_ANSWER), session.batch():
                 run.finish()
                 self._head.note(session, attempt.number)
                 db.execute(notification(self.server))
@@ -189,7 +199,7 @@ class Writer:
         """Wait until the standby, too, has what this server has stored. Raises psycopg.Error if that is unknown."""
         try:
             # A commit that was cut off may not have waited; the standby gets this one after it.
-            with self._sending(), session.batch():
+            with self._waiting_for(NO_ANSWER), session.batch():
                 session.execute(SET_HEAD, head._asdict())
                 self._head.note(session, number)
                 db.execute("COMMIT")
@@ -199,13 +209,13 @@ class Writer:
             raise psycopg.OperationalError(text_of(error)) from error
 
     @contextlib.contextmanager
-    def _sending(self) -> Iterator[None]:
-        """Inside, a commit is sent and its answer is waited for."""
-        self._sent_at = time.monotonic()
+    def _waiting_for(self, why: str) -> Iterator[None]:
+        """Inside, the database is asked for what may take long, for this reason."""
+        self._waits = _Wait(time.monotonic(), why)
         try:
             yield
         finally:
-            self._sent_at = None
+            self._waits = None
 
     def _connection(self) -> Connection:
         if self._db is None or self._db.closed:
@@ -227,6 +237,13 @@ class Writer:
     def _tell_full(self) -> None:
         for listener in self._on_full:
             listener()
+
+
+class _Wait(NamedTuple):
+    """Since when the database is waited for, by the monotonic clock, and what the log says of it."""
+
+    since: float
+    why: str
 
 
 class _Attempt:

@@ -17,6 +17,7 @@ from avocet_grpc.store.sql.dialect import Session
 from avocet_grpc.store.sql.filters import among, where_of
 from avocet_grpc.store.sql.queue import Also, QueuePages
 from avocet_grpc.store.sql.room import within_room
+from avocet_grpc.store.sql.rows import indexed
 
 HELD = "EXISTS (SELECT 1 FROM claims c WHERE c.key = r.key AND c.expires_at > :now)"
 BY_CLAIMS = "claims c CROSS JOIN "
@@ -55,7 +56,10 @@ class ClaimRow(NamedTuple):
 
 
 class PostponedRow(NamedTuple):
-    """A row of `postponed`: until when a reviewer does not get a candidate."""
+    """A row of `postponed`: until when a reviewer does not get a candidate.
+
+    `reviewer` is what `rows.indexed` gives for the name, since the name is shown to nobody.
+    """
 
     reviewer: str
     key: int
@@ -93,8 +97,9 @@ class Claims:
         return {claim.lease_id: claim for claim in self._living(where, values)}
 
     def held_by(self, reviewer: str) -> int:
-        where = "SELECT count(*) FROM claims WHERE reviewer = :reviewer AND expires_at > :now"
-        return self._session.number(where, {"reviewer": reviewer, "now": self._milliseconds()})
+        stored, given = (self._session.dialect.any_length.format(text) for text in ("reviewer", ":reviewer"))
+        query = f"SELECT count(*) FROM claims WHERE ({stored}) = ({given}) AND expires_at > :now"
+        return self._session.number(query, {"reviewer": reviewer, "now": self._milliseconds()})
 
     def count(self, filter: CandidateFilter, held: HeldBy | None = None) -> int:
         where, values = where_of(filter, "r.")
@@ -124,7 +129,7 @@ class Claims:
 
     def free(self, filter: CandidateFilter, order: Order, reviewer: str, limit: int) -> list[QueueItem]:
         """Return candidates in review that nobody holds and that the reviewer has not postponed, in order."""
-        values = {"now": self._milliseconds(), "taker": reviewer}
+        values = {"now": self._milliseconds(), "taker": self._postponer(reviewer)}
         also = Also(f" AND NOT {HELD} AND NOT {POSTPONED}", values, refuses=REFUSED)
         return self._pages.page(filter, order, None, 0, limit, also)
 
@@ -155,9 +160,10 @@ class Claims:
 
     def postpone(self, reviewer: str, keys: Collection[int], until: float, at_most: int) -> None:
         """Keep these candidates from the reviewer until then; of more than `at_most`, forget those that end first."""
-        rows = [PostponedRow(reviewer, key, int(until * 1_000)) for key in keys]
+        postponer = self._postponer(reviewer)
+        rows = [PostponedRow(postponer, key, int(until * 1_000)) for key in keys]
         self._session.insert("postponed", rows, POSTPONE)
-        self._session.execute(FORGET, {"reviewer": reviewer, "at_most": at_most, "surplus": len(rows)})
+        self._session.execute(FORGET, {"reviewer": postponer, "at_most": at_most, "surplus": len(rows)})
 
     def sweep(self, limit: int) -> None:
         """Drop at most `limit` claims and as many postponements whose time has come."""
@@ -171,6 +177,9 @@ class Claims:
         query = f"SELECT {COLUMNS} FROM claims WHERE {where} AND expires_at > :now"
         rows = self._session.all(ClaimRow, query, {**values, "now": self._milliseconds()})
         return [Claim(row.lease_id, row.key, row.reviewer, row.principal, row.expires_at / 1_000) for row in rows]
+
+    def _postponer(self, reviewer: str) -> str:
+        return indexed(reviewer, self._session.dialect.longest_indexed)
 
     def _milliseconds(self) -> int:
         return int(self.now() * 1_000)

@@ -6,7 +6,7 @@ import json
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-from xxhash import xxh3_64_intdigest
+from xxhash import xxh3_64_intdigest, xxh3_128_hexdigest
 
 from avocet_grpc.core.forms import unexportable_reason
 from avocet_grpc.core.model import Candidate, Columns, File, Record, Status
@@ -254,6 +254,13 @@ def facet_of(*values: str | None) -> int:
 
 def _cut(text: str | None, longest: int) -> str | None:
     return None if text is None else text[:longest]
+
+
+def indexed(text: str, longest: int | None) -> str:
+    """Return a text that stands for this one where an index has to hold it. No other text gives the same."""
+    if longest is None or len(text) <= longest:
+        return text
+    return text[:longest] + xxh3_128_hexdigest(text.encode())
 
 
 def tombstone(row: RecordRow, revision: int, made_by: int) -> RecordRow:

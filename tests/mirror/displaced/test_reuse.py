@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +13,7 @@ from structlog.testing import capture_logs
 
 from avocet_grpc.core import ingest, review
 from avocet_grpc.core.model import Action, Correction, Decision, File, Source, UndoRequest
+from avocet_grpc.core.ports.mirror import Fenced
 from avocet_grpc.mirror.fs.lease import PATIENCE_S
 from avocet_grpc.mirror.outbound import reuse
 from avocet_grpc.mirror.outbound.replace import DRAFT_S
@@ -43,6 +46,26 @@ class SlowDisk(CrashingDisk):
     def sync(self, descriptor: int) -> None:
         assert self.clock is not None
         self.clock.sleep(reuse.COPY_S)
+
+
+class LosingDisk(SlowDisk):
+    """Once it is `lost`, this process may copy no more."""
+
+    lost = False
+
+    def copy(self, source: int, start: int, target: int, at: int, count: int) -> int:
+        if self.lost:
+            raise Fenced("the lease of the files has run out")
+        return super().copy(source, start, target, at, count)
+
+
+def opened_below(directory: Path) -> set[str]:
+    """The names of the directory's files that this process has open."""
+    found = set[str]()
+    for descriptor in os.listdir("/proc/self/fd"):
+        with contextlib.suppress(OSError):
+            found.add(os.readlink(f"/proc/self/fd/{descriptor}"))
+    return {Path(name).name for name in found if Path(name).parent == directory}
 
 
 @pytest.fixture
@@ -157,6 +180,26 @@ def test_a_copy_that_takes_long_holds_up_no_new_record_and_is_dropped_once_there
         held.service.round()
         assert not list(tmp_path.glob(".*.new"))
         assert held.service.stop()
+
+
+def test_a_mirror_that_may_write_no_more_in_the_middle_of_a_copy_leaves_nothing_open(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock, disk = SteppedClock(), LosingDisk()
+    monkeypatch.setattr(reuse, "COPY_BYTES", 1_000)
+    with capture_logs() as events:
+        held = Held(tmp_path, clock, disk, events)
+        with held.path.open("rb"):
+            held.service.do(lambda tx: review.submit(tx, Decision("c0", Action.CORRECT, "better c0")))
+            while not (drafts := list(tmp_path.glob(".*.new"))):
+                clock.sleep(PATIENCE_S)
+                held.service.round()
+            assert opened_below(tmp_path) == {held.path.name, drafts[0].name}
+            disk.lost = True
+            with pytest.raises(Fenced):
+                held.service.round()
+            held.service.crash()
+            assert opened_below(tmp_path) == {held.path.name}
 
 
 def test_a_file_that_was_compacted_since_does_not_serve_again(held: Held) -> None:
