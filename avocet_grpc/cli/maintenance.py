@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from avocet_grpc.cli.data_directory import checked
 from avocet_grpc.cli.progress import shown_progress
 from avocet_grpc.exit_codes import ExitCode
-from avocet_grpc.wording import counted
+from avocet_grpc.wording import NEEDS_DRIVER, counted
+
+if TYPE_CHECKING:
+    from avocet_grpc.maintenance.verify import Report
 
 DataDir = Annotated[
     Path,
@@ -26,7 +29,26 @@ DataDir = Annotated[
 ]
 
 
-def verify(data_dir: DataDir = Path("data")) -> None:
+def verify(
+    data_dir: Annotated[
+        Path | None,
+        typer.Option(
+            envvar="AVOCET_DATA_DIR",
+            metavar="DIR",
+            help="The directory of sft_candidates.jsonl and sft_approved.jsonl.",
+            show_default="data, without --store",
+        ),
+    ] = None,
+    store: Annotated[
+        str,
+        typer.Option(
+            envvar="AVOCET_STORE",
+            metavar="URL",
+            help="A PostgreSQL ledger, postgres://USER@HOST[,HOST]/DATABASE; --data-dir adds the files.",
+            show_default=False,
+        ),
+    ] = "",
+) -> None:
     """Compare the ledger with the two shared files, beside a running server or after it; change nothing.
 
     It reads all of the ledger: its structure, every line's bytes, the counters, the exported examples. Then it compares
@@ -36,24 +58,62 @@ def verify(data_dir: DataDir = Path("data")) -> None:
 
         avocet-grpc verify --data-dir ./data
 
+    Over PostgreSQL it looks at the ledger in the database, and at the files in the directory of their keeper. Indexes
+    are checked too if the database has the extension amcheck.
+
+        avocet-grpc verify --store postgres://avocet@db1,db2/avocet --data-dir ./data
+
     Exit codes: 0 if nothing is damaged; 1 if that cannot be found out; 6 if the ledger or a file is damaged.
     """
-    from avocet_grpc.maintenance.verify import verify as compare
-    from avocet_grpc.store.sqlite.integrity import LedgerUnusable
-
-    try:
-        with shown_progress("ledger") as progress:
-            report = compare(data_dir, progress)
-    except (LedgerUnusable, OSError) as error:
-        raise _refused(error) from None
-    print(f"the service is {report.state}")
+    if data_dir is None and not store:
+        data_dir = Path("data")
+    if data_dir is not None and not data_dir.is_dir():
+        raise typer.BadParameter(f"Directory '{data_dir}' does not exist.", param_hint="'--data-dir'")
+    report = _verified_store(store, data_dir) if store else _verified(checked(data_dir or Path("data")))
+    if report.state:
+        print(f"the service is {report.state}")
+    for line in report.not_checked:
+        print(f"not checked: {line}")
     for line in report.notes:
         print(f"differs: {line}")
     for line in report.damage:
         print(f"DAMAGE: {line}")
     if not report.notes and not report.damage:
-        print("the ledger is sound, and both files agree with it")
+        print("the ledger is sound, and both files agree with it" if report.state else "the ledger is sound")
     raise typer.Exit(ExitCode.DAMAGED if report.damage else 0)
+
+
+def _verified(data_dir: Path) -> Report:
+    from avocet_grpc.maintenance.verify import verify as compare
+    from avocet_grpc.store.sqlite.integrity import LedgerUnusable
+
+    try:
+        with shown_progress("ledger") as progress:
+            return compare(data_dir, progress)
+    except (LedgerUnusable, OSError) as error:
+        raise _refused(error) from None
+
+
+def _verified_store(store: str, data_dir: Path | None) -> Report:
+    try:
+        import psycopg
+
+        from avocet_grpc.maintenance.files_id import WrongDirectory
+        from avocet_grpc.maintenance.verify_store import verify_store
+        from avocet_grpc.store.postgres.connect import DatabaseUnusable
+        from avocet_grpc.store.postgres.failure import text_of
+        from avocet_grpc.store.sqlite.integrity import LedgerUnusable
+    except ImportError:
+        print(f"avocet-grpc: {NEEDS_DRIVER}", file=sys.stderr)
+        raise typer.Exit(ExitCode.FAILED) from None
+    try:
+        with shown_progress("ledger") as progress:
+            return verify_store(store, None if data_dir is None else checked(data_dir), progress)
+    except (DatabaseUnusable, WrongDirectory, LedgerUnusable, OSError) as error:
+        raise _refused(error) from None
+    except psycopg.Error as error:
+        print(f"avocet-grpc: the database cannot be asked: {text_of(error)}", file=sys.stderr)
+        raise typer.Exit(ExitCode.FAILED) from None
 
 
 def rebuild(

@@ -17,7 +17,7 @@ Reading order
     `backup`              copies the ledger at one moment, then the files
     `comparison`          one file compared by the mirror's own planner, on a copy of its index
     `rehearsal`           the ledger's rules on the mirror's commands, with nothing stored
-    `verify`              the report of that comparison and of the ledger's soundness
+    `verify`, `verify_store`    the report of that comparison and of the ledger's soundness
     `move`                the ledger of a stopped service into a database
     `rebuild`             a new ledger from the files, with what the old one can still give
 

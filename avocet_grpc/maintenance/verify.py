@@ -7,6 +7,7 @@ import os
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from avocet_grpc.layout import SHARED_FILES, DataDirectory
 from avocet_grpc.maintenance.comparison import Comparison, State, copied_index
 from avocet_grpc.mirror.fs.clock import Clock
 from avocet_grpc.mirror.fs.disk import Disk, FileChanged
+from avocet_grpc.store.sql.dialect import Session
 from avocet_grpc.store.sql.feed import SqlMirrorReader
 from avocet_grpc.store.sql.queries import Queries
 from avocet_grpc.store.sqlite import inspect
@@ -28,6 +30,10 @@ Progress = Callable[[str, int, int], None]
 """Told now and then: the file's name, bytes read, bytes in all."""
 
 
+Opened = Callable[[], AbstractContextManager[Session]]
+"""Gives one consistent view of a ledger."""
+
+
 @dataclass(slots=True)
 class Report:
     """What was found, as lines for a terminal; `damage` are those on which an operator must act."""
@@ -35,13 +41,14 @@ class Report:
     state: str = ""
     notes: list[str] = field(default_factory=list)
     damage: list[str] = field(default_factory=list)
+    not_checked: list[str] = field(default_factory=list)
 
 
 def verify(data_dir: Path, progress: Progress) -> Report:
     """Look at the ledger and at both files. Changes nothing. Raises OSError, LedgerUnusable."""
     directory = DataDirectory(data_dir)
     ledger = directory.ledger
-    state = _state(directory)
+    state = state_of(directory)
     report = Report(state.value)
     if not ledger.exists():
         report.notes.append("there is no ledger; the next start makes one from the files")
@@ -54,10 +61,15 @@ def verify(data_dir: Path, progress: Progress) -> Report:
         report.damage.append(f"the way out: avocet-grpc rebuild --data-dir {data_dir}")
     if problems:
         return report
-    for file, name in SHARED_FILES.items():
-        for line, is_damage in _compared(directory, file, state, progress):
-            (report.damage if is_damage else report.notes).append(f"{name}: {line}")
+    compare_files(report, directory, state, progress, lambda: inspect.opened(ledger))
     return report
+
+
+def compare_files(report: Report, directory: DataDirectory, state: State, progress: Progress, opened: Opened) -> None:
+    """Add to the report how both files differ from the ledger, of which `opened` gives a view. Raises as `verify`."""
+    for file, name in SHARED_FILES.items():
+        for line, is_damage in _compared(directory, file, state, progress, opened):
+            (report.damage if is_damage else report.notes).append(f"{name}: {line}")
 
 
 def is_served(data_dir: Path) -> bool:
@@ -72,13 +84,16 @@ def is_served(data_dir: Path) -> bool:
         os.close(descriptor)
 
 
-def _state(directory: DataDirectory) -> State:
+def state_of(directory: DataDirectory) -> State:
+    """Return how the service of the directory is, or how it ended. Raises OSError."""
     if is_served(directory.root):
         return State.RUNNING
     return State.CRASHED if directory.running.exists() else State.STOPPED
 
 
-def _compared(directory: DataDirectory, file: File, state: State, progress: Progress) -> Iterator[tuple[str, bool]]:
+def _compared(
+    directory: DataDirectory, file: File, state: State, progress: Progress, opened: Opened
+) -> Iterator[tuple[str, bool]]:
     """Yield what differs, and whether it is damage. Beside a running service it is looked at until two looks agree."""
     disk = Disk()
     path = disk.resolve(directory.shared_file(file))
@@ -86,7 +101,7 @@ def _compared(directory: DataDirectory, file: File, state: State, progress: Prog
     for _ in range(TRIES if state is State.RUNNING else 1):
         before = lines
         try:
-            with inspect.opened(directory.ledger) as session, copied_index(directory.index) as index:
+            with opened() as session, copied_index(directory.index) as index:
                 reader, newest_change = SqlMirrorReader(session), Queries(session).newest_change
                 comparison = Comparison(reader, newest_change, index, file, path, state, progress, disk, Clock())
                 lines = list(comparison.run())

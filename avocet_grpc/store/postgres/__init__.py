@@ -15,6 +15,7 @@ Reading order
     `migrate`, `settings`    makes and upgrades the tables; which settings of the database are refused
     `wake`                   notices what other servers commit, by notifications and without them
     `keeper`, `config`       the lease of the shared files; the configuration that all servers share
+    `integrity`              what `verify` asks of a ledger in a database
     `fill`                   takes a whole ledger of another engine into an empty database
 
 Rules

@@ -16,6 +16,7 @@ Reading order
     `group`                  the works of one commit, one after the other
     `claims`, `waiting_claims`, `snapshots`, `pruning`       what a transaction has beside records
     `feed`, `mirror`         the mirror's side: `core.ports.mirror`
+    `soundness`              whether what the ledger holds agrees with itself
     `loading`, `carry_over`  a whole file at the first start; what a rebuilt ledger takes from the old one
 
 Rules
