@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import asyncio
 
-ROUNDS = 20
-"""Of the event loop, between one turn's end and the next one's begin. Some ten calls are handed over in that time."""
+ROUNDS = 60
+"""Of the event loop, between one turn's end and the next one's begin. Some thirty calls are handed over in that time."""
 
 
 class Turns:
