@@ -28,7 +28,7 @@ from avocet_grpc.core.model import (
     UndoRequest,
 )
 from avocet_grpc.core.ports.ledger import HistoryEntry, Transaction
-from avocet_grpc.core.record import MAX_LINE_BYTES, difference, record_in, record_of, render
+from avocet_grpc.core.record import MAX_LINE_BYTES, difference, record_in, record_of, render, replace_surrogates
 
 DECISIONS = frozenset(action.value for action in Action)
 OF_OTHERS = frozenset({ChangeAction.EDIT, ChangeAction.OVERRULE})
@@ -85,9 +85,9 @@ def undo(tx: Transaction, request: UndoRequest) -> Candidate:
 
 
 def status_word(record: Record) -> str:
-    """Return the record's status word; `unknown` if it has none."""
+    """Return the record's status word as it can be stored and sent; `unknown` if it has none."""
     status = record.get("status")
-    return status if isinstance(status, str) else "unknown"
+    return replace_surrogates(status) if isinstance(status, str) else "unknown"
 
 
 def _find(tx: Transaction, id: str, expected_revision: int | None) -> Candidate:

@@ -14,6 +14,7 @@ from avocet_grpc.store.postgres.silence import HeedfulConnection
 Connection = psycopg.Connection[tuple[Any, ...]]
 
 SCHEMES = ("postgres://", "postgresql://")
+NOT_VALID = "the store is not a valid URL: it must be postgres://USER@HOST[,HOST]/DATABASE"
 
 # Without them a primary that lost power holds a COMMIT for minutes.
 DEFAULTS: dict[str, Any] = {
@@ -85,8 +86,14 @@ def connect(url: str, *, holds_head: bool = False) -> Connection:
 
 
 def _parts(url: str) -> dict[str, Any]:
+    if not is_address(url):
+        raise NotAnAddress(NOT_VALID)
+    authority, _, path = url.partition("://")[2].partition("?")[0].partition("/")
+    if authority.count("@") > 1 or "@" in path:
+        # A part of the password would be taken for the host or the database, and shown.
+        raise NotAnAddress(f"{NOT_VALID}; write @ as %40 and / as %2F in a password")
     try:
         return conninfo_to_dict(url)
     except psycopg.ProgrammingError:
         # The text of the error shows the URL, which may hold a password.
-        raise NotAnAddress("the store is not a valid URL: it must be postgres://USER@HOST[,HOST]/DATABASE") from None
+        raise NotAnAddress(NOT_VALID) from None
