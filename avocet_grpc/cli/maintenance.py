@@ -84,13 +84,14 @@ def verify(
 
 
 def _verified(data_dir: Path) -> Report:
+    from avocet_grpc.maintenance.files_id import WrongDirectory
     from avocet_grpc.maintenance.verify import verify as compare
     from avocet_grpc.store.sqlite.integrity import LedgerUnusable
 
     try:
         with shown_progress("ledger") as progress:
             return compare(data_dir, progress)
-    except (LedgerUnusable, OSError) as error:
+    except (WrongDirectory, LedgerUnusable, OSError) as error:
         raise _refused(error) from None
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 
 ROUNDS = 60
-"""Of the event loop, between one turn's end and the next one's begin. Some thirty calls are handed over in that time."""
+"""Of the event loop, between one turn's end and the next one's begin. Some thirty calls are handed over meanwhile."""
 
 
 class Turns:

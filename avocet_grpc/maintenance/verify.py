@@ -14,6 +14,7 @@ from pathlib import Path
 from avocet_grpc.core.model import File
 from avocet_grpc.layout import SHARED_FILES, DataDirectory
 from avocet_grpc.maintenance.comparison import Comparison, State, copied_index
+from avocet_grpc.maintenance.files_id import WrongDirectory
 from avocet_grpc.mirror.fs.clock import Clock
 from avocet_grpc.mirror.fs.disk import Disk, FileChanged
 from avocet_grpc.store.sql.dialect import Session
@@ -45,8 +46,10 @@ class Report:
 
 
 def verify(data_dir: Path, progress: Progress) -> Report:
-    """Look at the ledger and at both files. Changes nothing. Raises OSError, LedgerUnusable."""
+    """Look at the ledger and at both files. Changes nothing. Raises WrongDirectory, OSError, LedgerUnusable."""
     directory = DataDirectory(data_dir)
+    if directory.files_id.exists():
+        raise WrongDirectory(f"{data_dir} has the files of a store in PostgreSQL: give its --store too")
     ledger = directory.ledger
     state = state_of(directory)
     report = Report(state.value)

@@ -39,6 +39,8 @@ def verify_store(url: str, data_dir: Path | None, progress: Progress) -> Report:
 
 
 def _refuse_other_files(directory: DataDirectory, known: str, store: str) -> None:
+    if not known:
+        raise WrongDirectory(f"nobody has kept the files of {store} yet; start a server with this --data-dir first")
     found = files_id.read(directory)
     if found is None or found.value != known:
         raise WrongDirectory(

@@ -125,7 +125,11 @@ def test_what_cannot_be_found_out_is_said_in_one_line(database: str, postgres: P
     with ended(keeper):
         assert keeper.stop() == 0
     (tmp_path / "foreign").mkdir()
+    plain = [str(BIN / "avocet-grpc"), "verify", "--data-dir", str(keeper.data)]
+    unkept = postgres.new_database()
     asked: dict[str, Any] = {
+        "give its --store": subprocess.run(plain, capture_output=True, text=True, check=False, timeout=120),
+        "nobody has kept the files": verify(unkept, "--data-dir", str(keeper.data)),
         "does not have the files of": verify(database, "--data-dir", str(tmp_path / "foreign")),
         "run: avocet-grpc migrate": verify(postgres.new_database("template0")),
         "must be postgres://": verify("postgres://[bad"),
