@@ -167,8 +167,8 @@ def serve(
         typer.Option(
             "--search",
             envvar="AVOCET_SEARCH",
-            help="Keep an index of texts, so that ListCandidates finds a text at once. It costs disk, and some CPU. Not with"
-            " a --store in PostgreSQL.",
+            help="Keep an index of texts, so that ListCandidates finds a text at once. It costs disk, and some CPU."
+            " It does not work with a --store in PostgreSQL.",
         ),
     ] = False,
     log_level: Annotated[
