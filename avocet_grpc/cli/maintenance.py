@@ -65,11 +65,10 @@ def verify(
 
     Exit codes: 0 if nothing is damaged; 1 if that cannot be found out; 6 if the ledger or a file is damaged.
     """
-    if data_dir is None and not store:
-        data_dir = Path("data")
-    if data_dir is not None and not data_dir.is_dir():
-        raise typer.BadParameter(f"Directory '{data_dir}' does not exist.", param_hint="'--data-dir'")
-    report = _verified_store(store, data_dir) if store else _verified(checked(data_dir or Path("data")))
+    if store:
+        report = _verified_store(store, None if data_dir is None else _existing(data_dir))
+    else:
+        report = _verified(_existing(data_dir or Path("data")))
     if report.state:
         print(f"the service is {report.state}")
     for line in report.not_checked:
@@ -81,6 +80,12 @@ def verify(
     if not report.notes and not report.damage:
         print("the ledger is sound, and both files agree with it" if report.state else "the ledger is sound")
     raise typer.Exit(ExitCode.DAMAGED if report.damage else 0)
+
+
+def _existing(data_dir: Path) -> Path:
+    if not data_dir.is_dir():
+        raise typer.BadParameter(f"Directory '{data_dir}' does not exist.", param_hint="'--data-dir'")
+    return checked(data_dir)
 
 
 def _verified(data_dir: Path) -> Report:
@@ -109,7 +114,7 @@ def _verified_store(store: str, data_dir: Path | None) -> Report:
         raise typer.Exit(ExitCode.FAILED) from None
     try:
         with shown_progress("ledger") as progress:
-            return verify_store(store, None if data_dir is None else checked(data_dir), progress)
+            return verify_store(store, data_dir, progress)
     except (DatabaseUnusable, WrongDirectory, LedgerUnusable, OSError) as error:
         raise _refused(error) from None
     except psycopg.Error as error:

@@ -29,7 +29,7 @@ COPY_EXAMPLE = (
 )
 
 
-@pytest.fixture(params=[2, 4] if FULL else [2])
+@pytest.fixture(params=[2, 3, 4] if FULL else [2, 3])
 def servers(request: pytest.FixtureRequest, database: str, tmp_path: Path) -> Iterator[list[Server]]:
     made = [Server(tmp_path / f"s{number}", engine="postgres") for number in range(request.param)]
     try:

@@ -63,6 +63,21 @@ def sixty(stopped_server: Server) -> Server:
     return stopped_server.start()
 
 
+@pytest.mark.parametrize("batch_size", [0, 1_000])
+def test_a_response_ends_at_some_500_kb_whatever_the_batch_size(stopped_server: Server, batch_size: int) -> None:
+    approved = [
+        record(f"r{n}", status="approved", corrected_response="x" * 2_000, model_response="y" * 2_000)
+        for n in range(600)
+    ]
+    write_records(stopped_server.approved, approved)
+    server = stopped_server.start()
+    responses = list(server.stub.StreamExport(pb.StreamExportRequest(batch_size=batch_size)))
+    assert sum(len(response.examples) for response in responses) == 600
+    # The first ones go by a guess of an example's size, and the last one has what is left.
+    sizes = [response.ByteSize() for response in responses[1:-2]]
+    assert sizes and 440_000 < min(sizes) <= max(sizes) < 501_000
+
+
 def test_the_order_is_that_of_approval_and_each_example_is_whole(sixty: Server) -> None:
     assert export(sixty).ids == IDS
     sixty.correct("waits", "Scattering.", failure_category=pb.FAILURE_CATEGORY_PARTIAL_ANSWER)

@@ -141,7 +141,7 @@ def compiled_locales(directory: Path) -> Path:
     """A directory with the locale that the server has, and an English one, which few machines have."""
     english = ["localedef", "-i", "en_US", "-f", "UTF-8", "--no-archive", str(directory / "en_US.UTF-8")]
     if shutil.which("localedef") is None or not SYSTEM_LOCALE.exists():
-        pytest.skip("there is no localedef, or no C.UTF-8, to make a locale with")
+        pytest.skip("localedef or C.UTF-8 is missing, so no locale can be made")
     if subprocess.run(english, capture_output=True, check=False).returncode:
         pytest.skip("localedef has no source of en_US: apt-get install locales")
     shutil.copytree(SYSTEM_LOCALE, directory / SYSTEM_LOCALE.name)

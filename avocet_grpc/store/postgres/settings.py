@@ -10,8 +10,6 @@ ONE_MACHINE = (
     "the database has no synchronous standby: a change is on one machine when it is acknowledged, and a failover to"
     " another one may lose it"
 )
-
-
 NOT_WAITED_FOR = (
     "the database runs with synchronous_commit = local, so that no commit waits for the standby that"
     " synchronous_standby_names names: a change is on one machine when it is acknowledged, and a failover to another"

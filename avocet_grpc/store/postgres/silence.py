@@ -1,8 +1,8 @@
 """A connection that ends if its server takes what is sent and never answers.
 
-A machine that stands still, or a proxy in between whose other side is gone, acknowledges every byte, so that the
-kernel's own time limits do not notice. A statement may well take long: that is no silence. So a connection that has
-heard nothing for a while tries to make another one to the same server, and ends only if nobody answers there.
+A machine that stands still acknowledges every byte, and so does a proxy that has lost its server. The kernel's own time
+limits do not notice either. A long statement is silent too, and must go on. So a connection that has heard nothing for
+a while tries to make another one to the same server, and ends only if nobody answers there.
 """
 
 from __future__ import annotations
