@@ -102,12 +102,9 @@ def _verified(data_dir: Path) -> Report:
 
 def _verified_store(store: str, data_dir: Path | None) -> Report:
     try:
-        import psycopg
-
         from avocet_grpc.maintenance.files_id import WrongDirectory
         from avocet_grpc.maintenance.verify_store import verify_store
         from avocet_grpc.store.postgres.connect import DatabaseUnusable
-        from avocet_grpc.store.postgres.failure import text_of
         from avocet_grpc.store.sqlite.integrity import LedgerUnusable
     except ImportError:
         print(f"avocet-grpc: {NEEDS_DRIVER}", file=sys.stderr)
@@ -117,9 +114,6 @@ def _verified_store(store: str, data_dir: Path | None) -> Report:
             return verify_store(store, data_dir, progress)
     except (DatabaseUnusable, WrongDirectory, LedgerUnusable, OSError) as error:
         raise _refused(error) from None
-    except psycopg.Error as error:
-        print(f"avocet-grpc: the database cannot be asked: {text_of(error)}", file=sys.stderr)
-        raise typer.Exit(ExitCode.FAILED) from None
 
 
 def rebuild(

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import psycopg
+
 from avocet_grpc.layout import DataDirectory
 from avocet_grpc.maintenance import files_id
 from avocet_grpc.maintenance.files_id import WrongDirectory
 from avocet_grpc.maintenance.verify import Progress, Report, compare_files, state_of
-from avocet_grpc.store.postgres.connect import shown
+from avocet_grpc.store.postgres.connect import DatabaseUnusable, shown
+from avocet_grpc.store.postgres.failure import text_of
 from avocet_grpc.store.postgres.integrity import IndexesNotChecked, opened, wrong_indexes
 from avocet_grpc.store.postgres.keeper import state_of as keeper_of
 from avocet_grpc.store.sql.soundness import contradictions
@@ -17,8 +20,15 @@ from avocet_grpc.store.sql.soundness import contradictions
 def verify_store(url: str, data_dir: Path | None, progress: Progress) -> Report:
     """Look at the ledger, and at both files if the keeper's directory is given. Changes nothing.
 
-    Raises DatabaseUnusable, WrongDirectory, psycopg.Error, OSError, LedgerUnusable.
+    Raises DatabaseUnusable, WrongDirectory, OSError, LedgerUnusable.
     """
+    try:
+        return _verified(url, data_dir, progress)
+    except psycopg.Error as error:
+        raise DatabaseUnusable(f"the database cannot be asked: {text_of(error)}") from None
+
+
+def _verified(url: str, data_dir: Path | None, progress: Progress) -> Report:
     report = Report()
     with opened(url) as session:
         if data_dir is not None:

@@ -26,6 +26,7 @@ EXTRA_OF = {
     "avocet_grpc/cli/keeper.py": "postgres",
     "avocet_grpc/maintenance/keeping.py": "postgres",
     "avocet_grpc/maintenance/move.py": "postgres",
+    "avocet_grpc/maintenance/verify_store.py": "postgres",
     "avocet_grpc/store/postgres/": "postgres",
 }
 """The parts of both packages that need an extra."""
