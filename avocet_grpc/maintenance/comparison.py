@@ -135,7 +135,7 @@ class Comparison:
         self.found: defaultdict[What, list[str]] = defaultdict(list)
         """After `run`: the ids that differ, in the order of the file; malformed lines have none."""
         self._malformed: list[Row] = []
-        self._malformed_lines = MalformedLines()
+        self._malformed_lines = MalformedLines(self._session.aside.reason)
 
     def run(self) -> Iterator[tuple[str, bool]]:
         """Compare. A file that is missing is empty."""

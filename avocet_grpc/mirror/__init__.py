@@ -18,6 +18,7 @@ Reading order
     `mirror`, `shared_file`    both files and their life cycle; one round for one file
     `image`                    all that is known of one file: an immutable value with named transitions
     `lines`                    the rows of the index, and `effective`, which says which line of an id counts
+    `set_aside`                lines at which our own code fails
     `index`, `index_database`  `mirror.db` and its tables; `session` is what all parts of one file work with
     `feed`                     what the ledger has and the file still lacks
     `inbound/`, `outbound/`, `displaced/`, `fs/`    in, out, files that were moved aside, system calls

@@ -194,6 +194,11 @@ class Index:
         query = f"SELECT {COLUMNS} FROM lines WHERE file = ? AND kind = ? AND kind <> 0 ORDER BY key LIMIT ?"
         return [_row(values) for values in self._db.execute(query, (file, kind, limit))]
 
+    def set_aside(self, file: File) -> list[Row]:
+        """Return malformed rows that have a content: `mirror.set_aside` says why."""
+        query = f"SELECT {COLUMNS} FROM lines WHERE file = ? AND kind = 2 AND kind <> 0 AND content IS NOT NULL"
+        return [_row(values) for values in self._db.execute(query, (file,))]
+
     def ids_with_duplicates(self, file: File, after: str, limit: int) -> list[str]:
         """Return ids that have a duplicate, in order."""
         query = "SELECT DISTINCT id FROM lines WHERE file = ? AND kind = 1 AND kind <> 0 AND id > ? ORDER BY id LIMIT ?"

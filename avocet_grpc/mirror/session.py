@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+import structlog
 
 from avocet_grpc.core.model import File, ParsedLine
 from avocet_grpc.core.observer import Observer
-from avocet_grpc.core.ports.mirror import Changed, Edit, Expected, Found, How, MirrorLedger, Outcome
+from avocet_grpc.core.ports.mirror import Changed, Edit, Expected, Found, How, MirrorLedger, Outcome, Verdict
+from avocet_grpc.layout import SHARED_FILES
 from avocet_grpc.mirror.fs.clock import Clock
-from avocet_grpc.mirror.fs.disk import Disk
+from avocet_grpc.mirror.fs.disk import Disk, FileChanged
 from avocet_grpc.mirror.index import Index
+from avocet_grpc.mirror.set_aside import SetAside, at_fault, is_of_a_line
+
+log = structlog.get_logger(__name__)
+
+T = TypeVar("T")
 
 FRESH_S = 60.0
 """A program that rewrote the file may not know a version of ours that was in it for less than this."""
@@ -27,6 +36,10 @@ class Session:
     disk: Disk
     clock: Clock
     observer: Observer
+    aside: SetAside = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "aside", SetAside(self.file))
 
     def changed(self, ids: Sequence[str]) -> dict[str, Changed]:
         """Return the records of these ids as they are now, tombstones too."""
@@ -43,20 +56,58 @@ class Session:
             return view.knows(self.file, pairs)
 
     def take_in(self, lines: Sequence[Found], how: How, *, trusted: bool = False) -> list[Outcome]:
-        """Report lines that the index does not know."""
-        return self.ledger.take_in(self.epoch, self.file, lines, how, trusted=trusted) if lines else []
+        """Report lines that the index does not know. Raises FileChanged if some had to be set aside: look again."""
+
+        def judge(some: Sequence[Found]) -> list[Outcome]:
+            return self.ledger.take_in(self.epoch, self.file, some, how, trusted=trusted)
+
+        return self._judged(lines, judge, lambda one: one.line.digest)
 
     def accept_edits(self, edits: Sequence[Edit], *, trusted: bool = False) -> list[Outcome]:
-        """Report changed records."""
-        return self.ledger.accept_edits(self.epoch, self.file, edits, trusted=trusted) if edits else []
+        """Report changed records. Raises FileChanged if some lines had to be set aside: look again."""
+
+        def judge(some: Sequence[Edit]) -> list[Outcome]:
+            return self.ledger.accept_edits(self.epoch, self.file, some, trusted=trusted)
+
+        return self._judged(edits, judge, lambda one: one.line.digest)
 
     def accept_deletions(self, gone: Sequence[tuple[str, Expected]]) -> list[Outcome]:
         """Report records that disappeared."""
-        return self.ledger.accept_deletions(self.epoch, self.file, gone) if gone else []
+        return self._judged(gone, lambda some: self.ledger.accept_deletions(self.epoch, self.file, some))
 
     def respell(self, lines: Sequence[tuple[str, Expected, ParsedLine]]) -> list[Outcome]:
         """Report the same content in other bytes."""
-        return self.ledger.respell(self.epoch, self.file, lines) if lines else []
+        return self._judged(lines, lambda some: self.ledger.respell(self.epoch, self.file, some))
+
+    def _judged(
+        self,
+        asked: Sequence[T],
+        judge: Callable[[Sequence[T]], list[Outcome]],
+        digest_of: Callable[[T], bytes] | None = None,
+    ) -> list[Outcome]:
+        """Ask the ledger. What its code fails at is set aside; without a line to set aside, it is overruled."""
+        if not asked:
+            return []
+        try:
+            return judge(asked)
+        except Exception as error:
+            failed = at_fault(asked, judge) if is_of_a_line(error) else []
+            if not failed:
+                raise
+            if digest_of is not None:
+                for one, why in failed:
+                    self.aside.add(digest_of(one), why)
+                raise FileChanged from error
+            return self._overruled(asked, judge, failed)
+
+    def _overruled(
+        self, asked: Sequence[T], judge: Callable[[Sequence[T]], list[Outcome]], failed: list[tuple[T, Exception]]
+    ) -> list[Outcome]:
+        bad = {id(one) for one, _ in failed}
+        for _, why in failed:
+            log.error("change of others not taken in", file=SHARED_FILES[self.file], error=str(why), exc_info=why)
+        outcomes = iter(judge([one for one in asked if id(one) not in bad]))
+        return [Outcome(Verdict.OVERRULED, None) if id(one) in bad else next(outcomes) for one in asked]
 
 
 def is_fresh(written_at: float | None, mtime: float) -> bool:

@@ -23,6 +23,7 @@ from avocet_grpc.mirror.outbound.outbox import collect
 from avocet_grpc.mirror.outbound.replace import Replacer
 from avocet_grpc.mirror.outbound.writer import Writer, has_other_names
 from avocet_grpc.mirror.session import Session
+from avocet_grpc.mirror.set_aside import is_of_a_line
 
 log = structlog.get_logger(__name__)
 
@@ -94,16 +95,27 @@ class SharedFile:
         session, path = self._session, self._path
         beginning, image = begin(session)
         if beginning is Beginning.NEITHER:
-            return adopt_first(session, path, image, progress)
+            return self._load(image, progress)
         if beginning is Beginning.LEDGER_ALONE:
             return compare_without_index(session, path, image, progress)
         end = end_before(session.disk, path, image.read_to)
         found = signature(session.disk, path)
-        if clean and found == image.signature and image.is_read:
+        if clean and found == image.signature and image.is_read and not session.index.set_aside(session.file):
             return image.unchanged(end)
         mode = Mode.CLEAN if clean else Mode.CRASHED
         still = self._looker.still()
         return reconcile(session, path, image, Look(mode, torn_is_given_up=still >= 5.0 or clean), progress)
+
+    def _load(self, image: FileImage, progress: Progress) -> FileImage:
+        session, path = self._session, self._path
+        try:
+            return adopt_first(session, path, image, progress)
+        except Exception as error:
+            if not is_of_a_line(error):
+                raise
+            # One line at which our own code fails undoes the whole load; the slow way sets it aside.
+            log.error("file not loaded at once, taken in line by line", file=path.name, exc_info=error)
+            return compare_without_index(session, path, image, progress)
 
     def make_sure_it_exists(self) -> None:
         """Make an empty file if there is none, so that a plain reader can open it."""

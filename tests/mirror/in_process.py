@@ -125,10 +125,13 @@ class CrashingDisk(Disk):
 
 
 class CrashingLedger:
-    """The ledger as the mirror sees it; the crash may come before or after each command."""
+    """The ledger as the mirror sees it; the crash may come before or after each command.
 
-    def __init__(self, ledger: Any, disk: CrashingDisk) -> None:
-        self._ledger, self._disk = ledger, disk
+    `fails` says with what error a command fails that has this text in one of its lines or ids.
+    """
+
+    def __init__(self, ledger: Any, disk: CrashingDisk, fails: Callable[[bytes], None] = lambda text: None) -> None:
+        self._ledger, self._disk, self._fails = ledger, disk, fails
 
     def __getattr__(self, name: str) -> Any:
         found = getattr(self._ledger, name)
@@ -136,8 +139,13 @@ class CrashingLedger:
 
     def adopt(self, epoch: int, file: File, lines: Iterable[ParsedLine]) -> Iterator[Outcome]:
         self._disk.tick()
-        yield from self._ledger.adopt(epoch, file, lines)
+        yield from self._ledger.adopt(epoch, file, self._checked(lines))
         self._disk.tick()
+
+    def _checked(self, lines: Iterable[ParsedLine]) -> Iterator[ParsedLine]:
+        for line in lines:
+            self._fails(line.raw)
+            yield line
 
     def set_report(self, epoch: int, file: File, report: FileReport) -> None:
         if not self._disk.crashed:
@@ -146,6 +154,7 @@ class CrashingLedger:
     def _counted(self, call: Callable[..., Any]) -> Callable[..., Any]:
         def wrapper(*arguments: Any, **named: Any) -> Any:
             self._disk.tick()
+            self._fails(repr(arguments[2]).encode())
             made = call(*arguments, **named)
             self._disk.tick()
             return made
@@ -159,6 +168,9 @@ class InProcess:
     def __init__(self, data: Path, clock: SteppedClock, disk: CrashingDisk) -> None:
         self.data, self._clock, self._disk = data, clock, disk
         self.running = False
+        self.fails_at = b""
+        """The ledger fails with `fails_with` at each line or id that has this text in it; at none if it is empty."""
+        self.fails_with: type[Exception] = KeyError
         disk.clock = clock
         ignore_sigio()
 
@@ -167,8 +179,13 @@ class InProcess:
         self._disk.crashed = False
         self.ledger = SqliteLedger(DataDirectory(self.data), encode)
         self.running = True
-        self.mirror = Mirror(CrashingLedger(self.ledger.mirror(), self._disk), self.data, self._disk, self._clock)
+        ledger = CrashingLedger(self.ledger.mirror(), self._disk, self._fail)
+        self.mirror = Mirror(ledger, self.data, self._disk, self._clock)
         self.mirror.adopt()
+
+    def _fail(self, text: bytes) -> None:
+        if self.fails_at and self.fails_at in text:
+            raise self.fails_with("made by the test")
 
     def crash(self) -> None:
         """What was not on the disk is gone, and every lock and lease with it."""

@@ -197,19 +197,20 @@ class Drain:
 
     def _parts(self, path: Path, start: int, stop: int, whole_lines: bool) -> Iterator[tuple[list[Read], int]]:
         """Give the lines between the offsets, some at a time, with the offset behind them. Raises FileChanged."""
-        with self._session.disk.reading(path) as descriptor:
+        session = self._session
+        with session.disk.reading(path) as descriptor:
             if descriptor < 0:
                 raise FileChanged
-            scanner = LineScanner(self._session.disk, descriptor, start, stop)
+            scanner = LineScanner(session.disk, descriptor, start, stop)
             reads: list[Read] = []
             for line in scanner:
-                reads.append(Read(line, line.parsed(), 0))
+                reads.append(Read(line, session.aside.parsed(line), 0))
                 if len(reads) == LINES_AT_ONCE or scanner.end - start > BYTES_AT_ONCE:
                     yield reads, scanner.end
                     reads, start = [], scanner.end
             end = scanner.end
             if not whole_lines:
                 end = stop
-                reads += [Read(scanner.rest, scanner.rest.parsed(), 0)] if scanner.rest is not None else []
+                reads += [Read(scanner.rest, session.aside.parsed(scanner.rest), 0)] if scanner.rest is not None else []
             if end > start:
                 yield reads, end

@@ -63,7 +63,7 @@ class _Load:
         self._level = START
         self._seen = Seen()
         self._line_bytes = 0
-        self.malformed = MalformedLines()
+        self.malformed = MalformedLines(session.aside.reason)
 
     def run(self, path: Path, image: FileImage) -> FileImage:
         session, disk = self._session, self._session.disk

@@ -150,7 +150,7 @@ class Looker:
             return import_lines(self._session, self.path, image, found, [], found.size), True
         if is_half_of_ours(self._session, image.level, rest, still >= TORN_S):
             return self._take_half(image, found, rest), True
-        is_whole = rest.parsed().columns is not None and self._has_writer() is False
+        is_whole = self._session.aside.parsed(rest).columns is not None and self._has_writer() is False
         if still < TORN_S and not is_whole:
             return image, False
         return import_lines(self._session, self.path, image, found, [rest], found.size), True

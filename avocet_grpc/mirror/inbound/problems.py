@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import structlog
 
 from avocet_grpc.core.model import File
-from avocet_grpc.core.record import malformed_reason
 from avocet_grpc.layout import SHARED_FILES
 from avocet_grpc.mirror.fs.scan import Line
 
@@ -31,7 +31,9 @@ class Malformed:
 class MalformedLines:
     """The malformed lines that one pass finds: how many, and the first of them. It holds none of their bytes."""
 
-    def __init__(self) -> None:
+    def __init__(self, reason: Callable[[Line, bytes | None], str]) -> None:
+        """`reason` says what is wrong with a line, whose bytes are None if they are too many to hold."""
+        self._reason = reason
         self.count = 0
         self.named: list[Malformed] = []
 
@@ -39,7 +41,7 @@ class MalformedLines:
         """Another one; `raw` is None if it is too long to hold."""
         self.count += 1
         if len(self.named) < MOST_NAMED:
-            self.named.append(Malformed(line.offset, line.number, malformed_reason(raw or b"")))
+            self.named.append(Malformed(line.offset, line.number, self._reason(line, raw)))
 
 
 def log_malformed(file: File, found: MalformedLines, before: int) -> None:

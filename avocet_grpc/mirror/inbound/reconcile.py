@@ -81,11 +81,13 @@ class Reconciliation:
         self._edited = self._news = 0
         self._damaged = False
         self._remains: Remains | None = None
-        self.malformed = MalformedLines()
+        self.malformed = MalformedLines(session.aside.reason)
 
     def run(self, progress: Progress) -> FileImage:
         """Compare, ask the ledger, and change the rows. Raises what `reconcile` raises."""
         index, file = self._session.index, self._session.file
+        # A line that an earlier run set aside is tried again.
+        index.delete(row.key for row in index.set_aside(file) if row.stands and row.digest not in self._session.aside)
         seen, moves = Seen(), index.begin_moves()
         total = index.records(file)
         diff, scanner = self._read(seen, moves, progress)
@@ -141,7 +143,9 @@ class Reconciliation:
     def _take_torn_end(self, diff: LineDiff, rest: Line) -> None:
         if is_half_of_ours(self._session, self._image.level, rest, self._look.torn_is_given_up):
             self._torn = self._half_of_ours = True
-        elif rest.parsed().columns is None and not self._session.index.has_malformed(self._session.file, rest.digest):
+        elif self._session.aside.parsed(rest).columns is None and not self._session.index.has_malformed(
+            self._session.file, rest.digest
+        ):
             self._torn = self._look.mode is not Mode.CLEAN
             if self._torn and not self._look.torn_is_given_up:
                 raise FileChanged
@@ -182,7 +186,7 @@ class Reconciliation:
         for one in unknown:
             line = read_line(self._session.disk, self._descriptor, one.offset, one.length, one.digest)
             line = replace(line, number=one.number)
-            batch.append(Read(line, line.parsed(), one.after_key))
+            batch.append(Read(line, self._session.aside.parsed(line), one.after_key))
             size += one.length
             if size > BATCH_BYTES or len(batch) >= BATCH_LINES:
                 yield batch

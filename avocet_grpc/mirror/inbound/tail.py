@@ -58,12 +58,12 @@ def import_lines(
         # Others wrote the whole file since it was looked at: these lines were not appended to what was noted.
         raise FileChanged
     failpoints.hit("import.before")
-    reads, before = [Read(line, line.parsed(), image.last_key) for line in lines], image.newlines
+    reads, before = [Read(line, session.aside.parsed(line), image.last_key) for line in lines], image.newlines
     with session.index.transaction():
         image = read.ordered(take_appended(session, path, reads, ours=ours))
         session.index.save_image(session.file, image)
     failpoints.hit("import.after")
-    malformed = MalformedLines()
+    malformed = MalformedLines(session.aside.reason)
     for one in reads:
         if one.id is None:
             malformed.add(one.line, one.line.raw)

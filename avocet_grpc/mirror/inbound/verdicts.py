@@ -72,7 +72,8 @@ class Verdicts:
         if self._is_put_back(one):
             return
         where = None if self.is_late else one.line.offset
-        row = Row(Kind.MALFORMED, None, None, one.line.digest, where, one.line.length, Order(one.after_key))
+        aside = one.line.digest if one.line.digest in self.session.aside else None
+        row = Row(Kind.MALFORMED, None, aside, one.line.digest, where, one.line.length, Order(one.after_key))
         self.lines.add(row.changed(mark=Mark.OWED) if self.is_late else row, one.line.raw)
 
     def taken(self, one: Read, outcome: Outcome) -> None:
@@ -252,6 +253,7 @@ class Verdicts:
         """A duplicate takes the place of a record that others deleted; what the service removed leaves with it."""
         states = self.session.changed([row.id or "" for row, _ in promoted])
         promoted = [one for one in promoted if _is_deleted_by_others(states.get(one[0].id or ""))]
+        promoted = [one for one in promoted if one[0].digest not in self.session.aside]
         found = [Found(parse(raw)) for _, raw in promoted]
         for (row, _), outcome in zip(promoted, self.session.take_in(found, How.APPENDED, trusted=True), strict=True):
             now = living(outcome)
@@ -266,7 +268,8 @@ class Verdicts:
         edits: list[tuple[Row, Row, Edit]] = []
         for record, best in wrong:
             state = now.get(record.id or "")
-            if state is None or state.source is not Source.EXTERNAL or state.digest != record.content:
+            is_ours = state is None or state.source is not Source.EXTERNAL or state.digest != record.content
+            if is_ours or best.digest in self.session.aside:
                 self.lines.change(record, mark=Mark.OWED)
                 continue
             line = parse(self._bytes(best))

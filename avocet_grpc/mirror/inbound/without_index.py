@@ -66,7 +66,7 @@ class Remake:
         self._size = self._found.size if self._found else 0
         self._after_key = self._last_key = 0
         self._line_bytes = self._owed = 0
-        self.malformed = MalformedLines()
+        self.malformed = MalformedLines(session.aside.reason)
 
     def run(self, image: FileImage, progress: Progress) -> FileImage:
         """Make the rows. Raises what `compare_without_index` raises."""
@@ -129,7 +129,7 @@ class Remake:
     def _note_batch(self, batch: Sequence[Line]) -> None:
         """Each line becomes a row; the line with the ledger's content is the record."""
         file, index = self._session.file, self._session.index
-        reads = [Read(line, line.parsed(), 0) for line in batch]
+        reads = [Read(line, self._session.aside.parsed(line), 0) for line in batch]
         ids = {one.id for one in reads if one.id is not None}
         now, lines = self._session.changed(sorted(ids)), index.lines(file, ids)
         for one in reads:
@@ -142,7 +142,8 @@ class Remake:
 
     def _note_malformed(self, lines: Lines, one: Read) -> None:
         line = one.line
-        row = Row(Kind.MALFORMED, None, None, line.digest, line.offset, line.length, Order(self._after_key))
+        aside = line.digest if line.digest in self._session.aside else None
+        row = Row(Kind.MALFORMED, None, aside, line.digest, line.offset, line.length, Order(self._after_key))
         lines.add(row, line.raw)
         self.malformed.add(line, line.raw)
 

@@ -1,0 +1,176 @@
+"""A line on which the service's own code fails is set aside alone: those around it are taken in."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from structlog.testing import capture_logs
+
+from avocet_grpc.core.model import File, ParsedLine
+from avocet_grpc.core.record import digest_of
+from avocet_grpc.mirror.fs.scan import Line
+from avocet_grpc.mirror.set_aside import REASON, SetAside, at_fault
+from tests.mirror.in_process import CrashingDisk, InProcess, SteppedClock
+from tests.mirror.traces import append, correct, path_of, rest, rewrite
+from tests.support import Json, lines, record, records, write_records
+
+FILES = pytest.mark.parametrize("file", list(File), ids=lambda file: file.name.lower())
+
+
+def made(id: str, file: File, **more: object) -> Json:
+    if file is File.CANDIDATES:
+        return record(id, **more)
+    return record(id, status="approved", corrected_response="better", **more)
+
+
+@pytest.fixture
+def stumbling(tmp_path: Path) -> Iterator[InProcess]:
+    """A service whose ledger fails at every line that has `poison` in it; three records are in each file."""
+    for file in File:
+        write_records(tmp_path / f"sft_{file.name.lower()}.jsonl", [made(f"{file.name[0]}{n}", file) for n in range(3)])
+    service = InProcess(tmp_path, SteppedClock(), CrashingDisk())
+    service.fails_at = b"poison"
+    service.open()
+    service.come_to_rest()
+    service.wait(3_600)
+    try:
+        yield service
+    finally:
+        if service.running:
+            service.crash()
+
+
+def restarted(service: InProcess, *, fails_at: bytes) -> None:
+    assert service.stop()
+    service.fails_at = fails_at
+    service.open()
+    rest(service)
+
+
+@FILES
+def test_lines_around_it_are_taken_in_and_it_stays_in_the_file(stumbling: InProcess, file: File) -> None:
+    path = path_of(stumbling, file)
+    with path.open("a") as out:
+        out.write("".join(json.dumps(made(id, file)) + "\n" for id in ("a", "poison", "b", "poison 2", "c")))
+    with capture_logs() as logs:
+        rest(stumbling)
+    assert [bool(stumbling.served(id, file)) for id in ("a", "poison", "b", "poison 2", "c")] == [1, 0, 1, 0, 1]
+    assert [one["id"] for one in records(path)][-5:] == ["a", "poison", "b", "poison 2", "c"]
+    assert [one["event"] for one in logs].count("line set aside") == 2
+    named = [(one["line"], one["reason"]) for one in logs if one["event"] == "malformed line"]
+    assert named == [(number, REASON) for number in (5, 7)]
+    assert stumbling.mirror._files[file].report().malformed == 2
+
+
+@FILES
+def test_a_decision_behind_it_reaches_the_files(stumbling: InProcess, file: File) -> None:
+    append(path_of(stumbling, file), made("poison", file))
+    stumbling.round()
+    correct(stumbling, "C1")
+    stumbling.come_to_rest()
+    assert "C1" in [one["id"] for one in records(path_of(stumbling, File.APPROVED))]
+
+
+@FILES
+def test_a_record_that_others_changed_to_one_stays_as_it_was_beside_it(stumbling: InProcess, file: File) -> None:
+    path, name = path_of(stumbling, file), file.name[0]
+    changed = [made(f"{name}0", file), made(f"{name}1", file, label="poison"), made(f"{name}2", file, label="edit")]
+    rewrite(path, changed)
+    rest(stumbling)
+    found = records(path)
+    assert all(one in found for one in changed) and len(found) == 4
+    assert stumbling.served(f"{name}1", file) in found
+    assert stumbling.served(f"{name}2", file) == changed[2]
+
+
+@FILES
+def test_a_start_that_meets_one_takes_the_others_in(stumbling: InProcess, tmp_path: Path, file: File) -> None:
+    stumbling.crash()
+    other = tmp_path / "other"
+    other.mkdir()
+    wanted = [*(made(id, file) for id in ("a", "poison", "b")), made("a", file, label="another")]
+    write_records(other / path_of(stumbling, file).name, wanted)
+    service = InProcess(other, SteppedClock(), CrashingDisk())
+    service.fails_at = b"poison"
+    service.open()
+    service.come_to_rest()
+    assert [bool(service.served(id, file)) for id in ("a", "poison", "b")] == [1, 0, 1]
+    assert records(path_of(service, file)) == wanted
+    assert service.stop()
+    assert sorted(map(str, records(path_of(service, file)))) == sorted(map(str, wanted))
+
+
+@FILES
+def test_the_next_start_tries_it_again(stumbling: InProcess, file: File) -> None:
+    path = path_of(stumbling, file)
+    for id in ("poison", "b"):
+        append(path, made(id, file))
+    rest(stumbling)
+    restarted(stumbling, fails_at=b"poison")
+    assert stumbling.served("poison", file) is None
+    assert [one["id"] for one in records(path)][-2:] == ["poison", "b"]
+    restarted(stumbling, fails_at=b"nothing")
+    assert stumbling.served("poison", file) == made("poison", file) | {"timestamp": records(path)[-2].get("timestamp")}
+    assert [one["id"] for one in records(path)][-2:] == ["poison", "b"]
+    assert stumbling.mirror._files[file].report().malformed == 0
+
+
+@FILES
+def test_a_deletion_at_which_the_service_fails_is_undone(stumbling: InProcess, file: File) -> None:
+    path, name = path_of(stumbling, file), file.name[0]
+    stumbling.fails_at = f"{name}1".encode()
+    rewrite(path, [made(f"{name}2", file)])
+    rest(stumbling)
+    assert stumbling.served(f"{name}0", file) is None
+    assert sorted(one["id"] for one in records(path)) == [f"{name}1", f"{name}2"]
+
+
+def test_a_command_that_fails_without_any_line_tells_nothing_of_lines() -> None:
+    def judge(some: object) -> None:
+        raise ValueError("whatever it is asked")
+
+    assert at_fault([1, 2, 3], judge) == []
+
+
+def test_each_of_many_is_found_with_few_commands() -> None:
+    asked: list[int] = []
+
+    def judge(some: object) -> None:
+        assert isinstance(some, range)
+        asked.append(len(some))
+        if any(number in some for number in (17, 900)):
+            raise KeyError(some)
+
+    assert [one for one, _ in at_fault(range(1_000), judge)] == [17, 900]
+    assert len(asked) < 50
+
+
+@dataclass(frozen=True, slots=True)
+class Unreadable(Line):
+    """A line at which the parser itself fails."""
+
+    def parsed(self) -> ParsedLine:
+        raise RecursionError("too deep")
+
+
+def test_a_line_at_which_the_parser_fails_is_malformed() -> None:
+    raw = b'{"id": "x"}'
+    aside = SetAside(File.CANDIDATES)
+    for line in (Unreadable(0, len(raw), digest_of(raw), raw), Line(0, len(raw), digest_of(raw), raw)):
+        assert aside.parsed(line) == ParsedLine(raw, digest_of(raw), None)
+    assert "tried again" in aside.reason(line, raw)
+
+
+def test_full_disks_and_lost_memory_set_nothing_aside(stumbling: InProcess) -> None:
+    stumbling.fails_with = MemoryError
+    append(path_of(stumbling, File.CANDIDATES), made("poison", File.CANDIDATES))
+    with pytest.raises(MemoryError):
+        stumbling.round()
+    stumbling.fails_at = b"nothing"
+    rest(stumbling)
+    assert stumbling.served("poison") is not None
+    assert len(lines(path_of(stumbling, File.CANDIDATES))) == 4
