@@ -18,6 +18,7 @@ from avocet_grpc.mirror.fs.disk import Disk
 from avocet_grpc.mirror.index import Index
 from avocet_grpc.mirror.index_database import IndexDamaged, is_damage
 from avocet_grpc.mirror.session import Session
+from avocet_grpc.mirror.set_aside import SetAside
 from avocet_grpc.mirror.shared_file import SharedFile
 
 log = structlog.get_logger(__name__)
@@ -133,7 +134,8 @@ class Mirror:
 
     def _session(self, file: File) -> Session:
         assert self._index is not None
-        return Session(file, self._ledger, self._epoch, self._index, self._disk, self._clock, self._observer)
+        parts = self._ledger, self._epoch, self._index, self._disk, self._clock, self._observer
+        return Session(file, *parts, SetAside(file))
 
     def _progress_of(self, name: str, file: File, progress: Progress | None) -> Callable[[int], None]:
         if progress is None:

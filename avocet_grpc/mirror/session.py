@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TypeVar
 
 import structlog
@@ -36,10 +36,7 @@ class Session:
     disk: Disk
     clock: Clock
     observer: Observer
-    aside: SetAside = field(init=False)
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "aside", SetAside(self.file))
+    aside: SetAside
 
     def changed(self, ids: Sequence[str]) -> dict[str, Changed]:
         """Return the records of these ids as they are now, tombstones too."""

@@ -7,7 +7,7 @@ again: a later version of the service may understand it.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TypeVar
 
 import structlog
@@ -40,8 +40,15 @@ class SetAside:
         self._file = file
         self._digests: set[bytes] = set()
 
+    def __len__(self) -> int:
+        return len(self._digests)
+
     def __contains__(self, digest: bytes) -> bool:
         return digest in self._digests
+
+    def know(self, digests: Iterable[bytes]) -> None:
+        """Count these lines as set aside, and say nothing."""
+        self._digests.update(digests)
 
     def add(self, digest: bytes, error: Exception) -> None:
         """Set a line aside, and say so with the error's traceback: the fault is the service's own."""

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import psycopg
 import pytest
 from structlog.testing import capture_logs
 
+from avocet_grpc.core.errors import StorageFull
 from avocet_grpc.core.model import File, ParsedLine
 from avocet_grpc.core.record import digest_of
+from avocet_grpc.maintenance.verify import verify
 from avocet_grpc.mirror.fs.scan import Line
-from avocet_grpc.mirror.set_aside import REASON, SetAside, at_fault
+from avocet_grpc.mirror.index_database import IndexDamaged
+from avocet_grpc.mirror.set_aside import REASON, SetAside, at_fault, is_of_a_line
 from tests.mirror.in_process import CrashingDisk, InProcess, SteppedClock
 from tests.mirror.traces import append, correct, path_of, rest, rewrite
 from tests.support import Json, lines, record, records, write_records
@@ -129,6 +134,15 @@ def test_a_deletion_at_which_the_service_fails_is_undone(stumbling: InProcess, f
     assert sorted(one["id"] for one in records(path)) == [f"{name}1", f"{name}2"]
 
 
+def test_verify_says_what_will_become_of_it(stumbling: InProcess) -> None:
+    append(path_of(stumbling, File.CANDIDATES), made("poison", File.CANDIDATES))
+    rest(stumbling)
+    assert stumbling.stop()
+    report = verify(stumbling.data, lambda *_: None)
+    assert not report.damage
+    assert [note for note in report.notes if "poison" in note and "new, by others: will be taken in" in note]
+
+
 def test_a_command_that_fails_without_any_line_tells_nothing_of_lines() -> None:
     def judge(some: object) -> None:
         raise ValueError("whatever it is asked")
@@ -174,3 +188,23 @@ def test_full_disks_and_lost_memory_set_nothing_aside(stumbling: InProcess) -> N
     rest(stumbling)
     assert stumbling.served("poison") is not None
     assert len(lines(path_of(stumbling, File.CANDIDATES))) == 4
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (psycopg.errors.CharacterNotInRepertoire("a character that it cannot store"), True),
+        (psycopg.errors.ProgramLimitExceeded("an index row that is too large"), True),
+        (psycopg.DataError("a text with NUL"), True),
+        (psycopg.errors.InsufficientPrivilege("a table"), False),
+        (psycopg.errors.UndefinedTable("a table"), False),
+        (sqlite3.DataError("string or blob too big"), True),
+        (sqlite3.OperationalError("no such table"), False),
+        (IndexDamaged("not a database"), False),
+        (StorageFull("the disk is full"), False),
+        (OSError("read-only"), False),
+    ],
+    ids=repr,
+)
+def test_what_a_database_says_of_itself_is_not_of_a_line(error: Exception, expected: bool) -> None:
+    assert is_of_a_line(error) is expected
