@@ -19,8 +19,11 @@ class Limits:
     watches: int = 1_000
     """Calls of Watch at once, beside the other calls; the next one gets OVERLOADED."""
 
+    watches_per_caller: int = 900
+    """Calls of Watch at once of one token, or without tokens of one address; the others are for everybody else."""
+
     health_calls: int = 1_000
-    """Calls at once of health's Check, and of its Watch; one more ends the oldest with OVERLOADED: none is refused."""
+    """Calls at once of health's Check, and of its Watch; one more ends the oldest of the caller that has most."""
 
     waiting_writes: int = 10_000
     """Changes that wait for the writer, a stream's message being one; the next one gets OVERLOADED."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from typing import Any
 
 import pytest
@@ -23,10 +24,10 @@ def incoming(arrivals: Arrivals) -> Incoming:
     return arrivals.begin(BUDGET, bytes, context, "ipv4:127.0.0.1:1")
 
 
-async def until_ended(deadlines: Deadlines, arrivals: Arrivals) -> CorrectionsError | None:
+async def until_ended(deadlines: Deadlines, arrivals: Arrivals, caller: str = "one") -> CorrectionsError | None:
     """Make a call that never answers, and give what it was ended with."""
     call = incoming(arrivals)
-    deadlines.watch(call)
+    deadlines.watch(call, caller)
     try:
         await asyncio.sleep(PATIENCE_S)
     except asyncio.CancelledError:
@@ -50,13 +51,30 @@ def test_a_call_that_ended_in_time_does_not_keep_a_later_one_from_being_ended() 
     async def calls() -> CorrectionsError | None:
         deadlines, arrivals = Deadlines(SOON_S), Arrivals(BUDGET, UnfinishedLines())
         first = incoming(arrivals)
-        deadlines.watch(first)
+        deadlines.watch(first, "somebody")
         deadlines.forget(first)
         ended = await until_ended(deadlines, arrivals)
         assert first.ended is None
         return ended
 
     assert isinstance(asyncio.run(calls()), CallTooLong)
+
+
+def test_one_call_too_many_ends_the_oldest_of_the_caller_that_has_most() -> None:
+    async def ended() -> list[int]:
+        deadlines, arrivals = Deadlines(math.inf, 4), Arrivals(BUDGET, UnfinishedLines())
+        calls: list[asyncio.Task[CorrectionsError | None]] = []
+        found: list[int] = []
+        for caller in ("modest", "greedy", "greedy", "greedy", "other", "greedy", "greedy"):
+            calls.append(asyncio.create_task(until_ended(deadlines, arrivals, caller)))
+            await asyncio.sleep(SOON_S)
+            found += [number for number, one in enumerate(calls) if one.done() and number not in found]
+        for one in calls:
+            one.cancel()
+        await asyncio.wait(calls)
+        return found
+
+    assert asyncio.run(ended()) == [1, 2, 3]
 
 
 def test_a_call_tells_the_first_reason_for_which_it_was_ended() -> None:

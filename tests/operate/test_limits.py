@@ -16,7 +16,7 @@ import pytest
 from google.rpc import error_details_pb2, status_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_status import rpc_status
-from h2.events import ConnectionTerminated, ResponseReceived, StreamEnded, StreamReset
+from h2.events import ConnectionTerminated, DataReceived, ResponseReceived, StreamEnded, StreamReset
 
 from avocet_client.v1 import corrections_pb2 as pb
 from avocet_client.v1 import corrections_pb2_grpc
@@ -199,6 +199,36 @@ def test_one_health_call_too_many_ends_the_oldest_and_every_probe_is_answered(
         assert silent.status(streams[1])[0] == OVERLOADED
     assert failure_of(lambda: server.stub.Stats(STATS)).reason == "OVERLOADED", "the call was held no more"
     held.cancel()
+
+
+@pytest.mark.parametrize("method", ["Check", "Watch"])
+def test_many_health_calls_of_one_address_end_none_of_another(stopped_server: Server, method: str) -> None:
+    server = limited(stopped_server, health_calls=10)
+    with RawConnection(server.address, source="127.0.0.2") as probe, RawConnection(server.address) as many:
+        waiting = probe.call("", path=f"{HEALTH}{method}")
+        probe.flush()
+        eventually(lambda: not probe.receive(0.05))
+        streams = [many.call("", path=f"{HEALTH}{method}") for _ in range(30)]
+        many.flush()
+        assert [many.status(stream)[0] for stream in streams[:21]] == [OVERLOADED] * 21
+        probe.send(waiting, b"")
+        if method == "Check":
+            assert probe.status(waiting)[0] == "0"
+        else:
+            probe.until(DataReceived)
+
+
+def test_one_caller_leaves_watches_to_others(stopped_server: Server) -> None:
+    server = limited(stopped_server, watches=4, watches_per_caller=2)
+    held = [server.stub.Watch(pb.WatchRequest()) for _ in range(2)]
+    assert all(next(watch).revision for watch in held)
+    assert failure_of(lambda: next(server.stub.Watch(pb.WatchRequest()))).reason == "OVERLOADED"
+    with RawConnection(server.address, source="127.0.0.2") as other:
+        stream = other.call("Watch")
+        other.send(stream, b"")
+        other.until(DataReceived)
+    for watch in held:
+        watch.cancel()
 
 
 def test_one_watch_too_many_is_refused_and_takes_no_other_call_s_place(stopped_server: Server) -> None:

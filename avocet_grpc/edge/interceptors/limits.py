@@ -38,46 +38,56 @@ class Room:
     def give_back(self, caller: str) -> None:
         """It has ended."""
         self._taken -= 1
-        self._of_caller[caller] -= 1
-        if not self._of_caller[caller]:
-            del self._of_caller[caller]
+        _count_down(self._of_caller, caller)
 
 
 class Deadlines:
-    """Ends calls that take longer than `seconds`, and the oldest of them once there are more than `most`.
+    """Ends calls that take longer than `seconds`, and one of them once there are more than `most`.
 
-    All have as long, so the first that began is the first that is late, and one timer is enough for all of them.
+    That one is the oldest of the caller that has most, so that nobody ends the calls of others by many of his own. All
+    have as long, so the first that began is the first that is late, and one timer is enough for all of them.
     """
 
     def __init__(self, seconds: float, most: float = math.inf) -> None:
         self._seconds, self._most = seconds, most
-        self._due: dict[Incoming, float] = {}
+        self._due: dict[Incoming, tuple[float, str]] = {}
+        self._of_caller: Counter[str] = Counter()
         self._timer: asyncio.TimerHandle | None = None
 
-    def watch(self, call: Incoming) -> None:
-        """A call begins."""
+    def watch(self, call: Incoming, caller: str) -> None:
+        """A call of `caller` begins."""
         if len(self._due) >= self._most:
-            oldest = next(iter(self._due))
-            del self._due[oldest]
+            greediest, _ = self._of_caller.most_common(1)[0]
+            oldest = next(one for one, (_, whose) in self._due.items() if whose == greediest)
+            self.forget(oldest)
             oldest.end(Overloaded("too many newer calls"))
         loop = asyncio.get_running_loop()
-        self._due[call] = due = loop.time() + self._seconds
+        due = loop.time() + self._seconds
+        self._due[call] = due, caller
+        self._of_caller[caller] += 1
         if self._timer is None and due < math.inf:
             self._timer = loop.call_at(due, self._look)
 
     def forget(self, call: Incoming) -> None:
         """It has ended."""
-        self._due.pop(call, None)
+        if (found := self._due.pop(call, None)) is not None:
+            _count_down(self._of_caller, found[1])
 
     def _look(self) -> None:
         loop = asyncio.get_running_loop()
         now, self._timer = loop.time(), None
-        for call, due in [*self._due.items()]:
+        for call, (due, _) in [*self._due.items()]:
             if due > now:
                 self._timer = loop.call_at(due, self._look)
                 return
-            del self._due[call]
+            self.forget(call)
             call.end(CallTooLong())
+
+
+def _count_down(of_caller: Counter[str], caller: str) -> None:
+    of_caller[caller] -= 1
+    if not of_caller[caller]:
+        del of_caller[caller]
 
 
 class MethodLimits:
@@ -103,7 +113,7 @@ class MethodLimits:
             self._gate.enter()
             self._room.take(caller)
         incoming = self._arrivals.begin(self.sizes.request, self._parse, context, peer)
-        self._deadlines.watch(incoming)
+        self._deadlines.watch(incoming, caller)
         return incoming
 
     def leave(self, incoming: Incoming, caller: str) -> None:
@@ -117,8 +127,8 @@ class MethodLimits:
 class Limiter:
     """The limits of all methods.
 
-    Health is never refused: a busy server is not a dead one. Too many of its calls at once end the oldest, which is one
-    that waits, since a probe takes no time. Its Watch lasts as long as its connection. Calls of our Watch are counted
+    Health is never refused: a busy server is not a dead one. Too many of its calls at once end one that
+    waits, since a probe takes no time. Its Watch lasts as long as its connection. Calls of our Watch are counted
     for themselves: they mostly wait.
     """
 
@@ -128,7 +138,7 @@ class Limiter:
         self._lines = lines = UnfinishedLines()
         self._arrivals = Arrivals(limits.bytes_under_way, lines, lambda: answers.held)
         self._calls = Room(limits.calls, limits.calls_per_caller)
-        self._watches = Room(limits.watches, limits.watches)
+        self._watches = Room(limits.watches, limits.watches_per_caller)
         self._unary, self._streams = Deadlines(limits.call_seconds), Deadlines(limits.stream_seconds)
         self._checks = Deadlines(limits.call_seconds, limits.health_calls)
         self._health_watches = Deadlines(math.inf, limits.health_calls)
