@@ -14,6 +14,7 @@ from typing import Any
 
 from avocet_grpc.core.json_text import canonical_messages, python_json
 from avocet_grpc.core.model import Record
+from avocet_grpc.core.record import MAX_NESTING, is_deeper
 
 SHAREGPT_ROLES = {
     "human": "user",
@@ -215,7 +216,13 @@ def _is_word(value: object) -> bool:
 
 
 def _loaded(text: str) -> Any:
-    """Return the JSON value that a string holds, None if it holds none."""
+    """Return the JSON value that a string holds, None if it holds none.
+
+    One that nests deeper than a line may is text: whether Python can write again what it reads there depends on what
+    calls it.
+    """
+    if is_deeper(text.encode("utf-8", "surrogatepass"), MAX_NESTING):
+        return None
     try:
         return json.loads(text)
     except (ValueError, RecursionError):

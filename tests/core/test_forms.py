@@ -22,6 +22,7 @@ from avocet_grpc.core.forms import (
     unexportable_reason,
     written_response,
 )
+from avocet_grpc.core.record import MAX_NESTING
 
 USER = {"role": "user", "content": "2+2?"}
 CALL = {"type": "function", "function": {"name": "add", "arguments": '{"a": 2, "b": 2}'}}
@@ -179,6 +180,16 @@ def test_tools_are_a_list_of_objects_or_a_string_of_one(value: object) -> None:
 @pytest.mark.parametrize("value", [None, [], "[]", "x", '{"a": 1}', ["x"], [{}, 1], {"a": 1}, 5, "[" * 5000])
 def test_anything_else_is_no_tools(value: object) -> None:
     assert tools_of({"tools": value}) is None
+
+
+@pytest.mark.parametrize("depth", [MAX_NESTING, MAX_NESTING + 1, 950, 5000])
+def test_json_in_a_string_is_read_as_deep_as_a_line_may_nest_and_no_deeper(depth: int) -> None:
+    text = '[{"name": "f", "x": ' + "[" * (depth - 2) + "]" * (depth - 2) + "}]"
+    called = prompt_of({"prompt_messages": [{"from": "function_call", "value": text}]})
+    assert (tools_of({"tools": text}) is not None) == (depth <= MAX_NESTING)
+    assert called is not None
+    assert ("tool_calls" in called[0]) == (depth <= MAX_NESTING)
+    assert called[0]["content"] == (None if depth <= MAX_NESTING else text)
 
 
 @pytest.mark.parametrize(
