@@ -14,6 +14,8 @@ from avocet_grpc.core.record import load
 
 NEVER = 2**63 - 1
 """`removed_revision` of an example that is still approved."""
+LONGEST_TIME = 500
+"""Characters of a time by which records are ordered; no engine's index holds fewer."""
 
 
 class RecordRow(NamedTuple):
@@ -229,13 +231,16 @@ def record_row(key: int, file: File, columns: Columns, longest: int | None = Non
 
 
 def fitted(row: RecordRow, longest: int | None) -> RecordRow:
-    """Return the row as an engine keeps it whose indexes hold `longest` characters."""
-    if longest is None or all(len(text or "") <= longest for text in (row.status, row.recorded_at, row.reviewed_at)):
+    """Return the row as an engine keeps it whose indexes hold `longest` characters.
+
+    Times have no more than LONGEST_TIME in any engine: a page token holds the one at which its page ended.
+    """
+    if all(len(text or "") <= LONGEST_TIME for text in (row.status, row.recorded_at, row.reviewed_at)):
         return row
     return row._replace(
         status=_cut(row.status, longest),
-        recorded_at=_cut(row.recorded_at, longest),
-        reviewed_at=_cut(row.reviewed_at, longest),
+        recorded_at=_cut(row.recorded_at, LONGEST_TIME),
+        reviewed_at=_cut(row.reviewed_at, LONGEST_TIME),
     )
 
 
@@ -252,7 +257,7 @@ def facet_of(*values: str | None) -> int:
     return xxh3_64_intdigest(json.dumps(values)) >> 1
 
 
-def _cut(text: str | None, longest: int) -> str | None:
+def _cut(text: str | None, longest: int | None) -> str | None:
     return None if text is None else text[:longest]
 
 
