@@ -80,3 +80,11 @@ def test_a_message_is_typed_from_the_models_own_calls_or_the_first_tool() -> Non
 def test_what_is_no_message_is_refused_in_words(typed: str) -> None:
     with pytest.raises(ValueError, match="That is not"):
         read_message(typed)
+
+
+@pytest.mark.parametrize("calls", [1, 1.5, True, "add", {"name": "add"}])
+def test_calls_that_are_no_list_are_shown_as_json(calls: object) -> None:
+    message = pb.ChatMessage(role="assistant", content="hm", extra_json=json.dumps({"tool_calls": calls}))
+    shown = seen(prompt_messages=[message], corrected_message=message)
+    assert shown.count("hm") == 2
+    assert shown.count(json.dumps(calls)) == 2

@@ -93,3 +93,13 @@ def test_calls_get_ids_and_answers_refer_to_them() -> None:
 def test_messages_without_calls_stay_as_they_are() -> None:
     messages = [{"role": "user", "content": "2+2?"}, {"role": "tool", "content": "of nothing"}]
     assert with_call_ids(messages) == messages
+
+
+@pytest.mark.parametrize("odd", [["call_1"], {"id": "call_1"}, 1, 1.5, True])
+def test_an_id_of_another_type_is_refused_and_stops_nothing(odd: Any) -> None:
+    row = changed("messages", 2, "tool_calls", 0, id=odd)
+    row["messages"][3]["tool_call_id"] = odd
+    assert with_call_ids(row["messages"]) == row["messages"]
+    paths = [fault.partition(":")[0] for fault in faults(row)]
+    assert "messages[2].tool_calls[0].id" in paths
+    assert "messages[3].tool_call_id" in paths

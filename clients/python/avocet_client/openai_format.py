@@ -26,8 +26,8 @@ def with_call_ids(messages: list[Row]) -> list[Row]:
     Answers without a `tool_call_id` belong to the calls before them, in order.
     """
     made: list[Row] = []
-    taken = {call.get("id") for message in messages for call in _calls(message)}
-    waiting: list[str] = []
+    taken = {id for message in messages for call in _calls(message) if isinstance(id := call.get("id"), str)}
+    waiting: list[Any] = []
     for message in messages:
         if calls := _calls(message):
             calls = [call if call.get("id") else call | {"id": _new_id(taken)} for call in calls]
@@ -59,9 +59,10 @@ def _faults(row: Row) -> Iterator[str]:
         path = f"messages[{index}]"
         yield from (f"{path}{fault}" for fault in _message_faults(message))
         if message.get("role") == "tool":
-            if message.get("tool_call_id") not in open_calls:
+            id = message.get("tool_call_id")
+            if not isinstance(id, str) or id not in open_calls:
                 yield f"{path}.tool_call_id: must be the id of a call in the assistant's message before it"
-            open_calls.discard(str(message.get("tool_call_id")))
+            open_calls.discard(str(id))
         else:
             if open_calls:
                 yield f"{path}: a tool's answer must come first, to {', '.join(sorted(open_calls))}"
@@ -141,7 +142,7 @@ def _calls(message: Row) -> list[Row]:
     return [call for call in calls if isinstance(call, dict)] if isinstance(calls, list) else []
 
 
-def _new_id(taken: set[Any]) -> str:
+def _new_id(taken: set[str]) -> str:
     id = next(name for number in range(len(taken) + 1) if (name := f"call_{number}") not in taken)
     taken.add(id)
     return id

@@ -50,7 +50,8 @@ def shown(message: Message) -> str:
     if content is not None and not isinstance(content, str | list):
         others = [content]
     said += [json.dumps(part, ensure_ascii=False) for part in others]
-    said += [_call(call) for call in message.get("tool_calls") or ()]
+    calls = message.get("tool_calls") or []
+    said += [_call(call) for call in (calls if isinstance(calls, list) else [calls])]
     rest = {key: value for key, value in message.items() if key not in ("role", "content", "tool_calls")}
     said += [f"{key}: {value if isinstance(value, str) else json.dumps(value)}" for key, value in rest.items()]
     return "\n".join(said)
