@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -33,11 +33,15 @@ class LineDiff:
     Memory grows with what is out of order or has no partner, not with the file. `moved` is told of each row that stands
     elsewhere than noted. `lines` and `line_bytes` (with newlines) count the file's. `has_moved` is True if one did.
     `returned` are rows that did not stand in the file and now do. `known_to` is where the last line begins that has a
-    row.
+    row. Lines of rows with the keys `again` count as ones that the index does not have; `found_again` are those rows.
     """
 
-    def __init__(self, rows: Iterator[Place], moved: Callable[[int, int], None]) -> None:
-        self._rows, self._moved = rows, moved
+    def __init__(
+        self, rows: Iterator[Place], moved: Callable[[int, int], None], again: Collection[int] = frozenset()
+    ) -> None:
+        self._rows, self._moved, self._again = rows, moved, again
+        self.found_again: list[int] = []
+        self._lines_again: list[Unknown] = []
         self.lines = self.line_bytes = 0
         self.has_moved = False
         self.known_to = 0
@@ -52,11 +56,11 @@ class LineDiff:
         self.line_bytes += line.length + 1
         digest = line.digest
         if (same := self._open_rows.get(digest)) is not None:
-            self._pair(_next(self._open_rows, digest, same), line.offset)
+            self._pair(_next(self._open_rows, digest, same), line)
             return
         row = next(self._rows, None)
         if row is not None and row.digest == digest and digest not in self._open_lines:
-            self._pair(row, line.offset)
+            self._pair(row, line)
             return
         unknown = Unknown(line.offset, line.length, digest, line.number, self._after)
         self._open_lines.setdefault(digest, deque()).append(unknown)
@@ -68,17 +72,20 @@ class LineDiff:
         for row in self._rows:
             self._take_row(row)
         rows = [row for same in self._open_rows.values() for row in same]
-        lines = sorted((one for same in self._open_lines.values() for one in same), key=lambda one: one.offset)
-        return rows, lines
+        lines = [*self._lines_again, *(one for same in self._open_lines.values() for one in same)]
+        return rows, sorted(lines, key=lambda one: one.offset)
 
     def _take_row(self, row: Place) -> None:
         if (same := self._open_lines.get(row.digest)) is not None:
-            self._pair(row, _next(self._open_lines, row.digest, same).offset)
+            self._pair(row, _next(self._open_lines, row.digest, same))
         else:
             self._open_rows.setdefault(row.digest, deque()).append(row)
 
-    def _pair(self, row: Place, offset: int) -> None:
-        self._after = row.order_key
+    def _pair(self, row: Place, line: Line | Unknown) -> None:
+        offset, self._after = line.offset, row.order_key
+        if row.key in self._again:
+            self.found_again.append(row.key)
+            self._lines_again.append(Unknown(offset, row.length, row.digest, line.number, row.order_key))
         self.known_to = max(self.known_to, offset)
         if row.offset == offset:
             return

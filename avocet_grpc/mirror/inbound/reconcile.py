@@ -86,14 +86,13 @@ class Reconciliation:
     def run(self, progress: Progress) -> FileImage:
         """Compare, ask the ledger, and change the rows. Raises what `reconcile` raises."""
         index, file = self._session.index, self._session.file
-        # A line that an earlier run set aside is tried again.
-        index.delete(row.key for row in index.set_aside(file) if row.stands and row.digest not in self._session.aside)
         seen, moves = Seen(), index.begin_moves()
         total = index.records(file)
         diff, scanner = self._read(seen, moves, progress)
         grew = self._has_grown()
         failpoints.hit("import.before")
         gone, unknown = diff.finish()
+        index.delete(diff.found_again)
         self._known_to = diff.known_to
         self._note_places(diff, moves, gone)
         for batch in self._batches(unknown):
@@ -130,7 +129,9 @@ class Reconciliation:
 
     def _read(self, seen: Seen, moves: Moves, progress: Progress) -> tuple[LineDiff, LineScanner]:
         session = self._session
-        diff = LineDiff(session.index.places(session.file), moves.add)
+        # Lines that an earlier run set aside are tried again; one that is gone is malformed, as it was.
+        again = {row.key for row in session.index.set_aside(session.file) if row.digest not in session.aside}
+        diff = LineDiff(session.index.places(session.file), moves.add, again)
         scanner = LineScanner(session.disk, self._descriptor, 0, self._size, seen.feed)
         for number, line in enumerate(scanner):
             diff.take(line)

@@ -134,6 +134,19 @@ def test_a_deletion_at_which_the_service_fails_is_undone(stumbling: InProcess, f
     assert sorted(one["id"] for one in records(path)) == [f"{name}1", f"{name}2"]
 
 
+@FILES
+def test_one_that_a_power_cut_took_is_put_back_as_any_malformed_line(stumbling: InProcess, file: File) -> None:
+    path = path_of(stumbling, file)
+    before = path.read_bytes()
+    append(path, made("poison", file))
+    rest(stumbling)
+    stumbling.crash()
+    path.write_bytes(before)
+    stumbling.open()
+    rest(stumbling)
+    assert [one["id"] for one in records(path)][-1] == "poison"
+
+
 def test_verify_says_what_will_become_of_it(stumbling: InProcess) -> None:
     append(path_of(stumbling, File.CANDIDATES), made("poison", File.CANDIDATES))
     rest(stumbling)
