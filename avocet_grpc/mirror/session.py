@@ -58,7 +58,7 @@ class Session:
         def judge(some: Sequence[Found]) -> list[Outcome]:
             return self.ledger.take_in(self.epoch, self.file, some, how, trusted=trusted)
 
-        return self._judged(lines, judge, lambda one: one.line.digest)
+        return self._judged(lines, judge, lambda one: one.line)
 
     def accept_edits(self, edits: Sequence[Edit], *, trusted: bool = False) -> list[Outcome]:
         """Report changed records. Raises FileChanged if some lines had to be set aside: look again."""
@@ -66,7 +66,7 @@ class Session:
         def judge(some: Sequence[Edit]) -> list[Outcome]:
             return self.ledger.accept_edits(self.epoch, self.file, some, trusted=trusted)
 
-        return self._judged(edits, judge, lambda one: one.line.digest)
+        return self._judged(edits, judge, lambda one: one.line)
 
     def accept_deletions(self, gone: Sequence[tuple[str, Expected]]) -> list[Outcome]:
         """Report records that disappeared."""
@@ -80,7 +80,7 @@ class Session:
         self,
         asked: Sequence[T],
         judge: Callable[[Sequence[T]], list[Outcome]],
-        digest_of: Callable[[T], bytes] | None = None,
+        line_of: Callable[[T], ParsedLine] | None = None,
     ) -> list[Outcome]:
         """Ask the ledger. What its code fails at is set aside; without a line to set aside, it is overruled."""
         if not asked:
@@ -91,9 +91,9 @@ class Session:
             failed = at_fault(asked, judge) if is_of_a_line(error) else []
             if not failed:
                 raise
-            if digest_of is not None:
-                for one, why in failed:
-                    self.aside.add(digest_of(one), why)
+            if line_of is not None:
+                for line, why in ((line_of(one), why) for one, why in failed):
+                    self.aside.add(line.digest, why, line.columns.id if line.columns else None)
                 raise FileChanged from error
             return self._overruled(asked, judge, failed)
 

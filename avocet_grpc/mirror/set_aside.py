@@ -34,11 +34,11 @@ REASON = "the service failed at the line, which is tried again at the next start
 
 
 class SetAside:
-    """The lines of one file that are set aside, by the digest of their bytes."""
+    """The lines of one file that are set aside, by the digest of their bytes, with the ids in them if known."""
 
     def __init__(self, file: File) -> None:
         self._file = file
-        self._digests: set[bytes] = set()
+        self._digests: dict[bytes, str | None] = {}
 
     def __len__(self) -> int:
         return len(self._digests)
@@ -48,26 +48,32 @@ class SetAside:
 
     def know(self, digests: Iterable[bytes]) -> None:
         """Count these lines as set aside, and say nothing."""
-        self._digests.update(digests)
+        self._digests.update(dict.fromkeys(digests))
 
-    def add(self, digest: bytes, error: Exception) -> None:
+    def add(self, digest: bytes, error: Exception, id: str | None) -> None:
         """Set a line aside, and say so with the error's traceback: the fault is the service's own."""
-        self._digests.add(digest)
+        self._digests[digest] = id
         text = f"{type(error).__name__}: {error}"
         log.error("line set aside", file=SHARED_FILES[self._file], error=text, exc_info=error)
+
+    def id_of(self, digest: bytes) -> str | None:
+        """Return the id in a line that is set aside; None if it is not known, or the line is not set aside."""
+        return self._digests.get(digest)
 
     def parsed(self, line: Line) -> ParsedLine:
         """Return the line, read, with all that the mirror derives from it. One that is set aside is malformed."""
         if line.digest not in self._digests:
+            id = None
             try:
                 parsed = line.parsed()
                 if parsed.columns is not None:
+                    id = parsed.columns.id
                     content_of(parsed)
                     exportable(self._file, parsed)
             except Exception as error:
                 if not is_of_a_line(error):
                     raise
-                self.add(line.digest, error)
+                self.add(line.digest, error, id)
             else:
                 return parsed
         return ParsedLine(line.raw or b"", line.digest, None)

@@ -75,6 +75,7 @@ class Reconciliation:
         self._size = found.size if found else 0
         self._mtime = found.mtime if found else session.clock.now()
         self._gone: dict[int, int] = {}  # by key, where the line stood
+        self._beside: set[str | None] = set()  # ids in new lines that are set aside
         self._torn = self._half_of_ours = False
         self._last_key = self._known_to = 0
         self._accepted = self._undone = self._put_back = self._missing = 0
@@ -281,6 +282,7 @@ class Reconciliation:
                 lines.add(Row(Kind.STALE, None, None, one.line.digest, one.line.offset, one.line.length, Order(0)))
             else:
                 verdicts.malformed(one)
+                self._beside.add(self._session.aside.id_of(one.line.digest))
                 self.malformed.add(one.line, one.line.raw)
                 self._torn = self._torn or self._is_cut(one)
         self._news += len(news)
@@ -379,9 +381,10 @@ class Reconciliation:
 
     def _fate(self, row: Row) -> Mark:
         """Return NONE if the line counts as deleted, OWED if it is put back, MISSING if that is not decided yet."""
-        if self._look.mode is Mode.CLEAN:
+        is_beside = row.kind is Kind.RECORD and row.id in self._beside
+        if self._look.mode is Mode.CLEAN and not is_beside:
             return Mark.NONE
-        if self._damaged or self._look.mode is Mode.CRASHED or is_fresh(row.written_at, self._mtime):
+        if is_beside or self._damaged or self._look.mode is Mode.CRASHED or is_fresh(row.written_at, self._mtime):
             return Mark.OWED
         return Mark.NONE if self._look.settled else Mark.MISSING
 

@@ -93,6 +93,28 @@ def test_a_record_that_others_changed_to_one_stays_as_it_was_beside_it(stumbling
 
 
 @FILES
+@pytest.mark.parametrize("is_stopped", [False, True], ids=["running", "stopped"])
+def test_a_record_between_others_stays_beside_the_line_that_takes_its_place(
+    stumbling: InProcess, file: File, is_stopped: bool
+) -> None:
+    path, id = path_of(stumbling, file), f"{file.name[0]}1"
+    was, found = stumbling.served(id, file), records(path)
+    changed = [one | {"label": "poison"} if one["id"] == id else one for one in found]
+    if is_stopped:
+        assert stumbling.stop()
+    rewrite(path, changed)
+    if is_stopped:
+        stumbling.open()
+    rest(stumbling)
+    assert was is not None and stumbling.served(id, file) == was
+    assert records(path) == [*changed, was]
+    stumbling.wait(3_600)
+    rewrite(path, [*changed, made("new", file)])
+    rest(stumbling)
+    assert stumbling.served(id, file) is None, "others may delete it all the same"
+
+
+@FILES
 def test_a_start_that_meets_one_takes_the_others_in(stumbling: InProcess, tmp_path: Path, file: File) -> None:
     stumbling.crash()
     other = tmp_path / "other"
