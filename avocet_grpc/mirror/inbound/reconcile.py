@@ -62,13 +62,7 @@ class Reconciliation:
     """One comparison of one file: `reconcile` runs it in a transaction of the index."""
 
     def __init__(
-        self,
-        session: Session,
-        path: Path,
-        image: FileImage,
-        look: Look,
-        descriptor: int,
-        found: Signature | None,
+        self, session: Session, path: Path, image: FileImage, look: Look, descriptor: int, found: Signature | None
     ) -> None:
         self._session, self._path, self._image, self._look = session, path, image, look
         self._descriptor, self._found = descriptor, found
@@ -342,7 +336,10 @@ class Reconciliation:
         now, accepted = self._session.changed(ids), list[Row]()
         for row in rows:
             state = now.get(row.id) if row.id is not None else None
-            if row.kind is Kind.STALE or (row.kind is Kind.RECORD and (state is None or state.raw is None)):
+            if row.kind is Kind.RECORD and state is not None and state.raw is None and state.source is Source.EXTERNAL:
+                # An earlier look reported that, and could not note it.
+                accepted.append(row)
+            elif row.kind is Kind.STALE or (row.kind is Kind.RECORD and (state is None or state.raw is None)):
                 lines.remove(row)
             elif row.kind is Kind.RECORD and row.mark is Mark.OWED:
                 self._put_back += 1

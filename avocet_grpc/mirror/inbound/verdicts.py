@@ -253,6 +253,9 @@ class Verdicts:
         """A duplicate takes the place of a record that others deleted; what the service removed leaves with it."""
         states = self.session.changed([row.id or "" for row, _ in promoted])
         promoted = [one for one in promoted if _is_deleted_by_others(states.get(one[0].id or ""))]
+        for row, raw in [one for one in promoted if one[0].digest in self.session.aside]:
+            self.lines.remove(row)
+            self.lines.add(row.changed(kind=Kind.MALFORMED, id=None, content=row.digest), raw)
         promoted = [one for one in promoted if one[0].digest not in self.session.aside]
         found = [Found(parse(raw)) for _, raw in promoted]
         for (row, _), outcome in zip(promoted, self.session.take_in(found, How.APPENDED, trusted=True), strict=True):

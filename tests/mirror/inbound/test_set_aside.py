@@ -169,6 +169,28 @@ def test_one_that_a_power_cut_took_is_put_back_as_any_malformed_line(stumbling: 
     assert [one["id"] for one in records(path)][-1] == "poison"
 
 
+@FILES
+def test_a_duplicate_that_should_take_the_place_of_a_deleted_record_is_tried_again(
+    stumbling: InProcess, file: File
+) -> None:
+    path, id = path_of(stumbling, file), f"{file.name[0]}1"
+    further = made(id, file, label="poison")
+    stumbling.fails_at = b""
+    found = records(path)
+    rewrite(path, [*found, further] if file is File.CANDIDATES else [further, *found])
+    rest(stumbling)
+    stumbling.wait(3_600)
+    stumbling.fails_at = b"poison"
+    left = [one for one in records(path) if one["id"] != id or one == further]
+    rewrite(path, left)
+    rest(stumbling)
+    assert records(path) == left
+    assert stumbling.mirror._files[file].report().malformed == 1
+    restarted(stumbling, fails_at=b"nothing")
+    assert sorted(map(str, records(path))) == sorted(map(str, left))
+    assert stumbling.served(id, file) == further
+
+
 def test_verify_says_what_will_become_of_it(stumbling: InProcess) -> None:
     append(path_of(stumbling, File.CANDIDATES), made("poison", File.CANDIDATES))
     rest(stumbling)
