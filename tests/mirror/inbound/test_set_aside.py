@@ -191,6 +191,25 @@ def test_a_duplicate_that_should_take_the_place_of_a_deleted_record_is_tried_aga
     assert stumbling.served(id, file) == further
 
 
+@FILES
+def test_a_late_one_stays_behind_the_record_of_its_id(stumbling: InProcess, file: File) -> None:
+    path, id = path_of(stumbling, file), f"{file.name[0]}1"
+    with path.open("a") as held:
+        stumbling.mirror._files[file]._compact()
+        rest(stumbling, 2)
+        held.write(json.dumps(made(id, file, label="poison")) + "\n")
+        held.flush()
+        rest(stumbling, 3)
+    rest(stumbling, 90)
+    was = records(path)
+    assert len(was) == 4
+    assert was[-1] == made(id, file, label="poison")
+    restarted(stumbling, fails_at=b"poison")
+    assert records(path) == was
+    restarted(stumbling, fails_at=b"nothing")
+    assert stumbling.served(id, file) == was[1 if file is File.CANDIDATES else 3]
+
+
 def test_verify_says_what_will_become_of_it(stumbling: InProcess) -> None:
     append(path_of(stumbling, File.CANDIDATES), made("poison", File.CANDIDATES))
     rest(stumbling)
