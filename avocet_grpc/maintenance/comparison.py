@@ -113,7 +113,7 @@ def copied_index(path: Path) -> Iterator[Index]:
 class Comparison:
     """One comparison. `run` gives what differs, line by line, and whether it is damage.
 
-    Raises OSError, sqlite3.Error, FileChanged: if `aside` has grown meanwhile, another comparison finds more.
+    Raises FileChanged, OSError, sqlite3.Error.
     """
 
     def __init__(
@@ -127,15 +127,14 @@ class Comparison:
         progress: Callable[[str, int, int], None],
         disk: Disk,
         clock: Clock,
-        aside: SetAside,
     ) -> None:
         self._reader, self._index, self._file, self._path, self._state = reader, index, file, path, state
         self._progress, self._disk = progress, disk
         self._ledger = RehearsedLedger(reader, newest_change)
-        self._session = Session(file, self._ledger, 0, index, disk, clock, SILENT, aside)
+        self._session = Session(file, self._ledger, 0, index, disk, clock, SILENT, SetAside(file))
         if state is State.RUNNING:
             # Its next start alone tries them again.
-            aside.know(row.digest for row in index.set_aside(file))
+            self._session.aside.know(row.digest for row in index.set_aside(file))
         self._known_rows = max((row.key for row in index.of_kind(file, Kind.MALFORMED, ALL)), default=0)
         self.found: defaultdict[What, list[str]] = defaultdict(list)
         """After `run`: the ids that differ, in the order of the file; malformed lines have none."""

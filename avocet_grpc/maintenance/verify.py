@@ -17,7 +17,6 @@ from avocet_grpc.maintenance.comparison import Comparison, State, copied_index
 from avocet_grpc.maintenance.files_id import WrongDirectory
 from avocet_grpc.mirror.fs.clock import Clock
 from avocet_grpc.mirror.fs.disk import Disk, FileChanged
-from avocet_grpc.mirror.set_aside import SetAside
 from avocet_grpc.store.sql.dialect import Session
 from avocet_grpc.store.sql.feed import SqlMirrorReader
 from avocet_grpc.store.sql.queries import Queries
@@ -102,23 +101,18 @@ def _compared(
     disk = Disk()
     path = disk.resolve(directory.shared_file(file))
     lines: list[tuple[str, bool]] = []
-    aside, tries = SetAside(file), TRIES if state is State.RUNNING else 1
-    while tries:
-        before, known = lines, len(aside)
+    for _ in range(TRIES if state is State.RUNNING else 1):
+        before = lines
         try:
             with opened() as session, copied_index(directory.index) as index:
                 reader, newest_change = SqlMirrorReader(session), Queries(session).newest_change
-                comparison = Comparison(reader, newest_change, index, file, path, state, progress, disk, Clock(), aside)
+                comparison = Comparison(reader, newest_change, index, file, path, state, progress, disk, Clock())
                 lines = list(comparison.run())
         except FileChanged:
-            if len(aside) > known:
-                # Our own code failed at a line, as it will at the next start: look again without it.
-                continue
             lines = [("it is being written; look again when it is quiet", False)]
         except sqlite3.DatabaseError as error:
             raise LedgerUnusable(f"the ledger cannot be read: {error}") from error
         if not lines or lines == before:
             break
-        tries -= 1
         time.sleep(PAUSE_S if state is State.RUNNING else 0)
     yield from lines

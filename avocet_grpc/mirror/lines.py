@@ -176,6 +176,11 @@ class Lines:
         if row.key > 0:
             self.removed.add(row.key)
 
+    def set_aside(self, row: Row, raw: bytes) -> None:
+        """Count a line as malformed until the next start tries it again (`mirror.set_aside`)."""
+        self.remove(row)
+        self.add(row.changed(kind=Kind.MALFORMED, id=None, content=row.digest, mark=Mark.NONE, written_at=None), raw)
+
     def changes(self) -> list[Row]:
         """Return the rows to store."""
         return [self._rows[key] for key in sorted(self.changed, key=lambda key: (key < 0, abs(key)))]

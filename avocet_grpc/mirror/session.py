@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypeVar
 
 import structlog
 
@@ -13,13 +12,11 @@ from avocet_grpc.core.observer import Observer
 from avocet_grpc.core.ports.mirror import Changed, Edit, Expected, Found, How, MirrorLedger, Outcome, Verdict
 from avocet_grpc.layout import SHARED_FILES
 from avocet_grpc.mirror.fs.clock import Clock
-from avocet_grpc.mirror.fs.disk import Disk, FileChanged
+from avocet_grpc.mirror.fs.disk import Disk
 from avocet_grpc.mirror.index import Index
-from avocet_grpc.mirror.set_aside import SetAside, at_fault, is_of_a_line
+from avocet_grpc.mirror.set_aside import SetAside, judged
 
 log = structlog.get_logger(__name__)
-
-T = TypeVar("T")
 
 FRESH_S = 60.0
 """A program that rewrote the file may not know a version of ours that was in it for less than this."""
@@ -52,59 +49,50 @@ class Session:
         with self.ledger.view() as view:
             return view.knows(self.file, pairs)
 
-    def take_in(self, lines: Sequence[Found], how: How, *, trusted: bool = False) -> list[Outcome]:
-        """Report lines that the index does not know. Raises FileChanged if some had to be set aside: look again."""
+    def take_in(self, lines: Sequence[Found], how: How, *, trusted: bool = False) -> list[Outcome | None]:
+        """Report lines that the index does not know; None for one that was set aside."""
 
         def judge(some: Sequence[Found]) -> list[Outcome]:
             return self.ledger.take_in(self.epoch, self.file, some, how, trusted=trusted)
 
-        return self._judged(lines, judge, lambda one: one.line)
+        return self._set_aside([one.line for one in lines], judged(lines, judge)) if lines else []
 
-    def accept_edits(self, edits: Sequence[Edit], *, trusted: bool = False) -> list[Outcome]:
-        """Report changed records. Raises FileChanged if some lines had to be set aside: look again."""
+    def accept_edits(self, edits: Sequence[Edit], *, trusted: bool = False) -> list[Outcome | None]:
+        """Report changed records; None for one whose line was set aside."""
 
         def judge(some: Sequence[Edit]) -> list[Outcome]:
             return self.ledger.accept_edits(self.epoch, self.file, some, trusted=trusted)
 
-        return self._judged(edits, judge, lambda one: one.line)
+        return self._set_aside([one.line for one in edits], judged(edits, judge)) if edits else []
 
     def accept_deletions(self, gone: Sequence[tuple[str, Expected]]) -> list[Outcome]:
         """Report records that disappeared."""
-        return self._judged(gone, lambda some: self.ledger.accept_deletions(self.epoch, self.file, some))
+
+        def judge(some: Sequence[tuple[str, Expected]]) -> list[Outcome]:
+            return self.ledger.accept_deletions(self.epoch, self.file, some)
+
+        return [self._or_overruled(one) for one in judged(gone, judge)] if gone else []
 
     def respell(self, lines: Sequence[tuple[str, Expected, ParsedLine]]) -> list[Outcome]:
         """Report the same content in other bytes."""
-        return self._judged(lines, lambda some: self.ledger.respell(self.epoch, self.file, some))
 
-    def _judged(
-        self,
-        asked: Sequence[T],
-        judge: Callable[[Sequence[T]], list[Outcome]],
-        line_of: Callable[[T], ParsedLine] | None = None,
-    ) -> list[Outcome]:
-        """Ask the ledger. What its code fails at is set aside; without a line to set aside, it is overruled."""
-        if not asked:
-            return []
-        try:
-            return judge(asked)
-        except Exception as error:
-            failed = at_fault(asked, judge) if is_of_a_line(error) else []
-            if not failed:
-                raise
-            if line_of is not None:
-                for line, why in ((line_of(one), why) for one, why in failed):
-                    self.aside.add(line.digest, why, line.columns.id if line.columns else None)
-                raise FileChanged from error
-            return self._overruled(asked, judge, failed)
+        def judge(some: Sequence[tuple[str, Expected, ParsedLine]]) -> list[Outcome]:
+            return self.ledger.respell(self.epoch, self.file, some)
 
-    def _overruled(
-        self, asked: Sequence[T], judge: Callable[[Sequence[T]], list[Outcome]], failed: list[tuple[T, Exception]]
-    ) -> list[Outcome]:
-        bad = {id(one) for one, _ in failed}
-        for _, why in failed:
-            log.error("change of others not taken in", file=SHARED_FILES[self.file], error=str(why), exc_info=why)
-        outcomes = iter(judge([one for one in asked if id(one) not in bad]))
-        return [Outcome(Verdict.OVERRULED, None) if id(one) in bad else next(outcomes) for one in asked]
+        return [self._or_overruled(one) for one in judged(lines, judge)] if lines else []
+
+    def _set_aside(self, lines: list[ParsedLine], outcomes: list[Outcome | Exception]) -> list[Outcome | None]:
+        for line, outcome in zip(lines, outcomes, strict=True):
+            if isinstance(outcome, Exception):
+                self.aside.add(line.digest, outcome)
+        return [None if isinstance(outcome, Exception) else outcome for outcome in outcomes]
+
+    def _or_overruled(self, outcome: Outcome | Exception) -> Outcome:
+        """Without a line to set aside, what the ledger's code fails at is undone in the file."""
+        if not isinstance(outcome, Exception):
+            return outcome
+        log.error("change of others not taken in", file=SHARED_FILES[self.file], error=str(outcome), exc_info=outcome)
+        return Outcome(Verdict.OVERRULED, None)
 
 
 def is_fresh(written_at: float | None, mtime: float) -> bool:

@@ -25,6 +25,7 @@ from avocet_grpc.mirror.lines import exportable
 log = structlog.get_logger(__name__)
 
 T = TypeVar("T")
+R = TypeVar("R")
 
 FORESEEN = (CorrectionsError, Fenced, FileChanged, IndexDamaged, MemoryError, NotEmpty, OSError)
 """These say something of the ledger, of the disk or of the machine."""
@@ -34,46 +35,37 @@ REASON = "the service failed at the line, which is tried again at the next start
 
 
 class SetAside:
-    """The lines of one file that are set aside, by the digest of their bytes, with the ids in them if known."""
+    """The lines of one file that are set aside, by the digest of their bytes."""
 
     def __init__(self, file: File) -> None:
         self._file = file
-        self._digests: dict[bytes, str | None] = {}
-
-    def __len__(self) -> int:
-        return len(self._digests)
+        self._digests: set[bytes] = set()
 
     def __contains__(self, digest: bytes) -> bool:
         return digest in self._digests
 
     def know(self, digests: Iterable[bytes]) -> None:
         """Count these lines as set aside, and say nothing."""
-        self._digests.update(dict.fromkeys(digests))
+        self._digests.update(digests)
 
-    def add(self, digest: bytes, error: Exception, id: str | None) -> None:
+    def add(self, digest: bytes, error: Exception) -> None:
         """Set a line aside, and say so with the error's traceback: the fault is the service's own."""
-        self._digests[digest] = id
+        self._digests.add(digest)
         text = f"{type(error).__name__}: {error}"
         log.error("line set aside", file=SHARED_FILES[self._file], error=text, exc_info=error)
-
-    def id_of(self, digest: bytes) -> str | None:
-        """Return the id in a line that is set aside; None if it is not known, or the line is not set aside."""
-        return self._digests.get(digest)
 
     def parsed(self, line: Line) -> ParsedLine:
         """Return the line, read, with all that the mirror derives from it. One that is set aside is malformed."""
         if line.digest not in self._digests:
-            id = None
             try:
                 parsed = line.parsed()
                 if parsed.columns is not None:
-                    id = parsed.columns.id
                     content_of(parsed)
                     exportable(self._file, parsed)
             except Exception as error:
                 if not is_of_a_line(error):
                     raise
-                self.add(line.digest, error, id)
+                self.add(line.digest, error)
             else:
                 return parsed
         return ParsedLine(line.raw or b"", line.digest, None)
@@ -91,24 +83,19 @@ def is_of_a_line(error: Exception) -> bool:
     return not isinstance(error, FORESEEN) and (state is None or state.startswith(LINE_STATES))
 
 
-def at_fault(asked: Sequence[T], judge: Callable[[Sequence[T]], object]) -> list[tuple[T, Exception]]:
-    """Return what the command fails at, with the errors. `judge` MUST be safe to repeat.
+def judged(asked: Sequence[T], judge: Callable[[Sequence[T]], Sequence[R]]) -> list[R | Exception]:
+    """Return what the command says of each, in order; an exception in the place of what it fails at.
 
-    A command that fails also without anything in it tells nothing of a line. Raises what is not of a line.
+    What fails is halved until it is known. A command that fails also without anything in it tells nothing of a line:
+    its error is raised, and so is any that is not of a line.
     """
-    if not asked or (error := _failure(judge, asked)) is None:
-        return []
-    if len(asked) == 1:
-        return [(asked[0], error)] if _failure(judge, asked[:0]) is None else []
-    half = len(asked) // 2
-    return at_fault(asked[:half], judge) + at_fault(asked[half:], judge)
-
-
-def _failure(judge: Callable[[Sequence[T]], object], asked: Sequence[T]) -> Exception | None:
     try:
-        judge(asked)
+        return [*judge(asked)]
     except Exception as error:
-        if not is_of_a_line(error):
+        if not is_of_a_line(error) or not asked:
             raise
-        return error
-    return None
+        if len(asked) == 1:
+            judge(asked[:0])
+            return [error]
+    half = len(asked) // 2
+    return judged(asked[:half], judge) + judged(asked[half:], judge)

@@ -18,6 +18,7 @@ from avocet_grpc.mirror.inbound.look import Looker
 from avocet_grpc.mirror.inbound.reconcile import Progress, reconcile
 from avocet_grpc.mirror.inbound.resync import resync
 from avocet_grpc.mirror.inbound.rules import Look, Mode
+from avocet_grpc.mirror.inbound.tail import import_tail
 from avocet_grpc.mirror.inbound.without_index import compare_without_index
 from avocet_grpc.mirror.outbound.outbox import collect
 from avocet_grpc.mirror.outbound.replace import Replacer
@@ -113,9 +114,22 @@ class SharedFile:
         except Exception as error:
             if not is_of_a_line(error):
                 raise
-            # One line at which our own code fails undoes the whole load; the slow way sets it aside.
-            log.error("file not loaded at once, taken in line by line", file=path.name, exc_info=error)
-            return compare_without_index(session, path, image, progress)
+            # One line at which our own code fails undoes the whole load; taken in as appended lines, it is set aside.
+            log.error("file not loaded at once, taken in by steps", file=path.name, exc_info=error)
+            return self._taken_in_by_steps(progress)
+
+    def _taken_in_by_steps(self, progress: Progress) -> FileImage:
+        session, path = self._session, self._path
+        with session.index.transaction():
+            session.index.forget_file(session.file)
+        found = signature(session.disk, path)
+        image, read = FileImage(), -1
+        while found is not None and read < image.read_to < found.size:
+            read = image.read_to
+            progress(read)
+            image = import_tail(session, path, image, found, range(0))
+        # The looks that follow take in the rest of it: a last line without a newline.
+        return image
 
     def make_sure_it_exists(self) -> None:
         """Make an empty file if there is none, so that a plain reader can open it."""

@@ -16,7 +16,7 @@ from avocet_grpc.mirror.fs.block_digests import BlockDigests, Span
 from avocet_grpc.mirror.fs.disk import FileChanged, Lease
 from avocet_grpc.mirror.fs.exchange import DISPLACED, displaced_by, remove_half_built
 from avocet_grpc.mirror.fs.lease import lease_now, take_lease
-from avocet_grpc.mirror.fs.scan import Line, LineScanner
+from avocet_grpc.mirror.fs.scan import LineScanner
 from avocet_grpc.mirror.fs.signature import Signature, has_writer, signature
 from avocet_grpc.mirror.inbound.verdicts import Read
 from avocet_grpc.mirror.index import DisplacedRow
@@ -204,19 +204,13 @@ class Drain:
             scanner = LineScanner(session.disk, descriptor, start, stop)
             reads: list[Read] = []
             for line in scanner:
-                reads.append(self._read(line))
+                reads.append(Read(line, session.aside.parsed(line), 0))
                 if len(reads) == LINES_AT_ONCE or scanner.end - start > BYTES_AT_ONCE:
                     yield reads, scanner.end
                     reads, start = [], scanner.end
             end = scanner.end
             if not whole_lines:
                 end = stop
-                reads += [self._read(scanner.rest)] if scanner.rest is not None else []
+                reads += [Read(scanner.rest, session.aside.parsed(scanner.rest), 0)] if scanner.rest is not None else []
             if end > start:
                 yield reads, end
-
-    def _read(self, line: Line) -> Read:
-        """Return the line, read. One that is malformed stands behind all records of the file that it goes to."""
-        parsed = self._session.aside.parsed(line)
-        image = self._session.index.image(self._session.file) if parsed.columns is None else None
-        return Read(line, parsed, image.last_key if image else 0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from avocet_grpc.core.model import Source
@@ -53,7 +54,7 @@ def take_whole(
     in_front: list[Read] = []
     undone: list[Read] = []
     reached = session.index.removals(session.file, ids)
-    edits: list[tuple[str, Edit]] = []
+    edits: list[tuple[Read, Edit]] = []
     pairs = iter(contents)
     for one in reads:
         if one.id is None:
@@ -75,8 +76,8 @@ def take_whole(
             record = lines.record(one.id)
             fresh = record is not None and is_fresh(record.written_at, mtime)
             expected = Expected(state.digest, old.level_at)
-            edits.append((one.id, Edit(one.id, expected, one.parsed, fresh)))
-    _edit(session, lines, edits)
+            edits.append((one, Edit(one.id, expected, one.parsed, fresh)))
+    late += _edit(session, lines, edits)
     if undone:
         take_appended(session, path, undone, is_late=True, removed={one.id for one in undone if one.id is not None})
     if in_front:
@@ -100,10 +101,16 @@ def _is_news(lines: Lines, one: Read, content: bytes, state: Changed | None) -> 
     return state.digest != content if state.raw is not None else state.source is not Source.EXTERNAL
 
 
-def _edit(session: Session, lines: Lines, edits: Sequence[tuple[str, Edit]]) -> None:
-    for (id, _), outcome in zip(edits, session.accept_edits([edit for _, edit in edits]), strict=True):
-        record = lines.record(id)
+def _edit(session: Session, lines: Lines, edits: Sequence[tuple[Read, Edit]]) -> list[Read]:
+    """Report edits; return the lines that were set aside, as malformed ones."""
+    aside: list[Read] = []
+    for (one, edit), outcome in zip(edits, session.accept_edits([edit for _, edit in edits]), strict=True):
+        if outcome is None:
+            aside.append(replace(one, parsed=session.aside.parsed(one.line)))
+            continue
+        record = lines.record(edit.id)
         if outcome.verdict is Verdict.EDITED and record is not None:
             # What stands in the file is the version before: the outbox writes the new one.
             lines.change(record, mark=Mark.OWED)
     session.index.save(lines)
+    return aside

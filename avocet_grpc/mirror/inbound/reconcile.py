@@ -36,7 +36,6 @@ DAMAGE_LINES = 100
 DAMAGE_SHARE = 0.1
 ALL = 2**31
 
-
 Progress = Callable[[int], None]
 """Told how many bytes were read."""
 
@@ -69,7 +68,6 @@ class Reconciliation:
         self._size = found.size if found else 0
         self._mtime = found.mtime if found else session.clock.now()
         self._gone: dict[int, int] = {}  # by key, where the line stood
-        self._beside: set[str | None] = set()  # ids in new lines that are set aside
         self._torn = self._half_of_ours = False
         self._last_key = self._known_to = 0
         self._accepted = self._undone = self._put_back = self._missing = 0
@@ -254,9 +252,13 @@ class Reconciliation:
             )
             for row, one in pairs
         ]
-        outcomes = self._session.accept_edits(edits, trusted=trusted)
+        lines, outcomes = verdicts.lines, self._session.accept_edits(edits, trusted=trusted)
         for (row, one), outcome in zip(pairs, outcomes, strict=True):
-            verdicts.edited(row, one, outcome)
+            if outcome is None:
+                lines.change(row, mark=Mark.OWED)
+                self._note_malformed(verdicts, one)
+            else:
+                verdicts.edited(row, one, outcome)
         self._edited += len(pairs)
 
     def _take_new(self, verdicts: Verdicts, news: list[Read], now: dict[str, Changed]) -> None:
@@ -270,16 +272,19 @@ class Reconciliation:
             found.append(Found(one.parsed, expected, self._is_removal_fresh(now.get(id), removals.get(id))))
         outcomes = iter(self._session.take_in(found, How.REWRITTEN, trusted=self._look.mode is Mode.CLEAN))
         for one in news:
-            if one.id is not None:
-                verdicts.taken(one, next(outcomes))
-            elif self._is_remains(one):
+            outcome = None if one.id is None else next(outcomes)
+            if outcome is not None:
+                verdicts.taken(one, outcome)
+            elif one.id is None and self._is_remains(one):
                 lines.add(Row(Kind.STALE, None, None, one.line.digest, one.line.offset, one.line.length, Order(0)))
             else:
-                verdicts.malformed(one)
-                self._beside.add(self._session.aside.id_of(one.line.digest))
-                self.malformed.add(one.line, one.line.raw)
+                self._note_malformed(verdicts, one)
                 self._torn = self._torn or self._is_cut(one)
         self._news += len(news)
+
+    def _note_malformed(self, verdicts: Verdicts, one: Read) -> None:
+        verdicts.malformed(one)
+        self.malformed.add(one.line, one.line.raw)
 
     def _expected_by(self, one: Read, record: Row | None) -> Expected:
         """Return what the line may take the place of: nothing if a record counts that stands behind it."""
@@ -337,8 +342,7 @@ class Reconciliation:
         for row in rows:
             state = now.get(row.id) if row.id is not None else None
             if row.kind is Kind.RECORD and state is not None and state.raw is None and state.source is Source.EXTERNAL:
-                # An earlier look reported that, and could not note it.
-                accepted.append(row)
+                accepted.append(row)  # An earlier look reported that, and could not note it.
             elif row.kind is Kind.STALE or (row.kind is Kind.RECORD and (state is None or state.raw is None)):
                 lines.remove(row)
             elif row.kind is Kind.RECORD and row.mark is Mark.OWED:
@@ -378,10 +382,9 @@ class Reconciliation:
 
     def _fate(self, row: Row) -> Mark:
         """Return NONE if the line counts as deleted, OWED if it is put back, MISSING if that is not decided yet."""
-        is_beside = row.kind is Kind.RECORD and row.id in self._beside
-        if self._look.mode is Mode.CLEAN and not is_beside:
+        if self._look.mode is Mode.CLEAN:
             return Mark.NONE
-        if is_beside or self._damaged or self._look.mode is Mode.CRASHED or is_fresh(row.written_at, self._mtime):
+        if self._damaged or self._look.mode is Mode.CRASHED or is_fresh(row.written_at, self._mtime):
             return Mark.OWED
         return Mark.NONE if self._look.settled else Mark.MISSING
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Collection, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from avocet_grpc.core.ports.mirror import ABSENT, Expected, Found, How
@@ -65,7 +66,7 @@ def import_lines(
     failpoints.hit("import.after")
     malformed = MalformedLines(session.aside.reason)
     for one in reads:
-        if one.id is None:
+        if one.id is None or one.line.digest in session.aside:
             malformed.add(one.line, one.line.raw)
     log_malformed(session.file, malformed, before)
     return image
@@ -107,10 +108,12 @@ def take_appended(
     how = How.REWRITTEN if removed else How.LATE if is_late else How.APPENDED
     outcomes = iter(session.take_in(found, how))
     for one in reads:
-        if one.id is None:
-            verdicts.malformed(one)
+        outcome = None if one.id is None else next(outcomes)
+        if outcome is None:
+            # The record before it may be among these lines.
+            verdicts.malformed(replace(one, after_key=max(one.after_key, verdicts.last_key)))
         else:
-            verdicts.taken(one, next(outcomes))
+            verdicts.taken(one, outcome)
     verdicts.settle()
     session.index.save(lines)
     return verdicts.last_key

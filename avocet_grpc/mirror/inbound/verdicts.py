@@ -73,7 +73,10 @@ class Verdicts:
             return
         where = None if self.is_late else one.line.offset
         aside = one.line.digest if one.line.digest in self.session.aside else None
-        row = Row(Kind.MALFORMED, None, aside, one.line.digest, where, one.line.length, Order(one.after_key))
+        # A late line stands behind all records of the file that it goes to.
+        image = self.session.index.image(self.file) if self.is_late else None
+        order = Order(image.last_key if image else one.after_key)
+        row = Row(Kind.MALFORMED, None, aside, one.line.digest, where, one.line.length, order)
         self.lines.add(row.changed(mark=Mark.OWED) if self.is_late else row, one.line.raw)
 
     def taken(self, one: Read, outcome: Outcome) -> None:
@@ -253,12 +256,11 @@ class Verdicts:
         """A duplicate takes the place of a record that others deleted; what the service removed leaves with it."""
         states = self.session.changed([row.id or "" for row, _ in promoted])
         promoted = [one for one in promoted if _is_deleted_by_others(states.get(one[0].id or ""))]
-        for row, raw in [one for one in promoted if one[0].digest in self.session.aside]:
-            self.lines.remove(row)
-            self.lines.add(row.changed(kind=Kind.MALFORMED, id=None, content=row.digest), raw)
-        promoted = [one for one in promoted if one[0].digest not in self.session.aside]
         found = [Found(parse(raw)) for _, raw in promoted]
-        for (row, _), outcome in zip(promoted, self.session.take_in(found, How.APPENDED, trusted=True), strict=True):
+        for (row, raw), outcome in zip(promoted, self.session.take_in(found, How.APPENDED, trusted=True), strict=True):
+            if outcome is None:
+                self.lines.set_aside(row, raw)
+                continue
             now = living(outcome)
             if now is None or outcome.verdict not in (Verdict.NEW, Verdict.SAME, Verdict.REPLACED):
                 # The record was made again meanwhile, or removed: the feed says more.
@@ -271,14 +273,16 @@ class Verdicts:
         edits: list[tuple[Row, Row, Edit]] = []
         for record, best in wrong:
             state = now.get(record.id or "")
-            is_ours = state is None or state.source is not Source.EXTERNAL or state.digest != record.content
-            if is_ours or best.digest in self.session.aside:
+            if state is None or state.source is not Source.EXTERNAL or state.digest != record.content:
                 self.lines.change(record, mark=Mark.OWED)
                 continue
             line = parse(self._bytes(best))
             edits.append((record, best, Edit(record.id or "", record.expected, line)))
         outcomes = self.session.accept_edits([edit for *_, edit in edits], trusted=True)
         for (record, best, _), outcome in zip(edits, outcomes, strict=True):
+            if outcome is None:
+                self.lines.set_aside(best, self._bytes(best))
+                continue
             if (state := living(outcome)) is None or outcome.verdict not in (Verdict.EDITED, Verdict.SAME):
                 self.lines.change(record, mark=Mark.OWED)
                 continue

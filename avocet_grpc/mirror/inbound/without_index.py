@@ -216,7 +216,10 @@ class Remake:
             revision = state.revision if self._is_restored else None
             found.append(Edit(state.id, Expected(state.digest, revision), parsed, fresh=not self._is_restored))
         for (row, _), outcome in zip(edits, self._session.accept_edits(found), strict=True):
-            after = living(outcome)
+            after = living(outcome) if outcome is not None else None
+            if outcome is None:
+                lines.set_aside(row, self._bytes(row))
+                continue
             if after is None:
                 lines.change(row, kind=Kind.STALE)
                 continue
@@ -241,7 +244,11 @@ class Remake:
             removed = state is not None and state.source is Source.SERVICE and not self._is_restored
             found.append(Found(one.parsed, removal_fresh=removed))
         for one, outcome in zip(reads, self._session.take_in(found, How.REWRITTEN), strict=True):
-            verdicts.taken(one, outcome)
+            if outcome is not None:
+                verdicts.taken(one, outcome)
+            else:
+                verdicts.malformed(one)
+                self.malformed.add(one.line, one.line.raw)
 
     def _note_what_lacks(self) -> None:
         """Mark records of the ledger that are not in the file: they are put back."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from avocet_grpc.core.record import digest_of
 from avocet_grpc.maintenance.verify import verify
 from avocet_grpc.mirror.fs.scan import Line
 from avocet_grpc.mirror.index_database import IndexDamaged
-from avocet_grpc.mirror.set_aside import REASON, SetAside, at_fault, is_of_a_line
+from avocet_grpc.mirror.set_aside import REASON, SetAside, is_of_a_line, judged
 from tests.mirror.in_process import CrashingDisk, InProcess, SteppedClock
 from tests.mirror.traces import append, correct, path_of, rest, rewrite
 from tests.support import Json, lines, record, records, write_records
@@ -69,6 +69,34 @@ def test_lines_around_it_are_taken_in_and_it_stays_in_the_file(stumbling: InProc
     named = [(one["line"], one["reason"]) for one in logs if one["event"] == "malformed line"]
     assert named == [(number, REASON) for number in (5, 7)]
     assert stumbling.mirror._files[file].report().malformed == 2
+
+
+@pytest.mark.parametrize("at", range(3))
+def test_versions_around_it_all_stay_and_the_last_counts(stumbling: InProcess, at: int) -> None:
+    path = path_of(stumbling, File.APPROVED)
+    versions = [made("x", File.APPROVED, label="1"), made("x", File.APPROVED, label="2")]
+    added = [*versions[:at], made("poison", File.APPROVED), *versions[at:]]
+    with path.open("a") as out:
+        out.write("".join(json.dumps(one) + "\n" for one in added))
+    rest(stumbling)
+    assert records(path)[3:] == added
+    assert stumbling.served("x", File.APPROVED) == versions[1]
+
+
+def test_a_start_that_meets_several_keeps_all_versions_around_them(stumbling: InProcess, tmp_path: Path) -> None:
+    stumbling.crash()
+    other = tmp_path / "other"
+    other.mkdir()
+    labels = ["1", "2", "poison 1", "3", "poison 2"]
+    wanted = [made("a", File.APPROVED, label=label) for label in labels]
+    write_records(other / path_of(stumbling, File.APPROVED).name, wanted)
+    service = InProcess(other, SteppedClock(), CrashingDisk())
+    service.fails_at = b"poison"
+    service.open()
+    service.come_to_rest()
+    assert records(path_of(service, File.APPROVED)) == wanted
+    assert service.served("a", File.APPROVED) == wanted[3]
+    service.crash()
 
 
 @FILES
@@ -129,6 +157,25 @@ def test_a_start_that_meets_one_takes_the_others_in(stumbling: InProcess, tmp_pa
     assert records(path_of(service, file)) == wanted
     assert service.stop()
     assert sorted(map(str, records(path_of(service, file)))) == sorted(map(str, wanted))
+
+
+@FILES
+def test_such_a_start_keeps_the_order_of_the_file(stumbling: InProcess, tmp_path: Path, file: File) -> None:
+    stumbling.crash()
+    other = tmp_path / "other"
+    other.mkdir()
+    path = other / path_of(stumbling, file).name
+    ids = ["z", "m", "poison", "a", "k", "b", "poison 2", "y"]
+    path.write_text("\n".join(json.dumps(made(id, file)) for id in ids))
+    service = InProcess(other, SteppedClock(), CrashingDisk())
+    service.fails_at = b"poison"
+    service.open()
+    rest(service)
+    with service.ledger.mirror().view() as view:
+        keys = {id: one.key for id, one in view.changed(file, ids).items()}
+    assert sorted(keys, key=lambda id: keys[id]) == [id for id in ids if "poison" not in id]
+    assert service.stop()
+    assert [one["id"] for one in records(path)] == ids
 
 
 @FILES
@@ -220,22 +267,25 @@ def test_verify_says_what_will_become_of_it(stumbling: InProcess) -> None:
 
 
 def test_a_command_that_fails_without_any_line_tells_nothing_of_lines() -> None:
-    def judge(some: object) -> None:
+    def judge(some: object) -> list[int]:
         raise ValueError("whatever it is asked")
 
-    assert at_fault([1, 2, 3], judge) == []
+    with pytest.raises(ValueError, match="whatever it is asked"):
+        judged([1, 2, 3], judge)
 
 
 def test_each_of_many_is_found_with_few_commands() -> None:
     asked: list[int] = []
 
-    def judge(some: object) -> None:
-        assert isinstance(some, range)
+    def judge(some: Sequence[int]) -> list[int]:
         asked.append(len(some))
         if any(number in some for number in (17, 900)):
             raise KeyError(some)
+        return [-number for number in some]
 
-    assert [one for one, _ in at_fault(range(1_000), judge)] == [17, 900]
+    found = judged(range(1_000), judge)
+    assert [number for number, one in enumerate(found) if isinstance(one, KeyError)] == [17, 900]
+    assert [one for one in found if not isinstance(one, KeyError)] == [-n for n in range(1_000) if n not in (17, 900)]
     assert len(asked) < 50
 
 

@@ -9,7 +9,6 @@ import pytest
 from avocet_grpc.core.model import File
 from avocet_grpc.maintenance.comparison import Comparison, State, What, copied_index
 from avocet_grpc.mirror.fs.exchange import displaced_by
-from avocet_grpc.mirror.set_aside import SetAside
 from avocet_grpc.store.sql.feed import SqlMirrorReader
 from avocet_grpc.store.sql.queries import Queries
 from tests.mirror.schedules.oracle import Violation
@@ -52,7 +51,7 @@ def told(world: World, file: File) -> dict[What, set[str]] | None:
             assert isinstance(reader, SqlMirrorReader)
             newest_change = Queries(reader._session).newest_change
             ask = (reader, newest_change, index, file, path, state, lambda *_: None, world.disk, world.clock)
-            comparison = Comparison(*ask, SetAside(file))
+            comparison = Comparison(*ask)
             list(comparison.run())
     finally:
         world.busy = busy
