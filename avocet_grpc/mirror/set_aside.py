@@ -1,4 +1,4 @@
-"""Lines on which the service's own code fails: each is set aside alone, so that it holds no other line up.
+"""Lines at which the service's own code fails: each is set aside alone, so that it holds no other line up.
 
 A line that is set aside stays in its file, byte for byte. It counts as malformed until the next start, which tries it
 again: a later version of the service may understand it.

@@ -44,8 +44,8 @@ class Room:
 class Deadlines:
     """Ends calls that take longer than `seconds`, and one of them once there are more than `most`.
 
-    That one is the oldest of the caller that has most, so that nobody ends the calls of others by many of his own. All
-    have as long, so the first that began is the first that is late, and one timer is enough for all of them.
+    It ends the oldest call of the caller that has most of them, so that many calls of one caller end nobody else's. All
+    calls have the same time, so the first that began is the first that is late, and one timer is enough for all.
     """
 
     def __init__(self, seconds: float, most: float = math.inf) -> None:
@@ -127,9 +127,9 @@ class MethodLimits:
 class Limiter:
     """The limits of all methods.
 
-    Health is never refused: a busy server is not a dead one. Too many of its calls at once end one that
-    waits, since a probe takes no time. Its Watch lasts as long as its connection. Calls of our Watch are counted
-    for themselves: they mostly wait.
+    Health is never refused: a busy server is not a dead one. Too many of its calls at once end one that waits,
+    since a probe takes no time. Its Watch lasts as long as its connection. Calls of our Watch are counted for
+    themselves: they mostly wait.
     """
 
     def __init__(self, gate: Gate, limits: Limits) -> None:

@@ -216,11 +216,10 @@ class Remake:
             revision = state.revision if self._is_restored else None
             found.append(Edit(state.id, Expected(state.digest, revision), parsed, fresh=not self._is_restored))
         for (row, _), outcome in zip(edits, self._session.accept_edits(found), strict=True):
-            after = living(outcome) if outcome is not None else None
             if outcome is None:
                 lines.set_aside(row, self._bytes(row))
                 continue
-            if after is None:
+            if (after := living(outcome)) is None:
                 lines.change(row, kind=Kind.STALE)
                 continue
             owed = outcome.verdict not in (Verdict.EDITED, Verdict.SAME)
