@@ -16,10 +16,10 @@ class Limits:
     calls_per_caller: int = 900
     """Calls at once of one token, or without tokens of one address; the others are for everybody else."""
 
-    watches: int = 1_000
+    watches: int = 1_100
     """Calls of Watch at once, beside the other calls; the next one gets OVERLOADED."""
 
-    watches_per_caller: int = 900
+    watches_per_caller: int = 1_000
     """Calls of Watch at once of one token, or without tokens of one address; the others are for everybody else."""
 
     health_calls: int = 1_000
