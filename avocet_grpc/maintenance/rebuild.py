@@ -86,7 +86,7 @@ class Rebuild:
         mirror, disk = ledger.mirror(), Disk()
         epoch = mirror.take_over()
         for file in File:
-            with disk.reading(disk.resolve(self._directory.shared_file(file))) as descriptor:
+            with disk.reading(disk.resolve_file(self._directory.shared_file(file))) as descriptor:
                 for _ in mirror.adopt(epoch, file, _records(disk, descriptor)):
                     pass
         for file, changes in self._old.pending.items():

@@ -99,7 +99,7 @@ def _compared(
 ) -> Iterator[tuple[str, bool]]:
     """Yield what differs, and whether it is damage. Beside a running service it is looked at until two looks agree."""
     disk = Disk()
-    path = disk.resolve(directory.shared_file(file))
+    path = disk.resolve_file(directory.shared_file(file))
     lines: list[tuple[str, bool]] = []
     for _ in range(TRIES if state is State.RUNNING else 1):
         before = lines

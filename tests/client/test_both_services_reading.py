@@ -179,6 +179,35 @@ def test_snapshots_keep_what_was_exported(start: Start) -> None:
         client.export(snapshot="s-1").__next__()
 
 
+EXPORTS: dict[str, dict[str, Any]] = {
+    "whole": {},
+    "a filter": {"filter": CandidateFilter(task_types=["code"])},
+    "a shard": {"shard_index": 0, "shard_count": 1},
+    "a split": {"split": "train", "validation_fraction": 0.0},
+    "since a revision": {"since_revision": ...},
+    "one of each prompt": {"unique_prompts": True},
+    "a snapshot": {"snapshot": "s-1"},
+    "a filtered snapshot": {"snapshot": "s-1", "filter": CandidateFilter(task_types=["code"])},
+}
+
+
+@pytest.mark.parametrize("options", EXPORTS.values(), ids=EXPORTS)
+def test_an_export_of_any_kind_is_continued_where_it_was_left(start: Start, options: dict[str, Any]) -> None:
+    client = start(*(record(id, task_type="code", prompt_messages=[{"role": "user", "content": id}]) for id in "abc"))
+    if "since_revision" in options:
+        options = {"since_revision": client.stats().revision}
+    for id in "abc":
+        client.submit(id, action="correct", corrected_response=id)
+    client.create_snapshot("s-1")
+    for handed_out in range(4):
+        # With batches of two, a state is left at the start of one, within one, and behind one.
+        export = client.export(batch_size=2, **options)
+        before = [next(export).id for _ in range(handed_out)]
+        resumed = client.export(batch_size=2, **options)
+        resumed.load_state_dict(json.loads(json.dumps(export.state_dict())))
+        assert [*before, *ids(resumed)] == ["a", "b", "c"]
+
+
 def test_runs_are_listed_imported_and_uploaded(start: Start, tmp_path: Path) -> None:
     lines = [record("a", benchmark_run_id=RUN), record("b"), "{torn", record("c", status="pending"), record("a")]
     client = start(record("b", model_response="another"), **{RUN: lines, "2025-03-01-120000": []})

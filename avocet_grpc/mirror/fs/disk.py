@@ -34,6 +34,9 @@ class NotARegularFile(OSError):
     def __init__(self, path: Path) -> None:
         super().__init__(errno.EINVAL, "not a regular file: move it away, or put the file in its place", str(path))
 
+    def __str__(self) -> str:
+        return f"{self.filename}: {self.strerror}"
+
 
 class Stat(NamedTuple):
     """What a stat tells: sizes in bytes, times in nanoseconds, `links` the number of hard links."""
@@ -62,6 +65,11 @@ class Disk:
     def resolve(self, path: Path) -> Path:
         """Return the path without symbolic links; a name that leads nowhere stays as it is."""
         return Path(os.path.realpath(path))
+
+    def resolve_file(self, path: Path) -> Path:
+        """As `resolve`. Raises NotARegularFile, with the name that was given and not that of what it leads to."""
+        self.stat(path)
+        return self.resolve(path)
 
     def stat(self, path: Path) -> Stat | None:
         """Return None if there is no file. Raises NotARegularFile."""

@@ -78,7 +78,10 @@ class ExportState:
         self._begin_call()
         request = pb.StreamExportRequest()
         request.CopyFrom(self._request)
-        request.at_revision, request.resume_token = self.revision, self._token
+        request.resume_token = self._token
+        if not request.snapshot:
+            # A snapshot has its revision, and the service takes one of both.
+            request.at_revision = self.revision
         return request
 
     def take(self) -> pb.TrainingExample | None:
