@@ -126,6 +126,19 @@ def test_a_data_set_is_pinned_to_one_revision(server: Server, client: Correction
     assert len(prompts(iterable_dataset(client, num_shards=2))) == len(before) + 1
 
 
+def test_a_data_set_of_a_snapshot_reads_it_and_continues(server: Server, client: CorrectionsClient) -> None:
+    client.create_snapshot("named")
+    before = prompts(iterable_dataset(client))
+    server.ingest(pb.IngestRequest(source="s", task_type="t", prompt="later", correction="c"))
+    dataset = iterable_dataset(client, num_shards=2, snapshot="named")
+    assert sorted(prompts(dataset)) == sorted(before)
+    rows = iter(dataset)
+    taken = [next(rows) for _ in range(5)]
+    resumed = iterable_dataset(client, num_shards=2, snapshot="named")
+    resumed.load_state_dict(json.loads(json.dumps(dataset.state_dict())))
+    assert taken + list(resumed) == list(iterable_dataset(client, num_shards=2, snapshot="named"))
+
+
 def test_a_data_set_goes_to_another_process(client: CorrectionsClient) -> None:
     dataset = iterable_dataset(client, num_shards=2)
     assert prompts(pickle.loads(pickle.dumps(dataset))) == prompts(dataset)

@@ -103,6 +103,19 @@ def test_a_torch_data_set_is_pinned_where_it_is_made(server: Server) -> None:
         assert [row["id"] for row in dataset] == [row["id"] for row in dataset]
 
 
+def test_a_torch_data_set_of_a_snapshot_reads_it_and_continues(server: Server) -> None:
+    with CorrectionsClient(server.address) as client:
+        made = client.create_snapshot("named")
+        dataset = ExportDataset(client, render=to_dict, snapshot="named")
+        assert dataset.revision == made.revision
+        rows = iter(dataset)
+        taken = [next(rows)["id"] for _ in range(5)]
+        resumed = ExportDataset(client, render=to_dict, snapshot="named")
+        resumed.load_state_dict(dataset.state_dict())
+        ids = [*taken, *(row["id"] for row in resumed)]
+        assert len(ids) == len(set(ids)) == EXAMPLES
+
+
 def stateful(client: CorrectionsClient, workers: int) -> Any:
     return StatefulDataLoader(ExportDataset(client, render=to_dict), batch_size=None, num_workers=workers)
 

@@ -24,8 +24,8 @@ def iterable_dataset(
 ) -> datasets.IterableDataset:
     """Return a data set of the export's rows, as `render` makes them. It reads from the service while you iterate.
 
-    `options` are those of `ExportOptions`. The data set is pinned to one revision: the present one, if `at_revision` is
-    not given. Nodes that share an export must all give the same one.
+    `options` are those of `ExportOptions`. The data set is pinned to one revision: the present one, if neither
+    `at_revision` nor `snapshot` is given. Nodes that share an export must all give the same one.
 
     `num_shards` is the largest number of readers. One worker of one node reads each of the server's shards. Take a
     multiple of nodes times workers. `datasets.distributed.split_dataset_by_node` then gives each node its own shards,
@@ -33,7 +33,8 @@ def iterable_dataset(
 
     `state_dict()` and `load_state_dict()` continue at the very row, and read nothing again that came before it.
     """
-    export = _ExportIterable(client, render, list(range(num_shards)), num_shards, pinned(client, options))
+    pinned_options, _ = pinned(client, options)
+    export = _ExportIterable(client, render, list(range(num_shards)), num_shards, pinned_options)
     return datasets.IterableDataset(export)
 
 

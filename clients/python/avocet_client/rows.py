@@ -51,14 +51,15 @@ class Rows(Iterator[Row]):
         self._export.close()
 
 
-def pinned(client: CorrectionsClient, options: ExportOptions) -> ExportOptions:
-    """Return the options with a revision: the present one, if they state none.
+def pinned(client: CorrectionsClient, options: ExportOptions) -> tuple[ExportOptions, int]:
+    """Return the options of one revision, and which it is: the present one, if they state neither it nor a snapshot.
 
     Workers that open their streams one after another then read the same examples.
     """
-    if options.get("at_revision"):
-        return options
+    if revision := options.get("at_revision"):
+        return options, revision
     probe = client.export(batch_size=1, **options)
     next(probe, None)
     probe.close()
-    return {**options, "at_revision": probe.revision}
+    # The service takes a snapshot or a revision.
+    return options if options.get("snapshot") else {**options, "at_revision": probe.revision}, probe.revision

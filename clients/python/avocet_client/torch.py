@@ -17,8 +17,8 @@ from avocet_client.rows import Rows, pinned
 class ExportDataset(torch.utils.data.IterableDataset[Row]):  # type: ignore[misc, unused-ignore]
     """The export's rows, as `render` makes them. It reads from the service while you iterate.
 
-    `options` are those of `ExportOptions`. The data set is pinned to one revision: the present one, if `at_revision` is
-    not given. All ranks must give the same one.
+    `options` are those of `ExportOptions`. The data set is pinned to one revision: the present one, if neither
+    `at_revision` nor `snapshot` is given. All ranks must give the same one.
 
     Each worker of each rank's DataLoader reads a shard of its own. The shards are disjoint and together complete.
     `rank` and `world_size` are those of `torch.distributed` if it is initialised, unless you give them.
@@ -42,14 +42,14 @@ class ExportDataset(torch.utils.data.IterableDataset[Row]):  # type: ignore[misc
         self._rank = rank if rank is not None else torch.distributed.get_rank() if distributed else 0
         ranks = torch.distributed.get_world_size() if distributed else 1
         self._world_size = world_size if world_size is not None else ranks
-        self._options = pinned(client, options)
+        self._options, self._revision = pinned(client, options)
         self._rows: Rows | None = None
         self._start: Mapping[str, Any] | None = None
 
     @property
     def revision(self) -> int:
         """The revision that the data set is pinned to."""
-        return self._options["at_revision"]
+        return self._revision
 
     def __iter__(self) -> Iterator[Row]:
         worker = torch.utils.data.get_worker_info()
