@@ -260,4 +260,11 @@ def main() -> None:
     if isinstance(sys.stdout, io.TextIOWrapper):
         # No command fails for a character that the encoding lacks.
         sys.stdout.reconfigure(errors="backslashreplace")
-    app()
+    try:
+        app()
+    except OSError as error:
+        # Help alone: the commands have said their own.
+        print(f"avocet-grpc: {error}", file=sys.stderr)
+        # The interpreter flushes what is left of the output at its end, and would complain once more.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)

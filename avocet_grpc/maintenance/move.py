@@ -40,9 +40,8 @@ def move(data_dir: Path, url: str, progress: Progress) -> Filled:
             refuse_if_unsafe(db)
             return fill(db, source, progress)
     except psycopg.Error as error:
-        raise CannotMove(
-            f"cannot use the database {shown(url)}: {text_of(error)}; once it answers at that address, run the same again"
-        ) from error
+        what = f"cannot use the database {shown(url)}: {text_of(error)}"
+        raise CannotMove(f"{what}; once it answers at that address, run the same again") from error
     except sqlite3.Error as error:
         raise CannotMove(f"the ledger {directory.ledger} cannot be read: {error}") from error
     finally:

@@ -268,7 +268,9 @@ def test_an_export_shows_its_progress_in_a_terminal(shell: Shell, flags: str) ->
     assert len((shell.home / "out.jsonl").read_text().splitlines()) == ready
 
 
-@pytest.mark.parametrize("arguments", [("export",), ("stats", "--json")])
+@pytest.mark.parametrize(
+    "arguments", [("export",), ("stats", "--json"), ("stats",), ("queue",), ("submit", "f", "flag"), ("health",)]
+)
 def test_a_reader_that_goes_away_is_no_error(shell: Shell, arguments: tuple[str, ...]) -> None:
     gone, output = os.pipe()
     os.close(gone)

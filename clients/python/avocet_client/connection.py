@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,9 @@ from avocet_client.service_config import channel_service_config
 Options = tuple[tuple[str, Any], ...]
 Metadata = Sequence[tuple[str, str | bytes]]
 """What a call carries beside its request: keys in lower case; a key that ends in `-bin` has bytes."""
+
+MOST_PORT = 65_535
+_PORT = re.compile(r":(\d+)$")
 
 KEEPALIVE_SECONDS = 60
 KEEPALIVE_TIMEOUT_SECONDS = 20
@@ -81,6 +85,15 @@ class Connection:
     tls: Tls | None = None
     options: Options = ()
 
+    def __post_init__(self) -> None:
+        """Raise ValueError for an address or a token that no call could use."""
+        if not self.address.strip():
+            raise ValueError("the address is empty; it is HOST:PORT, or unix:PATH")
+        port = _PORT.search(self.address)
+        if port and not self.address.startswith("unix") and int(port[1]) > MOST_PORT:
+            raise ValueError(f"the address {self.address} has port {port[1]}; the largest port is {MOST_PORT}")
+        call_metadata(self.token)
+
     def __repr__(self) -> str:
         return f"Connection({self.address!r})"
 
@@ -103,5 +116,8 @@ class Connection:
 
 
 def call_metadata(token: str) -> tuple[tuple[str, str], ...]:
-    """Return what every call carries beside its request."""
+    """Return what every call carries beside its request. Raises ValueError for a token that no header can hold."""
+    if not (token.isascii() and token.isprintable()):
+        # The token itself is in no message.
+        raise ValueError("the token has a character that no header can hold, such as the end of a line or an accent")
     return (("authorization", f"Bearer {token}"),) if token else ()

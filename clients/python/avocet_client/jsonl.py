@@ -20,6 +20,7 @@ except ModuleNotFoundError:  # Windows: two writers of one path are not told apa
     fcntl = None  # type: ignore[assignment]
 
 import avocet_client.strict_json as strict_json
+from avocet_client.files import place_of
 from avocet_client.render import Render, rows
 from avocet_client.v1 import corrections_pb2 as pb
 from avocet_client.words import counted
@@ -31,10 +32,13 @@ CHECKPOINT_SECONDS = 1.0
 
 
 class JsonlDownload:
-    """One download into a file; `export` is the iterator that it is fed from."""
+    """One download into a file; `export` is the iterator that it is fed from.
+
+    Raises FileExistsError if something else than a file stands under the name.
+    """
 
     def __init__(self, path: Path, export: Any, render: Render, on_progress: Progress | None) -> None:
-        self._path = path
+        self._path = path = place_of(path)
         self._part = path.with_name(path.name + ".part")
         self._state = path.with_name(path.name + ".part.state")
         self._export = export

@@ -33,7 +33,14 @@ def main() -> None:
     try:
         from avocet_client.cli.app import app
         from avocet_client.cli.screen import prepare_streams
+        from avocet_client.cli.session import Exit, let_go_of_output
     except ModuleNotFoundError as error:
         sys.exit(lacks(error, "cli"))
     prepare_streams()
-    app(prog_name="avocet")
+    try:
+        app(prog_name="avocet")
+    except OSError as error:
+        # Help, or the version: the commands themselves have said theirs.
+        print(f"avocet: {error}", file=sys.stderr)
+        let_go_of_output()
+        sys.exit(Exit.USAGE)

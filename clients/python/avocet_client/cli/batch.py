@@ -14,7 +14,7 @@ import typer
 from avocet_client.batch_state import Decision
 from avocet_client.calls import new_request_id, submit
 from avocet_client.cli.decided import is_decided_so
-from avocet_client.cli.lines import check_names, object_of
+from avocet_client.cli.lines import check_names, object_of, told
 from avocet_client.cli.lookup import look_up
 from avocet_client.cli.options import RequestId, Reviewer
 from avocet_client.cli.session import Exit, Session, complain
@@ -39,7 +39,7 @@ class _Outcome:
 
     def fail(self, line: int, id: str, error: Exception) -> None:
         reason = getattr(error, "reason", "")
-        self.failed.append({"line": line, "id": id, "reason": reason, "error": str(error)})
+        self.failed.append({"line": line, "id": id, "reason": reason, "error": told(error)})
 
 
 _Lines = list[tuple[int, Decision]]
@@ -191,8 +191,8 @@ def _summarize(session: Session, outcome: _Outcome, dry_run: bool) -> None:
     outcome.failed.sort(key=lambda each: each["line"])
     verb = "would be decided" if dry_run else "decided"
     summary = f"{outcome.decided:,} {verb}, {outcome.before:,} decided so before, {len(outcome.failed):,} refused"
-    told = {"decided": outcome.decided, "decided_before": outcome.before, "failed": outcome.failed, "dry_run": dry_run}
-    session.show(told, lambda: summary)
+    data = {"decided": outcome.decided, "decided_before": outcome.before, "failed": outcome.failed, "dry_run": dry_run}
+    session.show(data, lambda: summary)
     if not session.as_json:
         for each in outcome.failed:
             complain(session.err, f"line {each['line']}: {each['id'] or 'no id'}: {each['error']}")

@@ -13,11 +13,12 @@ from typing import Annotated, Any
 import typer
 from rich.console import Group, RenderableType
 
-from avocet_client.cli.lines import object_of
+from avocet_client.cli.lines import object_of, told
 from avocet_client.cli.options import ChangeActionName, words_of
 from avocet_client.cli.plain import plain
 from avocet_client.cli.screen import Line
 from avocet_client.cli.session import Session
+from avocet_client.files import place_of
 from avocet_client.v1 import corrections_pb2 as pb
 from avocet_client.watches import Watch
 from avocet_client.words import CandidateFilter, counted
@@ -75,8 +76,12 @@ def watch(
         since_revision=since, filter=filter, actions=words_of(actions), include_candidates=candidates
     )
     if state is not None:
+        state = place_of(state)
         _resume(changes, state)
     session.reach()
+    if state is not None:
+        # Before a change is printed that could not be kept.
+        _save(changes, state)
     try:
         for change in islice(changes, limit or None):
             _print(session, change)
@@ -105,11 +110,11 @@ def _listing(changes: Sequence[pb.Change]) -> RenderableType:
 
 
 def _line(change: pb.Change) -> str:
-    told: dict[str, Any] = plain(change)
-    who = change.actor or ("another program" if told["source"] == "external" else "unknown")
+    plainly: dict[str, Any] = plain(change)
+    who = change.actor or ("another program" if plainly["source"] == "external" else "unknown")
     status = f"{change.status_before or '-'} -> {change.status_after or '-'}"
-    where = " (approved file)" if told["file"] == "approved" else ""
-    return f"{told['at']}  {change.revision}  {told['action']}  {change.id}  {status}  by {who}{where}"
+    where = " (approved file)" if plainly["file"] == "approved" else ""
+    return f"{plainly['at']}  {change.revision}  {plainly['action']}  {change.id}  {status}  by {who}{where}"
 
 
 def _resume(changes: Watch, state: Path) -> None:
@@ -118,7 +123,7 @@ def _resume(changes: Watch, state: Path) -> None:
     except FileNotFoundError:
         return
     except ValueError as error:
-        raise ValueError(f"{state} is not a state of this watch; delete it to begin again ({error})") from None
+        raise ValueError(f"{state} is not a state of this watch; delete it to begin again ({told(error)})") from None
 
 
 def _save(changes: Watch, state: Path) -> None:

@@ -19,6 +19,7 @@ from avocet_client.cli.openai_check import OpenAiCheck
 from avocet_client.cli.session import Exit, Session
 from avocet_client.export_options import ExportOptions
 from avocet_client.exports import Export
+from avocet_client.files import place_of
 from avocet_client.jsonl import Progress as OnProgress
 from avocet_client.render import Render, rows, to_dict, to_kto, to_openai, to_preference, to_sft
 from avocet_client.words import counted
@@ -74,10 +75,10 @@ def export(
     """
     if strict and format is not Format.OPENAI:
         raise ValueError("--strict goes with --format openai, which alone has a check")
-    matched = re.fullmatch(r"(\d+)/(\d+)", shard)
-    if matched is None:
-        raise ValueError(f"--shard is I/N, for example 0/4; it is {shard}")
-    made = session.client.export(shard_index=int(matched[1]), shard_count=int(matched[2]), **options)
+    index, count = _shard(shard)
+    if out != STANDARD_OUTPUT:
+        out = place_of(out)
+    made = session.client.export(shard_index=index, shard_count=count, **options)
     session.reach()
     check = OpenAiCheck(session) if format is Format.OPENAI else None
     if out == STANDARD_OUTPUT:
@@ -88,6 +89,14 @@ def export(
         return None
     check.end()
     return Exit.NOT_VALID if strict and check.refused else None
+
+
+def _shard(stated: str) -> tuple[int, int]:
+    """Return the index and the number of shards. Raises ValueError."""
+    matched = re.fullmatch(r"(\d{1,9})/(\d{1,9})", stated, re.ASCII)
+    if matched is None or int(matched[1]) >= int(matched[2]):
+        raise ValueError(f"--shard is I/N, from 0/N to N-1/N, for example 0/4; it is {stated}")
+    return int(matched[1]), int(matched[2])
 
 
 def _print(session: Session, made: Export, render: Render, check: OpenAiCheck | None) -> None:

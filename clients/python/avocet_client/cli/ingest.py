@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from avocet_client.bulk_state import Correction, item_of
-from avocet_client.cli.lines import check_names, object_of
+from avocet_client.cli.lines import check_names, object_of, told
 from avocet_client.cli.options import RequestId
 from avocet_client.cli.plain import plain
 from avocet_client.cli.session import Exit, Session
@@ -42,6 +42,10 @@ def ingest(
     refused does not hold up the others.
     """
     if file is not None:
+        flags = {"source": source, "task-type": task_type, "prompt": prompt, "response": response}
+        flags |= {"correction": correction, "label": label or "", "request-id": request_id or ""}
+        if stated := [f"--{name}" for name, value in flags.items() if value]:
+            raise ValueError(f"the lines of {file} say that themselves; leave {', '.join(stated)} out")
         return _ingest_many(session, file)
     stored = session.client.ingest(
         source=source,
@@ -102,7 +106,7 @@ class _Lines:
                     yield correction
 
     def refuse(self, line: int, why: Exception) -> None:
-        self.refused.append({"line": line, "error": str(why)})
+        self.refused.append({"line": line, "error": told(why)})
 
 
 def _correction(given: dict[str, Any]) -> Correction:

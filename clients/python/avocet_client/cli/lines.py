@@ -25,6 +25,14 @@ def object_of(line: bytes, number: int) -> dict[str, Any]:
     return found
 
 
+def told(error: Exception) -> str:
+    """Return what went wrong, for people."""
+    if isinstance(error, UnicodeEncodeError):
+        shown = ascii(error.object[max(0, error.start - 20) : error.end + 20])
+        return f"{shown} is no text that the service can take: it has a byte that is not UTF-8, or half a character"
+    return str(error)
+
+
 def check_names(stated: Mapping[str, Any], what: str, known: Collection[str], required: Collection[str]) -> None:
     """Raise ValueError if the object has a key that `what`, such as "a decision", lacks, or lacks a required one.
 

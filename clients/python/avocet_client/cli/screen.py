@@ -65,6 +65,10 @@ class Screen(Console):
         for segment in super().render(renderable, options):
             yield segment if segment.control else segment._replace(text=visible(segment.text))
 
+    def on_broken_pipe(self) -> None:
+        """Let the command say how it ended; rich itself would end it as one that was refused."""
+        raise BrokenPipeError
+
 
 class Line:
     """One line that is never cut nor broken, however narrow the screen: the terminal wraps it, and it copies whole."""
@@ -80,7 +84,13 @@ class Line:
 
 
 def prepare_streams() -> None:
-    """Let no character fail on its way out, whatever the encoding, and replace streams that are closed."""
+    """Let no character fail on its way out, whatever the encoding, and replace streams that are closed.
+
+    A size of 0, which some terminals state before they have one, is no size: nothing would be printed.
+    """
+    for name in ("COLUMNS", "LINES"):
+        if os.environ.get(name, "").strip("0") == "":
+            os.environ.pop(name, None)
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         stream = getattr(sys, name)
         if stream is None:

@@ -15,6 +15,7 @@ from typing import Any
 
 import typer
 
+from avocet_client.cli.lines import told
 from avocet_client.cli.options import COMMON, EXPORT, FILTER, Options, export_options_of, filter_of
 from avocet_client.cli.screen import Screen
 from avocet_client.cli.settings import connection_of, settings_of
@@ -178,11 +179,11 @@ def _carry_out(command: Callable[..., int | None], arguments: dict[str, Any]) ->
         _explain(err, error, as_json)
         return next((code for kind, code in _CODES if isinstance(error, kind)), Exit.REFUSED)
     except BrokenPipeError:
-        _let_go_of_output()
+        let_go_of_output()
         return Exit.BROKEN_PIPE
     except (OSError, ValueError, RecursionError) as error:
-        complain(err, f"avocet: {error}")
-        _let_go_of_output()
+        complain(err, f"avocet: {told(error)}")
+        let_go_of_output()
         if client is None or not client.asked_for_change:
             return Exit.USAGE
         complain(err, "The service was asked for a change before; look whether it was stored.")
@@ -191,7 +192,7 @@ def _carry_out(command: Callable[..., int | None], arguments: dict[str, Any]) ->
         return Exit.INTERRUPTED
 
 
-def _let_go_of_output() -> None:
+def let_go_of_output() -> None:
     """Send the rest of standard output nowhere: the interpreter flushes it once more at its end, and would complain."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 

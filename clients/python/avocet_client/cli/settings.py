@@ -38,6 +38,8 @@ def _file() -> dict[str, Any]:
         return {}
     except tomllib.TOMLDecodeError as error:
         raise ValueError(f"{path} is not valid TOML: {error}") from None
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} is not UTF-8 text at byte {error.start + 1}") from None
     if unknown := sorted(set(found) - set(NAMES)):
         raise ValueError(f"{path} has {', '.join(unknown)}; it may have {', '.join(NAMES)}")
     for name, value in found.items():

@@ -1,0 +1,24 @@
+"""Files that the client writes whole: what may stand under their names."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+
+def place_of(path: Path) -> Path:
+    """Return where a file of this name is written: a link stays, and what it leads to is replaced.
+
+    Raises FileExistsError if something else than a file stands there, such as a directory, a pipe or a device: a rename
+    would put a file in its place.
+    """
+    place = Path(os.path.realpath(path))
+    try:
+        mode = os.stat(place).st_mode
+    except FileNotFoundError:
+        return place
+    if not stat.S_ISREG(mode):
+        what = "a directory" if stat.S_ISDIR(mode) else "no regular file"
+        raise FileExistsError(f"{path} is {what}, which a file would replace; write to another path")
+    return place
