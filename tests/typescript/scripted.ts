@@ -74,6 +74,39 @@ test("a stream that ends without its summary is continued behind its last batch"
   assert.equal(stream.total, 3);
 });
 
+test("an export of a snapshot is continued by its token alone, since its name stands for the revision", async () => {
+  const asked: StreamExportRequest[] = [];
+  const exporting = client({
+    async *streamExport(request) {
+      asked.push(request);
+      if (asked.length < 3) {
+        yield { examples: examples("a"), resumeToken: "behind a", revision: 7n, total: 2n };
+      } else {
+        yield { examples: examples("b"), resumeToken: "behind b", revision: 7n, total: 1n, summary: proof("b") };
+      }
+    },
+  });
+  const ids: string[] = [];
+  const begun = exporting.export({ snapshot: "monday" });
+  for await (const { id } of begun) {
+    ids.push(id);
+    break;
+  }
+  const state = JSON.parse(JSON.stringify(begun.state()));
+  for await (const { id } of exporting.export({ snapshot: "monday" }, { state })) {
+    ids.push(id);
+  }
+  assert.deepEqual(ids, ["a", "b"]);
+  assert.deepEqual(
+    asked.map(({ snapshot, atRevision, resumeToken }) => [snapshot, atRevision, resumeToken]),
+    [
+      ["monday", 0n, ""],
+      ["monday", 0n, ""],
+      ["monday", 0n, "behind a"],
+    ],
+  );
+});
+
 const CORRUPTED: Record<string, Response[][]> = {
   "ids of other examples": [
     [{ examples: examples("a"), revision: 7n, total: 1n, summary: proof("b") }],

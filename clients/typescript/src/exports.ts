@@ -108,7 +108,9 @@ export class Export implements AsyncIterable<TrainingExample> {
   /** One call: from behind the last token to its end. */
   async *#stream(backoff: Backoff): AsyncGenerator<TrainingExample, void, undefined> {
     const { signal, timeoutMs } = this.options;
-    const request = { ...this.request, atRevision: this.#revision, resumeToken: this.#token };
+    // A snapshot's name stands for its revision, and the service refuses the two together.
+    const atRevision = this.request.snapshot ? this.request.atRevision : this.#revision;
+    const request = { ...this.request, ...(atRevision !== undefined && { atRevision }), resumeToken: this.#token };
     const proof = new Proof();
     let handedOut = this.#skip;
     const before = this.#consumed - handedOut;
