@@ -50,6 +50,12 @@ def test_what_an_unsound_server_answers_is_told_apart(project: Path) -> None:
     assert done.returncode == 0, done.stdout[-6_000:] + done.stderr[-2_000:]
 
 
+@pytest.mark.parametrize("program", ["mistakes"])
+def test_what_a_caller_does_wrong_is_told_at_once(project: Path, program: str) -> None:
+    done = node(project, "--test", "--test-force-exit", f"out/{program}.js")
+    assert done.returncode == 0, done.stdout[-6_000:] + done.stderr[-2_000:]
+
+
 def test_a_process_ends_although_it_broke_exports_off(project: Path, served: Server) -> None:
     done = node(project, "out/broken_off.js", AVOCET_ADDRESS=served.address)
     assert (done.returncode, done.stdout) == (0, "done\n"), done.stderr

@@ -2,7 +2,7 @@ import { Code } from "@connectrpc/connect";
 import {
   CallTooLong,
   Canceled,
-  type CorrectionsError,
+  CorrectionsError,
   Overloaded,
   ShuttingDown,
   StorageFailed,
@@ -37,6 +37,9 @@ export class Backoff {
     private readonly retryForMs: number,
     private readonly pauses: Pauses,
   ) {
+    if (!(retryForMs >= 0)) {
+      throw new RangeError(`retryForMs must be a number of milliseconds from 0; it is ${retryForMs}.`);
+    }
     this.#nextMs = pauses.firstMs;
   }
 
@@ -46,19 +49,21 @@ export class Backoff {
     this.#nextMs = this.pauses.firstMs;
   }
 
-  /** Wait before the next try. Throws the error itself if the outage has lasted too long, or `signal` aborts. */
-  async pause(error: CorrectionsError, signal?: AbortSignal): Promise<void> {
+  /**
+   * Wait before the next try. Throws the error itself if the outage has lasted too long, or if the try would come after
+   * the deadline. Throws `Canceled` if `signal` aborts.
+   */
+  async pause(error: CorrectionsError, signal?: AbortSignal, deadline = Infinity): Promise<void> {
+    throwIfAborted(signal, error);
     const now = Date.now();
     this.#since ??= now;
     const pauseMs = Math.max(this.#nextMs * (0.5 + Math.random() / 2), error.retryAfterMs ?? 0);
-    if (signal?.aborted || now + pauseMs > this.#since + this.retryForMs) {
+    if (now + pauseMs > Math.min(this.#since + this.retryForMs, deadline)) {
       throw error;
     }
     this.#nextMs = Math.min(this.#nextMs * 2, this.pauses.longestMs);
     await sleep(pauseMs, signal);
-    if (signal?.aborted) {
-      throw error;
-    }
+    throwIfAborted(signal, error);
   }
 }
 
@@ -70,15 +75,26 @@ export function callMayBeRepeated(error: CorrectionsError): boolean {
   return error instanceof ShuttingDown || error instanceof StorageFailed || error instanceof StorageUnreachable;
 }
 
-/** Whether a stream that broke with this error is worth continuing. */
-export function streamMayContinue(error: CorrectionsError): boolean {
-  if (error instanceof Canceled) {
+/**
+ * Whether a stream that ended with this failure is worth continuing. All that comes from the wire is a
+ * `CorrectionsError`; anything else is a mistake on this side, which would only come again.
+ */
+export function streamMayContinue(error: unknown): error is CorrectionsError {
+  if (!(error instanceof CorrectionsError) || error instanceof Canceled) {
     return false;
   }
   if (error instanceof TransportError) {
     return PASSING.has(error.code);
   }
   return callMayBeRepeated(error) || error instanceof Overloaded || error instanceof CallTooLong;
+}
+
+/** The caller has ended the call, whatever the outage would have made of it. */
+function throwIfAborted(signal: AbortSignal | undefined, cause: CorrectionsError): void {
+  if (signal?.aborted) {
+    const { requestId } = cause;
+    throw new Canceled("The caller's signal ended the call.", { code: Code.Canceled, requestId, cause });
+  }
 }
 
 function sleep(ms: number, signal?: AbortSignal): Promise<void> {

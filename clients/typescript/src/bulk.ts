@@ -2,13 +2,14 @@ import { create, type MessageInitShape } from "@bufbuild/protobuf";
 import { Code, type CallOptions } from "@connectrpc/connect";
 import { Backoff, STREAM_PAUSES, streamMayContinue } from "./backoff.js";
 import { batches } from "./batches.js";
-import { type CorrectionsError, errorOf, errorOfStatus, TransportError } from "./errors.js";
+import { type CorrectionsError, errorOfStatus, TransportError } from "./errors.js";
 import {
   type IngestRequest,
   IngestRequestSchema,
   type StreamIngestRequestSchema,
   type StreamIngestResponse,
 } from "./gen/avocet/corrections/v1/corrections_pb.js";
+import { encoded } from "./requests.js";
 
 export type Correction = MessageInitShape<typeof IngestRequestSchema>;
 type Message = MessageInitShape<typeof StreamIngestRequestSchema>;
@@ -54,12 +55,11 @@ export async function* ingestMany(
     try {
       response = await call.receive();
     } catch (failure) {
-      const error = errorOf(failure);
       await call.end();
-      if (!streamMayContinue(error)) {
-        throw error;
+      if (!streamMayContinue(failure)) {
+        throw failure;
       }
-      await backoff.pause(error, options.signal);
+      await backoff.pause(failure, options.signal);
       call = new Call(open, options, unsettled);
       return [];
     }
@@ -103,6 +103,7 @@ async function* made(
   for await (const each of corrections) {
     const correction = create(IngestRequestSchema, each);
     correction.requestId ||= crypto.randomUUID();
+    encoded(IngestRequestSchema, correction, correction.requestId); // so that the error is of this correction
     yield correction;
   }
 }

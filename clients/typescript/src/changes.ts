@@ -1,6 +1,6 @@
 import { Code, type CallOptions } from "@connectrpc/connect";
 import { Backoff, STREAM_PAUSES, streamMayContinue } from "./backoff.js";
-import { errorOf, TransportError } from "./errors.js";
+import { TransportError } from "./errors.js";
 import type { Fields } from "./fields.js";
 import type { Change, WatchRequestSchema, WatchResponse } from "./gen/avocet/corrections/v1/corrections_pb.js";
 
@@ -31,7 +31,7 @@ export interface ChangesOptions {
  * The changes of the store, each once and in order, across breaks of the stream; the iteration waits for more.
  *
  * It ends with `RevisionExpired` if changes that belong to it are no longer kept, with the last error of an outage
- * that outlasted `retryForMs`, and with `Canceled` when the signal aborts.
+ * that outlasted `retryForMs`, and with `Canceled` when the signal aborts, also in an outage.
  */
 export class Changes implements AsyncIterable<Change> {
   #token: string;
@@ -65,11 +65,10 @@ export class Changes implements AsyncIterable<Change> {
       try {
         yield* this.#stream(backoff);
       } catch (failure) {
-        const error = errorOf(failure);
-        if (!streamMayContinue(error)) {
-          throw error;
+        if (!streamMayContinue(failure)) {
+          throw failure;
         }
-        await backoff.pause(error, signal);
+        await backoff.pause(failure, signal);
       }
     }
   }
@@ -80,10 +79,10 @@ export class Changes implements AsyncIterable<Change> {
     const behind = this.#token ? { sinceRevision: 0n, resumeToken: this.#token } : {};
     const options = { ...(signal && { signal }), ...(timeoutMs !== undefined && { timeoutMs }) };
     for await (const { changes, revision, resumeToken } of this.open({ ...this.request, ...behind }, options)) {
-      backoff.progressed();
       const taken = new Set(this.#taken.map(nameOf));
       const keys = changes.map(keyOf);
       const fresh = changes.filter((_, place) => !taken.has(nameOf(keys[place]!)));
+      backoff.progressed();
       const step = () => this.#step(resumeToken, revision, new Set(keys.map(nameOf)));
       for (const [place, change] of fresh.entries()) {
         this.#taken.push(keyOf(change));

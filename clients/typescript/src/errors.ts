@@ -96,6 +96,8 @@ export class ConfigUnreadable extends CorrectionsError {}
 export class InternalError extends CorrectionsError {}
 /** The call took longer than the server lets any call take; whether a change was stored is unknown. */
 export class CallTooLong extends CorrectionsError {}
+/** A single message is longer than the service takes. It was not sent, and sending it again does not help. */
+export class RequestTooLarge extends CorrectionsError {}
 /** The service gave a reason that this version does not know; `code` and `message` tell what they can. */
 export class UnknownReason extends CorrectionsError {}
 /** The service did not answer. Whether a write was stored is unknown; repeat it with its `requestId`. */

@@ -3,7 +3,7 @@ import { bytesToHex, utf8ToBytes } from "@noble/hashes/utils";
 import type { MessageInitShape } from "@bufbuild/protobuf";
 import { Code, type CallOptions } from "@connectrpc/connect";
 import { Backoff, STREAM_PAUSES, streamMayContinue } from "./backoff.js";
-import { errorOf, ExportCorrupted, TransportError } from "./errors.js";
+import { ExportCorrupted, TransportError } from "./errors.js";
 import type {
   ExportSummary,
   StreamExportRequestSchema,
@@ -96,11 +96,10 @@ export class Export implements AsyncIterable<TrainingExample> {
       try {
         yield* this.#stream(backoff);
       } catch (failure) {
-        const error = errorOf(failure);
-        if (!streamMayContinue(error)) {
-          throw error;
+        if (!streamMayContinue(failure)) {
+          throw failure;
         }
-        await backoff.pause(error, this.options.signal);
+        await backoff.pause(failure, this.options.signal);
       }
     }
   }
