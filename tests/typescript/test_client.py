@@ -56,6 +56,12 @@ def test_what_a_caller_does_wrong_is_told_at_once(project: Path, program: str) -
     assert done.returncode == 0, done.stdout[-6_000:] + done.stderr[-2_000:]
 
 
+def test_a_client_outlives_its_connections(project: Path, served: Server) -> None:
+    variables = {"AVOCET_ADDRESS": served.address, "AVOCET_TEST_SECRET": SECRET}
+    done = node(project, "--test", "--test-force-exit", "out/sessions.js", **variables)
+    assert done.returncode == 0, done.stdout[-6_000:] + done.stderr[-2_000:]
+
+
 def test_a_process_ends_although_it_broke_exports_off(project: Path, served: Server) -> None:
     done = node(project, "out/broken_off.js", AVOCET_ADDRESS=served.address)
     assert (done.returncode, done.stdout) == (0, "done\n"), done.stderr

@@ -5,6 +5,9 @@ import { BadRequestSchema, ErrorInfoSchema, RetryInfoSchema } from "./gen/google
 import { StatusSchema, type Status } from "./gen/google/rpc/status_pb.js";
 
 const DOMAIN = "avocet.corrections.v1";
+const ENDED_CONNECTION = new Set<unknown>(["ERR_HTTP2_SESSION_ERROR", "ERR_HTTP2_GOAWAY_SESSION"]);
+/** Part of what Node says if a connection takes no further call. The code of that error has other meanings, too. */
+const CALM = "NGHTTP2_ENHANCE_YOUR_CALM";
 const DETAILS = createRegistry(BadRequestSchema, ErrorInfoSchema, RetryInfoSchema);
 
 /** A field of the request at fault: its path, for example `filter.min_quality_score`, and what is wrong with it. */
@@ -150,16 +153,19 @@ export function errorOf(failure: unknown, requestId = ""): CorrectionsError {
   const details = error.details.flatMap((each) =>
     "type" in each && each.value instanceof Uint8Array ? [unpack(each.type, each.value)] : [],
   );
-  const code = error.code === Code.Internal && brokeBySystem(failure) ? Code.Unavailable : error.code;
+  const code = error.code === Code.Internal && lostConnection(failure) ? Code.Unavailable : error.code;
   return made(error.rawMessage, code, details, requestId, failure);
 }
 
-/** Whether the operating system reported the failure: Node then names the system call. connect-node maps few of these. */
-function brokeBySystem(failure: unknown): boolean {
+/**
+ * Whether the failure is of the connection, not of the call; connect-node tells few of these. If the operating system
+ * reported it, Node names the system call. Node has codes for a connection that HTTP/2 ended.
+ */
+function lostConnection(failure: unknown): boolean {
   const seen = new Set<unknown>();
   for (let each = failure; each instanceof Error && !seen.has(each); each = each.cause) {
     seen.add(each);
-    if ("syscall" in each) {
+    if ("syscall" in each || ("code" in each && ENDED_CONNECTION.has(each.code)) || each.message.includes(CALM)) {
       return true;
     }
   }

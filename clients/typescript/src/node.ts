@@ -1,3 +1,4 @@
+import { constants, type Http2Session } from "node:http2";
 import { createGrpcTransport, createGrpcWebTransport, Http2SessionManager } from "@connectrpc/connect-node";
 import type { ClientOptions } from "./calls.js";
 import { clientOver, type CorrectionsClient } from "./client.js";
@@ -19,16 +20,40 @@ export interface NodeClientOptions extends ClientOptions {
 /** The server closes a connection whose pings are less than 10 seconds apart. */
 const PING_INTERVAL_MS = 60_000;
 
-/** Node keeps a stream that was given up until its data is read, and with it the connection and the process. */
+/**
+ * In megabytes. Node counts what is being sent, and refuses every further call of the connection beyond its own 10:
+ * less than one request of the service may have.
+ */
+const MOST_SESSION_MEMORY = 1_000;
+
+/** The connections of a client. One that Node or the server will not use any longer makes room for another. */
 class Sessions extends Http2SessionManager {
   override async request(...call: Parameters<Http2SessionManager["request"]>) {
     const stream = await super.request(...call);
+    const { session } = stream;
     const close = stream.close.bind(stream);
     stream.close = (code, done) => {
+      // Node goes on counting what was not sent of a stream that was given up.
+      if (stream.writableLength > 0) {
+        retire(session);
+      }
       close(code, done);
-      stream.destroy();
+      stream.destroy(); // else Node keeps it until its data is read, and with it the connection and the process
     };
+    stream.once("close", () => {
+      if (stream.rstCode === constants.NGHTTP2_ENHANCE_YOUR_CALM) {
+        retire(session);
+      }
+    });
     return stream;
+  }
+}
+
+/** Let a connection end with its last call, as if the server had asked for it. The next call opens another. */
+function retire(session: Http2Session | undefined): void {
+  if (session && !session.closed && !session.destroyed) {
+    session.emit("goaway", constants.NGHTTP2_NO_ERROR, 0, undefined);
+    session.close();
   }
 }
 
@@ -41,7 +66,11 @@ export function correctionsClient(address: string, options: NodeClientOptions = 
     protocol === "grpc"
       ? createGrpcTransport({
           baseUrl,
-          sessionManager: new Sessions(baseUrl, { pingIntervalMs: PING_INTERVAL_MS }, nodeOptions),
+          sessionManager: new Sessions(
+            baseUrl,
+            { pingIntervalMs: PING_INTERVAL_MS },
+            { ...nodeOptions, maxSessionMemory: MOST_SESSION_MEMORY },
+          ),
         })
       : createGrpcWebTransport({ baseUrl, httpVersion: "1.1", nodeOptions });
   return clientOver(transport, rest);
