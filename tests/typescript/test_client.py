@@ -50,7 +50,7 @@ def test_what_an_unsound_server_answers_is_told_apart(project: Path) -> None:
     assert done.returncode == 0, done.stdout[-6_000:] + done.stderr[-2_000:]
 
 
-@pytest.mark.parametrize("program", ["mistakes"])
+@pytest.mark.parametrize("program", ["mistakes", "states"])
 def test_what_a_caller_does_wrong_is_told_at_once(project: Path, program: str) -> None:
     done = node(project, "--test", "--test-force-exit", f"out/{program}.js")
     assert done.returncode == 0, done.stdout[-6_000:] + done.stderr[-2_000:]

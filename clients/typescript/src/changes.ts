@@ -2,7 +2,8 @@ import { Code, type CallOptions } from "@connectrpc/connect";
 import { Backoff, STREAM_PAUSES, streamMayContinue } from "./backoff.js";
 import { TransportError } from "./errors.js";
 import type { Fields } from "./fields.js";
-import type { Change, WatchRequestSchema, WatchResponse } from "./gen/avocet/corrections/v1/corrections_pb.js";
+import { type Change, WatchRequestSchema, type WatchResponse } from "./gen/avocet/corrections/v1/corrections_pb.js";
+import { checkState, digestOf, type Form, isCount, isRevision, isText } from "./saved_state.js";
 
 type Request = Fields<typeof WatchRequestSchema>;
 type Open = (request: Request, options: CallOptions) => AsyncIterable<WatchResponse>;
@@ -12,13 +13,21 @@ export type ChangesRequest = Omit<Request, "resumeToken">;
 
 /** Where a watch stands, behind the last change that was handed out; JSON values. */
 export interface WatchState {
+  readonly version: number;
+  /** A digest of the filter and the actions. */
+  readonly request: string;
+  /** Every change up to this revision was handed out. */
+  readonly revision: string;
   readonly resumeToken: string;
   /** The changes behind the token that were handed out: revision, id, file. */
   readonly taken: readonly Key[];
 }
 
 export interface ChangesOptions {
-  /** Go on where another watch with the same filter and actions stood. */
+  /**
+   * Go on where another watch stood. A `TypeError` says if it had another filter or other actions, or if this is not a
+   * state at all.
+   */
   readonly state?: WatchState;
   /** How long an outage is sat out, in milliseconds. 300,000 if left out. */
   readonly retryForMs?: number;
@@ -27,6 +36,15 @@ export interface ChangesOptions {
   readonly signal?: AbortSignal;
 }
 
+const VERSION = 1;
+const FORM: Form<WatchState> = {
+  version: isCount,
+  request: isText,
+  revision: isRevision,
+  resumeToken: isText,
+  taken: (value) => Array.isArray(value) && value.every(isKey),
+};
+
 /**
  * The changes of the store, each once and in order, across breaks of the stream; the iteration waits for more.
  *
@@ -34,18 +52,23 @@ export interface ChangesOptions {
  * that outlasted `retryForMs`, and with `Canceled` when the signal aborts, also in an outage.
  */
 export class Changes implements AsyncIterable<Change> {
-  #token: string;
+  readonly #digest: string;
+  #token = "";
   #revision: bigint;
-  #taken: Key[];
+  #taken: Key[] = [];
 
   constructor(
     private readonly open: Open,
     private readonly request: ChangesRequest,
     private readonly options: ChangesOptions,
   ) {
-    this.#token = options.state?.resumeToken ?? "";
-    this.#taken = [...(options.state?.taken ?? [])];
+    const { filter, actions = [] } = request;
+    const asked = { ...(filter && { filter }), actions: [...new Set(actions)].sort((one, other) => one - other) };
+    this.#digest = digestOf(WatchRequestSchema, asked);
     this.#revision = request.sinceRevision ?? 0n;
+    if (options.state !== undefined) {
+      this.#load(options.state);
+    }
   }
 
   /** Every change up to this revision was handed out; 0n before the first response. */
@@ -55,7 +78,13 @@ export class Changes implements AsyncIterable<Change> {
 
   /** Where it stands now. Save it with what you made of the last change. */
   state(): WatchState {
-    return { resumeToken: this.#token, taken: [...this.#taken] };
+    return {
+      version: VERSION,
+      request: this.#digest,
+      revision: this.#revision.toString(),
+      resumeToken: this.#token,
+      taken: [...this.#taken],
+    };
   }
 
   async *[Symbol.asyncIterator](): AsyncGenerator<Change, void, undefined> {
@@ -71,6 +100,15 @@ export class Changes implements AsyncIterable<Change> {
         await backoff.pause(failure, signal);
       }
     }
+  }
+
+  #load(state: WatchState): void {
+    checkState(state, VERSION, FORM);
+    if (state.request !== this.#digest) {
+      throw new TypeError("The state is of another watch. Ask for the same filter and actions.");
+    }
+    this.#revision = BigInt(state.revision);
+    [this.#token, this.#taken] = [state.resumeToken, [...state.taken]];
   }
 
   /** One call: from behind what was handed out to its end. */
@@ -107,6 +145,10 @@ export class Changes implements AsyncIterable<Change> {
 }
 
 type Key = readonly [revision: string, id: string, file: number];
+
+function isKey(value: unknown): boolean {
+  return Array.isArray(value) && value.length === 3 && isRevision(value[0]) && isText(value[1]) && isCount(value[2]);
+}
 
 function keyOf({ revision, id, file }: Change): Key {
   return [revision.toString(), id, file];

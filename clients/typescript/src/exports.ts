@@ -4,19 +4,20 @@ import type { MessageInitShape } from "@bufbuild/protobuf";
 import { Code, type CallOptions } from "@connectrpc/connect";
 import { Backoff, STREAM_PAUSES, streamMayContinue } from "./backoff.js";
 import { ExportCorrupted, TransportError } from "./errors.js";
-import type {
-  ExportSummary,
+import {
+  type ExportSummary,
   StreamExportRequestSchema,
-  StreamExportResponse,
-  TrainingExample,
+  type StreamExportResponse,
+  type TrainingExample,
 } from "./gen/avocet/corrections/v1/corrections_pb.js";
+import { checkState, digestOf, type Form, isCount, isRevision, isText } from "./saved_state.js";
 
 export type ExportRequest = MessageInitShape<typeof StreamExportRequestSchema>;
 type Open = (request: ExportRequest, options: CallOptions) => AsyncIterable<StreamExportResponse>;
 
 /** How an export is carried out. */
 export interface ExportOptions {
-  /** Continue where this state stands. The request must be the one that the state was made with. */
+  /** Continue where this state stands. A `TypeError` says if it is of another request, or is not a state at all. */
   readonly state?: ExportState;
   /** How long an outage the export sits out, in milliseconds. 300,000 if left out. */
   readonly retryForMs?: number;
@@ -27,6 +28,9 @@ export interface ExportOptions {
 
 /** Where an export stands, at the very example, in values that JSON holds. */
 export interface ExportState {
+  readonly version: number;
+  /** A digest of the filter, shard, split and revisions that were asked for. */
+  readonly request: string;
   readonly revision: string;
   readonly resumeToken: string;
   /** How many examples after the token were handed out. */
@@ -36,11 +40,24 @@ export interface ExportState {
   readonly finished: boolean;
 }
 
+const VERSION = 1;
+const FORM: Form<ExportState> = {
+  version: isCount,
+  request: isText,
+  revision: isRevision,
+  resumeToken: isText,
+  skip: isCount,
+  consumed: isCount,
+  total: (value) => value === null || isCount(value),
+  finished: (value) => typeof value === "boolean",
+};
+
 /**
  * Iterates over the examples of one export, each once, in order of approval, across breaks of the stream. The end is
  * proved against the server's summary: if anything is missing, the iteration ends with `ExportCorrupted`.
  */
 export class Export implements AsyncIterable<TrainingExample> {
+  readonly #digest: string;
   #revision = 0n;
   #token = "";
   #skip = 0;
@@ -54,12 +71,11 @@ export class Export implements AsyncIterable<TrainingExample> {
     private readonly request: ExportRequest,
     private readonly options: ExportOptions,
   ) {
+    // How it is cut into responses may change; the revision is a key of the state itself.
+    this.#digest = digestOf(StreamExportRequestSchema, { ...request, batchSize: 0, atRevision: 0n, resumeToken: "" });
     this.#revision = request.atRevision ?? 0n;
-    if (options.state) {
-      const { revision, resumeToken, skip, consumed, total, finished } = options.state;
-      this.#revision = BigInt(revision);
-      [this.#token, this.#skip, this.#consumed] = [resumeToken, skip, consumed];
-      [this.#total, this.#finished] = [total, finished];
+    if (options.state !== undefined) {
+      this.#load(options.state);
     }
   }
 
@@ -81,6 +97,8 @@ export class Export implements AsyncIterable<TrainingExample> {
   /** Where the export stands now; give it to another export of the same request to continue there. */
   state(): ExportState {
     return {
+      version: VERSION,
+      request: this.#digest,
       revision: this.#revision.toString(),
       resumeToken: this.#token,
       skip: this.#skip,
@@ -102,6 +120,20 @@ export class Export implements AsyncIterable<TrainingExample> {
         await backoff.pause(failure, this.options.signal);
       }
     }
+  }
+
+  #load(state: ExportState): void {
+    checkState(state, VERSION, FORM);
+    const { revision, resumeToken, skip, consumed, total, finished } = state;
+    if (state.request !== this.#digest) {
+      throw new TypeError("The state is of another export. Ask for the same filter, shard, split and revisions.");
+    }
+    if (this.#revision !== 0n && this.#revision !== BigInt(revision)) {
+      throw new TypeError(`The state is of revision ${revision}, not ${this.#revision}.`);
+    }
+    this.#revision = BigInt(revision);
+    [this.#token, this.#skip, this.#consumed] = [resumeToken, skip, consumed];
+    [this.#total, this.#finished] = [total, finished];
   }
 
   /** One call: from behind the last token to its end. */
