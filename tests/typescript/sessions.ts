@@ -92,6 +92,12 @@ test("a client lives on after a request that was too large", { timeout: 20_000 }
   await client.stats({}, { timeoutMs: 10_000 });
 });
 
+test("an address that no call can reach is refused at once", () => {
+  for (const wrong of ["", "127.0.0.1:99999", "dns:///127.0.0.1:50051", "ftp://127.0.0.1"]) {
+    assert.throws(() => correctionsClient(wrong), TypeError, wrong);
+  }
+});
+
 /** Answer a call with an empty message. */
 function answer(stream: ServerHttp2Stream): void {
   stream.respond({ ":status": 200, "content-type": "application/grpc+proto" }, { waitForTrailers: true });

@@ -10,7 +10,7 @@ import {
   type StreamExportResponse,
   type TrainingExample,
 } from "./gen/avocet/corrections/v1/corrections_pb.js";
-import { checkState, digestOf, type Form, isCount, isRevision, isText } from "./saved_state.js";
+import { checkState, digestOf, type Form, isCount, isRevision, isText, notWhole } from "./saved_state.js";
 
 export type ExportRequest = MessageInitShape<typeof StreamExportRequestSchema>;
 type Open = (request: ExportRequest, options: CallOptions) => AsyncIterable<StreamExportResponse>;
@@ -125,6 +125,9 @@ export class Export implements AsyncIterable<TrainingExample> {
   #load(state: ExportState): void {
     checkState(state, VERSION, FORM);
     const { revision, resumeToken, skip, consumed, total, finished } = state;
+    if (skip > consumed || consumed > (total ?? 0)) {
+      throw notWhole(skip > consumed ? "skip" : "consumed"); // it would skip examples that nobody was given
+    }
     if (state.request !== this.#digest) {
       throw new TypeError("The state is of another export. Ask for the same filter, shard, split and revisions.");
     }

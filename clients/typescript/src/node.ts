@@ -57,10 +57,13 @@ function retire(session: Http2Session | undefined): void {
   }
 }
 
-/** Return a client of the service at `HOST:PORT`, or at a URL. It connects at its first call. */
+/** Return a client of the service at `HOST:PORT`, or at a URL of http(s). It connects at its first call. */
 export function correctionsClient(address: string, options: NodeClientOptions = {}): CorrectionsClient {
   const { tls, protocol = "grpc", ...rest } = options;
   const baseUrl = address.includes("://") ? address : `${tls ? "https" : "http"}://${address}`;
+  if (!/^https?:$/.test(new URL(baseUrl).protocol)) {
+    throw new TypeError(`The address must be HOST:PORT, or a URL that begins with http: or https:, not ${address}.`);
+  }
   const nodeOptions = { ...tls };
   const transport =
     protocol === "grpc"

@@ -22,9 +22,14 @@ export function checkState<S extends { readonly version: number }>(state: S, ver
   }
   for (const name in form) {
     if (!form[name](state[name])) {
-      throw new TypeError(`The state's ${name} is missing or wrong. ${WHOLE}`);
+      throw notWhole(name);
     }
   }
+}
+
+/** Return the error of a state whose `name` is missing or wrong. */
+export function notWhole(name: string): TypeError {
+  return new TypeError(`The state's ${name} is missing or wrong. ${WHOLE}`);
 }
 
 /** Return a digest of what was asked for. A state has it, since it means nothing to another request. */
