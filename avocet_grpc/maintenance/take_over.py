@@ -55,24 +55,25 @@ def take_over(
     there: whatever fails then, its operator wants to find it. Raises CannotTakeOver, FilesNotLevel, DataDirectoryTaken,
     UnsafeDirectory, StorageUnreachable, OSError.
     """
-    data_dir.mkdir(parents=True, exist_ok=True)
-    lock = DataDirectoryLock(data_dir)
+    keeping = Keeping(ledger, url, address, secrets.token_hex(16), data_dir)
     try:
-        refuse_if_planted(data_dir)
-        lock.name("no address: it writes the files from the store")
-        keeping = Keeping(ledger, url, address, secrets.token_hex(16), data_dir)
+        # First, so that a refusal leaves no directory behind.
+        _refuse_if_kept(keeping.state())
+        data_dir.mkdir(parents=True, exist_ok=True)
+        lock = DataDirectoryLock(data_dir)
         try:
+            refuse_if_planted(data_dir)
+            lock.name("no address: it writes the files from the store")
             return _written(ledger, keeping, DataDirectory(data_dir), sets_aside)
         finally:
-            keeping.close()
+            lock.release()
     finally:
-        lock.release()
+        keeping.close()
 
 
 def _written(
     ledger: PostgresLedger, keeping: Keeping, directory: DataDirectory, sets_aside: Callable[[Path], None]
 ) -> Taken:
-    _refuse_if_kept(keeping.state())
     with ledger.mirror().view() as view:
         reports = [report for file in File if (report := view.report(file)) is not None]
     aside = _set_aside(directory, sets_aside)

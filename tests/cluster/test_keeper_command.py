@@ -132,6 +132,9 @@ def test_take_over_writes_both_files_from_the_store_and_sets_aside_what_was_ther
         refused = keeper(*arguments)
         assert refused.returncode == 1 and f"a server keeps the files in {state(database).place}" in refused.stderr
         assert ids(new.candidates) == ["old"]
+        nowhere = tmp_path / "nowhere"
+        assert keeper("take-over", "--store", database, "--data-dir", str(nowhere)).returncode == 1
+        assert not nowhere.exists()
         lost.kill()
         soon(lambda: not state(database).is_kept)
         done = keeper(*arguments)
@@ -166,6 +169,7 @@ def test_take_over_of_a_directory_that_a_server_has_is_refused(database: str, tm
 def test_take_over_of_a_directory_that_somebody_else_laid_out_is_refused(database: str, tmp_path: Path) -> None:
     with ended(filled(tmp_path / "first", database)):
         pass
+    soon(lambda: not state(database).is_kept)
     victim, data = tmp_path / "victim", tmp_path / "planted"
     victim.write_text("precious")
     (data / ".avocet").mkdir(mode=0o700, parents=True)
