@@ -1,6 +1,7 @@
 import { reviewClient } from "@avocet/client/review";
 import { useEffect, useMemo, useReducer, useRef, useState } from "preact/hooks";
 import { actionsOf } from "./actions.js";
+import { Boundary } from "./boundary.js";
 import { CandidateView } from "./candidate.js";
 import { Filters } from "./filters.js";
 import { DecidedView } from "./history.js";
@@ -133,13 +134,15 @@ export function App() {
       <Messages session={session} />
       {session.needsToken && <Token keep={keepToken} />}
       <main>
-        {view === "review" && <Review session={session} isRaw={isRaw} place={place} />}
-        {view === "decided" && <DecidedView session={session} place={place} />}
-        {view === "search" && <Search client={client} place={place} />}
-        {view === "stats" && <Statistics client={client} place={place} />}
-        {view === "runs" && <Runs client={client} imported={() => void (session.hasBegun && session.begin(place))} />}
-        {view === "snapshots" && <Snapshots client={client} />}
-        {view === "candidate" && <CandidateView key={place.id} session={session} place={place} isRaw={isRaw} />}
+        <Boundary key={`${view} ${place.id}`} of={view === "candidate" ? "the candidate" : "this view"} id={place.id}>
+          {view === "review" && <Review session={session} isRaw={isRaw} place={place} />}
+          {view === "decided" && <DecidedView session={session} place={place} />}
+          {view === "search" && <Search client={client} place={place} />}
+          {view === "stats" && <Statistics client={client} place={place} />}
+          {view === "runs" && <Runs client={client} imported={() => void (session.hasBegun && session.begin(place))} />}
+          {view === "snapshots" && <Snapshots client={client} />}
+          {view === "candidate" && <CandidateView session={session} place={place} isRaw={isRaw} />}
+        </Boundary>
       </main>
       <dialog ref={help} aria-label="Keys">
         <dl>

@@ -1,11 +1,13 @@
 import { type Candidate, CandidateStatus } from "@avocet/client";
 import { useState } from "preact/hooks";
 import { said, useAnswer } from "./answers.js";
+import { Boundary } from "./boundary.js";
 import { HistoryOf } from "./history.js";
 import { messageText, responseMessage } from "./message.js";
-import { Chips, Conversation, Difference, statusOf, Text, Unread } from "./parts.js";
+import { Chips, Conversation, Difference, Text, Unread } from "./parts.js";
 import type { Place } from "./place.js";
 import type { Session } from "./session.js";
+import { statusOf } from "./words.js";
 
 /** One candidate of any status, with what happened to it. */
 export function CandidateView({ session, place, isRaw }: { session: Session; place: Place; isRaw: boolean }) {
@@ -47,8 +49,12 @@ export function CandidateView({ session, place, isRaw }: { session: Session; pla
       <div class="columns">
         <Conversation candidate={answer} isRaw={isRaw} />
         <section class="correction" aria-label="Correction">
-          <Corrected candidate={answer} isRaw={isRaw} />
-          <HistoryOf client={client} id={id} round={round} />
+          <Boundary key={`${answer.revision}`} of="the correction">
+            <Corrected candidate={answer} isRaw={isRaw} />
+          </Boundary>
+          <Boundary key={`${round}`} of="the history">
+            <HistoryOf client={client} id={id} round={round} />
+          </Boundary>
         </section>
       </div>
     </>

@@ -10,6 +10,7 @@ import {
   TryLater,
   Unauthorized,
 } from "@avocet/client";
+import { statusOf } from "./words.js";
 
 /** Something to be told: what was done, or what went wrong. */
 export interface Notice {
@@ -90,7 +91,7 @@ export function standing(status: CandidateStatus | undefined, holder: string): s
   if (status === CandidateStatus.NEEDS_REVIEW) {
     return holder ? `it is now with ${holder}` : "it has changed, and is shown again";
   }
-  return status === undefined ? "it is gone" : `it is now ${CandidateStatus[status].toLowerCase().replaceAll("_", " ")}`;
+  return status === undefined ? "it is gone" : `it is now ${statusOf(status)}`;
 }
 
 /** What a read returns of a candidate that is gone. Throws again what else went wrong. */

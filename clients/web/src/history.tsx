@@ -2,9 +2,10 @@ import { type Change, ChangeAction } from "@avocet/client";
 import type { ReviewClient } from "@avocet/client/review";
 import { useState } from "preact/hooks";
 import { said, useListing } from "./answers.js";
-import { timeOf, Unread } from "./parts.js";
+import { Unread } from "./parts.js";
 import { candidateHash, hashOf, type Place } from "./place.js";
 import type { Session } from "./session.js";
+import { timeOf } from "./words.js";
 
 const DECISIONS = [ChangeAction.CORRECT, ChangeAction.DISCARD, ChangeAction.FLAG, ChangeAction.UNDO];
 const WORDS: Readonly<Record<ChangeAction, string>> = {

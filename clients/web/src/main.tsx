@@ -1,5 +1,11 @@
 import { render } from "preact";
 import { App } from "./app.js";
+import { Boundary } from "./boundary.js";
 import "./style.css";
 
-render(<App />, document.getElementById("app")!);
+render(
+  <Boundary of="itself; reload it, what you typed is kept">
+    <App />
+  </Boundary>,
+  document.getElementById("app")!,
+);

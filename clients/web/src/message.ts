@@ -5,8 +5,8 @@ type Json = Record<string, unknown>;
 /** The names of the tools that the model was given. */
 export function toolNames(candidate: Candidate): readonly string[] {
   const tools = parsed(candidate.toolsJson);
-  const names = (Array.isArray(tools) ? (tools as Json[]) : []).map((tool) => (tool["function"] as Json | undefined) ?? tool);
-  return names.flatMap(({ name }) => (typeof name === "string" ? [name] : []));
+  const names = (Array.isArray(tools) ? (tools as (Json | null)[]) : []).map((tool) => (tool?.["function"] as Json | undefined) ?? tool);
+  return names.flatMap((named) => (typeof named?.["name"] === "string" ? [named["name"]] : []));
 }
 
 /** Whether the model answered with tool calls, or could have. */
@@ -32,7 +32,8 @@ export function withCall(text: string, name: string): string {
   if (typeof message !== "object" || message === null) {
     return text;
   }
-  const calls = ((message as Json)["tool_calls"] ?? []) as unknown[];
+  const before = (message as Json)["tool_calls"];
+  const calls = (Array.isArray(before) ? before : []) as unknown[];
   const call = { id: `call_${calls.length + 1}`, type: "function", function: { name, arguments: "{}" } };
   return shown({ ...message, tool_calls: [...calls, call] });
 }

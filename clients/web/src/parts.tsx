@@ -1,25 +1,40 @@
-import { type Candidate, CandidateStatus, type ChatMessage } from "@avocet/client";
-import { useEffect, useMemo, useRef, useState } from "preact/hooks";
+import type { Candidate, ChatMessage } from "@avocet/client";
+import { useEffect, useLayoutEffect, useMemo, useRef, useState } from "preact/hooks";
 import { difference } from "./differences.js";
-import { rendered } from "./markdown.js";
+import { renderInto } from "./markdown.js";
 
 const LONG = 20_000;
 
 /** Text of a model or a user: as Markdown in which nothing runs, or raw with its trailing blanks. */
 export function Text({ text, isRaw }: { text: string; isRaw: boolean }) {
-  const box = useRef<HTMLDivElement>(null);
-  useEffect(() => {
-    if (!isRaw) {
-      box.current?.replaceChildren(rendered(text));
-    }
-  }, [text, isRaw]);
   return isRaw ? (
     <pre class="text raw" tabIndex={0}>
-      {text.replace(/[ \t]+(?=\n|$)/g, (blanks) => blanks.replaceAll(" ", "·").replaceAll("\t", "→"))}
+      {withTrailingBlanks(text)}
     </pre>
   ) : (
-    <div class="text" ref={box} tabIndex={0} />
+    <Markdown text={text} />
   );
+}
+
+/** Preact does not know what stands in the box, so the box is filled before anything is painted. */
+function Markdown({ text }: { text: string }) {
+  const box = useRef<HTMLDivElement>(null);
+  useLayoutEffect(() => renderInto(box.current!, text), [text]);
+  return <div class="text" ref={box} tabIndex={0} />;
+}
+
+/** Each line by itself: an expression that looks for blanks before the end of a line takes minutes for many of them. */
+function withTrailingBlanks(text: string): string {
+  return text
+    .split("\n")
+    .map((line) => {
+      let end = line.length;
+      while (line[end - 1] === " " || line[end - 1] === "\t") {
+        end -= 1;
+      }
+      return line.slice(0, end) + line.slice(end).replaceAll(" ", "·").replaceAll("\t", "→");
+    })
+    .join("\n");
 }
 
 /** What the model was asked and what it answered. */
@@ -66,19 +81,6 @@ export function Chips({ candidate }: { candidate: Candidate }) {
   );
 }
 
-export function statusOf(status: CandidateStatus): string {
-  return status === CandidateStatus.UNSPECIFIED ? "other status" : CandidateStatus[status].toLowerCase().replaceAll("_", " ");
-}
-
-/** How many there are: "1 line", "2,000 lines". */
-export function counted(count: number | bigint, one: string): string {
-  return `${count.toLocaleString()} ${Number(count) === 1 ? one : `${one}s`}`;
-}
-
-export function timeOf(time: { readonly seconds: bigint } | undefined): string {
-  return time ? new Date(Number(time.seconds) * 1_000).toLocaleString() : "";
-}
-
 export function Message({ message, isRaw }: { message: ChatMessage; isRaw: boolean }) {
   const text = message.content ?? message.contentJson;
   const body = (
@@ -105,7 +107,7 @@ export function Difference({ before, after }: { before: string; after: string })
   const settled = useSettled(after, 150);
   const parts = useMemo(() => difference(before, settled), [before, settled]);
   if (!parts) {
-    return <p class="quiet">The texts are too different to be compared.</p>;
+    return <p class="quiet">The texts are too long or too different to be compared.</p>;
   }
   if (parts.every(({ kind }) => kind === "same")) {
     return <p class="quiet">No change yet.</p>;

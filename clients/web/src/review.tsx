@@ -1,21 +1,35 @@
 import { Action, type Candidate, FailureCategory } from "@avocet/client";
 import { useLayoutEffect, useRef } from "preact/hooks";
 import { useAnswer } from "./answers.js";
+import { Boundary } from "./boundary.js";
 import { mayCallTools, responseMessage, toolNames, withCall } from "./message.js";
-import { Chips, Conversation, counted, Difference, Preview, Skeleton } from "./parts.js";
+import { Chips, Conversation, Difference, Preview, Skeleton } from "./parts.js";
 import { CATEGORIES, hashOf, isFiltered, type Place, unfiltered } from "./place.js";
 import type { Session } from "./session.js";
+import { counted } from "./words.js";
 
 export function Review({ session, isRaw, place }: { session: Session; isRaw: boolean; place: Place }) {
   const { candidate } = session;
   if (!candidate) {
     return session.reading ? <Reading session={session} /> : <Nothing session={session} place={place} />;
   }
+  // With this key nothing on the screen outlives its candidate, whatever goes wrong.
+  return (
+    <>
+      <Boundary key={`${candidate.id} ${candidate.revision}`} of="the candidate" id={candidate.id}>
+        <Heading candidate={candidate} />
+        <Shown session={session} candidate={candidate} isRaw={isRaw} />
+      </Boundary>
+      <Actions session={session} />
+    </>
+  );
+}
+
+function Shown({ session, candidate, isRaw }: { session: Session; candidate: Candidate; isRaw: boolean }) {
   const { text, isMessage } = session.editor;
   const hasPreview = text !== null && !isMessage;
   return (
     <>
-      <Heading key={candidate.id} candidate={candidate} />
       {session.isLost && (
         <p class="notice wrong" role="alert">
           Your claim on this candidate has ended, so somebody else may be at work on it. Your text is kept.{" "}
@@ -24,10 +38,13 @@ export function Review({ session, isRaw, place }: { session: Session; isRaw: boo
       )}
       <div class={hasPreview ? "columns editing" : "columns"}>
         <Conversation candidate={candidate} isRaw={isRaw} />
-        <Correction key={candidate.id} session={session} candidate={candidate} />
-        {hasPreview && <Preview text={text} />}
+        <Correction session={session} candidate={candidate} />
+        {hasPreview && (
+          <Boundary of="the preview">
+            <Preview text={text} />
+          </Boundary>
+        )}
       </div>
-      <Actions session={session} />
     </>
   );
 }
@@ -131,7 +148,9 @@ function Editor({ session, candidate, text }: { session: Session; candidate: Can
         </p>
       )}
       <h3>difference</h3>
-      <Difference before={editor.isMessage ? responseMessage(candidate) : candidate.modelResponse} after={text} />
+      <Boundary key={`${editor.isMessage}`} of="the difference">
+        <Difference before={editor.isMessage ? responseMessage(candidate) : candidate.modelResponse} after={text} />
+      </Boundary>
     </>
   );
 }

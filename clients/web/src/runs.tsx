@@ -2,7 +2,8 @@ import { type ImportResponse, OnConflict, type UploadRunResponse } from "@avocet
 import type { ReviewClient } from "@avocet/client/review";
 import { useState } from "preact/hooks";
 import { said, useListing } from "./answers.js";
-import { counted, Unread } from "./parts.js";
+import { Unread } from "./parts.js";
+import { counted } from "./words.js";
 
 type Counts = ImportResponse | UploadRunResponse;
 

@@ -3,7 +3,8 @@ import type { ReviewClient } from "@avocet/client/review";
 import { useState } from "preact/hooks";
 import { useListing } from "./answers.js";
 import { asked, candidateHash, hashOf, type Place, STATUSES } from "./place.js";
-import { Skeleton, statusOf } from "./parts.js";
+import { Skeleton } from "./parts.js";
+import { statusOf } from "./words.js";
 
 const FEWEST_CHARACTERS = 3;
 

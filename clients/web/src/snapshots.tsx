@@ -1,7 +1,8 @@
 import type { ReviewClient } from "@avocet/client/review";
 import { useState } from "preact/hooks";
 import { said, useListing } from "./answers.js";
-import { counted, timeOf, Unread } from "./parts.js";
+import { Unread } from "./parts.js";
+import { counted, timeOf } from "./words.js";
 
 /** Revisions with a name, so that a training run can say what it was trained on. */
 export function Snapshots({ client }: { client: ReviewClient }) {

@@ -1,8 +1,9 @@
 import type { StatsResponse } from "@avocet/client";
 import type { ReviewClient } from "@avocet/client/review";
 import { useAnswer } from "./answers.js";
-import { counted, Unread } from "./parts.js";
+import { Unread } from "./parts.js";
 import { hashOf, type Place } from "./place.js";
+import { counted } from "./words.js";
 
 /** A table's title, its counts, and where a click on a word leads: to the queue, or to a search. */
 type Counted = readonly [
