@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -73,3 +75,31 @@ def test_texts_that_take_long_to_render_freeze_nothing(server: Server, tmp_path:
             where, took = browser.said()
             assert where == "took" and max(took.values()) < MOST_MS, f"{id}: {took}"
         assert browser.said() == ["seen", [], [], []]
+
+
+def test_a_message_without_content_shows_its_tool_calls_alone(server: Server, tmp_path: Path) -> None:
+    calls = [{"id": "1", "type": "function", "function": {"name": "time", "arguments": "{}"}}]
+    openai = [
+        {"role": "user", "content": "Ask openai."},
+        {"role": "assistant", "content": None, "tool_calls": calls},
+        {"role": "user", "content": "null"},
+    ]
+    sharegpt = [
+        {"from": "human", "value": "Ask sharegpt."},
+        {"from": "function_call", "value": '{"name": "time", "arguments": {}}'},
+    ]
+    prompts: dict[str, Any] = {"openai": openai, "sharegpt": sharegpt}
+    written = [record(id, model_response="Noon.", prompt_messages=prompt) for id, prompt in prompts.items()]
+    write_records(server.candidates, written)
+    eventually(lambda: server.stats().total == len(written))
+    with (
+        page_of(server, tmp_path) as address,
+        Program("unrenderable.mjs", address, AVOCET_IDS="openai sharegpt") as shown,
+    ):
+        texts = shown.said()[2]
+        assert (texts[0], texts[2:]) == ("Ask openai.", ["null", "Noon."])
+        assert json.loads(texts[1]) == {"tool_calls": calls}
+        shown.said()
+        texts = shown.said()[2]
+        assert (texts[0], texts[2:]) == ("Ask sharegpt.", ["Noon."])
+        assert json.loads(texts[1])["tool_calls"][0]["function"]["name"] == "time"

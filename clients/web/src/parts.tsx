@@ -82,10 +82,11 @@ export function Chips({ candidate }: { candidate: Candidate }) {
 }
 
 export function Message({ message, isRaw }: { message: ChatMessage; isRaw: boolean }) {
-  const text = message.content ?? message.contentJson;
+  // A message of tool calls has no content; in JSON that is null.
+  const text = message.content ?? (message.contentJson === "null" ? "" : message.contentJson);
   const body = (
     <>
-      <Text text={text} isRaw={isRaw || message.content === undefined} />
+      {(text || !message.extraJson) && <Text text={text} isRaw={isRaw || message.content === undefined} />}
       {message.extraJson && <Text text={message.extraJson} isRaw />}
     </>
   );
