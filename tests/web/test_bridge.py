@@ -124,6 +124,36 @@ def test_a_deadline_passes(quiet_bridge: str) -> None:
     assert trailers["grpc-status"] == "4"
 
 
+@pytest.mark.parametrize("timeout", ["2600000H", "99999999H", "99999999M", "99999999S"])
+def test_a_deadline_of_centuries_passes(quiet_bridge: str, timeout: str) -> None:
+    _, trailers = call(quiet_bridge, "Stats", pb.StatsRequest(), **{"grpc-timeout": timeout})
+    assert trailers["grpc-status"] == "0"
+
+
+@pytest.mark.parametrize(
+    "kind", ["Application/gRPC-Web+Proto", "application/grpc-web+proto; charset=utf-8", "application/grpc-web ;a=b"]
+)
+def test_a_content_type_may_have_capitals_and_parameters(quiet_bridge: str, kind: str) -> None:
+    _, trailers = call(quiet_bridge, "Stats", pb.StatsRequest(), **{"content-type": kind})
+    assert trailers["grpc-status"] == "0"
+
+
+@pytest.mark.parametrize("token", ["é", "a\tb", "x" * 20_000], ids=["letter", "tab", "long"])
+def test_a_token_that_no_header_can_hold_is_a_wrong_one(quiet_bridge: str, token: str) -> None:
+    messages, trailers = call(quiet_bridge, "Stats", pb.StatsRequest(), authorization=f"Bearer {token}")
+    assert messages == [] and trailers["grpc-status"] == "16"
+    assert "token" in unquote(trailers["grpc-message"])
+    encoded = trailers["grpc-status-details-bin"]
+    status = status_pb2.Status.FromString(base64.b64decode(encoded + "=" * (-len(encoded) % 4)))
+    assert failure_of_status(status).reason == "TOKEN_REFUSED"
+
+
+@pytest.mark.parametrize("value", ["é", "x" * 20_000], ids=["letter", "long"])
+def test_a_correlation_id_that_cannot_be_sent_ends_no_call(quiet_bridge: str, value: str) -> None:
+    _, trailers = call(quiet_bridge, "Stats", pb.StatsRequest(), **{"x-correlation-id": value})
+    assert trailers["grpc-status"] == "0"
+
+
 def test_health_passes(quiet_bridge: str) -> None:
     answer = post(quiet_bridge, "grpc.health.v1.Health/Check", frame(b""), GRPC_WEB)
     assert parted(answer.body)[0] == [b"\x08\x01"]

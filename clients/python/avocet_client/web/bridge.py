@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 import grpc
+from google.rpc import error_details_pb2, status_pb2
 from starlette.datastructures import Headers
 
 from avocet_client.v1 import corrections_pb2 as pb
 from avocet_client.web.frames import data_frame, message_of, seconds_of, trailers_frame
-from avocet_client.web.guard import any_page_can_send
+from avocet_client.web.guard import any_page_can_send, is_sendable, media_type
 
 MOST_BYTES = 17_000_000
 """A larger request is refused; the service takes 16 MB."""
@@ -22,7 +22,12 @@ _HEADERS = (
     (b"cache-control", b"no-store"),
     (b"x-content-type-options", b"nosniff"),
 )
-_PASSED_ON = ("authorization", "x-correlation-id", "traceparent")
+_TRACING = ("x-correlation-id", "traceparent")
+_MOST_TRACING = 1_000
+_UNAUTHENTICATED, _UNAVAILABLE = (
+    code.value[0] for code in (grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.UNAVAILABLE)
+)
+_UNSENDABLE = "This token is not valid: it is too long, or has characters that no token has."
 
 Scope = Mapping[str, Any]
 Receive = Callable[[], Awaitable[dict[str, Any]]]
@@ -38,6 +43,12 @@ def forwarded_methods() -> frozenset[str]:
     methods = (each for each in service.methods if not each.client_streaming or each.name == "UploadRun")
     own = {f"/{service.full_name}/{method.name}" for method in methods}
     return frozenset(own | {"/grpc.health.v1.Health/Check", "/grpc.health.v1.Health/Watch"})
+
+
+def _streams() -> frozenset[str]:
+    service = pb.DESCRIPTOR.services_by_name["CorrectionsService"]
+    own = {f"/{service.full_name}/{method.name}" for method in service.methods if method.server_streaming}
+    return frozenset(own | {"/grpc.health.v1.Health/Watch"})
 
 
 class Refused(Exception):
@@ -58,39 +69,54 @@ class Bridge:
         self._channel = channel
         self._token = token
         self._methods = forwarded_methods()
+        self._streams = _streams()
+        self._stopping = asyncio.Event()
+
+    def stop(self) -> None:
+        """End the streams, which may have no end of their own. Other calls may still finish."""
+        self._stopping.set()
 
     async def forward(self, path: str, headers: Headers, receive: Receive, send: Send) -> None:
         """Answer one request for `path`, `/<service>/<Method>`. Raises Refused before anything is sent."""
         if path not in self._methods:
             raise Refused(404, "This method is not forwarded.")
-        if (kind := headers.get("content-type", "")) not in CONTENT_TYPES:
+        if media_type(kind := headers.get("content-type", "")) not in CONTENT_TYPES:
             raise Refused(403 if any_page_can_send(kind) else 415, f"Send {CONTENT_TYPES[0]}.")
         body = await _read(receive)
         try:
             message, timeout = message_of(body), seconds_of(headers.get("grpc-timeout", ""))
         except ValueError as error:
             raise Refused(400, f"The request is not gRPC-Web: {error}.") from None
+        metadata = self._metadata(headers)
+        if metadata is None:
+            await _Body(send).send(_refused_token(), more=False)
+            return
         # Without serializers bytes go in and out; a unary method is a stream of one answer.
         method: Any = self._channel.unary_stream(path)
-        call = method(message, timeout=timeout, metadata=self._metadata(headers))
-        gone = asyncio.create_task(_gone(receive))
-        gone.add_done_callback(lambda _: call.cancel())
+        call = method(message, timeout=timeout, metadata=metadata)
+        ends = [asyncio.create_task(_gone(receive))]
+        if path in self._streams:
+            ends.append(asyncio.create_task(_set(self._stopping)))
+        for end in ends:
+            end.add_done_callback(lambda _: call.cancel())
         try:
-            await _answer(call, send)
+            await _answer(call, send, self._stopping)
         finally:
-            gone.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await gone
+            for end in ends:
+                end.cancel()
+            await asyncio.gather(*ends, return_exceptions=True)
             call.cancel()
 
-    def _metadata(self, headers: Headers) -> list[tuple[str, str]]:
-        passed = [(name, headers[name]) for name in _PASSED_ON if name in headers]
-        if self._token and "authorization" not in headers:
-            passed.append(("authorization", f"Bearer {self._token}"))
-        return passed
+    def _metadata(self, headers: Headers) -> list[tuple[str, str]] | None:
+        """Return what the call carries; None if it has a token that cannot be one."""
+        passed = [(name, headers[name]) for name in _TRACING if _has(headers, name)]
+        token = headers.get("authorization", f"Bearer {self._token}" if self._token else None)
+        if token is None:
+            return passed
+        return [*passed, ("authorization", token)] if is_sendable(token) else None
 
 
-async def _answer(call: Any, send: Send) -> None:
+async def _answer(call: Any, send: Send, stopping: asyncio.Event) -> None:
     body = _Body(send)
     try:
         async for message in call:
@@ -101,6 +127,9 @@ async def _answer(call: Any, send: Send) -> None:
         task = asyncio.current_task()
         if task is None or task.cancelling():
             raise
+        if stopping.is_set():
+            end = trailers_frame(_UNAVAILABLE, "This process is stopping. Nothing is wrong with the service.", ())
+            await body.send(end, more=False)
         return  # the caller is gone, so the call was cancelled
     code, details = await call.code(), await call.details()
     end = trailers_frame(code.value[0], details or "", await call.trailing_metadata() or ())
@@ -135,6 +164,21 @@ async def _read(receive: Receive) -> bytes:
             raise Refused(413, f"The request is larger than {MOST_BYTES:,} bytes.")
         if not event.get("more_body"):
             return bytes(body)
+
+
+def _has(headers: Headers, name: str) -> bool:
+    return name in headers and is_sendable(headers[name], _MOST_TRACING)
+
+
+def _refused_token() -> bytes:
+    status = status_pb2.Status(code=_UNAUTHENTICATED, message=_UNSENDABLE)
+    status.details.add().Pack(error_details_pb2.ErrorInfo(reason="TOKEN_REFUSED", domain="avocet.corrections.v1"))
+    details = ("grpc-status-details-bin", status.SerializeToString())
+    return trailers_frame(_UNAUTHENTICATED, _UNSENDABLE, (details,))
+
+
+async def _set(event: asyncio.Event) -> None:
+    await event.wait()
 
 
 async def _gone(receive: Receive) -> None:

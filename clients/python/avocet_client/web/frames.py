@@ -14,6 +14,8 @@ _PREFIX = struct.Struct(">BI")
 _DATA, _TRAILERS = 0x00, 0x80
 # What the gRPC specification lets stand in a `grpc-message`; the rest is percent-encoded.
 _PLAIN = "".join(chr(code) for code in range(0x20, 0x7F) if chr(code) != "%")
+_MOST_SECONDS = 366 * 86_400.0
+"""gRPC's clock ends after some centuries, and takes what lies beyond for the past."""
 _UNITS = {"H": 3600.0, "M": 60.0, "S": 1.0, "m": 1e-3, "u": 1e-6, "n": 1e-9}
 
 
@@ -49,9 +51,9 @@ def seconds_of(timeout: str) -> float | None:
     if not timeout:
         return None
     number, unit = timeout[:-1], timeout[-1:]
-    if unit not in _UNITS or not number.isdecimal() or len(number) > 8:
+    if unit not in _UNITS or not (number.isascii() and number.isdecimal()) or len(number) > 8:
         raise ValueError(f"the grpc-timeout {timeout!r} is not valid")
-    return int(number) * _UNITS[unit]
+    return min(int(number) * _UNITS[unit], _MOST_SECONDS)
 
 
 def _text(value: str | bytes) -> str:

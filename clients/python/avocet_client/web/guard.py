@@ -8,15 +8,42 @@ the `Host` header then still has that name.
 from __future__ import annotations
 
 import ipaddress
+import re
 from collections.abc import Collection, Mapping
 from urllib.parse import urlsplit
 
+MOST_HEADER = 7_000
+"""The service takes some 8 kB of metadata in all."""
+MOST_PORT = 65_535
+_PORTS = {"http": 80, "https": 443}
+_ORIGIN = re.compile(r"(https?)://([a-z0-9._-]+|\[[0-9a-f:.]+\])(?::([0-9]{1,5}))?/?")
 _SIMPLE = ("", "text/plain", "application/x-www-form-urlencoded", "multipart/form-data")
 
 
 def any_page_can_send(content_type: str) -> bool:
     """Return whether a browser sends a body of this type to any address without asking that address first."""
-    return content_type.partition(";")[0].strip().lower() in _SIMPLE
+    return media_type(content_type) in _SIMPLE
+
+
+def media_type(content_type: str) -> str:
+    """Return the type of a `Content-Type` without its parameters, in lower case."""
+    return content_type.partition(";")[0].strip().lower()
+
+
+def origin_of(text: str) -> str:
+    """Return an origin as browsers send it. Raises ValueError for what no page can have."""
+    found = _ORIGIN.fullmatch(text.lower())
+    if not found or int(found[3] or 0) > MOST_PORT:
+        raise ValueError(
+            f"an origin is a scheme, a host and perhaps a port, such as https://label.example; it is {text!r}"
+        )
+    scheme, host, port = found.groups()
+    return f"{scheme}://{host}" + (f":{int(port)}" if port and int(port) != _PORTS[scheme] else "")
+
+
+def is_sendable(value: str, most: int = MOST_HEADER) -> bool:
+    """Return whether gRPC can send this as a value of metadata."""
+    return len(value) <= most and all(" " <= character <= "~" for character in value)
 
 
 class Guard:
@@ -24,11 +51,12 @@ class Guard:
 
     `hosts` are the names that lead here; with a port, the port must match. An address literal cannot be rebound, so
     with `literals` every one of them is ours. A page of one of the `origins` (`https://label.example`) may call, too.
+    Raises ValueError for an origin that no page can have.
     """
 
     def __init__(self, hosts: Collection[str], *, literals: bool = False, origins: Collection[str] = ()) -> None:
-        self._origins = frozenset(origin.rstrip("/") for origin in origins)
-        self._hosts = {host.lower() for host in hosts} | {urlsplit(origin).netloc.lower() for origin in self._origins}
+        self.origins = frozenset(origin_of(origin) for origin in origins)
+        self._hosts = {host.lower() for host in hosts} | {urlsplit(origin).netloc.lower() for origin in self.origins}
         self._literals = literals
 
     def refusal(self, headers: Mapping[str, str], *, changes: bool = True) -> str | None:
@@ -37,7 +65,7 @@ class Guard:
         if not self._is_ours(host):
             return f"the host {host!r} is not this server's"
         origin = headers.get("origin", "").lower()
-        if not changes or origin in self._origins:
+        if not changes or origin in self.origins:
             return None
         if origin and origin not in (f"http://{host}", f"https://{host}"):
             return f"the origin {origin!r} is foreign"

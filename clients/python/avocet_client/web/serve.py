@@ -31,7 +31,8 @@ async def serve_web(connection: Connection, port: int, opened: Callable[[str], N
         options = CHANNEL_OPTIONS + connection.options
         channel = Connection(connection.address, tls=connection.tls, options=options).aio_channel()
         try:
-            site = Site(Bridge(channel, connection.token), guard, key, built_page(reviewer))
-            await serve(site, listening, lambda: opened(f"http://{HOST}:{bound}/{key}/"))
+            bridge = Bridge(channel, connection.token)
+            site = Site(bridge, guard, key, built_page(reviewer))
+            await serve(site, listening, lambda: opened(f"http://{HOST}:{bound}/{key}/"), bridge.stop)
         finally:
             await channel.close()
