@@ -24,7 +24,9 @@ def legacy(
     ] = DEFAULT_LISTEN,
     allow_origin: Annotated[
         list[str] | None,
-        typer.Option(metavar="ORIGIN", help="A page's origin that may call, as https://label.example. Repeatable."),
+        typer.Option(
+            metavar="ORIGIN", help="An origin whose pages may call (CORS), such as https://label.example. Repeatable."
+        ),
     ] = None,
 ) -> int:
     """Serve the legacy HTTP interface, /api/corrections and /api/sft, over the service.

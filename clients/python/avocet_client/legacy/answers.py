@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
@@ -46,9 +45,8 @@ class Answer(Exception):
 
 
 def json_answer(content: Any, status: int = 200) -> Response:
-    """Return JSON in ASCII. NaN and infinities become null, since no browser reads them."""
-    text = _dump(content)
-    return Response(text, status, headers=_HEADERS, media_type="application/json")
+    """Return JSON in ASCII. Raises ValueError for NaN and infinities, which no browser reads."""
+    return Response(json.dumps(content, allow_nan=False), status, headers=_HEADERS, media_type="application/json")
 
 
 def error_answer(status: int, detail: Any) -> Response:
@@ -72,18 +70,3 @@ def _status(error: CorrectionsError) -> int:
     if isinstance(error, InvalidField) and faults and faults <= _NAMES:
         return 404
     return STATUS.get(error.code, 500)
-
-
-def _dump(content: Any) -> str:
-    try:
-        return json.dumps(content, allow_nan=False)
-    except ValueError:
-        return json.dumps(_finite(content), allow_nan=False)
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    if isinstance(value, dict):
-        return {key: _finite(each) for key, each in value.items()}
-    return [_finite(each) for each in value] if isinstance(value, list) else value

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC, datetime
 
@@ -18,10 +20,13 @@ from avocet_client.errors import CorrectionsError
 from avocet_client.exports import AsyncExport
 from avocet_client.legacy.answers import Answer, answer_of, attachment, error_answer, json_answer
 from avocet_client.legacy.bodies import CONFIG, IMPORT, INGEST, SUBMIT, UNDO, read_body, read_number
+from avocet_client.legacy.cors import Cors
 from avocet_client.legacy.records import queue_page
 from avocet_client.messages import message_dict
 from avocet_client.v1 import corrections_pb2 as pb
-from avocet_client.web.guard import Guard
+from avocet_client.web.guard import Guard, is_sendable
+
+logger = logging.getLogger("uvicorn.error")
 
 PREFIXES = ("/api/corrections", "/api/sft")
 OUTAGE_SECONDS = 10.0
@@ -38,7 +43,7 @@ class Front:
         self._token = token
         self._guard = guard
 
-    def app(self) -> Starlette:
+    def app(self) -> Cors:
         """Return the ASGI application."""
         routes: list[tuple[str, str, Handler]] = [
             ("GET", "/runs", self.runs),
@@ -52,7 +57,7 @@ class Front:
             ("POST", "/config", self.set_config),
             ("POST", "/ingest", self.ingest),
         ]
-        return Starlette(
+        routed = Starlette(
             routes=[
                 Route(prefix + path, self._guarded(handler), methods=[method])
                 for prefix in PREFIXES
@@ -60,6 +65,7 @@ class Front:
             ],
             exception_handlers={HTTPException: _not_routed},
         )
+        return Cors(routed, self._guard)
 
     async def runs(self, request: Request) -> Response:
         """List every benchmark run, in a bare array."""
@@ -163,6 +169,10 @@ class Front:
                 return error_answer(answer.status, answer.detail)
             except CorrectionsError as error:
                 return answer_of(error)
+            except Exception as error:
+                name = uuid.uuid4().hex
+                logger.error("%s %s failed (%s): %r", request.method, request.url.path, name, error)
+                return error_answer(500, f"Something unforeseen went wrong; the log names it by {name}.")
 
         return guarded
 
@@ -173,10 +183,15 @@ def _not_routed(request: Request, error: Exception) -> Response:
 
 
 def _bearer(request: Request) -> str | None:
-    """Return the caller's own token; "" for an `Authorization` without one, None for none at all."""
+    """Return the caller's own token; "" for an `Authorization` without one, None for none at all.
+
+    Raises Answer, 401, for one that cannot be passed on.
+    """
     header = request.headers.get("authorization")
     if header is None:
         return None
+    if not is_sendable(header):
+        raise Answer(401, "The token is not valid: it is too long, or has characters that no token has.")
     return header.removeprefix("Bearer ").strip() if header.startswith("Bearer ") else ""
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from typing import Any
 
 from avocet_client.aio_client import AsyncCorrectionsClient
@@ -24,7 +25,17 @@ async def queue_page(client: AsyncCorrectionsClient, page: int, per_page: int) -
         left = min(per_page - len(items), MOST_PER_PAGE)
         answer = await client.queue(per_page=left, page_token=answer.next_page_token, include_record=True)
         items += answer.items
-    return [json.loads(item.record_json) for item in items[:per_page]], total
+    return [_read(item.record_json) for item in items[:per_page]], total
+
+
+def _read(text: str) -> Any:
+    """Return a record with null for NaN and infinities: to look for them later would need a stack as deep again."""
+    return json.loads(text, parse_constant=lambda _: None, parse_float=_finite)
+
+
+def _finite(text: str) -> float | None:
+    number = float(text)
+    return number if math.isfinite(number) else None
 
 
 def _largest_divisor(number: int, most: int) -> int:
