@@ -15,6 +15,7 @@ import typer
 from avocet_grpc import __version__
 from avocet_grpc.cli import database, keeper, maintenance, token
 from avocet_grpc.cli import store as stores
+from avocet_grpc.cli.data_directory import directory
 from avocet_grpc.lean import leave_out_rich
 from avocet_grpc.settings import LIMITS, SQLITE, Limits, Settings
 
@@ -72,6 +73,7 @@ def serve(
         typer.Option(
             envvar="AVOCET_DATA_DIR",
             metavar="DIR",
+            parser=directory,
             help="The directory of sft_candidates.jsonl and sft_approved.jsonl. Made if missing; one server at a time."
             " With --store postgres:// a server has none unless this is given.",
         ),
@@ -79,7 +81,10 @@ def serve(
     config_dir: Annotated[
         Path,
         typer.Option(
-            envvar="AVOCET_CONFIG_DIR", metavar="DIR", help="The directory of label_tool.yaml. Made if missing."
+            envvar="AVOCET_CONFIG_DIR",
+            metavar="DIR",
+            parser=directory,
+            help="The directory of label_tool.yaml. Made if missing.",
         ),
     ] = Path("config"),
     store: Annotated[
@@ -226,10 +231,22 @@ def serve(
         log_level=log_level,
         limits=_limits(limit or []),
     )
+    _check_addresses(listen, metrics_listen)
     leave_out_rich()
     from avocet_grpc.processes.supervisor import run
 
     raise typer.Exit(run(settings))
+
+
+def _check_addresses(listen: str, metrics_listen: str) -> None:
+    from avocet_grpc.edge.address import Address, CannotListen
+
+    try:
+        Address.parse(listen, "--listen")
+        if metrics_listen:
+            Address.parse(metrics_listen, "--metrics-listen")
+    except CannotListen as error:
+        raise typer.BadParameter(str(error)) from None
 
 
 def _is_given(context: typer.Context, name: str) -> bool:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from avocet_grpc.cli.data_directory import directory
 from avocet_grpc.exit_codes import ExitCode
 from avocet_grpc.layout import SHARED_FILES
 from avocet_grpc.wording import NEEDS_DRIVER, counted
@@ -108,6 +109,7 @@ def take_over(
         typer.Option(
             envvar="AVOCET_DATA_DIR",
             metavar="DIR",
+            parser=directory,
             help="Where the files are to be. Made if missing; need not be empty.",
         ),
     ],

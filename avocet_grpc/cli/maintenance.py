@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from avocet_grpc.cli.data_directory import checked
+from avocet_grpc.cli.data_directory import checked, existing, named
 from avocet_grpc.cli.progress import shown_progress
 from avocet_grpc.exit_codes import ExitCode
 from avocet_grpc.wording import NEEDS_DRIVER, counted
@@ -21,8 +21,7 @@ DataDir = Annotated[
     typer.Option(
         envvar="AVOCET_DATA_DIR",
         metavar="DIR",
-        exists=True,
-        file_okay=False,
+        parser=existing,
         callback=checked,
         help="The directory of sft_candidates.jsonl and sft_approved.jsonl.",
     ),
@@ -35,6 +34,7 @@ def verify(
         typer.Option(
             envvar="AVOCET_DATA_DIR",
             metavar="DIR",
+            parser=existing,
             help="The directory of sft_candidates.jsonl and sft_approved.jsonl.",
             show_default="data, without --store",
         ),
@@ -66,9 +66,9 @@ def verify(
     Exit codes: 0 if nothing is damaged; 1 if that cannot be found out; 6 if the ledger or a file is damaged.
     """
     if store:
-        report = _verified_store(store, None if data_dir is None else _existing(data_dir))
+        report = _verified_store(store, None if data_dir is None else checked(data_dir))
     else:
-        report = _verified(_existing(data_dir or Path("data")))
+        report = _verified(checked(existing(Path("data")) if data_dir is None else data_dir))
     if report.state:
         print(f"the service is {report.state}")
     for line in report.not_checked:
@@ -80,12 +80,6 @@ def verify(
     if not report.notes and not report.damage:
         print("the ledger is sound, and both files agree with it" if report.state else "the ledger is sound")
     raise typer.Exit(ExitCode.DAMAGED if report.damage else 0)
-
-
-def _existing(data_dir: Path) -> Path:
-    if not data_dir.is_dir():
-        raise typer.BadParameter(f"Directory '{data_dir}' does not exist.", param_hint="'--data-dir'")
-    return checked(data_dir)
 
 
 def _verified(data_dir: Path) -> Report:
@@ -150,7 +144,7 @@ def rebuild(
 
 
 def backup(
-    to: Annotated[Path, typer.Option("--to", metavar="DIR", help="Where to; must not exist yet.")],
+    to: Annotated[Path, typer.Option("--to", metavar="DIR", parser=named, help="Where to; must not exist yet.")],
     data_dir: DataDir = Path("data"),
 ) -> None:
     """Copy the data directory, also while its server runs.
@@ -194,9 +188,8 @@ def _rebuild(data_dir: Path, yes: bool) -> None:
         records, aside = work.run()
     except (OSError, LedgerUnusable, CorrectionsError) as error:
         raise _refused(error) from None
-    print(
-        f"The new ledger has {counted(records, 'candidate')}. The old one is {aside}; delete it when nobody needs it."
-    )
+    old = "" if aside is None else f" The old one is {aside}; delete it when nobody needs it."
+    print(f"The new ledger has {counted(records, 'candidate')}.{old}")
 
 
 def _refused(error: Exception) -> typer.Exit:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from avocet_grpc.cli.data_directory import checked
+from avocet_grpc.cli.data_directory import checked, existing
 from avocet_grpc.cli.progress import shown_progress
 from avocet_grpc.exit_codes import ExitCode
 from avocet_grpc.wording import NEEDS_DRIVER, counted
@@ -24,9 +24,7 @@ def root() -> None:
 def copy(
     source: Annotated[
         Path,
-        typer.Option(
-            "--from", metavar="DIR", exists=True, file_okay=False, callback=checked, help="The data directory."
-        ),
+        typer.Option("--from", metavar="DIR", parser=existing, callback=checked, help="The data directory."),
     ],
     to: Annotated[str, typer.Option("--to", metavar="URL", help="postgres://USER@HOST[,HOST]/DATABASE")],
 ) -> None:

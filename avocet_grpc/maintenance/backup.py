@@ -7,10 +7,12 @@ recognises a restored ledger: nothing that a file lacks counts as deleted.
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import os
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from avocet_grpc.durable import sync_directory, sync_file
@@ -18,6 +20,8 @@ from avocet_grpc.layout import SHARED_FILES, DataDirectory
 from avocet_grpc.mirror.fs.disk import BUFFER_BYTES, Disk
 from avocet_grpc.store.sqlite.backup import copy_ledger
 
+MARKER = ".backup-is-not-finished"
+"""Stands in a directory in which a backup grows; who makes the backup holds its lock."""
 SETTLE_S = 1.0
 """How long a file may take to end in a whole line."""
 
@@ -35,27 +39,74 @@ def back_up(data_dir: Path, target: Path, progress: Callable[[str, int, int], No
     ledger = DataDirectory(data_dir).ledger
     if not ledger.exists():
         raise CannotBackUp(f"{data_dir} is no data directory of a server: it has no {ledger.relative_to(data_dir)}")
-    if target.exists():
-        raise CannotBackUp(f"{target} is there already: name a new directory for each backup")
+    _refuse_place(target, data_dir)
     for name in SHARED_FILES.values():
         # Before the ledger, which may be large, is copied for nothing.
         Disk().stat(data_dir / name)
-    partial = target.with_name(f"{target.name}.partial")
-    try:
+    with _unfinished(target) as partial:
         _fill(partial, data_dir, ledger, progress)
+        (partial / MARKER).unlink()
+        sync_directory(partial)
+        # Another one of the same name may have been finished meanwhile. An empty directory would be replaced.
+        _refuse_place(target, data_dir)
         partial.rename(target)
-    except BaseException:
-        # A disk that was filled up would stay full.
-        shutil.rmtree(partial, ignore_errors=True)
-        raise
     sync_directory(target.absolute().parent)
     return sum(path.stat().st_size for path in target.rglob("*") if path.is_file())
 
 
+def _refuse_place(target: Path, data_dir: Path) -> None:
+    if os.path.lexists(target):
+        raise CannotBackUp(f"{target} is there already: name a new directory for each backup")
+    if target.resolve().is_relative_to(data_dir.resolve()):
+        raise CannotBackUp(f"{target} lies in {data_dir} and would go with it: name a directory elsewhere")
+    above = next(path for path in target.absolute().parents if os.path.lexists(path))
+    if not above.is_dir():
+        raise CannotBackUp(f"{above} is no directory: name another place for the backup")
+
+
+@contextlib.contextmanager
+def _unfinished(target: Path) -> Iterator[Path]:
+    """The empty directory in which a backup grows, held by this process; it is removed again if the backup fails.
+
+    What a backup that was killed has left is removed first: its marker tells it from what belongs to others. Raises
+    CannotBackUp, OSError.
+    """
+    partial = target.with_name(f"{target.name}.partial")
+    marker = partial / MARKER
+    with contextlib.suppress(FileExistsError):
+        partial.mkdir(mode=0o700, parents=True)
+    is_ours = partial.is_dir() and not partial.is_symlink() and (marker.is_file() or not any(partial.iterdir()))
+    if not is_ours:
+        raise CannotBackUp(f"{partial} is in the way, and no backup has left it: move it away, or name another place")
+    held = os.open(marker, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    try:
+        try:
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise CannotBackUp(f"another backup to {target} is under way: name another place, or let it end") from None
+        if not marker.exists() or not os.path.samestat(os.fstat(held), marker.stat()):
+            raise CannotBackUp(f"another backup to {target} has just ended: name a new directory for each backup")
+        try:
+            _empty(partial)
+            yield partial
+        except BaseException:
+            # A disk that was filled up would stay full.
+            shutil.rmtree(partial, ignore_errors=True)
+            raise
+    finally:
+        os.close(held)
+
+
+def _empty(partial: Path) -> None:
+    for path in partial.iterdir():
+        if path.is_dir():
+            shutil.rmtree(path)
+        elif path.name != MARKER:
+            path.unlink()
+
+
 def _fill(partial: Path, data_dir: Path, ledger: Path, progress: Callable[[str, int, int], None]) -> None:
-    """Copy everything to `partial`, in place of what a backup that was killed has left there."""
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(mode=0o700, parents=True)
+    """Copy everything to `partial`."""
     copy = DataDirectory(partial)
     copy.private.mkdir(mode=0o700)
     copy_ledger(ledger, copy.ledger, lambda done, total: progress("ledger", done, total))

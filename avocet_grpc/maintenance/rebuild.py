@@ -57,8 +57,10 @@ class Rebuild:
         """Return how many acknowledged changes the files may lack and the new ledger takes from the old one."""
         return sum(map(len, self._old.pending.values()))
 
-    def run(self) -> tuple[int, Path]:
+    def run(self) -> tuple[int, Path | None]:
         """Make the new ledger and set the old one aside. Gives the records of the new one, and where the old one is.
+
+        That is None if only the files beside a ledger were there.
 
         The mirror's index goes: the next start makes it again. A kill on the way leaves the old ledger, or the files
         alone, from which the next start makes one. Raises OSError, or what the ledger raises.
@@ -66,6 +68,7 @@ class Rebuild:
         private = self._directory.private
         stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
         building, aside = private / f"rebuild-{stamp}", private / f"ledger-{stamp}.db"
+        had_one = self._directory.ledger.exists()
         building.mkdir(mode=0o700, parents=True)
         try:
             with self._new_ledger(building) as ledger:
@@ -79,7 +82,7 @@ class Rebuild:
             sync_directory(private)
         finally:
             shutil.rmtree(building, ignore_errors=True)
-        return records, aside
+        return records, aside if had_one else None
 
     def _fill(self, ledger: SqliteLedger) -> int:
         """Take in what the files have, then what they lack. Gives the number of candidates."""

@@ -21,7 +21,7 @@ from avocet_grpc.store.sql.dialect import Session
 from avocet_grpc.store.sql.feed import SqlMirrorReader
 from avocet_grpc.store.sql.queries import Queries
 from avocet_grpc.store.sqlite import inspect
-from avocet_grpc.store.sqlite.integrity import LedgerUnusable
+from avocet_grpc.store.sqlite.integrity import LOST, LedgerUnusable, has_remains
 from avocet_grpc.store.sqlite.seal import has_sound_seal
 
 TRIES = 5
@@ -53,7 +53,12 @@ def verify(data_dir: Path, progress: Progress) -> Report:
     ledger = directory.ledger
     state = state_of(directory)
     report = Report(state.value)
-    if not ledger.exists():
+    way_out = f"the way out: avocet-grpc rebuild --data-dir {data_dir}"
+    if not ledger.exists() and has_remains(ledger):
+        report.damage += [f"ledger: {LOST.format(ledger.name)}", way_out]
+        return report
+    # A first start that was killed leaves an empty one.
+    if not ledger.exists() or (ledger.stat().st_size == 0 and not has_remains(ledger)):
         report.notes.append("there is no ledger; the next start makes one from the files")
         return report
     if state is not State.RUNNING and has_sound_seal(ledger) is False:
@@ -61,7 +66,7 @@ def verify(data_dir: Path, progress: Progress) -> Report:
     problems = inspect.problems(ledger)
     report.damage += [f"ledger: {problem}" for problem in problems]
     if report.damage:
-        report.damage.append(f"the way out: avocet-grpc rebuild --data-dir {data_dir}")
+        report.damage.append(way_out)
     if problems:
         return report
     compare_files(report, directory, state, progress, lambda: inspect.opened(ledger))

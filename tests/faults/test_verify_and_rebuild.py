@@ -200,6 +200,25 @@ def test_rebuild_tells_what_is_lost_and_carries_over_what_the_files_lack(worked:
     check(acks, worked, asked=1_000)
 
 
+@pytest.mark.parametrize("content", [None, b"", b"x"], ids=["missing", "empty", "a byte"])
+def test_verify_calls_a_ledger_damaged_of_which_nothing_is_left_and_rebuild_is_the_way_out(
+    worked: Server, content: bytes | None
+) -> None:
+    ledger_of(worked).unlink()
+    if content is not None:
+        ledger_of(worked).write_bytes(content)
+    told = verified(worked, code=6)
+    assert "DAMAGE: ledger: " in told and f"avocet-grpc rebuild --data-dir {worked.data}" in told
+    backup = command(worked, "backup", "--to", str(worked.directory / "backup"))
+    assert backup.returncode == 1 and not (worked.directory / "backup").exists()
+    assert ("avocet-grpc verify" if content is not None else "has no") in backup.stderr
+    done = command(worked, "rebuild", "--yes")
+    assert done.returncode == 0, done.stderr
+    named = re.search(r"The old one is (\S+);", done.stdout)
+    assert named is None if content is None else named is not None and Path(named[1]).read_bytes() == content
+    verified(worked)
+
+
 @pytest.mark.parametrize("is_there", [True, False])
 def test_revisions_go_on_above_the_floor_if_the_old_ledger_says_nothing(stopped_server: Server, is_there: bool) -> None:
     server, far = stopped_server, 2**60

@@ -6,6 +6,7 @@ import json
 import shutil
 import subprocess
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -133,6 +134,48 @@ def test_a_backup_is_not_made_over_another_nor_of_what_is_no_data_directory(serv
     none = back_up(server, tmp_path / "other")
     assert (none.returncode, "no data directory" in none.stderr) == (1, True)
     assert not (tmp_path / "other").exists() and "Traceback" not in none.stderr + again.stderr
+
+
+def test_a_backup_removes_nothing_but_what_a_backup_that_was_killed_has_left(server: Server, tmp_path: Path) -> None:
+    target, partial = tmp_path / "monday", tmp_path / "monday.partial"
+    partial.mkdir()
+    (partial / "precious").write_text("of somebody")
+    refused = back_up(server, target)
+    assert refused.returncode == 1 and f"{partial} is in the way" in refused.stderr
+    assert (partial / "precious").read_text() == "of somebody" and not target.exists()
+    (partial / "precious").rename(partial / maintenance.MARKER)
+    (partial / ".avocet").mkdir()
+    assert back_up(server, target).returncode == 0
+    assert sorted(path.name for path in target.iterdir()) == [".avocet", "sft_approved.jsonl", "sft_candidates.jsonl"]
+    assert not partial.exists()
+
+
+def test_of_two_backups_to_one_place_one_is_made_and_the_other_says_why_not(server: Server, tmp_path: Path) -> None:
+    write_records(server.candidates, [record(f"c{n}", model_response="x" * 20_000) for n in range(2_000)])
+    eventually(lambda: knows(server, "c1999"))
+    command = [str(BIN / "avocet-grpc"), "backup", "--data-dir", str(server.data), "--to", str(tmp_path / "backup")]
+    for pause in (0, 0.05, 0.2):
+        shutil.rmtree(tmp_path / "backup", ignore_errors=True)
+        both = []
+        for _ in range(2):
+            both.append(subprocess.Popen(command, stderr=subprocess.PIPE, text=True))
+            time.sleep(pause)
+        ended = [(process.communicate(timeout=60)[1], process.returncode) for process in both]
+        assert sorted(code for _, code in ended) == [0, 1], ended
+        (why,) = [error for error, code in ended if code]
+        assert "another backup to" in why or "is there already" in why
+        assert sorted(path.name for path in tmp_path.glob("backup*")) == ["backup"]
+
+
+@pytest.mark.parametrize("kind", ["in the data directory", "a link that leads nowhere", "below a file"])
+def test_a_backup_is_not_begun_where_it_cannot_be_kept(server: Server, tmp_path: Path, kind: str) -> None:
+    link, file = tmp_path / "link", tmp_path / "file"
+    link.symlink_to("nowhere")
+    file.touch()
+    places = {"in the data directory": server.data / ".avocet" / "b", "a link that leads nowhere": link}
+    done = back_up(server, places.get(kind, file / "b"))
+    assert done.returncode == 1 and done.stderr.count("\n") == 1 and "Errno" not in done.stderr, done.stderr
+    assert "name a" in done.stderr and not (server.data / ".avocet" / "b").exists()
 
 
 @pytest.mark.parametrize("too_large", ["the ledger", "a shared file"])

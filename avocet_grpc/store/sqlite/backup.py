@@ -8,7 +8,8 @@ from contextlib import closing
 from pathlib import Path
 
 from avocet_grpc.core.errors import StorageFailed
-from avocet_grpc.store.sqlite.opening import RESTORED
+from avocet_grpc.store.sqlite.integrity import LedgerUnusable
+from avocet_grpc.store.sqlite.opening import RESTORED, version_of
 
 PAGES = 4_096
 
@@ -25,9 +26,12 @@ def copy_ledger(source: Path, target: Path, progress: Callable[[int, int], None]
         ):
             # Within one read the copy does not begin again when a server writes.
             old.execute("BEGIN")
-            old.execute("SELECT count(*) FROM meta").fetchone()
+            if version_of(old) is None:
+                raise LedgerUnusable("it is empty")
             old.backup(new, pages=PAGES, progress=lambda _, left, total: progress(total - left, total))
             new.execute("INSERT OR REPLACE INTO meta (name, value) VALUES (?, 1)", (RESTORED,))
             new.execute("PRAGMA journal_mode = DELETE")
-    except sqlite3.Error as error:
-        raise StorageFailed(f"the ledger {source} cannot be copied: {error}") from error
+    except (sqlite3.Error, LedgerUnusable) as error:
+        raise StorageFailed(
+            f"the ledger {source} cannot be copied: {error}; look at it with avocet-grpc verify"
+        ) from error

@@ -49,6 +49,8 @@ def opened(path: Path, *, lenient: bool = True) -> Iterator[SqliteSession]:
     try:
         connection.execute("BEGIN")
         version = version_of(connection)
+        if version is None:
+            raise sqlite3.DatabaseError("it is empty")
         if version != VERSION:
             raise LedgerUnusable(f"the ledger is of version {version}, and this program of version {VERSION}")
         yield SqliteSession(connection, lenient=lenient)

@@ -29,14 +29,22 @@ class LedgerDamaged(LedgerUnusable):
         )
 
 
+LOST = "{} is missing, and files that belong to it are there"
+
+
+def has_remains(path: Path) -> bool:
+    """Return whether there are files that belong to a ledger at this path."""
+    return any(path.with_name(path.name + suffix).exists() for suffix in ("-wal", "-seal"))
+
+
 def refuse_if_damaged(path: Path) -> bool:
     """Look at the files of a ledger before they are opened. Returns whether a clean stop's seal vouched for them.
 
     Raises LedgerDamaged.
     """
     if not path.exists():
-        if any(path.with_name(path.name + suffix).exists() for suffix in ("-wal", "-seal")):
-            raise LedgerDamaged(path, f"{path.name} is missing, and files that belong to it are there")
+        if has_remains(path):
+            raise LedgerDamaged(path, LOST.format(path.name))
         return True
     if not is_sealed(path):
         return False
