@@ -9,13 +9,14 @@ import re
 from collections.abc import Collection, Sequence
 from typing import Any
 
+from avocet_client.testing.lines import MAX_ID, is_deeper, is_id
 from avocet_client.testing.refusals import invalid
 from avocet_client.v1 import corrections_pb2 as pb
-from avocet_client.words import ACTIONS, CATEGORIES, ORDERS, STATUSES
+from avocet_client.words import ACTIONS, CATEGORIES, CHANGE_ACTIONS, ORDERS, SPLIT_BYS, STATUSES
 
 MAX_TEXT = 4_000_000
 MAX_STRING = 1_000
-MAX_ID = 512
+MAX_MESSAGE_NESTING = 100
 REVIEW_ORDERS = (pb.ORDER_REVIEWED, pb.ORDER_REVIEWED_DESC)
 SNAPSHOT_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,99}", re.ASCII)
 
@@ -54,7 +55,7 @@ def page_size(field: str, size: int, default: int) -> int:
 
 
 def candidate_id(id: str) -> None:
-    if not 1 <= len(id) <= MAX_ID or "\0" in id:
+    if not is_id(id):
         raise invalid("id", f"must have 1 to {MAX_ID} characters, none of them NUL")
 
 
@@ -107,11 +108,8 @@ def corrected_message(request: pb.SubmitRequest) -> None:
         raise invalid(f"{field}.role", "must be assistant, or left out")
     if message.content_json:
         raise invalid(f"{field}.content_json", "must be left out; the text goes to content")
-    try:
-        extra = json.loads(message.extra_json or "{}")
-    except ValueError:
-        extra = None
-    if not isinstance(extra, dict) or {"role", "content"} & extra.keys():
+    extra = _strict_object(message.extra_json or "{}")
+    if extra is None or {"role", "content"} & extra.keys():
         raise invalid(f"{field}.extra_json", "must be one object in strict JSON, without role and content")
     calls = extra.get("tool_calls")
     if "tool_calls" in extra and not (isinstance(calls, list) and calls and all(isinstance(c, dict) for c in calls)):
@@ -143,8 +141,11 @@ def export(request: pb.StreamExportRequest) -> None:
         known("split.name", request.split.name, (pb.SPLIT_NAME_TRAIN, pb.SPLIT_NAME_VALIDATION))
         if not 0 <= request.split.validation_fraction <= 1:
             raise invalid("split.validation_fraction", "must be from 0 to 1")
+        known("split.by", request.split.by or pb.SPLIT_BY_ID, SPLIT_BYS.values())
     if request.snapshot and request.at_revision:
         raise invalid("snapshot", "must be left out together with at_revision")
+    if request.snapshot:
+        snapshot_name(request.snapshot, "snapshot")
 
 
 def statuses(values: Sequence[int]) -> None:
@@ -152,10 +153,15 @@ def statuses(values: Sequence[int]) -> None:
         known(f"statuses[{i}]", value, (*STATUSES.values(), pb.CANDIDATE_STATUS_UNSPECIFIED))
 
 
-def snapshot_name(name: str) -> None:
+def actions(values: Sequence[int]) -> None:
+    for i, value in enumerate(values):
+        known(f"actions[{i}]", value, CHANGE_ACTIONS.values())
+
+
+def snapshot_name(name: str, field: str = "name") -> None:
     if SNAPSHOT_NAME.fullmatch(name) is None:
         raise invalid(
-            "name",
+            field,
             "must have 1 to 100 characters: lower-case letters, digits, '.', '_', '-', the first a letter or digit",
         )
 
@@ -165,6 +171,22 @@ def run_id(value: str) -> None:
         raise invalid("run_id", "must be the name of a run, without path separators, '..' or NUL")
 
 
-def directory(value: str) -> None:
+def config(request: pb.SetConfigRequest) -> None:
+    if not request.HasField("config"):
+        raise invalid("config", "is required")
+    value = request.config.bench_results_dir
     if value and (not os.path.isabs(value) or not value.isprintable()):
         raise invalid("config.bench_results_dir", "must be an absolute path of printable characters, or empty for none")
+
+
+def _strict_object(text: str) -> dict[str, Any] | None:
+    """Return the JSON object of the text, None if it holds anything else, or what strict JSON lacks."""
+    if is_deeper(text, MAX_MESSAGE_NESTING):
+        return None
+    try:
+        value = json.loads(text)
+        # Refuses NaN, numbers beyond the range of a double, and lone surrogates.
+        json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
+    except ValueError:
+        return None
+    return value if isinstance(value, dict) else None

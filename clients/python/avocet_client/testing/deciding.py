@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import secrets
 import uuid
 from typing import Any
 
 from avocet_client.testing import checks
-from avocet_client.testing.reading import in_order, in_review, served
-from avocet_client.testing.records import Record, candidate_message, message_record
+from avocet_client.testing.forms import written_response
+from avocet_client.testing.lines import Record
+from avocet_client.testing.reading import in_order, in_review, served, shown_alike
+from avocet_client.testing.records import candidate_message, message_record
 from avocet_client.testing.refusals import Refusal, invalid
 from avocet_client.testing.store import Claim, Item, Store, status_word
 from avocet_client.v1 import corrections_pb2 as pb
@@ -19,6 +20,8 @@ ACTION_WORDS = {number: word for word, number in ACTIONS.items()}
 CATEGORY_WORDS = {number: word for word, number in CATEGORIES.items()}
 STATUS_AFTER = {"correct": "approved", "discard": "discarded", "flag": "model_rejected"}
 MAX_HELD = 500
+INGESTING = "ingestion-secret"
+"""Who ingests, as the history says it: the name of the token."""
 
 
 def submit(store: Store, request: pb.SubmitRequest) -> pb.SubmitResponse:
@@ -59,6 +62,7 @@ def undo(store: Store, request: pb.UndoRequest) -> pb.UndoResponse:
         raise Refusal("ALREADY_IN_REVIEW", "The candidate is in review already; there is nothing to undo.")
     after = store.put(_before(store, item.record), "undo", request.reviewer)
     store.withdraw(request.id, after.revision)
+    del store.duplicates[pb.SHARED_FILE_APPROVED, request.id]
     (candidate,) = served(store, [after])
     return store.remember(request, pb.UndoResponse(candidate=candidate))
 
@@ -97,7 +101,7 @@ def ingest(store: Store, request: pb.IngestRequest) -> pb.IngestResponse:
         "timestamp": store.clock.iso(),
         "benchmark_run_id": None,
     }
-    item = store.put(record, "ingest")
+    item = store.put(record, "ingest", INGESTING)
     store.approve(record, item.revision)
     return store.remember(request, pb.IngestResponse(id=record["id"], created=True))
 
@@ -136,7 +140,7 @@ def claim(store: Store, request: pb.ClaimRequest) -> pb.ClaimResponse:
         taken = Claim(secrets.token_urlsafe(16), id, request.reviewer, store.clock.now() + seconds)
         store.claims[id] = taken
         message = _claim_message(taken)
-        message.candidate.CopyFrom(served(store, [item])[0])
+        message.candidate.CopyFrom(shown_alike(store, [item])[0])
         response.claims.append(message)
     return store.remember(request, response)
 
@@ -191,8 +195,7 @@ def _decided(store: Store, request: pb.SubmitRequest, reviewer: str) -> Record:
     changes: Record = {"status": STATUS_AFTER[ACTION_WORDS[request.action]]}
     if corrects and request.HasField("corrected_message"):
         message = message_record(request.corrected_message)
-        text = message.get("content") or ""
-        changes["corrected_response"] = text if text.strip() else json.dumps(message["tool_calls"])
+        changes["corrected_response"] = written_response(message)
         changes["corrected_message"] = message
     elif corrects:
         changes["corrected_response"] = request.corrected_response
@@ -204,8 +207,13 @@ def _decided(store: Store, request: pb.SubmitRequest, reviewer: str) -> Record:
 
 def _before(store: Store, record: Record) -> Record:
     """Return the record without what its decision set."""
-    last = next(change for change in reversed(store.changes) if change.id == record["id"])
-    if last.action in STATUS_AFTER and last.before is not None:
+    own = (
+        change
+        for change in reversed(store.changes)
+        if change.id == record["id"] and change.file == pb.SHARED_FILE_CANDIDATES
+    )
+    last = next(own, None)
+    if last is not None and last.action in STATUS_AFTER and last.before is not None:
         return last.before
     before = {**record, "status": "needs_review", "corrected_response": None}
     before.pop("corrected_message", None)

@@ -1,22 +1,21 @@
-"""Exports, snapshots and imports of the in-memory service."""
+"""Exports and snapshots of the in-memory service."""
 
 from __future__ import annotations
 
 import hashlib
-import json
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Iterator
 
 from avocet_client.testing import checks
-from avocet_client.testing.reading import passes, since, state_of, token_of
-from avocet_client.testing.records import Record, example_message, is_exportable, prompt_digest, text_of
+from avocet_client.testing.forms import is_exportable, prompt_digest, text_of
+from avocet_client.testing.lines import Record
+from avocet_client.testing.reading import passes, since
+from avocet_client.testing.records import example_message
 from avocet_client.testing.refusals import Refusal, invalid
 from avocet_client.testing.store import Approval, Store
+from avocet_client.testing.tokens import state_of, token_of
 from avocet_client.v1 import corrections_pb2 as pb
 
 BATCH = 100
-DECIDED = {"status", "corrected_response", "corrected_message", "failure_category", "reviewed_at", "reviewed_by"}
-"""Keys that do not count when the contents of two records are compared."""
 
 
 def stream_export(store: Store, request: pb.StreamExportRequest) -> Iterator[pb.StreamExportResponse]:
@@ -83,80 +82,6 @@ def delete_snapshot(store: Store, request: pb.DeleteSnapshotRequest) -> pb.Delet
     _snapshot(store, request.name)
     del store.snapshots[request.name]
     return pb.DeleteSnapshotResponse()
-
-
-def list_runs(store: Store, request: pb.ListRunsRequest) -> pb.ListRunsResponse:
-    """Answer `ListRuns`."""
-    size = checks.page_size("page_size", request.page_size, 50)
-    begin = state_of(request) or 0
-    names = sorted(store.runs, reverse=True)
-    known = {text_of(item.record, "benchmark_run_id") for item in store.items.values()}
-    runs = []
-    for name in names[begin : begin + size]:
-        read = [_record(line) for line in store.runs[name]]
-        good = sum(record is not None for record in read)
-        runs.append(
-            pb.Run(
-                run_id=name,
-                timestamp=name,
-                candidate_count=good,
-                malformed_count=len(read) - good,
-                already_imported=name in known,
-            )
-        )
-    token = token_of(request, begin + size) if len(names) > begin + size else ""
-    return pb.ListRunsResponse(runs=runs, next_page_token=token)
-
-
-def import_run(store: Store, request: pb.ImportRequest) -> pb.ImportResponse:
-    """Answer `Import`."""
-    checks.run_id(request.run_id)
-    checks.known("on_conflict", request.on_conflict, pb.OnConflict.values())
-    if request.run_id not in store.runs:
-        sentence = "There is no such benchmark run; take its id from ListRuns."
-        raise Refusal("RUN_NOT_FOUND", sentence, run_id=request.run_id)
-    return _imported(store, request.run_id, request.on_conflict, store.runs[request.run_id])
-
-
-def upload_run(store: Store, requests: Sequence[pb.UploadRunRequest]) -> pb.UploadRunResponse:
-    """Answer `UploadRun`."""
-    first = requests[0] if requests else pb.UploadRunRequest()
-    checks.run_id(first.run_id)
-    checks.known("on_conflict", first.on_conflict, pb.OnConflict.values())
-    if any(each.run_id or each.on_conflict for each in requests[1:]):
-        raise invalid("run_id", "must stand in the first message alone, and so must on_conflict")
-    lines = b"".join(each.lines for each in requests).decode(errors="replace").split("\n")
-    imported = _imported(store, first.run_id, first.on_conflict, lines)
-    return pb.UploadRunResponse.FromString(imported.SerializeToString())
-
-
-def _imported(store: Store, run_id: str, on_conflict: int, lines: Sequence[str]) -> pb.ImportResponse:
-    response, revision = pb.ImportResponse(), 0
-    for number, line in enumerate(lines, 1):
-        if not line.strip():
-            continue
-        kind, reason, record = _judged(store, run_id, on_conflict, _record(line))
-        setattr(response, kind, getattr(response, kind) + 1)
-        if kind in ("imported", "qualified") and record is not None:
-            revision = store.put(record, "import", revision=revision).revision
-            response.by_status[text_of(record, "status") or "unknown"] += 1
-        elif reason and len(response.problems) < 20:
-            response.problems.add(line=number, reason=reason, id=(record or {}).get("id", ""))
-    return response
-
-
-def _judged(store: Store, run_id: str, on_conflict: int, record: Record | None) -> tuple[str, str, Record | None]:
-    """Return what a line counts as, what is wrong with it, and its record."""
-    if record is None:
-        return "malformed", "the line is not a JSON object with an id", None
-    for kind, candidate in (("imported", record), ("qualified", record | {"id": f"{run_id}/{record['id']}"})):
-        if (known := store.items.get(candidate["id"])) is None:
-            return kind, "", candidate
-        if _content(known.record) == _content(candidate):
-            return "skipped", "", candidate
-        if on_conflict != pb.ON_CONFLICT_QUALIFY:
-            break
-    return "conflicts", "a record of this id with other content is known", record
 
 
 def _beginning(store: Store, request: pb.StreamExportRequest) -> tuple[int, int]:
@@ -226,16 +151,3 @@ def _in_split(split: pb.Split, record: Record) -> bool:
 def _hash(text: str) -> int:
     """Return the service's stable number of a text, so that shards and splits are the same as a server's."""
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
-
-
-def _record(line: str) -> Record | None:
-    try:
-        record = json.loads(line)
-    except ValueError:
-        return None
-    good = isinstance(record, dict) and isinstance(record.get("id"), str) and 1 <= len(record["id"]) <= checks.MAX_ID
-    return record if good else None
-
-
-def _content(record: Record) -> dict[str, Any]:
-    return {key: value for key, value in record.items() if key not in DECIDED}

@@ -1,25 +1,18 @@
-"""The reads of the in-memory service: queue, lists, history, counts, and their page tokens."""
+"""The reads of the in-memory service: queue, lists, history, counts."""
 
 from __future__ import annotations
 
-import base64
-import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from avocet_client.testing import checks
-from avocet_client.testing.records import (
-    Record,
-    candidate_message,
-    is_exportable,
-    prompt_digest,
-    prompt_of,
-    quality_of,
-    text_of,
-)
+from avocet_client.testing.forms import is_exportable, prompt_digest, searched_texts, text_of, unexportable
+from avocet_client.testing.lines import Record
+from avocet_client.testing.records import candidate_message, quality_of
 from avocet_client.testing.refusals import Refusal, invalid
 from avocet_client.testing.store import Item, Store, change_message, status_word
+from avocet_client.testing.tokens import state_of, token_of
 from avocet_client.v1 import corrections_pb2 as pb
 from avocet_client.words import CATEGORIES, CHANGE_ACTIONS, STATUSES
 
@@ -72,25 +65,6 @@ def place(item: Item, order: int) -> Place:
     return [value is None, 0 if value is None else value, item.key]
 
 
-def token_of(request: Any, state: Any) -> str:
-    """Return the token of the page behind `state`, bound to the request."""
-    return base64.urlsafe_b64encode(json.dumps([_binding(request), state]).encode()).decode()
-
-
-def state_of(request: Any, field: str = "page_token") -> Any:
-    """Return what the request's token holds, None if it has none. Raises INVALID_FIELD for another request's token."""
-    token = getattr(request, field)
-    if not token:
-        return None
-    try:
-        binding, state = json.loads(base64.urlsafe_b64decode(token.encode()))
-    except (ValueError, TypeError):
-        raise invalid(field, "is not a token of this service; pass it on unchanged") from None
-    if binding != _binding(request):
-        raise invalid(field, "belongs to another request; use it with the request that it came from")
-    return state
-
-
 def queue(store: Store, request: pb.QueueRequest) -> pb.QueueResponse:
     """Answer `Queue`."""
     checks.not_negative(request, "page")
@@ -111,7 +85,7 @@ def queue(store: Store, request: pb.QueueRequest) -> pb.QueueResponse:
     token = ""
     if len(found) > offset + per_page:
         token = token_of(request, [place(shown[-1], request.order), page + 1])
-    items = served(store, shown, include_record=request.include_record)
+    items = shown_alike(store, shown, include_record=request.include_record)
     return pb.QueueResponse(items=items, total=total, page=page, per_page=per_page, next_page_token=token)
 
 
@@ -127,14 +101,14 @@ def list_candidates(store: Store, request: pb.ListCandidatesRequest) -> pb.ListC
     checks.statuses(request.statuses)
     checks.filter(request.filter)
     size = checks.page_size("page_size", request.page_size, 20)
-    statuses = set(request.statuses)
+    statuses, needle = set(request.statuses), _folded(request.text)
     found = in_order(
         (
             item
             for item in store.items.values()
             if (not statuses or STATUSES.get(status_word(item.record), 0) in statuses)
             and passes(item.record, request.filter)
-            and _folded(request.text) in _folded("\0".join(_texts(item.record)))
+            and any(needle in _folded(text) for text in searched_texts(item.record))
         ),
         request.order,
     )
@@ -142,7 +116,7 @@ def list_candidates(store: Store, request: pb.ListCandidatesRequest) -> pb.ListC
         found = _after(found, request.order, after)
     shown = found[:size]
     token = token_of(request, place(shown[-1], request.order)) if len(found) > size else ""
-    items = served(store, shown, include_record=request.include_record)
+    items = shown_alike(store, shown, include_record=request.include_record)
     return pb.ListCandidatesResponse(items=items, next_page_token=token)
 
 
@@ -151,8 +125,7 @@ def list_history(store: Store, request: pb.ListHistoryRequest) -> pb.ListHistory
     checks.not_negative(request, "since_revision")
     if request.id:
         checks.candidate_id(request.id)
-    for i, action in enumerate(request.actions):
-        checks.known(f"actions[{i}]", action, CHANGE_ACTIONS.values())
+    checks.actions(request.actions)
     size = checks.page_size("page_size", request.page_size, 50)
     since(store, request.since_revision)
     found = [
@@ -180,9 +153,11 @@ def stats(store: Store, request: pb.StatsRequest) -> pb.StatsResponse:
     records = [item.record for item in store.items.values() if passes(item.record, request.filter)]
 
     def counted(key: str, *, known_alone: bool = False) -> Counter[str]:
-        return Counter(text_of(r, key) or "unknown" for r in records if not known_alone or text_of(r, key) is not None)
+        words = [text_of(record, key) for record in records]
+        return Counter("unknown" if word is None else word for word in words if not known_alone or word is not None)
 
     approved = [a.record for a in store.approvals if a.at(store.revision) and passes(a.record, request.filter)]
+    reasons = [unexportable(record) for record in approved if record.get("status") == "approved"]
     return pb.StatsResponse(
         total=len(records),
         by_status=counted("status"),
@@ -191,6 +166,8 @@ def stats(store: Store, request: pb.StatsRequest) -> pb.StatsResponse:
         by_source=counted("source", known_alone=True),
         by_failure_category=counted("failure_category", known_alone=True),
         export_ready=sum(is_exportable(record) for record in approved),
+        unexportable=Counter(reason for reason in reasons if reason),
+        duplicate_ids=store.duplicates.total(),
         revision=store.revision,
         claimed=sum(store.claim_of(item.record["id"]) is not None for item in in_review(store, request.filter)),
     )
@@ -202,13 +179,20 @@ def in_review(store: Store, filter: pb.CandidateFilter) -> list[Item]:
     return [item for item in items if item.record.get("status") == "needs_review" and passes(item.record, filter)]
 
 
-def served(store: Store, items: Sequence[Item], *, include_record: bool = False) -> list[pb.Candidate]:
-    """Return candidates as reviewers see them, with their holders and how many others were asked the same."""
-    made = [candidate_message(item.record, item.revision, include_record=include_record) for item in items]
+def shown_alike(store: Store, items: Sequence[Item], *, include_record: bool = False) -> list[pb.Candidate]:
+    """Return candidates as `served`, with how many others were asked the same: in lists, claims and GetCandidate."""
+    made = served(store, items, include_record=include_record)
     digests = Counter(prompt_digest(item.record) for item in store.items.values())
     for candidate in made:
         if candidate.prompt_digest:
             candidate.same_prompt = min(digests[candidate.prompt_digest] - 1, SAME_PROMPT)
+    return made
+
+
+def served(store: Store, items: Sequence[Item], *, include_record: bool = False) -> list[pb.Candidate]:
+    """Return candidates as reviewers see them, with their holders."""
+    made = [candidate_message(item.record, item.revision, include_record=include_record) for item in items]
+    for candidate in made:
         claim = store.claim_of(candidate.id) if candidate.status == pb.CANDIDATE_STATUS_NEEDS_REVIEW else None
         if claim is not None:
             candidate.claim.reviewer = claim.reviewer
@@ -245,22 +229,5 @@ def _after(items: list[Item], order: int, after: Place) -> list[Item]:
     return [item for item in items if is_beyond(place(item, order))]
 
 
-def _texts(record: Record) -> list[str]:
-    contents = [message.get("content") for message in prompt_of(record) or []]
-    found = [*contents, record.get("model_response"), record.get("corrected_response")]
-    return [text for text in found if isinstance(text, str)]
-
-
 def _folded(text: str) -> bytes:
     return text.encode("utf-8", "surrogatepass").lower()
-
-
-def _binding(request: Any) -> str:
-    """Return what a token is bound to: the request without its page and its token."""
-    bound = type(request)()
-    bound.CopyFrom(request)
-    for field in ("page", "per_page", "page_size", "page_token", "include_record", "include_candidates",
-                  "heartbeat_seconds", "resume_token", "batch_size"):  # fmt: skip
-        if field in bound.DESCRIPTOR.fields_by_name:
-            bound.ClearField(field)
-    return base64.b64encode(bound.SerializeToString(deterministic=True)).decode()

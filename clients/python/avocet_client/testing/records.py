@@ -1,17 +1,17 @@
-"""A record as the wire's messages. Prompts are lists of messages or strings; other forms stand in `prompt_json`."""
+"""A record as the wire's messages: a candidate for reviewers, an example for trainers."""
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
+import avocet_client.strict_json as strict_json
+from avocet_client.testing import forms
+from avocet_client.testing.lines import Record, python_json, without_surrogates
 from avocet_client.v1 import corrections_pb2 as pb
 from avocet_client.words import CATEGORIES, STATUSES
-
-Record = dict[str, Any]
 
 TEXTS = (
     "id", "source", "benchmark_run_id", "timestamp", "corrected_response", "failure_reason", "task_id", "task_type",
@@ -20,92 +20,68 @@ TEXTS = (
 NUMBERS = ("quality_score", "tokens_per_sec")
 WORDS: Mapping[str, Mapping[str, int]] = {"status": STATUSES, "failure_category": CATEGORIES}
 METADATA = ("source", "task_type", "model_name", "benchmark_run_id", "failure_category", "label", "quality_score")
-
-
-def text_of(record: Record, key: str) -> str | None:
-    """Return the value of a key if it is a string."""
-    value = record.get(key)
-    return value if isinstance(value, str) else None
+INT32 = range(-(2**31), 2**31)
+Dump = Callable[[Any], str]
+"""`python_json` for reviewers, `strict_json.dumps` for trainers."""
 
 
 def quality_of(record: Record) -> float | None:
     return _finite(record.get("quality_score"))
 
 
-def prompt_of(record: Record) -> list[Record] | None:
-    """Return the messages of the prompt, none if there is no prompt; None if it is of a form that is not read here."""
-    value = record.get("prompt_messages")
-    if isinstance(value, str):
-        return [{"role": "user", "content": value}]
-    if value is None:
-        return []
-    good = isinstance(value, list) and all(isinstance(each, dict) and each.get("role") for each in value)
-    return value if good else None
-
-
-def prompt_digest(record: Record) -> str:
-    messages = prompt_of(record)
-    if not messages:
-        return ""
-    text = json.dumps(messages, sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(text.encode("ascii")).hexdigest()
-
-
-def is_exportable(record: Record) -> bool:
-    correction = text_of(record, "corrected_response")
-    return (
-        record.get("status") == "approved" and prompt_of(record) is not None and bool(correction and correction.strip())
-    )
-
-
 def candidate_message(record: Record, revision: int, *, include_record: bool = False) -> pb.Candidate:
     """Return the record as reviewers see it; what no typed field holds is in `extra_json`."""
     typed, rest = _fitted(record)
-    made = pb.Candidate(**typed, revision=revision, prompt_digest=prompt_digest(record))
+    made = pb.Candidate(**typed, revision=revision, prompt_digest=forms.prompt_digest(record))
     value = rest.pop("prompt_messages", None)
-    messages = prompt_of(record)
+    messages = forms.prompt_of(record)
     if messages is None:
-        made.prompt_json = json.dumps(value)
+        made.prompt_json = python_json(value)
     else:
         made.prompt_messages.extend(chat_message(message) for message in messages)
     response = rest.pop("model_response", None)
-    if isinstance(response, str):
-        made.model_response = response
-    elif response is not None:
-        made.model_response_json = json.dumps(response)
-    if isinstance(message := rest.get("corrected_message"), dict):
+    made.model_response = forms.response_of(record)
+    if response is not None and not isinstance(response, str):
+        made.model_response_json = python_json(response)
+    # A number is served as its text, and stays among the rest, which alone has its type.
+    if "corrected_response" in rest and (text := forms.correction_of(record)) is not None:
+        made.corrected_response = text
+    if (message := forms.corrected_message_of(record)) is not None:
         made.corrected_message.CopyFrom(chat_message(message))
         del rest["corrected_message"]
-    if isinstance(tools := rest.get("tools"), list) and tools:
-        made.tools_json = json.dumps(rest.pop("tools"))
-    made.extra_json = json.dumps(rest) if rest else ""
+    if (tools := forms.tools_of(record)) is not None:
+        made.tools_json = python_json(tools)
+        del rest["tools"]
+    made.extra_json = python_json(rest) if rest else ""
     made.record_json = json.dumps(record) if include_record else ""
     return made
 
 
 def example_message(record: Record, approved_revision: int) -> pb.TrainingExample:
-    """Return an exportable record as trainers see it."""
+    """Return an exportable record as trainers see it, in strict JSON."""
     typed, _ = _fitted({key: record[key] for key in METADATA if key in record})
-    message = record.get("corrected_message") or {"content": record["corrected_response"]}
-    response, tools = record.get("model_response"), record.get("tools")
+    message = forms.corrected_message_of(record) or {"content": forms.correction_of(record) or ""}
+    messages = [*(forms.prompt_of(record) or []), message | {"role": "assistant"}]
+    response, tools = record.get("model_response"), forms.tools_of(record)
+    no_json = response is None or isinstance(response, str) or _is_not_finite(response)
     return pb.TrainingExample(
         id=record["id"],
-        messages=[chat_message(each) for each in [*(prompt_of(record) or []), message | {"role": "assistant"}]],
-        rejected=response if isinstance(response, str) else "",
-        rejected_json="" if response is None or isinstance(response, str) else json.dumps(response),
-        tools_json=json.dumps(tools) if isinstance(tools, list) and tools else "",
+        messages=[chat_message(each, strict_json.dumps) for each in messages],
+        rejected=forms.response_of(record),
+        rejected_json="" if no_json else strict_json.dumps(response),
+        tools_json="" if tools is None else strict_json.dumps(tools),
         metadata=pb.TrainingMetadata(**typed, approved_revision=approved_revision),
     )
 
 
-def chat_message(message: Record) -> pb.ChatMessage:
+def chat_message(message: Record, dump: Dump = python_json) -> pb.ChatMessage:
     rest = {key: value for key, value in message.items() if key not in ("role", "content")}
-    made = pb.ChatMessage(role=message.get("role") or "", extra_json=json.dumps(rest) if rest else "")
-    if isinstance(message.get("content", ""), str):
-        if "content" in message:
-            made.content = message["content"]
-    else:
-        made.content_json = json.dumps(message["content"])
+    role, content = message.get("role"), message.get("content", "")
+    made = pb.ChatMessage(role=without_surrogates(role or ""), extra_json=dump(rest) if rest else "")
+    if not isinstance(content, str):
+        made.content_json = dump(content)
+    elif "content" in message:
+        made.content = without_surrogates(content)
     return made
 
 
@@ -127,6 +103,10 @@ def _finite(value: object) -> float | None:
     return number if math.isfinite(number) else None
 
 
+def _is_not_finite(value: Any) -> bool:
+    return isinstance(value, float) and not math.isfinite(value)
+
+
 def _fitted(record: Record) -> tuple[dict[str, Any], Record]:
     """Return the typed fields, and every key that none of them holds. A null is an unset field."""
     typed: dict[str, Any] = {}
@@ -135,9 +115,9 @@ def _fitted(record: Record) -> tuple[dict[str, Any], Record]:
         number = _finite(value)
         if key in WORDS and isinstance(value, str) and value in WORDS[key]:
             typed[key] = WORDS[key][value]
-        elif (key in TEXTS and isinstance(value, str)) or (
-            key == "gpu_id" and number is not None and isinstance(value, int)
-        ):
+        elif key in TEXTS and isinstance(value, str):
+            typed[key] = without_surrogates(value)
+        elif key == "gpu_id" and number is not None and isinstance(value, int) and value in INT32:
             typed[key] = value
         elif key in NUMBERS and number is not None:
             typed[key] = number

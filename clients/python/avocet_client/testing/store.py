@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping
+from collections import Counter
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 from google.protobuf.message import Message
 
-from avocet_client.testing.records import Record
+from avocet_client.testing.forms import text_of
+from avocet_client.testing.lines import Record, without_surrogates
 from avocet_client.testing.refusals import Refusal, invalid
 from avocet_client.v1 import corrections_pb2 as pb
 from avocet_client.words import CHANGE_ACTIONS
@@ -59,7 +60,7 @@ class Approval:
 
 @dataclass
 class Noted:
-    """A change of a candidate: the record before (None: there was none) and after."""
+    """A change of a record: the record before (None: there was none) and after."""
 
     revision: int
     id: str
@@ -68,6 +69,9 @@ class Noted:
     at: float
     before: Record | None
     after: Record
+    external: bool = False
+    """Whether another program made it, by way of the shared files."""
+    file: pb.SharedFile.ValueType = pb.SHARED_FILE_CANDIDATES
 
     @property
     def names(self) -> list[str]:
@@ -103,8 +107,10 @@ class Store:
     remembered: dict[str, tuple[bytes, bytes]] = field(default_factory=dict)
     """The content and the answer of each request id."""
     snapshots: dict[str, pb.Snapshot] = field(default_factory=dict)
-    runs: dict[str, list[str]] = field(default_factory=dict)
+    runs: dict[str, list[bytes]] = field(default_factory=dict)
     """The lines of each benchmark run."""
+    duplicates: Counter[tuple[int, str]] = field(default_factory=Counter)
+    """Further lines of an id in a shared file, by file and id."""
     bench_results_dir: str = ""
 
     def __post_init__(self) -> None:
@@ -114,14 +120,25 @@ class Store:
         self.revision += 1
         return self.revision
 
-    def put(self, record: Record, action: str, actor: str = "", revision: int = 0) -> Item:
-        """Store a record, and note the change."""
+    def put(
+        self,
+        record: Record,
+        action: str,
+        actor: str = "",
+        revision: int = 0,
+        *,
+        external: bool = False,
+        noted: bool = True,
+    ) -> Item:
+        """Store a record, and note the change unless it was there before the service began."""
         known = self.items.get(record["id"])
         revision = revision or self.next_revision()
         item = Item(known.key if known else len(self.items), record, revision)
         self.items[record["id"]] = item
         before = known.record if known else None
-        self.changes.append(Noted(revision, record["id"], action, actor, self.clock.now(), before, record))
+        if noted:
+            at = self.clock.now()
+            self.changes.append(Noted(revision, record["id"], action, actor, at, before, record, external=external))
         return item
 
     def approve(self, record: Record, revision: int) -> None:
@@ -171,30 +188,36 @@ def change_message(noted: Noted, *, values: bool = False) -> pb.Change:
         id=noted.id,
         action=CHANGE_ACTIONS[noted.action],
         actor=noted.actor,
-        status_before=_status(noted.before),
-        status_after=_status(noted.after),
-        fields=[_field(noted, name) if values else pb.FieldChange(name=name) for name in noted.names],
-        source=pb.CHANGE_SOURCE_SERVICE,
-        file=pb.SHARED_FILE_CANDIDATES,
+        status_before=_status(noted, noted.before),
+        status_after=_status(noted, noted.after),
+        fields=[
+            _field(noted, name) if values else pb.FieldChange(name=without_surrogates(name)) for name in noted.names
+        ],
+        source=pb.CHANGE_SOURCE_EXTERNAL if noted.external else pb.CHANGE_SOURCE_SERVICE,
+        file=noted.file,
     )
     change.at.FromMilliseconds(int(noted.at * 1_000))
     return change
 
 
-def status_word(record: Mapping[str, Any]) -> str:
-    status = record.get("status")
-    return status if isinstance(status, str) else "unknown"
+def status_word(record: Record) -> str:
+    status = text_of(record, "status")
+    return "unknown" if status is None else status
 
 
-def _status(record: Record | None) -> str:
-    return "" if record is None else status_word(record)
+def _status(noted: Noted, record: Record | None) -> str:
+    """An import notes the word that the record has; all else says `unknown` where it has none."""
+    if record is None or noted.action == "import":
+        return text_of(record or {}, "status") or ""
+    return status_word(record)
 
 
 def _field(noted: Noted, name: str) -> pb.FieldChange:
     def text(record: Record) -> str:
         return json.dumps(record[name]) if name in record else ""
 
-    return pb.FieldChange(name=name, before_json=text(noted.before or {}), after_json=text(noted.after))
+    name_shown = without_surrogates(name)
+    return pb.FieldChange(name=name_shown, before_json=text(noted.before or {}), after_json=text(noted.after))
 
 
 def _content(request: Any) -> bytes:
