@@ -1,4 +1,4 @@
-"""Page and resume tokens: each is bound to what its request asks for."""
+"""Page and resume tokens: each is bound to what its request asks for, however that is spelled."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import json
 from typing import Any
 
 from avocet_client.testing.refusals import invalid
+from avocet_client.v1 import corrections_pb2 as pb
 
 UNBOUND = (
     "page", "per_page", "page_size", "page_token", "include_record", "include_candidates", "heartbeat_seconds",
@@ -35,11 +36,25 @@ def state_of(request: Any, field: str = "page_token") -> Any:
 
 
 def _binding(request: Any) -> str:
-    """Return what a token is bound to: the method's request without its page and its token."""
+    """Return what a token is bound to: the method's request in one spelling, without its page and its token."""
     bound = type(request)()
     bound.CopyFrom(request)
+    fields = bound.DESCRIPTOR.fields_by_name
     for field in UNBOUND:
-        if field in bound.DESCRIPTOR.fields_by_name:
+        if field in fields:
             bound.ClearField(field)
+    # What is left out means the default, so a token is good for both spellings.
+    if "filter" in fields and not bound.filter.ByteSize():
+        bound.ClearField("filter")
+    if "order" in fields:
+        bound.order = bound.order or pb.ORDER_FILE
+    if "claims" in fields:
+        bound.claims = bound.claims or pb.CLAIM_STATE_ANY
+    if "statuses" in fields:
+        bound.statuses[:] = sorted(set(bound.statuses))
+    if "shard_count" in fields:
+        bound.shard_count = bound.shard_count or 1
+    if "split" in fields and bound.HasField("split"):
+        bound.split.by = bound.split.by or pb.SPLIT_BY_ID
     text = base64.b64encode(bound.SerializeToString(deterministic=True)).decode()
     return f"{type(request).__name__} {text}"
