@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -142,6 +143,42 @@ def test_a_service_fails_as_a_test_asks_and_then_goes_on() -> None:
         assert client.submit("a", action="flag").revision
         with pytest.raises(ValueError, match="not an error of the service"):
             service.fail_next("Submit", avocet_client.TransportError)
+
+
+@pytest.mark.parametrize("method", ["submit", "Nope", ""])
+def test_a_service_cannot_fail_in_a_method_that_it_does_not_have(method: str) -> None:
+    with pytest.raises(ValueError, match=r"not a method of the service; there are .*Submit, .*Watch"):
+        Service().fail_next(method, avocet_client.StorageFull)
+
+
+@pytest.mark.parametrize("run_id", ["../x", "a/b", "", ".", "a\0"])
+def test_a_run_has_the_name_that_a_directory_can_have(run_id: str) -> None:
+    with pytest.raises(ValueError, match="run_id must be the name of a run"):
+        Service().add_run(run_id, [])
+
+
+NO_RECORDS: dict[str, Any] = {
+    "no id": {},
+    "an empty id": {"id": ""},
+    "a number as the id": {"id": 5},
+    "a long id": {"id": "x" * 513},
+    "half a character in the id": {"id": "\ud800"},
+    "NUL in the id": {"id": "a\0"},
+    "a list": [1],
+    "what is not JSON": {"id": "a", "x": {1}},
+    "nested too deep": {"id": "a", "x": json.loads("[" * 500 + "]" * 500)},
+}
+
+
+@pytest.mark.parametrize("name", NO_RECORDS)
+def test_what_is_no_record_is_refused_by_its_place_and_nothing_is_added(name: str) -> None:
+    with pytest.raises(ValueError, match=r"^candidates\[1\] "):
+        Service([record("a"), NO_RECORDS[name]])
+    service = Service()
+    with service.client() as client:
+        with pytest.raises(ValueError, match=r"^candidates\[1\] "):
+            service.add(record("a"), NO_RECORDS[name])
+        assert client.stats().total == 0
 
 
 def test_a_service_without_a_secret_takes_no_corrections() -> None:

@@ -37,6 +37,13 @@ CODES: Mapping[str, grpc.StatusCode] = {
     "INTERNAL": grpc.StatusCode.INTERNAL,
 }
 """The code of each reason."""
+RESOURCES: Mapping[str, tuple[str, str]] = {
+    "CANDIDATE_NOT_FOUND": ("Candidate", "id"),
+    "RUN_NOT_FOUND": ("Run", "run_id"),
+    "SNAPSHOT_NOT_FOUND": ("Snapshot", "snapshot"),
+    "SNAPSHOT_EXISTS": ("Snapshot", "snapshot"),
+}
+"""What a reason is about, and the metadata that has its name."""
 
 
 class Refusal(Exception):
@@ -49,7 +56,10 @@ class Refusal(Exception):
         self.metadata = ({"field": field} if field else {}) | metadata
 
     def status(self) -> status_pb2.Status:
-        """Return the refusal as a `google.rpc.Status`, with `ErrorInfo`, and `BadRequest` if a field is at fault."""
+        """Return the refusal as a `google.rpc.Status`.
+
+        It has `ErrorInfo`, `BadRequest` if a field is at fault, and `ResourceInfo` if a candidate, run or snapshot is.
+        """
         details: list[Any] = [
             error_details_pb2.ErrorInfo(reason=self.reason, domain=DOMAIN, metadata=self.metadata),
         ]
@@ -57,6 +67,13 @@ class Refusal(Exception):
             problem = str(self).removeprefix(f"{self.field} ").removesuffix(".")
             violation = error_details_pb2.BadRequest.FieldViolation(field=self.field, description=problem)
             details.append(error_details_pb2.BadRequest(field_violations=[violation]))
+        if self.reason in RESOURCES:
+            kind, key = RESOURCES[self.reason]
+            name = self.metadata.get(key, "")
+            resource = f"{DOMAIN}.{kind}"
+            details.append(
+                error_details_pb2.ResourceInfo(resource_type=resource, resource_name=name, description=str(self))
+            )
         return status_pb2.Status(
             code=CODES[self.reason].value[0], message=str(self), details=[_packed(detail) for detail in details]
         )

@@ -14,7 +14,7 @@ from avocet_client.client import CorrectionsClient
 from avocet_client.errors import CorrectionsError
 from avocet_client.testing import adding, checks, deciding, exporting, importing, reading
 from avocet_client.testing.aio_channel import AsyncChannel
-from avocet_client.testing.channel import Channel
+from avocet_client.testing.channel import METHODS, Channel
 from avocet_client.testing.refusals import CODES, Refusal
 from avocet_client.testing.store import Clock, Store
 from avocet_client.testing.watching import Watch
@@ -82,15 +82,24 @@ class Service:
                 adding.take_in(self._store, record)
 
     def add_run(self, run_id: str, candidates: Iterable[Mapping[str, Any] | str]) -> None:
-        """Put a benchmark run there for `list_runs` and `import_run`; a string is a line as it is."""
+        """Put a benchmark run there for `list_runs` and `import_run`; a string is a line as it is.
+
+        Raises ValueError for a `run_id` that no run's directory can have, such as `../x`.
+        """
+        try:
+            checks.run_id(run_id)
+        except Refusal as refusal:
+            raise ValueError(str(refusal)) from None
         lines = [line if isinstance(line, str) else json.dumps(line) for line in candidates]
         self._store.runs[run_id] = [line.encode(errors="surrogatepass") for line in lines]
 
     def fail_next(self, method: str, error: type[CorrectionsError], **metadata: str) -> None:
         """Make the next call of a method, such as `Submit`, fail with this error. Nothing is then stored.
 
-        Raises ValueError if the service has no such error.
+        Raises ValueError if the service has no such method, or no such error.
         """
+        if method not in METHODS:
+            raise ValueError(f"{method!r} is not a method of the service; there are {', '.join(METHODS)}")
         if error.reason not in CODES:
             raise ValueError(f"{error.__name__} is not an error of the service")
         message = "A test asked for this error."
