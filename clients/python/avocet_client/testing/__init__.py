@@ -9,11 +9,14 @@
 `Service` has a clock to set, runs to import and errors to ask for; its `client()` and `async_client()` are the real
 clients. One suite of tests runs on this service and on the real server.
 
-What it leaves out: other writers of the shared files, malformed lines of these files, limits of size, retention, roles
-of tokens, retries of the channel, and prompts that are neither a list of messages nor a string.
+What it leaves out: edits and deletions by other writers of the shared files (`Service.add` appends to them), malformed
+lines of these files, how a line is spelled (`record_json` is as Python's `json` writes it), limits of size, retention,
+roles of tokens, retries of the channel, gRPC's checks of metadata, deadlines of calls with one answer, and prompts that
+are neither a list of messages with `role` nor a string: those are served as `prompt_json`, and not exported.
 
-Reading order: `store` (what is held), `checks` (fields), `deciding`, `reading`, `exporting` (the methods), `service`,
-`channel` and `aio_channel` (calls without a network).
+Reading order: `lines` and `forms` (what a record is, and what it means), `store` (what is held), `adding` (what others
+append), `records` (the wire's messages), `checks` (fields), `tokens`, `deciding`, `reading`, `exporting`, `importing`,
+`watching` (the methods), `service`, `channel` and `aio_channel` (calls without a network).
 """
 
 from __future__ import annotations

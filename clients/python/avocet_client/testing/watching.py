@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
 
 from avocet_client.testing import checks, reading
@@ -24,7 +25,7 @@ class Watch:
         checks.not_negative(request, "since_revision")
         if request.since_revision and request.resume_token:
             raise invalid("since_revision", "must be left out together with resume_token")
-        checks.in_range("heartbeat_seconds", request.heartbeat_seconds or 10, 1, 300)
+        self._heartbeat = checks.in_range("heartbeat_seconds", request.heartbeat_seconds or 10, 1, 300)
         checks.filter(request.filter)
         checks.actions(request.actions)
         self._bound = pb.WatchRequest(filter=request.filter, actions=sorted(set(request.actions)))
@@ -32,19 +33,21 @@ class Watch:
         reading.since(store, request.since_revision)
 
     def responses(self) -> Iterator[pb.WatchResponse | None]:
-        """Yield the responses; None means that nothing more is there now."""
+        """Yield the responses, one without changes when nothing else came for long; None: nothing is there now."""
         at = state_of(self._bound, "resume_token")
         if at is None:
             since = self._request.since_revision or self._store.revision
             at = sum(change.revision <= since for change in self._store.changes)
         yield self._stretch(at, at)
+        # Not by the service's clock: whoever sets that one waits no longer for it.
+        sent = time.monotonic()
         while True:
             end = min(len(self._store.changes), at + WATCHED)
-            if end == at:
+            if end == at and time.monotonic() < sent + self._heartbeat:
                 yield None
                 continue
             yield self._stretch(at, end)
-            at = end
+            at, sent = end, time.monotonic()
 
     def _stretch(self, begin: int, end: int) -> pb.WatchResponse:
         """Return the changes from the `begin`-th to the `end`-th that the watch asks for."""
