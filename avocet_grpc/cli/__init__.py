@@ -15,6 +15,8 @@ Reading order
     `keeper`        `keeper status`, `release`, `take-over`
     `store`         `store copy`
     `progress`      how far a long command is
+    `output`        what is printed, also if stdout cannot be written
+    `paths`         paths on the command line
     `token`         `token new`, `list`, `rotate`, `revoke`
 
 Rules

@@ -13,9 +13,9 @@ from typing import Annotated, Any
 import typer
 
 from avocet_grpc import __version__
-from avocet_grpc.cli import database, keeper, maintenance, token
+from avocet_grpc.cli import database, keeper, maintenance, output, token
 from avocet_grpc.cli import store as stores
-from avocet_grpc.cli.data_directory import directory
+from avocet_grpc.cli.paths import a_path, directory
 from avocet_grpc.lean import leave_out_rich
 from avocet_grpc.settings import LIMITS, SQLITE, Limits, Settings
 
@@ -71,9 +71,9 @@ def serve(
     data_dir: Annotated[
         Path,
         typer.Option(
+            parser=directory,
             envvar="AVOCET_DATA_DIR",
             metavar="DIR",
-            parser=directory,
             help="The directory of sft_candidates.jsonl and sft_approved.jsonl. Made if missing; one server at a time."
             " With --store postgres:// a server has none unless this is given.",
         ),
@@ -99,6 +99,7 @@ def serve(
     tokens_file: Annotated[
         Path | None,
         typer.Option(
+            parser=a_path,
             envvar="AVOCET_TOKENS_FILE",
             metavar="FILE",
             help="Who may call what (YAML). 'avocet-grpc token new' makes entries. Read again when it changes.",
@@ -107,6 +108,7 @@ def serve(
     ingestion_secret_file: Annotated[
         Path | None,
         typer.Option(
+            parser=a_path,
             envvar="AVOCET_INGESTION_SECRET_FILE",
             metavar="FILE",
             help="Holds the ingestion secret, in place of AVOCET_INGESTION_SECRET. Read again when it changes.",
@@ -115,17 +117,20 @@ def serve(
     tls_cert: Annotated[
         Path | None,
         typer.Option(
+            parser=a_path,
             envvar="AVOCET_TLS_CERT",
             metavar="FILE",
             help="The server's certificate chain (PEM). Read again when it changes.",
         ),
     ] = None,
     tls_key: Annotated[
-        Path | None, typer.Option(envvar="AVOCET_TLS_KEY", metavar="FILE", help="The certificate's key (PEM).")
+        Path | None,
+        typer.Option(parser=a_path, envvar="AVOCET_TLS_KEY", metavar="FILE", help="The certificate's key (PEM)."),
     ] = None,
     tls_client_ca: Annotated[
         Path | None,
         typer.Option(
+            parser=a_path,
             envvar="AVOCET_TLS_CLIENT_CA",
             metavar="FILE",
             help="Ask every client for a certificate of one of these CAs (PEM).",
@@ -279,9 +284,11 @@ def main() -> None:
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
         app()
+    except SystemExit as end:
+        raise SystemExit(
+            output.finished(end.code if isinstance(end.code, int) else int(end.code is not None))
+        ) from None
     except OSError as error:
         # Help alone: the commands have said their own.
-        print(f"avocet-grpc: {error}", file=sys.stderr)
-        # The interpreter flushes what is left of the output at its end, and would complain once more.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(1)
+        output.tell(f"avocet-grpc: {error}")
+        sys.exit(output.finished(1))

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from avocet_grpc.cli import output
 from avocet_grpc.exit_codes import ExitCode
 from avocet_grpc.wording import NEEDS_DRIVER
 
@@ -43,4 +44,4 @@ def migrate(
     except psycopg.Error as error:
         typer.echo(f"avocet-grpc: cannot use the database {shown(store)}: {text_of(error)}", err=True)
         raise typer.Exit(ExitCode.FAILED) from None
-    typer.echo(f"steps run: {', '.join(map(str, done))}" if done else "the tables are up to date")
+    output.say(f"steps run: {', '.join(map(str, done))}" if done else "the tables are up to date")

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from avocet_grpc.cli.data_directory import directory
+from avocet_grpc.cli import output
+from avocet_grpc.cli.paths import directory
 from avocet_grpc.exit_codes import ExitCode
 from avocet_grpc.layout import SHARED_FILES
 from avocet_grpc.wording import NEEDS_DRIVER, counted
@@ -87,16 +88,16 @@ def release(store: Store) -> None:
         if not lease.ask_for_release():
             typer.echo(NOBODY)
             return
-        typer.echo(f"asked {before.place} to give the files up")
+        output.say(f"asked {before.place} to give the files up")
         deadline = time.monotonic() + RELEASE_WITHIN_S
         while (state := lease.state()).is_kept and state.holder == before.holder:
             if time.monotonic() > deadline:
                 raise _refused("the keeper has not given the files up; its log says why")
             time.sleep(LOOK_EVERY_S)
         if state.is_kept:
-            typer.echo(f"{state.place} keeps the files now")
+            output.say(f"{state.place} keeps the files now")
         else:
-            typer.echo(
+            output.say(
                 "nobody keeps the files now" if not state.holder else "the keeper is gone; nobody keeps the files"
             )
 
@@ -107,9 +108,9 @@ def take_over(
     data_dir: Annotated[
         Path,
         typer.Option(
+            parser=directory,
             envvar="AVOCET_DATA_DIR",
             metavar="DIR",
-            parser=directory,
             help="Where the files are to be. Made if missing; need not be empty.",
         ),
     ],
@@ -148,12 +149,13 @@ def take_over(
             raise _refused(why, *asides) from None
         except (work.CannotTakeOver, UnsafeDirectory, CorrectionsError, OSError) as error:
             raise _refused(str(error), *asides) from None
-    typer.echo(f"wrote both files into {data_dir}; start a server with this --data-dir to keep them")
+    lines = [f"wrote both files into {data_dir}; start a server with this --data-dir to keep them"]
     if taken.aside is not None:
-        typer.echo(f"what was there before is in {taken.aside}")
+        lines.append(f"what was there before is in {taken.aside}")
     if taken.malformed or taken.repeated:
         malformed, repeated = counted(taken.malformed, "malformed line"), counted(taken.repeated, "further line")
-        typer.echo(f"only the files before had {malformed} and {repeated} of an id")
+        lines.append(f"only the files before had {malformed} and {repeated} of an id")
+    output.say(*lines)
 
 
 def _sentence(state: KeeperState) -> str:

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from avocet_grpc.cli.data_directory import checked, existing, named
+from avocet_grpc.cli import output
+from avocet_grpc.cli.data_directory import checked
+from avocet_grpc.cli.paths import a_path, existing
 from avocet_grpc.cli.progress import shown_progress
 from avocet_grpc.exit_codes import ExitCode
 from avocet_grpc.wording import NEEDS_DRIVER, counted
@@ -32,22 +34,22 @@ def verify(
     data_dir: Annotated[
         Path | None,
         typer.Option(
+            parser=existing,
             envvar="AVOCET_DATA_DIR",
             metavar="DIR",
-            parser=existing,
             help="The directory of sft_candidates.jsonl and sft_approved.jsonl.",
             show_default="data, without --store",
         ),
     ] = None,
     store: Annotated[
-        str,
+        str | None,
         typer.Option(
             envvar="AVOCET_STORE",
             metavar="URL",
             help="A PostgreSQL ledger, postgres://USER@HOST[,HOST]/DATABASE; --data-dir adds the files.",
             show_default=False,
         ),
-    ] = "",
+    ] = None,
 ) -> None:
     """Compare the ledger with the two shared files, beside a running server or after it; change nothing.
 
@@ -65,20 +67,17 @@ def verify(
 
     Exit codes: 0 if nothing is damaged; 1 if that cannot be found out; 6 if the ledger or a file is damaged.
     """
-    if store:
+    if store is not None:
         report = _verified_store(store, None if data_dir is None else checked(data_dir))
     else:
         report = _verified(checked(existing(Path("data")) if data_dir is None else data_dir))
-    if report.state:
-        print(f"the service is {report.state}")
-    for line in report.not_checked:
-        print(f"not checked: {line}")
-    for line in report.notes:
-        print(f"differs: {line}")
-    for line in report.damage:
-        print(f"DAMAGE: {line}")
+    lines = [f"the service is {report.state}"] if report.state else []
+    lines += [f"not checked: {line}" for line in report.not_checked]
+    lines += [f"differs: {line}" for line in report.notes]
+    lines += [f"DAMAGE: {line}" for line in report.damage]
     if not report.notes and not report.damage:
-        print("the ledger is sound, and both files agree with it" if report.state else "the ledger is sound")
+        lines.append("the ledger is sound, and both files agree with it" if report.state else "the ledger is sound")
+    output.say(*lines, done="the ledger or a file is damaged" if report.damage else "nothing is damaged")
     raise typer.Exit(ExitCode.DAMAGED if report.damage else 0)
 
 
@@ -144,7 +143,7 @@ def rebuild(
 
 
 def backup(
-    to: Annotated[Path, typer.Option("--to", metavar="DIR", parser=named, help="Where to; must not exist yet.")],
+    to: Annotated[Path, typer.Option("--to", parser=a_path, metavar="DIR", help="Where to; must not exist yet.")],
     data_dir: DataDir = Path("data"),
 ) -> None:
     """Copy the data directory, also while its server runs.
@@ -164,7 +163,7 @@ def backup(
             size = back_up(data_dir, to, progress)
     except (CannotBackUp, StorageFailed, OSError) as error:
         raise _refused(error) from None
-    print(f"backed up {data_dir} to {to} ({counted(size, 'byte')})")
+    output.say(f"backed up {data_dir} to {to} ({counted(size, 'byte')})")
 
 
 def _rebuild(data_dir: Path, yes: bool) -> None:
@@ -189,7 +188,7 @@ def _rebuild(data_dir: Path, yes: bool) -> None:
     except (OSError, LedgerUnusable, CorrectionsError) as error:
         raise _refused(error) from None
     old = "" if aside is None else f" The old one is {aside}; delete it when nobody needs it."
-    print(f"The new ledger has {counted(records, 'candidate')}.{old}")
+    output.say(f"The new ledger has {counted(records, 'candidate')}.{old}")
 
 
 def _refused(error: Exception) -> typer.Exit:

@@ -7,7 +7,9 @@ from typing import Annotated
 
 import typer
 
-from avocet_grpc.cli.data_directory import checked, existing
+from avocet_grpc.cli import output
+from avocet_grpc.cli.data_directory import checked
+from avocet_grpc.cli.paths import existing
 from avocet_grpc.cli.progress import shown_progress
 from avocet_grpc.exit_codes import ExitCode
 from avocet_grpc.wording import NEEDS_DRIVER, counted
@@ -57,4 +59,4 @@ def copy(
         typer.echo(f"avocet-grpc: {error}", err=True)
         raise typer.Exit(ExitCode.FAILED) from None
     what = f"copied {counted(filled.rows, 'row')}" if filled.rows else "it was copied before"
-    typer.echo(f"{shown(to)} has the ledger at revision {filled.revision}: {what}")
+    output.say(f"{shown(to)} has the ledger at revision {filled.revision}: {what}")

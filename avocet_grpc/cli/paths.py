@@ -1,0 +1,34 @@
+"""Paths on the command line."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import typer
+
+
+def a_path(text: str | Path) -> Path:
+    """Return the path, for the `parser` of an option. Raises typer.BadParameter if it is empty.
+
+    `Path("")` is the current directory, and an empty value comes from a variable that a script did not set.
+    """
+    if not os.fspath(text):
+        raise typer.BadParameter("the path is empty")
+    return Path(text)
+
+
+def directory(text: str | Path) -> Path:
+    """Return the directory, which may be missing. Fails as a wrong flag if something else has its name."""
+    path = a_path(text)
+    if os.path.lexists(path) and not path.is_dir():
+        raise typer.BadParameter(f"'{path}' is no directory.")
+    return path
+
+
+def existing(text: str | Path) -> Path:
+    """Return the directory. Fails as a wrong flag if there is none."""
+    path = directory(text)
+    if not path.exists():
+        raise typer.BadParameter(f"Directory '{path}' does not exist; name another.")
+    return path
