@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -11,8 +10,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from avocet_grpc.cli import output
+from avocet_grpc.cli.paths import a_path
 from avocet_grpc.edge.auth.policy import Role
 from avocet_grpc.exit_codes import ExitCode
+from avocet_grpc.wording import counted
 
 if TYPE_CHECKING:
     # Each command loads what it needs: 'serve' shares the process, and keeps what was loaded.
@@ -20,13 +22,29 @@ if TYPE_CHECKING:
 
 app = typer.Typer(no_args_is_help=True, help="Manage the tokens of the service's callers.")
 
+
+def _to_come(day: datetime | None) -> datetime | None:
+    """Refuse a day that has begun: the token would be refused from birth."""
+    if day is not None and day.date() <= datetime.now(UTC).date():
+        raise typer.BadParameter(f"the token would be refused at once: {day:%Y-%m-%d} has begun (UTC)")
+    return day
+
+
 Name = Annotated[str, typer.Argument(help="The name of the token; decisions are recorded under it.")]
 TokensFile = Annotated[
-    Path, typer.Option(envvar="AVOCET_TOKENS_FILE", metavar="FILE", show_default=False, help="The tokens file.")
+    Path,
+    typer.Option(
+        parser=a_path, envvar="AVOCET_TOKENS_FILE", metavar="FILE", show_default=False, help="The tokens file."
+    ),
 ]
 Expires = Annotated[
     datetime | None,
-    typer.Option(formats=["%Y-%m-%d"], metavar="YYYY-MM-DD", help="The day (UTC) from which it is refused."),
+    typer.Option(
+        formats=["%Y-%m-%d"],
+        metavar="YYYY-MM-DD",
+        callback=_to_come,
+        help="The day (UTC) from which it is refused; one to come.",
+    ),
 ]
 
 
@@ -46,14 +64,17 @@ def new(
     tokens_file: Annotated[
         Path | None,
         typer.Option(
-            envvar="AVOCET_TOKENS_FILE", metavar="FILE", help="Append the entry to this file; made if missing."
+            parser=a_path,
+            envvar="AVOCET_TOKENS_FILE",
+            metavar="FILE",
+            help="Append the entry to this file; made if missing.",
         ),
     ] = None,
 ) -> None:
     """Make a token and its entry for the tokens file.
 
-    The token is printed to stdout once: the file holds only its SHA-256. A name may have several tokens. A running
-    server reads the file again.
+    The token is printed to stdout once: the file holds only its SHA-256. If it cannot be printed, the file stays as it
+    was. A name may have several tokens. A running server reads the file again.
 
         avocet-grpc token new alice --role reviewer --tokens-file tokens.yaml
     """
@@ -62,13 +83,14 @@ def new(
 
     until = expires.date() if expires else None
     with _explained():
+        output.refuse_closed_stdout()
         if tokens_file is not None:
-            print(token_file.add(tokens_file, name, role, until))
+            token_file.add(tokens_file, name, role, until, output.hand_over)
             return
         token = new_token()
         entry = entry_text(name, token, role, until)
-    print(token)
-    print(f"Put this into the tokens file:\n{entry}", file=sys.stderr, end="")
+        output.hand_over(token)
+    output.tell(f"Put this into the tokens file:\n{entry}".rstrip())
 
 
 @app.command("list")
@@ -88,14 +110,16 @@ def list_tokens(tokens_file: TokensFile) -> None:
         gone = "  EXPIRED" if token.expires is not None and token.expires <= now else ""
         print(f"{token.name}  {id_of(token)}  {_roles(token)}{end}{gone}")
     if not tokens:
-        print("there are no tokens", file=sys.stderr)
+        output.tell("there are no tokens")
 
 
 @app.command()
 def revoke(
     name: Name,
     tokens_file: TokensFile,
-    id: Annotated[str, typer.Option("--id", help="Only this token of the name: the beginning of its id.")] = "",
+    id: Annotated[
+        str | None, typer.Option("--id", help="Only this token of the name: the beginning of its id.")
+    ] = None,
 ) -> None:
     """Remove the tokens of a name, or one of them, from the file.
 
@@ -105,8 +129,9 @@ def revoke(
     from avocet_grpc.edge.auth.token_file import id_of
 
     with _explained():
-        for token in token_file.revoke(tokens_file, name, id):
-            print(f"revoked {token.name}  {id_of(token)}  {_roles(token)}")
+        gone = token_file.revoke(tokens_file, name, id)
+    lines = [f"revoked {token.name}  {id_of(token)}  {_roles(token)}" for token in gone]
+    output.say(*lines, done=f"revoked {counted(len(gone), 'token')} of {name}")
 
 
 @app.command()
@@ -121,31 +146,35 @@ def rotate(
     """Make a token with the roles of a name's newest one, and end its other tokens after the grace time.
 
     The new token is printed to stdout once. Give it to its user within the grace time; the old tokens are refused
-    after that.
+    after that. If it cannot be printed, the file stays as it was.
 
         avocet-grpc token rotate kiwi --grace-hours 48 --tokens-file tokens.yaml
     """
     from avocet_grpc.edge.auth import token_file
     from avocet_grpc.edge.auth.token_file import id_of
 
-    ends = (datetime.now(UTC) + timedelta(hours=grace_hours)).replace(microsecond=0)
     with _explained():
-        token, ended = token_file.rotate(tokens_file, name, ends, expires.date() if expires else None)
-    print(token)
+        output.refuse_closed_stdout()
+        ends = (datetime.now(UTC) + timedelta(hours=grace_hours)).replace(microsecond=0)
+        until = expires.date() if expires else None
+        ended = token_file.rotate(tokens_file, name, ends, until, output.hand_over)
     for old in ended:
-        print(f"{old.name}  {id_of(old)} is refused from {ends:%Y-%m-%d %H:%M:%S} UTC on", file=sys.stderr)
+        output.tell(f"{old.name}  {id_of(old)} is refused from {ends:%Y-%m-%d %H:%M:%S} UTC on")
 
 
 @contextmanager
 def _explained() -> Iterator[None]:
-    """End the command with one line if the file cannot be used."""
+    """End the command with one line if the file cannot be used, or if nobody would get the token."""
     from avocet_grpc.edge.auth.token_file import NoSuchToken
     from avocet_grpc.foreign_files import Unreadable
 
     try:
         yield
+    except output.Unprintable as error:
+        output.tell(f"avocet-grpc: the token could not be printed, so nothing was changed: {error}")
+        raise typer.Exit(ExitCode.FAILED) from None
     except (NoSuchToken, Unreadable, ValueError, OSError) as error:
-        print(f"avocet-grpc: {error}", file=sys.stderr)
+        output.tell(f"avocet-grpc: {error}")
         raise typer.Exit(ExitCode.FAILED) from None
 
 

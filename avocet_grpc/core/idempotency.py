@@ -23,10 +23,10 @@ class Identified(Protocol):
     def principal(self) -> str: ...
 
 
-# A later version must find answers of an earlier one, so a new field is left out while it is unset.
 SECRET_NAME = "ingestion-secret"
-"""The principal of a caller who bears the ingestion secret instead of a token."""
+"""The principal of a caller who bears the ingestion secret instead of a token; no new token may have this name."""
 
+# A later version must find answers of an earlier one, so a new field is left out while it is unset.
 FIRST_FIELDS = frozenset(
     {
         "id", "action", "corrected_response", "failure_category", "reviewer", "request_id", "expected_revision",

@@ -28,6 +28,14 @@ def new_token(tokens_file: Path, name: str, *roles: str, expires: str = "") -> s
     return subprocess.run(command, capture_output=True, text=True, check=True, timeout=30).stdout.strip()
 
 
+def expired_token(tokens_file: Path, name: str, *roles: str) -> str:
+    """A token that ended in 2001, as time would have done it: the command line makes none."""
+    token = new_token(tokens_file, name, *roles)
+    with tokens_file.open("a") as file:
+        file.write("  expires: 2001-01-01\n")
+    return token
+
+
 class Bearer:
     """A stub whose every call bears `token`."""
 

@@ -20,7 +20,7 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from avocet_client.v1 import corrections_pb2 as pb
 from avocet_grpc.edge.auth.policy import POLICIES, Role
-from tests.operate.support import Bearer, new_token, refused_start
+from tests.operate.support import Bearer, expired_token, new_token, refused_start
 from tests.support import BIN, SECRET, Server, bearer, eventually, failure_of, record, write_records
 
 ROLES = [role.value for role in Role]
@@ -243,7 +243,7 @@ def test_a_server_that_begins_without_tokens_takes_the_first_one(stopped_server:
 
 def test_an_expired_token_is_refused(stopped_server: Server) -> None:
     file = stopped_server.directory / "tokens.yaml"
-    expired = new_token(file, "alice", "reader", expires="2001-01-01")
+    expired = expired_token(file, "alice", "reader")
     good = new_token(file, "alice", "reader", expires="2999-01-01")
     stopped_server.environment = {"AVOCET_TOKENS_FILE": str(file)}
     server = stopped_server.start()
@@ -280,7 +280,7 @@ def listed(file: Path) -> list[str]:
 
 def test_tokens_are_listed_by_name_id_roles_and_end_and_never_whole(tmp_path: Path) -> None:
     file = tmp_path / "tokens.yaml"
-    first = new_token(file, "alice", "reviewer", "export", expires="2001-01-01")
+    first = expired_token(file, "alice", "reviewer", "export")
     second = new_token(file, "bob", "admin")
     out = token(file, "list").stdout
     digest = hashlib.sha256(first.encode()).hexdigest()
@@ -315,7 +315,7 @@ def test_rotation_gives_a_new_token_the_same_roles_and_ends_the_old_ones_after_t
     stopped_server: Server,
 ) -> None:
     file = stopped_server.directory / "tokens.yaml"
-    soon = new_token(file, "kiwi", "reader", expires="2001-01-01")
+    soon = expired_token(file, "kiwi", "reader")
     old = new_token(file, "kiwi", "reviewer", "export")
     other = new_token(file, "alice", "reader")
     done = token(file, "rotate", "kiwi", "--grace-hours", "1")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Generic, TypeVar
@@ -55,11 +56,16 @@ class Watched(Generic[T]):
 
 
 def refuse_if_open_to_others(path: Path) -> None:
-    """Raises Unreadable if others can read the file, or more than its owner can write it."""
+    """Raises Unreadable if others can read the file, or more than its owner can write it.
+
+    What is not a file is refused as such: a directory or a device without the mode that others need is of no use.
+    """
     try:
         mode = os.stat(path).st_mode
     except OSError as error:
         raise Unreadable(f"cannot read {path}: {error.strerror or type(error).__name__}") from error
+    if not stat.S_ISREG(mode):
+        raise Unreadable(f"cannot read {path}: {'is a directory' if stat.S_ISDIR(mode) else 'not a regular file'}")
     if mode & 0o027:
         raise Unreadable(f"{path} is open to others (mode {mode & 0o777:03o}): run 'chmod 600 {path}'")
 

@@ -84,9 +84,11 @@ def new_token() -> str:
 
 
 def entry_text(name: str, token: str, roles: Iterable[Role], expires: date | None) -> str:
-    """Return the token's entry as the file's text. Raises ValueError if the name is not of its form."""
+    """Return the token's entry as the file's text. Raises ValueError if the name is not of its form or is reserved."""
     if not NAME.fullmatch(name):
         raise ValueError("a name has 1 to 128 letters, digits or any of ._@+-, and begins with a letter or a digit")
+    if name == SECRET_NAME:
+        raise ValueError(f"{name} is the name of the ingestion secret in history and log; take another name")
     lines = [
         f"- name: {name}",
         f"  sha256: {hashlib.sha256(token.encode()).hexdigest()}",
