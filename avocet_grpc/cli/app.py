@@ -15,7 +15,7 @@ import typer
 from avocet_grpc import __version__
 from avocet_grpc.cli import database, keeper, maintenance, output, token
 from avocet_grpc.cli import store as stores
-from avocet_grpc.cli.paths import a_path, directory
+from avocet_grpc.cli.paths import a_path
 from avocet_grpc.lean import leave_out_rich
 from avocet_grpc.settings import LIMITS, SQLITE, Limits, Settings
 
@@ -71,7 +71,7 @@ def serve(
     data_dir: Annotated[
         Path,
         typer.Option(
-            parser=directory,
+            parser=a_path,
             envvar="AVOCET_DATA_DIR",
             metavar="DIR",
             help="The directory of sft_candidates.jsonl and sft_approved.jsonl. Made if missing; one server at a time."
@@ -83,7 +83,7 @@ def serve(
         typer.Option(
             envvar="AVOCET_CONFIG_DIR",
             metavar="DIR",
-            parser=directory,
+            parser=a_path,
             help="The directory of label_tool.yaml. Made if missing.",
         ),
     ] = Path("config"),
@@ -210,8 +210,9 @@ def serve(
 
     SIGTERM and SIGINT stop it once the calls under way have ended; SIGHUP reads tokens and certificates again.
 
-    Exit codes: 0 after a clean stop; 1 if it cannot start; 2 for a wrong flag; 3 if another server has the data
-    directory; 4 if the shared files could not be brought up to date at the stop; 5 if the storage failed.
+    Exit codes: 0 after a clean stop; 1 if it cannot start, also for an address or a file that cannot be used; 2 for a
+    wrong flag; 3 if another server has the data directory; 4 if the shared files could not be brought up to date at the
+    stop; 5 if the storage failed.
     """
     if store != SQLITE and not store.startswith(("postgres://", "postgresql://")):
         raise typer.BadParameter("must be 'sqlite' or postgres://USER@HOST[,HOST]/DATABASE", param_hint="--store")
@@ -236,22 +237,10 @@ def serve(
         log_level=log_level,
         limits=_limits(limit or []),
     )
-    _check_addresses(listen, metrics_listen)
     leave_out_rich()
     from avocet_grpc.processes.supervisor import run
 
     raise typer.Exit(run(settings))
-
-
-def _check_addresses(listen: str, metrics_listen: str) -> None:
-    from avocet_grpc.edge.address import Address, CannotListen
-
-    try:
-        Address.parse(listen, "--listen")
-        if metrics_listen:
-            Address.parse(metrics_listen, "--metrics-listen")
-    except CannotListen as error:
-        raise typer.BadParameter(str(error)) from None
 
 
 def _is_given(context: typer.Context, name: str) -> bool:

@@ -15,21 +15,14 @@ def unframed(message: str) -> str:
     return " ".join(message.replace("│", " ").split())
 
 
-@pytest.mark.parametrize("flag", ["--listen", "--metrics-listen"])
-@pytest.mark.parametrize("address", ["127.0.0.1", ":1", "127.0.0.1:99999", "unix:"])
-def test_an_address_that_is_none_is_a_wrong_flag_and_makes_no_directory(
-    tmp_path: Path, flag: str, address: str
-) -> None:
-    command = [str(BIN / "avocet-grpc"), "serve", flag, address]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60)
-    assert done.returncode == 2 and f"{flag} must be HOST:PORT" in done.stderr and not list(tmp_path.iterdir())
-
-
 @pytest.mark.parametrize("name", ["serve", "verify", "rebuild", "backup"])
 def test_an_empty_name_is_no_directory(tmp_path: Path, name: str) -> None:
     command = [str(BIN / "avocet-grpc"), name, "--data-dir", "", *(["--to", "x"] if name == "backup" else [])]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60)
     assert done.returncode == 2 and "the path is empty" in unframed(done.stderr) and not list(tmp_path.iterdir())
+    if name == "serve":
+        # It says that when it starts, in one line.
+        return
     (tmp_path / "file").touch()
     command[command.index("")] = "file"
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60)
