@@ -81,9 +81,9 @@ def serve(
     config_dir: Annotated[
         Path,
         typer.Option(
+            parser=a_path,
             envvar="AVOCET_CONFIG_DIR",
             metavar="DIR",
-            parser=a_path,
             help="The directory of label_tool.yaml. Made if missing.",
         ),
     ] = Path("config"),
@@ -278,6 +278,6 @@ def main() -> None:
             output.finished(end.code if isinstance(end.code, int) else int(end.code is not None))
         ) from None
     except OSError as error:
-        # Help alone: the commands have said their own.
+        # The help or the version could not be printed; each command reports its own errors.
         output.tell(f"avocet-grpc: {error}")
         sys.exit(output.finished(1))

@@ -86,7 +86,7 @@ def release(store: Store) -> None:
     with _opened(store) as ledger:
         lease, before = Lease(store, "", "", ""), ledger.keeper()
         if not lease.ask_for_release():
-            typer.echo(NOBODY)
+            output.say(NOBODY)
             return
         output.say(f"asked {before.place} to give the files up")
         deadline = time.monotonic() + RELEASE_WITHIN_S

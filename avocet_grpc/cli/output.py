@@ -13,7 +13,7 @@ class Unprintable(Exception):
 
 
 def refuse_closed_stdout() -> None:
-    """Raises Unprintable if there is no stdout at all: what is printed would vanish without an error."""
+    """Raises Unprintable if there is no stdout: Python would then discard the line, and raise nothing."""
     if sys.stdout is None:
         raise Unprintable("stdout is closed")
 

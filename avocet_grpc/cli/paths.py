@@ -22,7 +22,7 @@ def directory(text: str | Path) -> Path:
     """Return the directory, which may be missing. Fails as a wrong flag if something else has its name."""
     path = a_path(text)
     if os.path.lexists(path) and not path.is_dir():
-        raise typer.BadParameter(f"'{path}' is no directory.")
+        raise typer.BadParameter(f"'{path}' is not a directory.")
     return path
 
 

@@ -47,7 +47,7 @@ def back_up(data_dir: Path, target: Path, progress: Callable[[str, int, int], No
         _fill(partial, data_dir, ledger, progress)
         (partial / MARKER).unlink()
         sync_directory(partial)
-        # Another one of the same name may have been finished meanwhile. An empty directory would be replaced.
+        # Something else may have this name by now. A rename would replace an empty directory.
         _refuse_place(target, data_dir)
         partial.rename(target)
     sync_directory(target.absolute().parent)
@@ -61,7 +61,7 @@ def _refuse_place(target: Path, data_dir: Path) -> None:
         raise CannotBackUp(f"{target} lies in {data_dir} and would go with it: name a directory elsewhere")
     above = next(path for path in target.absolute().parents if os.path.lexists(path))
     if not above.is_dir():
-        raise CannotBackUp(f"{above} is no directory: name another place for the backup")
+        raise CannotBackUp(f"{above} is not a directory: name another place for the backup")
 
 
 @contextlib.contextmanager

@@ -36,7 +36,7 @@ def test_an_export_replaces_nothing_but_a_file_and_says_so_first(shell: Shell, k
     before = {path.name: path.lstat().st_mode for path in shell.home.iterdir()}
     flags = ("--format", "openai", "--strict") if strict else ()
     done = shell.run("export", "--out", str(out) if kind != "no name" else "", *flags, code=2)
-    assert "which a file would replace; write to another path" in done.stderr and done.stderr.count("\n") == 1
+    assert "and would be replaced; write to another path" in done.stderr and done.stderr.count("\n") == 1
     assert {path.name: path.lstat().st_mode for path in shell.home.iterdir()} == before
 
 
@@ -80,11 +80,11 @@ def test_a_settings_file_that_is_not_text_is_named(shell: Shell) -> None:
 
 
 def test_a_text_that_is_not_utf_8_is_told_in_plain_words(shell: Shell) -> None:
-    assert r"'\udcff' is no text that the service can take" in shell.run("show", os.fsdecode(b"\xff"), code=2).stderr
+    assert r"'\udcff' cannot be sent as text" in shell.run("show", os.fsdecode(b"\xff"), code=2).stderr
     line = json.dumps({"source": "s", "task_type": "t", "prompt": "\ud800", "correction": "c"})
-    assert r"'\ud800' is no text that the service can take" in shell.run("ingest", "-", code=1, stdin=line).stderr
+    assert r"'\ud800' cannot be sent as text" in shell.run("ingest", "-", code=1, stdin=line).stderr
     line = json.dumps({"id": "a\ud800", "action": "flag"})
-    assert r"'a\ud800' is no text that the service can take" in shell.run("batch", "-", code=1, stdin=line).stderr
+    assert r"'a\ud800' cannot be sent as text" in shell.run("batch", "-", code=1, stdin=line).stderr
 
 
 @pytest.mark.parametrize("shard", ["0/0", "4/4", "0/99999999999", "-1/2", "1", "\u0661/\u0662"])

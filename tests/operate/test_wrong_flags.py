@@ -26,4 +26,4 @@ def test_an_empty_name_is_no_directory(tmp_path: Path, name: str) -> None:
     (tmp_path / "file").touch()
     command[command.index("")] = "file"
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60)
-    assert done.returncode == 2 and "'file' is no directory" in unframed(done.stderr)
+    assert done.returncode == 2 and "'file' is not a directory" in unframed(done.stderr)

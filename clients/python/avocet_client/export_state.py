@@ -80,7 +80,7 @@ class ExportState:
         request.CopyFrom(self._request)
         request.resume_token = self._token
         if not request.snapshot:
-            # A snapshot has its revision, and the service takes one of both.
+            # A snapshot names its revision, and the service refuses the two together.
             request.at_revision = self.revision
         return request
 

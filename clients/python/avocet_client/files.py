@@ -10,8 +10,7 @@ from pathlib import Path
 def place_of(path: Path) -> Path:
     """Return where a file of this name is written: a link stays, and what it leads to is replaced.
 
-    Raises FileExistsError if something else than a file stands there, such as a directory, a pipe or a device: a rename
-    would put a file in its place.
+    Raises FileExistsError if a directory, a pipe or a device has this name: a rename would put a file in its place.
     """
     place = Path(os.path.realpath(path))
     try:
@@ -19,6 +18,6 @@ def place_of(path: Path) -> Path:
     except FileNotFoundError:
         return place
     if not stat.S_ISREG(mode):
-        what = "a directory" if stat.S_ISDIR(mode) else "no regular file"
-        raise FileExistsError(f"{path} is {what}, which a file would replace; write to another path")
+        what = "a directory" if stat.S_ISDIR(mode) else "not a regular file"
+        raise FileExistsError(f"{path} is {what}, and would be replaced; write to another path")
     return place

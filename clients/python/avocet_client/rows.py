@@ -61,5 +61,5 @@ def pinned(client: CorrectionsClient, options: ExportOptions) -> tuple[ExportOpt
     probe = client.export(batch_size=1, **options)
     next(probe, None)
     probe.close()
-    # The service takes a snapshot or a revision.
+    # A snapshot names its revision, and the service refuses the two together.
     return options if options.get("snapshot") else {**options, "at_revision": probe.revision}, probe.revision

@@ -40,7 +40,7 @@ def main() -> None:
     try:
         app(prog_name="avocet")
     except OSError as error:
-        # Help, or the version: the commands themselves have said theirs.
+        # The help or the version could not be printed; each command reports its own errors.
         print(f"avocet: {error}", file=sys.stderr)
         let_go_of_output()
         sys.exit(Exit.USAGE)

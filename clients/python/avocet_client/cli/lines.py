@@ -29,7 +29,7 @@ def told(error: Exception) -> str:
     """Return what went wrong, for people."""
     if isinstance(error, UnicodeEncodeError):
         shown = ascii(error.object[max(0, error.start - 20) : error.end + 20])
-        return f"{shown} is no text that the service can take: it has a byte that is not UTF-8, or half a character"
+        return f"{shown} cannot be sent as text: it has a byte that is not UTF-8, or half of a surrogate pair"
     return str(error)
 
 

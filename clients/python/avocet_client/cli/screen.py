@@ -86,7 +86,7 @@ class Line:
 def prepare_streams() -> None:
     """Let no character fail on its way out, whatever the encoding, and replace streams that are closed.
 
-    A size of 0, which some terminals state before they have one, is no size: nothing would be printed.
+    Some terminals state a size of 0 until they know their own. It is ignored: nothing would be printed.
     """
     for name in ("COLUMNS", "LINES"):
         if os.environ.get(name, "").strip("0") == "":

@@ -37,7 +37,7 @@ def _take_in_approved(store: Store, record: Record, revision: int, *, noted: boo
     approvals = [each for each in store.approvals if each.record["id"] == id]
     now = next((each.record for each in approvals if not each.removed), None)
     if _was_before(record, now, [each.record for each in approvals]):
-        # What the service took out or replaced is no news: a slow writer may have had it from before.
+        # A slow writer may still have a version that the service has taken out or replaced.
         return
     if now is not None:
         store.duplicates[pb.SHARED_FILE_APPROVED, id] += 1

@@ -1,4 +1,7 @@
-"""What a record means: its prompt, the model's response, the tools, and which of its corrections counts."""
+"""What a record means: its prompt, the model's response, the tools, and which of its corrections counts.
+
+The service has the same rules in `core/forms.py`, which this package must not import. Tests run on both compare them.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,7 @@ def text_of(record: Mapping[str, Any], key: str) -> str | None:
 
 
 def prompt_of(record: Record) -> list[Record] | None:
-    """Return the messages of the prompt, none if there is no prompt; None if it is of a form that is not read here."""
+    """Return the messages of the prompt: empty without a prompt, None for a prompt in a form that is not read here."""
     value = record.get("prompt_messages")
     if isinstance(value, str):
         return [{"role": "user", "content": value}]
@@ -30,6 +33,7 @@ def prompt_of(record: Record) -> list[Record] | None:
 
 
 def prompt_digest(record: Record) -> str:
+    """Return the SHA-256 of the prompt's messages, in hexadecimal; empty if there are none."""
     messages = prompt_of(record)
     if not messages:
         return ""
@@ -91,6 +95,7 @@ def unexportable(record: Record) -> str:
 
 
 def is_exportable(record: Record) -> bool:
+    """Return whether an export sends the record: it is approved, and nothing makes it unexportable."""
     return record.get("status") == "approved" and not unexportable(record)
 
 

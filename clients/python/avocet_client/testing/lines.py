@@ -62,7 +62,7 @@ def read_lines(lines: Sequence[bytes]) -> Iterator[tuple[int, Record | str]]:
 
 
 def content_of(record: Record) -> str:
-    """Return a text that is equal for equal content: 1 is 1.0 and true is not, NaN is NaN, the order is nothing."""
+    """Return a text that is the same for the same content: 1 and 1.0 are, 1 and true are not; keys have any order."""
 
     def number(text: str) -> float:
         value = float(text)

@@ -43,7 +43,7 @@ def candidate_message(record: Record, revision: int, *, include_record: bool = F
     made.model_response = forms.response_of(record)
     if response is not None and not isinstance(response, str):
         made.model_response_json = python_json(response)
-    # A number is served as its text, and stays among the rest, which alone has its type.
+    # A number is served as text, and stays in `extra_json` too, since only that keeps its type.
     if "corrected_response" in rest and (text := forms.correction_of(record)) is not None:
         made.corrected_response = text
     if (message := forms.corrected_message_of(record)) is not None:

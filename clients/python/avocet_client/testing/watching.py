@@ -39,7 +39,7 @@ class Watch:
             since = self._request.since_revision or self._store.revision
             at = sum(change.revision <= since for change in self._store.changes)
         yield self._stretch(at, at)
-        # Not by the service's clock: whoever sets that one waits no longer for it.
+        # By real time: who sets the service's clock changes nothing here.
         sent = time.monotonic()
         while True:
             end = min(len(self._store.changes), at + WATCHED)
