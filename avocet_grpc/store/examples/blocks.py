@@ -10,6 +10,15 @@ from avocet_grpc.store.examples.numeric import np
 from avocet_grpc.store.examples.place import BODIES, IDS
 
 
+class Block(NamedTuple):
+    """A block of one file: where it lies, and the checksum of its bytes."""
+
+    number: int
+    start: int
+    end: int
+    sum: int
+
+
 class _Columns(NamedTuple):
     start: str
     end: str
@@ -53,19 +62,26 @@ class Blocks:
         if not self._unchecked[name]:
             return False
         with self.lock:
-            starts = self._starts[name][: self._count]
-            first, behind = int(starts.searchsorted(begin, side="right")) - 1, int(starts.searchsorted(end))
+            first, behind = self._between(name, begin, end)
             return not self._are_checked[name][first:behind].all()
 
-    def unchecked(self, name: str, begins: Array, ends: Array) -> list[tuple[int, Array]]:
-        """Return the blocks of these stretches of a file that were not checked yet: their numbers and seals."""
+    def unchecked(self, name: str, begin: int, end: int) -> list[Block]:
+        """Return the blocks between these places of a file that were not checked yet, in order."""
+        if not self._unchecked[name]:
+            return []
         with self.lock:
-            starts = self._starts[name][: self._count]
-            firsts = (np.searchsorted(starts, begins, side="right") - 1).tolist()
-            behind = np.searchsorted(starts, ends).tolist()
-            numbers = {number for pair in zip(firsts, behind, strict=True) for number in range(*pair)}
-            are_checked = self._are_checked[name]
-            return [(number, self._seals[number]) for number in sorted(numbers) if not are_checked[number]]
+            first, behind = self._between(name, begin, end)
+            new = np.flatnonzero(~self._are_checked[name][first:behind]) + first
+            return [self._block(name, number) for number in new.tolist()]
+
+    def _between(self, name: str, begin: int, end: int) -> tuple[int, int]:
+        """Return the number of the first block, and that behind the last."""
+        starts = self._starts[name][: self._count]
+        return int(starts.searchsorted(begin, side="right")) - 1, int(starts.searchsorted(end))
+
+    def _block(self, name: str, number: int) -> Block:
+        columns, seal = BLOCK[name], self._seals[number]
+        return Block(number, int(seal[columns.start]), int(seal[columns.end]), int(seal[columns.sum]))
 
     def note_checked(self, name: str, number: int) -> None:
         """A block is what was written."""

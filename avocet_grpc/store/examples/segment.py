@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from xxhash import xxh3_64, xxh3_64_intdigest
 
-from avocet_grpc.store.examples.blocks import BLOCK, Blocks
+from avocet_grpc.store.examples.blocks import Blocks
 from avocet_grpc.store.examples.layout import (
     EXAMPLE,
     REMOVAL,
@@ -34,10 +34,12 @@ from avocet_grpc.store.examples.place import BODIES, FACETS, IDS, NAMES, ROWS, P
 HEADER_BYTES = 112
 """At the start of the file of rows: the version and the ledger's incarnation."""
 ROWS_AT_ONCE = 1 << 16
-MOST_GAP = 8 * 1024
+MOST_GAP = 32 * 1024
 """Bytes between two examples up to which both are read at once."""
 MOST_AT_ONCE = 4 * 1024 * 1024
-"""Of what is read at once, beside the last example."""
+"""Of what is read at once, beside the last example, and the rest of the first and last block."""
+MOST_KEPT = 2 * MOST_AT_ONCE
+"""Bytes of its buffer that a thread keeps for the next read."""
 LEAVE_FREE = 4
 """The files take no more than the fourth part of what is free on their disk."""
 
@@ -181,14 +183,12 @@ class Segment:
         """Return stretches of a file, joined. Each has whole examples, or whole ids. Raises Damaged."""
         if len(begins) == 1:
             return self.read_one(name, begins.item(), ends.item())
-        if self._blocks.has_unchecked(name, begins.min(), ends.max()):
-            self._check(name, begins, ends)
         return b"".join(self._pieces(name, begins, ends))
 
     def read_one(self, name: str, begin: int, end: int) -> bytes:
         """Return one stretch of a file. Raises Damaged."""
         if self._blocks.has_unchecked(name, begin, end):
-            self._check(name, np.array([begin]), np.array([end]))
+            return bytes(self._viewed(name, begin, end))
         return self._read(name, begin, end - begin)
 
     def _pieces(self, name: str, begins: Array, ends: Array) -> Iterator[bytes]:
@@ -199,19 +199,35 @@ class Segment:
         froms, tos = begins.tolist(), ends.tolist()
         for first, last in itertools.pairwise(spans):
             start = froms[first]
-            view = self._viewed(name, start, tos[last - 1] - start)
+            view = self._viewed(name, start, tos[last - 1])
             yield b"".join(
                 [view[a - start : b - start] for a, b in zip(froms[first:last], tos[first:last], strict=True)]
             )
 
-    def _viewed(self, name: str, offset: int, size: int) -> memoryview:
+    def _viewed(self, name: str, begin: int, end: int) -> memoryview:
+        """Return a stretch of a file, good until the next call of the thread. Raises Damaged.
+
+        What was not checked before is read to the end of its block, and checked.
+        """
+        blocks = self._blocks.unchecked(name, begin, end)
+        start = min(begin, blocks[0].start) if blocks else begin
+        view = self._in_buffer(name, start, (max(end, blocks[-1].end) if blocks else end) - start)
+        for block in blocks:
+            if xxh3_64_intdigest(view[block.start - start : block.end - start]) != block.sum:
+                raise Damaged
+            self._blocks.note_checked(name, block.number)
+        return view[begin - start : end - start]
+
+    def _in_buffer(self, name: str, offset: int, size: int) -> memoryview:
         """Return bytes of a file in this thread's own buffer: memory that is new each time costs as much as the read.
 
-        They are good until the next call of the thread. Raises Damaged.
+        Raises Damaged.
         """
         buffer = getattr(self._local, "buffer", b"")
         if len(buffer) < size:
-            self._local.buffer = buffer = bytearray(size)
+            buffer = bytearray(size)
+            if size <= MOST_KEPT:
+                self._local.buffer = buffer
         view = memoryview(buffer)[:size]
         try:
             read = os.preadv(self._files[name].fileno(), [view], offset)
@@ -220,15 +236,6 @@ class Segment:
         if read < size:
             raise Damaged
         return view
-
-    def _check(self, name: str, begins: Array, ends: Array) -> None:
-        """Check the blocks of these stretches of a file, unless they were checked before. Raises Damaged."""
-        columns = BLOCK[name]
-        for number, seal in self._blocks.unchecked(name, begins, ends):
-            start, end = int(seal[columns.start]), int(seal[columns.end])
-            if end > start and xxh3_64_intdigest(self._viewed(name, start, end - start)) != int(seal[columns.sum]):
-                raise Damaged
-            self._blocks.note_checked(name, number)
 
     def _has_room(self, size: int) -> bool:
         disk = os.statvfs(self._place.path)
