@@ -1,4 +1,7 @@
-"""The nouns of the service as frozen dataclasses; shapes and limits come from the contract."""
+"""The nouns of the service; shapes and limits come from the contract.
+
+Most are frozen dataclasses. What each line of a file needs is a msgspec struct, which is made in a tenth of the time.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,8 @@ import enum
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
+
+import msgspec
 
 from avocet_grpc.core.counts import added
 
@@ -105,20 +110,19 @@ class CandidateFilter:
         return self != CandidateFilter()
 
 
-@dataclass(frozen=True, slots=True)
-class Columns:
+class Columns(msgspec.Struct, frozen=True, gc=False):
     """What is queried of a record: None if the key is absent or its value is not of the type."""
 
     id: str
-    status: str | None
-    task_type: str | None
-    model_name: str | None
-    source: str | None
-    benchmark_run_id: str | None
-    failure_category: str | None
-    label: str | None
-    timestamp: str | None
-    quality_score: float | None
+    status: str | None = None
+    task_type: str | None = None
+    model_name: str | None = None
+    source: str | None = None
+    benchmark_run_id: str | None = None
+    failure_category: str | None = None
+    label: str | None = None
+    timestamp: str | None = None
+    quality_score: float | None = None
     task_id: str | None = None
     reviewed_at: str | None = None
 

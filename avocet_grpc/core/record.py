@@ -25,26 +25,10 @@ _STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\\?\Z)', re.DOTALL)
 _BRACKET = re.compile(rb"[][{}]")
 
 
-class _Typical(msgspec.Struct):
-    """The queried keys if each has the usual type; `json` reads what is refused here."""
-
-    id: str
-    status: str | None = None
-    task_type: str | None = None
-    model_name: str | None = None
-    source: str | None = None
-    benchmark_run_id: str | None = None
-    failure_category: str | None = None
-    label: str | None = None
-    timestamp: str | None = None
-    quality_score: float | None = None
-    task_id: str | None = None
-    reviewed_at: str | None = None
-
-
 _canonical = json.JSONEncoder(sort_keys=True, separators=(",", ":"))
 _quick = msgspec.json.Decoder()
-_typical = msgspec.json.Decoder(_Typical)
+# The columns of a line if each has the usual type; `json` reads what is refused here.
+_typical = msgspec.json.Decoder(Columns)
 
 
 def is_valid_id(value: object) -> bool:
@@ -171,9 +155,9 @@ def record_of(candidate: Candidate) -> Record:
 
 
 def load(raw: bytes) -> Record:
-    """Return the record of a line that is known to hold one."""
-    record = _load(raw)
-    if record is None:
+    """Return the record of a line that is known to hold one, so that its nesting need not be looked at."""
+    record = _loaded(raw)
+    if not isinstance(record, dict):
         raise ValueError("the line holds no JSON object")
     return record
 
@@ -226,7 +210,7 @@ def _typical_columns(raw: bytes) -> Columns | None:
         found = _typical.decode(raw)
     except (msgspec.MsgspecError, RecursionError):
         return None
-    return Columns(*msgspec.structs.astuple(found)) if is_valid_id(found.id) else None
+    return found if is_valid_id(found.id) else None
 
 
 def _is_quick(raw: bytes) -> bool:

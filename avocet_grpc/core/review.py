@@ -58,7 +58,8 @@ def submit(tx: Transaction, decision: Decision) -> Candidate:
         decision = replace(decision, reviewer=reviewer)
     line = render(_decided(record, decision))
     _check_length(line, decision)
-    after = _write(tx, record, line, ChangeAction(decision.action.value), decision.reviewer)
+    at = record_in(line)["reviewed_at"]
+    after = _write(tx, record, line, ChangeAction(decision.action.value), decision.reviewer, at)
     if decision.action is Action.CORRECT:
         tx.put(File.APPROVED, line)
     idempotency.keep(tx, decision, digest, _as_answer(after))
@@ -78,7 +79,7 @@ def undo(tx: Transaction, request: UndoRequest) -> Candidate:
     if record.get("status") == Status.NEEDS_REVIEW:
         raise AlreadyInReview("in review already")
     before = _before_decision(tx, record)
-    after = _write(tx, record, render(before), ChangeAction.UNDO, request.reviewer)
+    after = _write(tx, record, render(before), ChangeAction.UNDO, request.reviewer, now_iso())
     tx.remove(File.APPROVED, request.id)
     idempotency.keep(tx, request, digest, _as_answer(after))
     return after
@@ -149,7 +150,7 @@ def _before_decision(tx: Transaction, record: Record) -> Record:
     return before
 
 
-def _write(tx: Transaction, was: Record, line: ParsedLine, action: ChangeAction, actor: str) -> Candidate:
+def _write(tx: Transaction, was: Record, line: ParsedLine, action: ChangeAction, actor: str, at: str) -> Candidate:
     record = record_in(line)
     tx.put(File.CANDIDATES, line)
     tx.note(
@@ -159,7 +160,7 @@ def _write(tx: Transaction, was: Record, line: ParsedLine, action: ChangeAction,
             id=record["id"],
             action=action,
             actor=actor,
-            at=now_iso(),
+            at=at,
             status_before=status_word(was),
             status_after=status_word(record),
             change=difference(was, record),

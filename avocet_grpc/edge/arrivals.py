@@ -195,8 +195,8 @@ class Incoming:
         self._most, self._parse = most, parse
         self._task = asyncio.current_task()
         self._held: deque[int] = deque()
-        self._holds_little = asyncio.Event()
-        self._holds_little.set()
+        self._holds_much: asyncio.Event | None = None
+        """Set once the call holds little again."""
         self.is_waiting = self.has_all = False
         self.ended: CorrectionsError | None = None
         connection.calls.add(self)
@@ -217,8 +217,9 @@ class Incoming:
         """The call needs the oldest of its requests no more."""
         if self._held:
             self._arrivals.release(self._connection, self._held.popleft())
-        if sum(self._held) <= READ_AHEAD:
-            self._holds_little.set()
+        if self._holds_much is not None and sum(self._held) <= READ_AHEAD:
+            self._holds_much.set()
+            self._holds_much = None
 
     def end(self, error: CorrectionsError) -> None:
         """Cancel the call: its caller gets `error`."""
@@ -256,7 +257,8 @@ class Incoming:
             handed = [message]
             del message
             yield handed.pop()
-            await self._holds_little.wait()
+            if self._holds_much is not None:
+                await self._holds_much.wait()
 
     async def _read(self) -> Any:
         self.is_waiting = True
@@ -289,8 +291,8 @@ class Incoming:
         self._held.append(size)
         if len(self._held) > KEPT_MESSAGES:
             self.finished()
-        if sum(self._held) > READ_AHEAD:
-            self._holds_little.clear()
+        if self._holds_much is None and sum(self._held) > READ_AHEAD:
+            self._holds_much = asyncio.Event()
 
 
 def _open(parse: Parse, raw: bytes, size: int) -> Opened:

@@ -85,11 +85,15 @@ class CorrectionsServicer(corrections_pb2_grpc.CorrectionsServiceServicer):
     async def Submit(self, request: pb.SubmitRequest, context: Context) -> pb.SubmitResponse:
         decision = parse.decision(_signed(request), principal())
         decided = await self._write(partial(review.submit, decision=decision), decision.id)
-        return pb.SubmitResponse(candidate=convert.candidate_message(decided))
+        response = pb.SubmitResponse()
+        convert.fill_candidate(response.candidate, decided)
+        return response
 
     async def Undo(self, request: pb.UndoRequest, context: Context) -> pb.UndoResponse:
         undo = partial(review.undo, request=parse.undo_request(_signed(request), principal()))
-        return pb.UndoResponse(candidate=convert.candidate_message(await self._write(undo)))
+        response = pb.UndoResponse()
+        convert.fill_candidate(response.candidate, await self._write(undo))
+        return response
 
     async def StreamExport(self, request: pb.StreamExportRequest, context: Context) -> AsyncIterator[Any]:
         async for response in stream_export(self._backend, parse.export_query(request)):

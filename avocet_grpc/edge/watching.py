@@ -17,7 +17,7 @@ from avocet_grpc.edge.call_context import answers
 from avocet_grpc.edge.change_hub import LIMIT, ChangeHub
 from avocet_grpc.edge.changes import change_message
 from avocet_grpc.edge.claims import show_claims
-from avocet_grpc.edge.convert import candidate_message
+from avocet_grpc.edge.convert import fill_candidate
 
 UNREAD_BYTES = 32 << 20
 """What all watches together hold of responses that nobody reads; gRPC holds each once more."""
@@ -123,7 +123,7 @@ def _with_candidate(reader: TeamReader, query: WatchQuery, entry: HistoryEntry) 
         return None
     change = change_message(entry)
     if candidate is not None and query.include_candidates:
-        change.candidate.CopyFrom(candidate_message(candidate, include_record=query.include_record))
+        fill_candidate(change.candidate, candidate, include_record=query.include_record)
         show_claims(reader, [(candidate, change.candidate)])
     return change
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
+
+import msgspec
 
 from avocet_grpc.core.export import is_exportable
 from avocet_grpc.core.model import File, ParsedLine, Status
@@ -42,8 +43,7 @@ class Order(NamedTuple):
     number: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
+class Row(msgspec.Struct, frozen=True, gc=False):
     """One line. `key` is its number in the index, 0 or less until it is stored.
 
     `content` is the digest of the record in it, `digest` that of its bytes. `offset` is None while it does not stand in
@@ -76,7 +76,7 @@ class Row:
 
     def changed(self, **changes: Any) -> Row:
         """Return the row with some fields changed."""
-        return replace(self, **changes)
+        return msgspec.structs.replace(self, **changes)
 
 
 def effective(file: File, lines: Sequence[Row]) -> Row:

@@ -11,6 +11,8 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, Protocol, TypeVar
 
+import msgspec
+
 from avocet_grpc.core.model import (
     Candidate,
     CandidateFilter,
@@ -31,8 +33,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True)
-class HistoryEntry:
+class HistoryEntry(msgspec.Struct, frozen=True, gc=False):
     """One change of one record.
 
     `action` is a `core.model.ChangeAction`; ledgers of earlier versions also hold `delete` for `remove`. `actor` is the

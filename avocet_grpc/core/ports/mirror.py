@@ -14,6 +14,8 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
+import msgspec
+
 from avocet_grpc.core.model import File, ParsedLine, Source
 
 
@@ -39,8 +41,7 @@ class Cursor(NamedTuple):
 START = Cursor(0, 0)
 
 
-@dataclass(frozen=True, slots=True)
-class Changed:
+class Changed(msgspec.Struct, frozen=True, gc=False):
     """A record as it is now, as the feed gives it: state, not event.
 
     `raw` is the line without its newline, and `digest` is `core.record.content_digest` of it; both are None for a

@@ -26,12 +26,13 @@ from avocet_grpc.edge.convert.answers import (
     uploaded_message,
     version_message,
 )
-from avocet_grpc.edge.convert.candidate import candidate_message
+from avocet_grpc.edge.convert.candidate import candidate_message, fill_candidate
 from avocet_grpc.edge.convert.example import encode_example
 
 __all__ = [
     "candidate_message",
     "encode_example",
+    "fill_candidate",
     "imported_message",
     "run_message",
     "stats_message",

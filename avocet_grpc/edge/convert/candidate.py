@@ -13,9 +13,18 @@ from avocet_grpc.edge.convert.messages import chat_message
 
 def candidate_message(candidate: Candidate, *, include_record: bool = False) -> pb.Candidate:
     """Return a candidate of the store as the wire has it, with its `record_json` if that is asked for."""
+    made = pb.Candidate()
+    fill_candidate(made, candidate, include_record=include_record)
+    return made
+
+
+def fill_candidate(made: pb.Candidate, candidate: Candidate, *, include_record: bool = False) -> None:
+    """As `candidate_message`, for an empty candidate of a message: another one would be copied into it."""
     record = record_of(candidate)
     typed, rest = fit(record, FITTERS)
-    made = pb.Candidate(**typed, revision=candidate.revision)
+    for name, value in typed.items():
+        setattr(made, name, value)
+    made.revision = candidate.revision
     _set_prompt(made, record, rest, candidate.prompt_digest)
     _set_response(made, record, rest)
     _set_correction(made, record, rest)
@@ -26,7 +35,6 @@ def candidate_message(candidate: Candidate, *, include_record: bool = False) -> 
         made.extra_json = python_json(rest)
     if include_record:
         made.record_json = line_text(candidate.raw)
-    return made
 
 
 def _set_prompt(made: pb.Candidate, record: Record, rest: Record, known: bytes | None) -> None:
@@ -35,7 +43,8 @@ def _set_prompt(made: pb.Candidate, record: Record, rest: Record, known: bytes |
     if messages is None:
         made.prompt_json = python_json(value)
         return
-    made.prompt_messages.extend([chat_message(message, python_json) for message in messages])
+    for message in messages:
+        made.prompt_messages.add(**chat_message(message, python_json))
     if (digest := known or forms.messages_digest(messages)) is not None:
         made.prompt_digest = digest.hex()
     if beside := forms.beside_prompt(record):
@@ -56,7 +65,7 @@ def _set_correction(made: pb.Candidate, record: Record, rest: Record) -> None:
     if "corrected_response" in rest and (text := forms.correction_of(record)) is not None:
         made.corrected_response = text
     if (message := forms.corrected_message_of(record)) is not None:
-        made.corrected_message.CopyFrom(chat_message(message, python_json))
+        made.corrected_message.CopyFrom(pb.ChatMessage(**chat_message(message, python_json)))
         del rest["corrected_message"]
     elif rest.get("corrected_message", "") is None:
         del rest["corrected_message"]

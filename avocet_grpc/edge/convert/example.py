@@ -23,20 +23,21 @@ def encode_example(record: Record, approved_revision: int) -> bytes:
 
     So the examples of a response are these bytes joined.
     """
-    messages = [chat_message(message, strict_json) for message in forms.prompt_of(record) or []]
+    messages: Any = [chat_message(message, strict_json) for message in forms.prompt_of(record) or []]
+    metadata: Any = _metadata(record, approved_revision)
     tools = forms.tools_of(record)
     example = pb.TrainingExample(
         id=record["id"],
         messages=[*messages, _correction(record)],
         rejected=replace_surrogates(forms.response_of(record)),
-        metadata=_metadata(record, approved_revision),
+        metadata=metadata,
         tools_json=strict_json(tools) if tools is not None else "",
         rejected_json=_rejected_json(record.get("model_response")),
     )
     return length_delimited(EXAMPLES, example.SerializeToString())
 
 
-def _correction(record: Record) -> pb.ChatMessage:
+def _correction(record: Record) -> Any:
     message = forms.corrected_message_of(record)
     if message is None:
         message = {"content": forms.correction_of(record) or ""}
@@ -49,9 +50,9 @@ def _rejected_json(response: Any) -> str:
     return strict_json(response)
 
 
-def _metadata(record: Record, approved_revision: int) -> pb.TrainingMetadata:
+def _metadata(record: Record, approved_revision: int) -> dict[str, Any]:
     typed, _ = fit({key: record[key] for key in METADATA if key in record}, FITTERS)
-    return pb.TrainingMetadata(**typed, approved_revision=approved_revision)
+    return typed | {"approved_revision": approved_revision}
 
 
 def _is_not_finite(value: Any) -> bool:

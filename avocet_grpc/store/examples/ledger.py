@@ -35,7 +35,7 @@ from avocet_grpc.core.ports.listing import Listing
 from avocet_grpc.core.ports.snapshots import SnapshotReader
 from avocet_grpc.core.ports.team import TeamReader, TeamTransaction
 from avocet_grpc.store.examples.store import NEEDS_LEDGER, ExampleStore
-from avocet_grpc.store.sql.room import check_room, room_of
+from avocet_grpc.store.sql.room import RoomOf, check_room
 from avocet_grpc.telemetry.guard import failed
 
 T = TypeVar("T")
@@ -198,7 +198,7 @@ class ExportLedger:
     def read_batches(self, work: Callable[[ExportBatches], T]) -> T:
         """See the port."""
         most_bytes = work.most_bytes if isinstance(work, Reads) else None
-        with room_of(work):
+        with RoomOf(work):
             return work(CopyBatches(self._ledger, self.store, most_bytes))
 
     def write(self, work: Callable[[TeamTransaction], T]) -> Future[T]:

@@ -30,7 +30,7 @@ from avocet_grpc.store.sql.group import SET_HEAD, Group
 from avocet_grpc.store.sql.loading import Load
 from avocet_grpc.store.sql.mirror import SqlMirrorLedger
 from avocet_grpc.store.sql.reader import SqlReader
-from avocet_grpc.store.sql.room import room_of
+from avocet_grpc.store.sql.room import RoomOf
 from avocet_grpc.store.sql.transaction import Encode, SqlTransaction
 
 T = TypeVar("T")
@@ -82,7 +82,7 @@ class PostgresLedger:
 
     def read(self, work: Callable[[SqlReader], T]) -> T:
         """See the port. Raises StorageUnreachable after 30 s without a database."""
-        with room_of(work):
+        with RoomOf(work):
             return self._readers.read(lambda session: work(SqlReader(session)))
 
     def write(self, work: Callable[[SqlTransaction], T]) -> Future[T]:

@@ -12,7 +12,7 @@ from avocet_grpc.core.ports.ledger import NoRoom, Reads
 from avocet_grpc.store.sql.dialect import Session
 from avocet_grpc.store.sql.pending import Pending
 from avocet_grpc.store.sql.reader import SqlReader
-from avocet_grpc.store.sql.room import room_of
+from avocet_grpc.store.sql.room import RoomOf
 from avocet_grpc.store.sql.rows import HeadRow
 from avocet_grpc.store.sql.transaction import Encode, SqlTransaction
 
@@ -59,7 +59,7 @@ class Run:
         """Return what the work gives or raises. Raises only if the storage fails."""
         tx = SqlTransaction(self._session, self.head, self._encode, self._pending, self._reader)
         try:
-            with room_of(work):
+            with RoomOf(work):
                 value = work(tx)
         except Exception as error:
             if self._is_storage(error):

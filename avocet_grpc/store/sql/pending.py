@@ -7,6 +7,7 @@ statement lets go of the interpreter's lock and has to win it back, which under 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
+from operator import itemgetter
 
 from avocet_grpc.core.model import File
 from avocet_grpc.core.ports.ledger import Remembered
@@ -37,6 +38,8 @@ UPDATE_DECIDED = "ON CONFLICT (key) DO UPDATE SET " + ", ".join(f"{name} = exclu
 UPDATE_ALL = "ON CONFLICT (key) DO UPDATE SET " + ", ".join(
     f"{name} = excluded.{name}" for name in RecordRow._fields if name != "key"
 )
+_undecided = itemgetter(*(at for at, name in enumerate(RecordRow._fields) if name not in DECIDED))
+"""The other columns of a row."""
 AT_ONCE = 64
 """Keys that one statement deletes."""
 UPDATE_BODY = "ON CONFLICT (key) DO UPDATE SET size = excluded.size, raw = excluded.raw"
@@ -171,7 +174,7 @@ class Pending:
             if was is not None and was.row.key != now.row.key:
                 moved.append(was.row.key)
                 was = None
-            rows = new if was is None else decided if _is_decided(was.row, now.row) else edited
+            rows = new if was is None else decided if _undecided(was.row) == _undecided(now.row) else edited
             rows.append(now.row)
         # First, since a record that moved has its id again.
         _delete(session, "records", moved)
@@ -211,20 +214,3 @@ def _delete(session: Session, table: str, keys: Collection[int]) -> None:
 
 def _lines(records: Iterable[Stored | None]) -> dict[int, bytes]:
     return {one.row.body: one.raw for one in records if one is not None and one.raw is not None}
-
-
-def _is_decided(was: RecordRow, now: RecordRow) -> bool:
-    """Return whether only columns of DECIDED differ."""
-    return was == now._replace(
-        status=was.status,
-        failure_category=was.failure_category,
-        facet=was.facet,
-        reviewed_at=was.reviewed_at,
-        queued=was.queued,
-        exported=was.exported,
-        unexportable=was.unexportable,
-        revision=was.revision,
-        made_by=was.made_by,
-        digest=was.digest,
-        body=was.body,
-    )

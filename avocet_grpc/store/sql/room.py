@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import threading
 from collections.abc import Iterator
 from typing import Any, Protocol, TypeVar
@@ -27,15 +26,19 @@ class _Room(threading.local):
 _room = _Room()
 
 
-@contextlib.contextmanager
-def room_of(work: Any) -> Iterator[None]:
-    """Inside, this thread reads for `work`."""
-    before = _room.most_bytes
-    _room.most_bytes = work.most_bytes if isinstance(work, Reads) else None
-    try:
-        yield
-    finally:
-        _room.most_bytes = before
+class RoomOf:
+    """A context: inside, this thread reads for `work`. A class, since a generator costs four times as much."""
+
+    __slots__ = ("_before", "_most_bytes")
+
+    def __init__(self, work: Any) -> None:
+        self._most_bytes = work.most_bytes if isinstance(work, Reads) else None
+
+    def __enter__(self) -> None:
+        self._before, _room.most_bytes = _room.most_bytes, self._most_bytes
+
+    def __exit__(self, *_: object) -> None:
+        _room.most_bytes = self._before
 
 
 def within_room(rows: Iterator[Sized]) -> Iterator[Sized]:

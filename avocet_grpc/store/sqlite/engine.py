@@ -18,7 +18,7 @@ from avocet_grpc.store.sql.loading import Load
 from avocet_grpc.store.sql.mirror import SqlMirrorLedger
 from avocet_grpc.store.sql.queries import Queries
 from avocet_grpc.store.sql.reader import SqlReader
-from avocet_grpc.store.sql.room import room_of
+from avocet_grpc.store.sql.room import RoomOf
 from avocet_grpc.store.sql.rows import DictionaryRow
 from avocet_grpc.store.sql.transaction import Encode, SqlTransaction
 from avocet_grpc.store.sqlite import opening
@@ -113,7 +113,7 @@ class SqliteLedger:
 
     def read(self, work: Callable[[SqlReader], T]) -> T:
         """See the port."""
-        with self._gate.passed(), self.session() as session, room_of(work):
+        with self._gate.passed(), self.session() as session, RoomOf(work):
             return work(SqlReader(session))
 
     def write(self, work: Callable[[SqlTransaction], T]) -> Future[T]:

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
+import msgspec
 import pytest
 import structlog
 
@@ -129,10 +130,12 @@ class NeverTrusts(_Commands):
 
 class _Reader(Changing):
     def changes(self, *what: Any) -> list[Changed]:
-        return [replace(one, removed_revision=0) for one in self._ledger.changes(*what)]
+        return [msgspec.structs.replace(one, removed_revision=0) for one in self._ledger.changes(*what)]
 
     def changed(self, file: File, ids: Collection[str]) -> dict[str, Changed]:
-        return {id: replace(one, removed_revision=0) for id, one in self._ledger.changed(file, ids).items()}
+        return {
+            id: msgspec.structs.replace(one, removed_revision=0) for id, one in self._ledger.changed(file, ids).items()
+        }
 
 
 class ForgetsWhatWasRemovedBefore(Changing):
