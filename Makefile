@@ -239,6 +239,10 @@ BENCH ?= --docs --size 1000 --size 100000 --size 1000000
 bench: bench-tools ## measure beside the floors and the legacy algorithm; BENCH='--size 1000 --only submit' for less
 	$(BIN)/python -m tests.bench run $(BENCH)
 
+.PHONY: bench-cpu
+bench-cpu: setup ## compare the CPU of a decision of two commits, by turns: BASE=main
+	$(BIN)/python -m tests.bench cpu $(BASE)
+
 .PHONY: bench-compare
 bench-compare: setup ## compare the ratios of two commits: BASE=main BENCH='--size 100000'
 	$(BIN)/python -m tests.bench compare $(BASE) $(if $(filter command line,$(origin BENCH)),$(BENCH),--size 100000)

@@ -1,4 +1,4 @@
-"""The benchmark's command line: `python -m tests.bench run` and `compare`."""
+"""The benchmark's command line: `python -m tests.bench run`, `compare` and `cpu`."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from rich.console import Console
 
 from tests.bench import beside, client, cpu, engines, held, kinds, reads, report, team, today, whole, writes
 from tests.bench.compare import compare as compare_commits
+from tests.bench.paired import paired
 from tests.bench.results import Results, this_machine
 from tests.bench.sides import ROOT
 from tests.bench.stage import Stage, staged
@@ -113,6 +114,18 @@ def _works(only: str, size: int, sizes: list[int]) -> list[str]:
 def compare(context: typer.Context, base: Annotated[str, typer.Argument(help="The commit to compare with.")]) -> None:
     """Measure the service of another commit, then this tree's; what follows BASE are flags of `run`."""
     compare_commits(base, context.args, console)
+
+
+@app.command(name="cpu")
+def cpu_by_turns(
+    base: Annotated[str, typer.Argument(help="The commit to compare with.")],
+    size: Annotated[int, typer.Option(help="Candidates of 2 KB.")] = 1_000,
+    rounds: Annotated[int, typer.Option(help="Of each work and each commit.")] = 10,
+    seconds: Annotated[float, typer.Option(help="Of one round at most.")] = 1.5,
+    callers: Annotated[int, typer.Option(help="How many call at once.")] = 32,
+) -> None:
+    """Measure the CPU of a Submit and an Ingest of another commit and of this tree, by turns."""
+    paired(base, size, rounds, seconds, callers, console)
 
 
 if __name__ == "__main__":

@@ -11,19 +11,15 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from tests.bench.paired import tree_of
 from tests.bench.results import Ratio, Results
 from tests.bench.sides import ROOT
 
 
 def compare(base: str, flags: Sequence[str], console: Console) -> None:
     """Measure the service of commit `base`, then that of this tree, with the same flags of `run`."""
-    with tempfile.TemporaryDirectory() as directory:
-        tree = Path(directory) / "base"
-        subprocess.run(["git", "worktree", "add", "--quiet", "--detach", str(tree), base], cwd=ROOT, check=True)
-        try:
-            before, after = (_measure(source, flags, Path(directory)) for source in (tree, ROOT))
-        finally:
-            subprocess.run(["git", "worktree", "remove", "--force", str(tree)], cwd=ROOT, check=True)
+    with tree_of(base) as tree, tempfile.TemporaryDirectory() as directory:
+        before, after = (_measure(source, flags, Path(directory)) for source in (tree, ROOT))
     table = Table("ratio to the floor of its own run", "candidates", base, "now", "change", "wanted")
     kept = {(ratio.name, ratio.size): ratio for ratio in before.ratios}
     for ratio in after.ratios:

@@ -55,14 +55,17 @@ def filters(stage: Stage) -> Found:
 
 def exports(stage: Stage) -> Found:
     """The first message, and the rate, of each kind; the rate is of the first one after a start."""
-    prepared = statistics.median(_rate(stage.floor, b"") for _ in range(stage.rounds))
     for name, (request, target) in EXPORTS.items():
-        stage.service.stop()
-        stage.service.start()
-        stage.service.settle()
-        rate = _rate(stage.service, request.SerializeToString())
-        yield figure(f"StreamExport, {name}, first after a start", "ours", stage.size, "examples/s", [rate])
-        yield Ratio(f"StreamExport, {name}: to prepared batches", stage.size, rate / prepared, target, at_most=False)
+        rates, prepared = list[float](), list[float]()
+        for _ in range(stage.rounds):
+            stage.service.stop()
+            stage.service.start()
+            stage.service.settle()
+            rates.append(_rate(stage.service, request.SerializeToString()))
+            prepared.append(_rate(stage.floor, b""))
+        yield figure(f"StreamExport, {name}, first after a start", "ours", stage.size, "examples/s", rates)
+        ratio = statistics.median(ours / floor for ours, floor in zip(rates, prepared, strict=True))
+        yield Ratio(f"StreamExport, {name}: to prepared batches", stage.size, ratio, target, at_most=False)
         yield from _first(stage, name, request)
     since = stage.service.stub().Stats(pb.StatsRequest()).revision
     _approve(stage, stage.queued_ids(NEW))

@@ -22,6 +22,8 @@ BEARER = (("authorization", f"Bearer {SECRET}"),)
 LISTENING = "listening on "
 OPTIONS = (("grpc.max_receive_message_length", 64 << 20),)
 IDLE_SHARE, IDLE_LOOK_S, IDLE_WITHIN_S = 0.03, 0.2, 30.0
+IDLE_LOOKS = 3
+"""In a row: a process may rest between two parts of its work."""
 
 
 class Side:
@@ -83,11 +85,12 @@ class Side:
     def settle(self) -> None:
         """Wait until it has done what was left to do, so that the next one to be measured has the machine."""
         deadline = time.monotonic() + IDLE_WITHIN_S
-        before = self._cpu_s()
+        before, looks = self._cpu_s(), 0
         while time.monotonic() < deadline:
             time.sleep(IDLE_LOOK_S)
             now = self._cpu_s()
-            if now - before <= IDLE_SHARE * IDLE_LOOK_S:
+            looks = looks + 1 if now - before <= IDLE_SHARE * IDLE_LOOK_S else 0
+            if looks == IDLE_LOOKS:
                 return
             before = now
 

@@ -36,6 +36,19 @@ def test_two_commits_are_compared(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert re.search(r"Stats.*\d\.\d+.*\d\.\d+.*[+-]\d+ %", done.stdout), done.stdout
 
 
+@pytest.mark.timeout(300)
+def test_the_cpu_of_two_commits_is_compared_by_turns() -> None:
+    done = _bench("cpu", "HEAD", "--size", "50", "--rounds", "2", "--seconds", "0.2", "--callers", "4")
+    for work in ("Submit", "Ingest"):
+        row = r"[\s│]+([\d,]+)[\s│]+([\d,]+)[\s│]+"
+        found = re.search(rf"{work}[\s│]+HEAD{row}\n[\s│]*{work}[\s│]+this tree{row}(\d\.\d\d) x", done.stdout)
+        assert found, done.stdout
+        serving, whole, serving_now, whole_now = (int(number.replace(",", "")) for number in found.groups()[:4])
+        assert 0 < serving < whole
+        assert 0 < serving_now < whole_now
+        assert 0.2 < float(found[5]) < 5
+
+
 def test_the_page_is_made_of_the_results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     results = Results("a machine", [Figure("Stats", "ours", 1000, "ms", 0.25)], [Ratio("Stats", 1000, 1.5, 2, True)])
     for name, path in {"KEPT": "performance.json", "PAGE": "performance.md", "PLOTS": "performance"}.items():
