@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import gc
+import time
 from pathlib import Path
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_ARENA_MAX = -1, -3, -8
@@ -12,10 +13,13 @@ M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_ARENA_MAX = -1, -3, -8
 LARGE = 1 << 20
 ARENAS = 2
 PAGE = 4_096
+NEVER = float("inf")
 WORTH = 16 << 20
 """Bytes that must be free before they are looked for: it takes a millisecond for some ten MB."""
 MUCH = 48 << 20
 """Growth after which objects that only refer to each other are looked for, too: Python does so after many more."""
+ONCE_MORE_S = 2.0
+"""They are looked for once more when so long nothing has grown: what ended last is among them then."""
 
 
 def give_back_large_blocks() -> None:
@@ -48,6 +52,7 @@ class Allocator:
         self._usage = self._trim = None
         self._collected_at = self._trimmed_at = _resident()
         self._given_back = 0
+        self._once_more_at = NEVER
         with contextlib.suppress(OSError, AttributeError):
             library = ctypes.CDLL(None)
             usage, trim = library.mallinfo2, library.malloc_trim
@@ -67,7 +72,10 @@ class Allocator:
         self._collected_at, self._trimmed_at = min(self._collected_at, resident), min(self._trimmed_at, resident)
         if resident - self._collected_at > MUCH:
             gc.collect()
-            self._collected_at = resident
+            self._collected_at, self._once_more_at = resident, time.monotonic() + ONCE_MORE_S
+        elif time.monotonic() >= self._once_more_at:
+            gc.collect()
+            self._once_more_at = NEVER
         if self._usage is None or self._trim is None:
             return
         # Those that were given back count as free until they are used again.

@@ -24,7 +24,6 @@ _DIGITS = b"0123456789"
 _STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\\?\Z)', re.DOTALL)
 _BRACKET = re.compile(rb"[][{}]")
 
-
 _canonical = json.JSONEncoder(sort_keys=True, separators=(",", ":"))
 _quick = msgspec.json.Decoder()
 # The columns of a line if each has the usual type; `json` reads what is refused here.
@@ -155,7 +154,7 @@ def record_of(candidate: Candidate) -> Record:
 
 
 def load(raw: bytes) -> Record:
-    """Return the record of a line that is known to hold one, so that its nesting need not be looked at."""
+    """Return the record of a line that is known to hold one: its nesting was checked when it was read first."""
     record = _loaded(raw)
     if not isinstance(record, dict):
         raise ValueError("the line holds no JSON object")

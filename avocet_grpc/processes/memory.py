@@ -16,8 +16,8 @@ from avocet_grpc.telemetry.guard import guarded
 
 LOOK_EVERY_S = 0.25
 YOUNG, TIMES, OLD = 2_000, 10, 5
-"""So many objects more than were freed make the collector look at the young ones; so many such looks at older ones, and
-so many of those at all. What an attack leaves behind is found soon, since all are few without what was loaded."""
+"""The collector looks at the young objects once YOUNG more were made than freed, at the older ones after TIMES such
+looks, and at all after OLD looks at the older ones. So it finds what an attack leaves behind, and none takes long."""
 
 
 def keep_small() -> None:

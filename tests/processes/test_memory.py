@@ -21,6 +21,37 @@ for _ in range(20_000):
 print(len(rings), sum(rings))
 """
 
+AFTER_GROWTH = """
+import gc, time, weakref
+from avocet_grpc import allocator
+gc.disable()
+class Ring: pass
+def lost_ring():
+    ring = Ring()
+    ring.itself = ring
+    return weakref.ref(ring)
+allocator.ONCE_MORE_S = 0.3
+memory = allocator.Allocator()
+grown, during = b"x" * (60 << 20), lost_ring()
+memory.give_back_free_blocks()
+del grown
+after = lost_ring()
+memory.give_back_free_blocks()
+print(during() is None, after() is None)
+time.sleep(0.4)
+memory.give_back_free_blocks()
+print(after() is None)
+late = lost_ring()
+time.sleep(0.4)
+memory.give_back_free_blocks()
+print(late() is None)
+"""
+
+
+def test_what_ends_after_a_process_has_grown_is_collected_too_and_nothing_while_it_is_small() -> None:
+    done = subprocess.run([sys.executable, "-c", AFTER_GROWTH], capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout.split() == ["True", "False", "True", "False"]
+
 
 def test_what_is_loaded_at_the_start_is_not_looked_at_again_and_what_comes_later_is_collected() -> None:
     done = subprocess.run([sys.executable, "-c", COUNT], capture_output=True, text=True, check=True, timeout=60)
