@@ -127,8 +127,7 @@ class Columns(msgspec.Struct, frozen=True, gc=False):
     reviewed_at: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class ParsedLine:
+class ParsedLine(msgspec.Struct, frozen=True, gc=False):
     """A line of a shared file, read: `raw` without its newline, `columns` None if it is malformed.
 
     `digest` is `core.record.digest_of(raw)`. `loaded` and `content` are the record and its content digest once
@@ -138,8 +137,8 @@ class ParsedLine:
     raw: bytes
     digest: bytes
     columns: Columns | None
-    loaded: Record | None = field(default=None, compare=False, repr=False)
-    content: bytes | None = field(default=None, compare=False, repr=False)
+    loaded: Record | None = None
+    content: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import re
@@ -10,6 +9,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 import xxhash
+from msgspec.structs import force_setattr
 
 from avocet_grpc.core.model import Candidate, Columns, ParsedLine, Record
 
@@ -124,8 +124,10 @@ def is_same(one: Any, other: Any) -> bool:
 def _digest(record: Record, *, is_finite: bool) -> bytes:
     # NaN would become null.
     if is_finite:
-        with contextlib.suppress(OverflowError, msgspec.MsgspecError, RecursionError, TypeError, ValueError):
+        try:
             return xxhash.xxh3_128_digest(msgspec.json.encode(record, order="sorted"))
+        except (OverflowError, msgspec.MsgspecError, RecursionError, TypeError, ValueError):
+            pass
     return _dialect_digest(record)
 
 
@@ -137,14 +139,14 @@ def _dialect_digest(record: Record) -> bytes:
 def record_in(line: ParsedLine) -> Record:
     """Return the record of a line that holds one; read once. Copy it before you change it."""
     if line.loaded is None:
-        object.__setattr__(line, "loaded", load(line.raw))
+        force_setattr(line, "loaded", load(line.raw))
     return line.loaded or {}
 
 
 def content_of(line: ParsedLine) -> bytes:
     """Return the `content_digest` of a line that holds a record; worked out once."""
     if line.content is None:
-        object.__setattr__(line, "content", content_digest(record_in(line)))
+        force_setattr(line, "content", content_digest(record_in(line)))
     return line.content or b""
 
 
@@ -244,8 +246,10 @@ def _load(raw: bytes) -> Record | None:
 def _loaded(raw: bytes) -> Any:
     """Return the JSON value as Python's `json` reads it, None if it refuses."""
     if _is_quick(raw):
-        with contextlib.suppress(msgspec.MsgspecError, RecursionError):
+        try:
             return _quick.decode(raw)
+        except (msgspec.MsgspecError, RecursionError):
+            pass
     try:
         return json.loads(raw.decode("utf-8"))
     except (ValueError, RecursionError):

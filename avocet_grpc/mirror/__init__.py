@@ -19,7 +19,7 @@ Reading order
     `image`                    all that is known of one file: an immutable value with named transitions
     `lines`                    the rows of the index, and `effective`, which says which line of an id counts
     `set_aside`                lines at which our own code fails
-    `index`, `index_database`  `mirror.db` and its tables; `session` is what all parts of one file work with
+    `index`, `index_database`, `index_rows`    `mirror.db`; `session` is what all parts of one file work with
     `feed`                     what the ledger has and the file still lacks
     `inbound/`, `outbound/`, `displaced/`, `fs/`    in, out, files that were moved aside, system calls
 

@@ -10,8 +10,9 @@ import contextlib
 import sqlite3
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import structlog
 
@@ -20,18 +21,18 @@ from avocet_grpc.core.ports.mirror import Cursor
 from avocet_grpc.mirror.fs.signature import Signature
 from avocet_grpc.mirror.image import FileImage
 from avocet_grpc.mirror.index_database import IndexDamaged, connect, is_damage
-from avocet_grpc.mirror.lines import Kind, Lines, Mark, Order, Row
+from avocet_grpc.mirror.index_rows import COLUMNS, INSERT, UPDATE, insert_statement, row_of, values_of
+from avocet_grpc.mirror.lines import Kind, Lines, Mark, Row
 
 log = structlog.get_logger(__name__)
 
 AT_ONCE = 500
 """How many values one statement gets."""
 MOVES_AT_ONCE = 10_000
+MOST_ROWS = 512
+"""Of one statement that inserts; a power of two."""
 ALL_BEFORE = ""
 """Stands in `removals` for all ids that were removed before the index was made."""
-COLUMNS = (
-    "kind, id, content, digest, offset, length, order_key, order_number, revision, written_at, is_exportable, mark, key"
-)
 # A duplicate stays behind the record of its id in the candidates file, and in front of it in the approved file.
 IN_ORDER = """
 SELECT l.key, l.digest, l.offset, l.length,
@@ -175,7 +176,7 @@ class Index:
     def marked(self, file: File, mark: Mark, limit: int) -> list[Row]:
         """Return rows with a mark, oldest first."""
         query = f"SELECT {COLUMNS} FROM lines WHERE file = ? AND mark = ? AND mark <> 0 ORDER BY key LIMIT ?"
-        return [_row(values) for values in self._db.execute(query, (file, mark, limit))]
+        return [row_of(values) for values in self._db.execute(query, (file, mark, limit))]
 
     def owed_lines(self, file: File, digests: Collection[bytes]) -> list[Row]:
         """Return rows of another kind than RECORD whose lines must be put back into the file, oldest first.
@@ -192,12 +193,12 @@ class Index:
     def of_kind(self, file: File, kind: Kind, limit: int) -> list[Row]:
         """Return rows of another kind than RECORD, oldest first."""
         query = f"SELECT {COLUMNS} FROM lines WHERE file = ? AND kind = ? AND kind <> 0 ORDER BY key LIMIT ?"
-        return [_row(values) for values in self._db.execute(query, (file, kind, limit))]
+        return [row_of(values) for values in self._db.execute(query, (file, kind, limit))]
 
     def set_aside(self, file: File) -> list[Row]:
         """Return malformed rows that have a content: `mirror.set_aside` says why."""
         query = f"SELECT {COLUMNS} FROM lines WHERE file = ? AND kind = 2 AND kind <> 0 AND content IS NOT NULL"
-        return [_row(values) for values in self._db.execute(query, (file,))]
+        return [row_of(values) for values in self._db.execute(query, (file,))]
 
     def ids_with_duplicates(self, file: File, after: str, limit: int) -> list[str]:
         """Return ids that have a duplicate, in order."""
@@ -242,7 +243,7 @@ class Index:
 
     def insert(self, file: File, row: Row, raw: bytes | None = None) -> int:
         """Add one row; return its key."""
-        number = self._db.execute(INSERT, (file, *_values(row))).lastrowid
+        number = self._db.execute(INSERT, (file, *values_of(row))).lastrowid
         assert number is not None
         if row.kind is not Kind.RECORD and row.order.number == 0:
             self._db.execute("UPDATE lines SET order_number = key WHERE key = ?", (number,))
@@ -251,9 +252,15 @@ class Index:
         return number
 
     def insert_records(self, file: File, rows: Iterable[Row]) -> None:
-        """Add many records at once."""
-        number = int(file)
-        self._db.executemany(INSERT, ((number, *_values(row)) for row in rows))
+        """Add many records at once. Any thread may, while no other one uses the index."""
+        number, values = int(file), [values_of(row) for row in rows]
+        start = 0
+        # Many rows a statement: each statement lets go of the interpreter's lock and has to win it back.
+        while left := len(values) - start:
+            length = min(MOST_ROWS, 1 << left.bit_length() - 1)
+            part = chain.from_iterable((number, *row) for row in values[start : start + length])
+            self._db.execute(insert_statement(length), [*part])
+            start += length
 
     def save(self, lines: Lines) -> None:
         """Store what changed of some rows."""
@@ -264,7 +271,7 @@ class Index:
     def put_all(self, file: File, rows: Sequence[tuple[Row, bytes | None]]) -> None:
         """Store rows, new or changed, each with its bytes if it is a duplicate or malformed."""
         known = [row for row, _ in rows if row.key > 0]
-        self._db.executemany(UPDATE, [(*_values(row), row.key) for row in known])
+        self._db.executemany(UPDATE, [(*values_of(row), row.key) for row in known])
         self._db.executemany(
             "DELETE FROM bodies WHERE key = ?", [(row.key,) for row in known if row.kind in (Kind.RECORD, Kind.STALE)]
         )
@@ -332,7 +339,7 @@ class Index:
         for part in _parts(values):
             condition = where.format(",".join("?" * len(part)))
             query = f"SELECT {COLUMNS} FROM lines WHERE {condition}"
-            yield from map(_row, self._db.execute(query, (*before, *part)))
+            yield from map(row_of, self._db.execute(query, (*before, *part)))
 
 
 class Moves:
@@ -360,40 +367,6 @@ class Moves:
         if self._part:
             self._db.executemany("INSERT OR REPLACE INTO temp.moves (key, offset) VALUES (?,?)", self._part)
             self._part = []
-
-
-INSERT = (
-    "INSERT INTO lines (file, kind, id, content, digest, offset, length, order_key, order_number, revision, written_at,"
-    " is_exportable, mark) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?)"
-)
-UPDATE = (
-    "UPDATE lines SET kind = ?, id = ?, content = ?, digest = ?, offset = ?, length = ?, order_key = ?,"
-    " order_number = ?, revision = ?, written_at = ?, is_exportable = ?, mark = ? WHERE key = ?"
-)
-
-
-def _values(row: Row) -> tuple[object, ...]:
-    # Plain integers: the driver asks each other type how it is to be stored.
-    return (
-        int(row.kind),
-        row.id,
-        row.content,
-        row.digest,
-        row.offset,
-        row.length,
-        *row.order,
-        row.revision,
-        row.written_at,
-        int(row.is_exportable),
-        int(row.mark),
-    )
-
-
-def _row(values: tuple[Any, ...]) -> Row:
-    kind, id, content, digest, offset, length, order_key, number, revision, written_at, good, mark, key = values
-    order = Order(order_key, number)
-    what = Kind(kind), id, content, digest, offset, length, order, revision, written_at
-    return Row(*what, is_exportable=bool(good), mark=Mark(mark), key=key)
 
 
 def _parts(values: Sequence[int | str]) -> Iterator[Sequence[int | str]]:

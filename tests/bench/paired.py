@@ -1,7 +1,9 @@
 """The CPU that a decision costs the service of another commit and that of this tree, by turns.
 
 The machine is shared, so two runs of one commit differ by a tenth. Two services that are measured by turns share its
-quick and its slow minutes: each round gives a ratio of both, and the median of those is steady.
+quick and its slow minutes: each round gives a ratio of both, and the median of those is steady. A process may also be
+some percent quicker or slower than another one of the same code for as long as it lives, by where its memory lies and
+by its hash seed. So both are started anew after some rounds.
 """
 
 from __future__ import annotations
@@ -27,6 +29,8 @@ from tests.bench.usage import cpu_nanoseconds
 
 MOST_DECISIONS = 1_200
 """Of one round. They are undone before the next."""
+ROUNDS_A_START = 2
+"""Rounds after which both services are started anew, on new files."""
 
 
 class Cost(NamedTuple):
@@ -74,18 +78,20 @@ class Subject:
 
 def paired(base: str, size: int, rounds: int, seconds: float, callers: int, console: Console) -> None:
     """Measure Submit and Ingest of commit `base` and of this tree, and print both and their ratio."""
-    with tree_of(base) as tree, ExitStack() as stack:
-        before, after = (
-            Subject(name, stack.enter_context(_started(source, size)), seconds, callers)
-            for name, source in ((base, tree), ("this tree", ROOT))
-        )
-        works: dict[str, Callable[[Subject], Cost]] = {"Submit": Subject.submit, "Ingest": Subject.ingest}
-        found: dict[str, list[tuple[Cost, Cost]]] = {work: [] for work in works}
-        for number in range(rounds):
-            for work, run in works.items():
-                first, second = (before, after) if number % 2 else (after, before)
-                costs = {one.name: run(one) for one in (first, second)}
-                found[work].append((costs[before.name], costs[after.name]))
+    works: dict[str, Callable[[Subject], Cost]] = {"Submit": Subject.submit, "Ingest": Subject.ingest}
+    found: dict[str, list[tuple[Cost, Cost]]] = {work: [] for work in works}
+    with tree_of(base) as tree:
+        for start in range(0, rounds, ROUNDS_A_START):
+            with ExitStack() as stack:
+                before, after = (
+                    Subject(name, stack.enter_context(_started(source, size)), seconds, callers)
+                    for name, source in ((base, tree), ("this tree", ROOT))
+                )
+                for number in range(start, min(start + ROUNDS_A_START, rounds)):
+                    first, second = (before, after) if number % 2 else (after, before)
+                    for work, run in works.items():
+                        costs = {one.name: run(one) for one in (first, second)}
+                        found[work].append((costs[before.name], costs[after.name]))
     table = Table("CPU an operation, us", "side", "serving process", "all processes", "serving, by turns")
     for work, pairs in found.items():
         ratio = statistics.median(after.serving / before.serving for before, after in pairs)

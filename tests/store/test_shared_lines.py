@@ -97,13 +97,14 @@ def test_equal_lines_of_both_files_at_a_first_start_are_stored_once(tmp_path: Pa
     ledger = SqliteLedger(directory, encode)
     mirror = ledger.mirror()
     epoch = mirror.take_over()
-    lines = [line("a", 1), line("b", 1), line("c", 1)]
-    other = [line("a", 1), line("b", 2), line("d", 1), line("a", 1), line("c", 1), line("c", 2)]
+    lines = [line("a", 1), line("b", 1), line("c", 1), line("e", 1), line("f", 1)]
+    spelt = parse(lines[3].raw.replace(b", ", b","))
+    other = [line("a", 1), line("b", 2), line("d", 1), line("a", 1), line("c", 1), line("c", 2), spelt, line("f", 1)]
     list(mirror.adopt(epoch, File.CANDIDATES, lines))
     list(mirror.adopt(epoch, File.APPROVED, other))
     with mirror.view() as view:
         approved = {one.id: one.raw for one in view.records(File.APPROVED, 0, 100)}
     ledger.close()
-    assert approved == {"a": lines[0].raw, "b": other[1].raw, "c": other[5].raw, "d": other[2].raw}
-    assert stored(directory) == 3 + 3
+    assert approved == {line.columns.id: line.raw for line in (*lines[:1], *other[1:3], *other[5:])}
+    assert stored(directory) == 5 + 4
     assert inspect.problems(directory.ledger) == []

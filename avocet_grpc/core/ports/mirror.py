@@ -125,8 +125,7 @@ class Verdict(enum.IntEnum):
     """The record has changed since the mirror looked: the ledger's version belongs in the file."""
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(msgspec.Struct, frozen=True, gc=False):
     """The verdict on one line, and the record as it is now (None: there is none). The feed does not bring it again."""
 
     verdict: Verdict

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
+
+from msgspec.structs import replace
 
 from avocet_grpc.core.model import Source
 from avocet_grpc.core.ports.mirror import Changed, Edit, Expected, Verdict

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 
+import msgspec
 from xxhash import xxh3_128, xxh3_128_digest
 
 from avocet_grpc.core.model import ParsedLine
@@ -19,8 +19,7 @@ MAX_LINE_BYTES = 64 * 1024 * 1024
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
-@dataclass(frozen=True, slots=True)
-class Line:
+class Line(msgspec.Struct, frozen=True, gc=False):
     """A line that stands in a file: its place in bytes, and the digest of its bytes.
 
     `raw` is None for a line that is too long to hold. `number` counts the lines from where the scan began, blank ones

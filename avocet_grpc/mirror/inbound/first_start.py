@@ -6,8 +6,9 @@ import contextlib
 import gc
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
+
+from msgspec.structs import replace
 
 from avocet_grpc.core.model import File, ParsedLine
 from avocet_grpc.core.ports.mirror import START, Cursor, NotEmpty, Outcome, Verdict
@@ -134,7 +135,9 @@ class _Load:
         now = living(outcome)
         if now is None:
             raise FileChanged
-        self._level = max(self._level, Cursor(now.revision, now.key))
+        revision, key = self._level
+        if now.revision > revision or (now.revision == revision and now.key > key):
+            self._level = Cursor(now.revision, now.key)
         if outcome.verdict is Verdict.REPLACED:
             self._step_back(one.id or "")
         if outcome.verdict in (Verdict.NEW, Verdict.REPLACED):

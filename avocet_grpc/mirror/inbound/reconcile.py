@@ -7,10 +7,10 @@ Everything happens in one transaction of the index; what the ledger has decided 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import structlog
+from msgspec.structs import replace
 
 from avocet_grpc.core.model import Source
 from avocet_grpc.core.ports.mirror import ABSENT, Changed, Cursor, Edit, Expected, Found, How

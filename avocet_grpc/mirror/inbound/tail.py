@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
+
+from msgspec.structs import replace
 
 from avocet_grpc.core.ports.mirror import ABSENT, Expected, Found, How
 from avocet_grpc.core.record import content_of

@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+import msgspec
 import structlog
 
 from avocet_grpc.core.model import File, ParsedLine, Source
@@ -21,8 +22,7 @@ ReadRow = Callable[[Row], bytes]
 """The bytes of a line that stands in the file. Raises FileChanged."""
 
 
-@dataclass(frozen=True, slots=True)
-class Read:
+class Read(msgspec.Struct, frozen=True, gc=False):
     """A line that was found, and what is in it. `offset` is None for a line of a displaced file.
 
     `after_key` is the order key of the record before it.

@@ -68,8 +68,13 @@ def _first(rows: Sequence[_Size]) -> Sequence[_Size]:
     return rows
 
 
-class _Line(NamedTuple):
+class _Candidate(NamedTuple):
     id: str
+    body: int
+    digest: bytes | None
+
+
+class _Stored(NamedTuple):
     key: int
     size: int
     raw: bytes
@@ -115,7 +120,7 @@ def stored_once(
     An approved record shares the line of its candidate if both are equal.
     """
     candidates = {row.id: (row.key, line) for row, line in new if row.file == File.CANDIDATES}
-    candidates |= _candidates(session, [row.id for row, _ in new if row.file == File.APPROVED])
+    candidates |= _candidates(session, {row.id: row.digest for row, _ in new if row.file == File.APPROVED})
     records, lines = list[RecordRow](), list[tuple[int, bytes]]()
     for row, line in new:
         key, other = candidates.get(row.id, (row.key, None))
@@ -126,15 +131,17 @@ def stored_once(
     return records, lines
 
 
-def _candidates(session: Session, ids: Sequence[str]) -> dict[str, tuple[int, bytes]]:
-    """Return the keys and lines of those candidates that the ledger has, by id."""
-    found = dict[str, tuple[int, bytes]]()
+def _candidates(session: Session, digests: Mapping[str, bytes | None]) -> dict[str, tuple[int, bytes]]:
+    """Return where the lines of candidates are stored, and the lines, by id.
+
+    `digests` are of the contents that are asked for: a candidate with another content has another line.
+    """
+    found, ids = dict[str, tuple[int, bytes]](), [*digests]
     for start in range(0, len(ids), AT_ONCE):
-        where, values = among("r.id", ids[start : start + AT_ONCE])
-        query = (
-            "SELECT r.id, r.key, b.size, b.raw FROM records r JOIN bodies b ON b.key = r.body"
-            f" WHERE {where} AND r.file = 0"
-        )
-        rows = session.each(_Line, query, values)
-        found |= {row.id: (row.key, session.lines.unpacked(row.size, row.raw)) for row in rows}
+        where, values = among("id", ids[start : start + AT_ONCE])
+        query = f"SELECT id, body, digest FROM records WHERE {where} AND file = 0"
+        same = {one.body: one.id for one in session.all(_Candidate, query, values) if one.digest == digests[one.id]}
+        where, values = among("key", same)
+        for line in session.all(_Stored, f"SELECT key, size, raw FROM bodies WHERE {where}", values):
+            found[same[line.key]] = line.key, session.lines.unpacked(line.size, line.raw)
     return found

@@ -35,6 +35,7 @@ class Load:
     def __init__(self, session: Session, head: HeadRow, encode: Encode) -> None:
         self._session, self._encode = session, encode
         self._head = head
+        self._next_key = head.next_key
         self._revision = head.revision + 1
         self._counts = CountsToAdd()
         self._indexes_dropped = False
@@ -56,7 +57,7 @@ class Load:
         source = iter(lines)
         while batch := _batch(source):
             self._lines_to_store.store()
-            self._session.lines.learn(self._head.next_key - 1)
+            self._session.lines.learn(self._next_key - 1)
             yield from self._take(file, batch)
 
     def finish(self) -> HeadRow:
@@ -66,7 +67,7 @@ class Load:
             for statement in LATE_INDEXES.values():
                 self._session.execute(statement)
         self._write_counts()
-        return self._head._replace(revision=self._revision)
+        return self._head._replace(revision=self._revision, next_key=self._next_key)
 
     def _write_counts(self) -> None:
         self._counts.write(self._session)
@@ -108,7 +109,7 @@ class Load:
 
     def _take_again(self, file: File, id: str, line: ParsedLine) -> Outcome:
         """A further line of an id: candidates, the first line is the record; approved, the last exportable one."""
-        before = self._head._replace(revision=self._revision - 1)
+        before = self._head._replace(revision=self._revision - 1, next_key=self._next_key)
         tx = SqlTransaction(self._session, before, self._encode, Pending())
         now = tx.standing(file, id)
         if now is None or file is File.CANDIDATES or not counts_more(line, now):
@@ -117,12 +118,13 @@ class Load:
         standing = tx.standing(file, id)
         tx.written()
         self._head = tx.keep()._replace(revision=self._head.revision)
+        self._next_key = self._head.next_key
         return Outcome(Verdict.REPLACED, standing)
 
     def _row(self, file: File, line: ParsedLine, columns: Columns) -> RecordRow:
         record = record_in(line)
-        key = self._head.next_key
-        self._head = self._head._replace(next_key=key + 1)
+        key = self._next_key
+        self._next_key += 1
         return record_row(
             key,
             file,
@@ -164,4 +166,4 @@ def _batch(source: Iterator[ParsedLine]) -> list[ParsedLine]:
 
 
 def _changed(row: RecordRow, raw: bytes) -> Changed:
-    return Changed(row.id, row.key, row.revision, Source(row.made_by), raw, row.digest, row.removed_revision)
+    return Changed(row.id, row.key, row.revision, Source.EXTERNAL, raw, row.digest, row.removed_revision)

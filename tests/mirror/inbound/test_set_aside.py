@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import psycopg
@@ -289,8 +288,7 @@ def test_each_of_many_is_found_with_few_commands() -> None:
     assert len(asked) < 50
 
 
-@dataclass(frozen=True, slots=True)
-class Unreadable(Line):
+class Unreadable(Line, frozen=True, gc=False):
     """A line at which the parser itself fails."""
 
     def parsed(self) -> ParsedLine:
