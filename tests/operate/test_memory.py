@@ -250,8 +250,9 @@ def test_a_full_message_is_taken(abused: Server) -> None:
     item = pb.IngestRequest(
         source="s", task_type="t", prompt="p" * 4_000_000, response="\u4f60" * 1_500_000, correction="c" * 4_000_000
     )
-    # What is left of the attacks before is given back within seconds.
-    eventually(lambda: resident_bytes(abused) < 205 << 20)
+    # What is left of the attacks before is given back within seconds, but for free memory between used pieces: the
+    # more an attack has allocated, the more of that is left.
+    eventually(lambda: resident_bytes(abused) < (260 if FULL else 205) << 20)
     with Judged(abused, "four messages of 12 MB"):
         for _ in range(4):
             assert abused.stub.Ingest(item, metadata=(TOKEN,), timeout=60).created

@@ -12,21 +12,21 @@ from avocet_grpc.core.model import Record
 from avocet_grpc.core.record import replace_surrogates
 from avocet_grpc.edge.convert.fields import FITTERS, fit
 from avocet_grpc.edge.convert.messages import chat_message
-from avocet_grpc.edge.wire import length_delimited
 
-EXAMPLES: int = pb.StreamExportResponse.DESCRIPTOR.fields_by_name["examples"].number
 METADATA = ("source", "task_type", "model_name", "benchmark_run_id", "failure_category", "label", "quality_score")
 
 
 def encode_example(record: Record, approved_revision: int) -> bytes:
-    """Return the TrainingExample of an exportable record, with its field tag and length as in StreamExportResponse.
+    """Return a StreamExportResponse with the one TrainingExample of an exportable record.
 
-    So the examples of a response are these bytes joined.
+    The examples of a response are these bytes joined.
     """
     messages: Any = [chat_message(message, strict_json) for message in forms.prompt_of(record) or []]
     metadata: Any = _metadata(record, approved_revision)
     tools = forms.tools_of(record)
-    example = pb.TrainingExample(
+    response = pb.StreamExportResponse()
+    # Made in its place: a large one is not copied.
+    response.examples.add(
         id=record["id"],
         messages=[*messages, _correction(record)],
         rejected=replace_surrogates(forms.response_of(record)),
@@ -34,7 +34,7 @@ def encode_example(record: Record, approved_revision: int) -> bytes:
         tools_json=strict_json(tools) if tools is not None else "",
         rejected_json=_rejected_json(record.get("model_response")),
     )
-    return length_delimited(EXAMPLES, example.SerializeToString())
+    return response.SerializeToString()
 
 
 def _correction(record: Record) -> Any:
