@@ -59,7 +59,8 @@ def test_acknowledgements_go_on_while_a_file_cannot_be_changed_and_it_is_caught_
             assert list(answers(acks.known.values(), victim)) == [] and list(listings(acks, victim)) == []
             assert list(files(acks, victim.data)), "the file was not stuck"
             eventually(lambda: LAG in victim.log)
-            assert samples(victim)["avocet_files_pending_lines", "sft_candidates.jsonl"] > 0
+            # The mirror reports once a second.
+            eventually(lambda: samples(victim)["avocet_files_pending_lines", "sft_candidates.jsonl"] > 0)
             eventually(lambda: samples(victim)["avocet_files_lag_seconds", ""] > 0)
         check(acks, victim, asked=10_000)
         assert victim.stop() == 0
