@@ -8,7 +8,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from avocet_grpc.core.errors import InvalidField
@@ -34,8 +34,22 @@ def line(id: str, text: int) -> Any:
     return parse(json.dumps({"id": id, "status": "approved", "answer": text}).encode())
 
 
+C, A = File.CANDIDATES, File.APPROVED
+EQUAL_THEN_CHANGED: Any = [
+    [([("put", C, id, 1), ("put", A, id, 1)], False), (later, False)]
+    for id, later in {
+        "a": [("put", C, "a", 0), ("write", C, "a", 0)],
+        "b": [("put", C, "b", 0), ("put", A, "b", 1)],
+        "c": [("put", A, "c", 1), ("put", C, "c", 0), ("write", C, "c", 0)],
+        "d": [("put", A, "d", 0), ("write", C, "d", 0), ("put", C, "d", 0)],
+    }.items()
+]
+"""Works of one commit: one makes both lines equal, and the next one changes one of them before both are written."""
+
+
 @settings(max_examples=60, deadline=None)
 @given(GROUPS)
+@example(EQUAL_THEN_CHANGED)
 def test_every_record_has_its_own_bytes_whatever_was_done_to_the_other_file(groups: Any) -> None:
     with tempfile.TemporaryDirectory() as root:
         directory = DataDirectory(Path(root))

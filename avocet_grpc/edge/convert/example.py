@@ -25,7 +25,7 @@ def encode_example(record: Record, approved_revision: int) -> bytes:
     metadata: Any = _metadata(record, approved_revision)
     tools = forms.tools_of(record)
     response = pb.StreamExportResponse()
-    # Made in its place: a large one is not copied.
+    # Made in its place, so that its bytes come with the field's tag and length.
     response.examples.add(
         id=record["id"],
         messages=[*messages, _correction(record)],

@@ -82,6 +82,8 @@ class Pending:
         self.before.setdefault(place, was)
         self.stored[place] = now
         self._bytes += len(now.raw or b"") + (len(was.raw or b"") if was is not None else 0)
+        # At once: a later work has a copy of the row, and must know which line the database will have for it.
+        self._share_line(place[1])
 
     def note(self, row: HistoryRow) -> None:
         """The next entry of the history."""
@@ -165,8 +167,6 @@ class Pending:
         new, decided, edited = list[RecordRow](), list[RecordRow](), list[RecordRow]()
         moved = list[int]()
         ids = {id for _, id in self.before}
-        for id in ids:
-            self._share_line(id)
         for place, was in self.before.items():
             now = self.stored[place]
             if now is None or now is was:
