@@ -19,7 +19,7 @@ WORTH = 16 << 20
 MUCH = 48 << 20
 """Growth after which objects that only refer to each other are looked for, too: Python does so after many more."""
 ONCE_MORE_S = 2.0
-"""They are looked for once more when so long nothing has grown: what ended last is among them then."""
+"""Seconds after the last growth at which they are looked for once more, to find what has ended since."""
 
 
 def give_back_large_blocks() -> None:

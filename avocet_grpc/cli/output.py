@@ -13,7 +13,7 @@ class Unprintable(Exception):
 
 
 def refuse_closed_stdout() -> None:
-    """Raises Unprintable if there is no stdout, since Python would then drop the line without an error."""
+    """Raises Unprintable if stdout is closed. Python itself would drop the line without an error."""
     if sys.stdout is None:
         raise Unprintable("stdout is closed")
 

@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 DELETE = b"\x7f"
-PLAIN = frozenset({str})
+_PLAIN = frozenset({str})
 _sorted = json.JSONEncoder(sort_keys=True, separators=(",", ":"))
 _ESCAPE = re.compile(r"\\ud[89ab][0-9a-f]{2}\\ud[c-f][0-9a-f]{2}|(\\ud[89a-f][0-9a-f]{2})|\\.")
 """An escape in ASCII-only JSON text; the group holds it if it is a lone surrogate."""
@@ -43,7 +43,7 @@ def canonical_json(value: Any) -> str:
 
 def canonical_messages(messages: list[dict[str, Any]]) -> bytes:
     """Return the `canonical_json` of messages in ASCII; those of plain text, which most are, at a tenth of its cost."""
-    if all({*map(type, message.values())} <= PLAIN for message in messages):
+    if all({*map(type, message.values())} <= _PLAIN for message in messages):
         try:
             text = msgspec.json.encode(messages, order="sorted")
             # What Python escapes and msgspec does not.

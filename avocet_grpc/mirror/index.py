@@ -29,7 +29,7 @@ log = structlog.get_logger(__name__)
 AT_ONCE = 500
 """How many values one statement gets."""
 MOVES_AT_ONCE = 10_000
-MOST_ROWS = 512
+MOST_ROWS = 64
 """Of one statement that inserts; a power of two."""
 ALL_BEFORE = ""
 """Stands in `removals` for all ids that were removed before the index was made."""
@@ -252,7 +252,7 @@ class Index:
         return number
 
     def insert_records(self, file: File, rows: Iterable[Row]) -> None:
-        """Add many records at once. Any thread may, while no other one uses the index."""
+        """Add many records at once."""
         number, values = int(file), [values_of(row) for row in rows]
         start = 0
         # Many rows a statement: each statement lets go of the interpreter's lock and has to win it back.

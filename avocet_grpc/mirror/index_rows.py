@@ -10,21 +10,24 @@ from avocet_grpc.mirror.lines import Kind, Mark, Order, Row
 COLUMNS = (
     "kind, id, content, digest, offset, length, order_key, order_number, revision, written_at, is_exportable, mark, key"
 )
-ROW = "(?,?,?,?,?,?,?,?,?,?,?,?,?)"
+"""What `row_of` takes, in this order."""
+_ROW = "(?,?,?,?,?,?,?,?,?,?,?,?,?)"
 INSERT = (
     "INSERT INTO lines (file, kind, id, content, digest, offset, length, order_key, order_number, revision, written_at,"
-    f" is_exportable, mark) VALUES {ROW}"
+    f" is_exportable, mark) VALUES {_ROW}"
 )
+"""Takes the number of a file and the `values_of` one row."""
 UPDATE = (
     "UPDATE lines SET kind = ?, id = ?, content = ?, digest = ?, offset = ?, length = ?, order_key = ?,"
     " order_number = ?, revision = ?, written_at = ?, is_exportable = ?, mark = ? WHERE key = ?"
 )
+"""Takes the `values_of` a row and its key."""
 
 
 @lru_cache
 def insert_statement(rows: int) -> str:
-    """Return a statement that inserts so many rows."""
-    return INSERT + f",{ROW}" * (rows - 1)
+    """Return INSERT for so many rows; it takes the values of each in turn."""
+    return INSERT + f",{_ROW}" * (rows - 1)
 
 
 def values_of(row: Row) -> tuple[object, ...]:

@@ -3,7 +3,7 @@
 The machine is shared, so two runs of one commit differ by a tenth. Two services that are measured by turns share its
 quick and its slow minutes: each round gives a ratio of both, and the median of those is steady. A process may also be
 some percent quicker or slower than another one of the same code for as long as it lives, by where its memory lies and
-by its hash seed. So both are started anew after some rounds.
+by its hash seed. So both services are restarted every few rounds.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from tests.bench.usage import cpu_nanoseconds
 MOST_DECISIONS = 1_200
 """Of one round. They are undone before the next."""
 ROUNDS_A_START = 2
-"""Rounds after which both services are started anew, on new files."""
+"""Rounds before both services are restarted on new files."""
 
 
 class Cost(NamedTuple):

@@ -135,8 +135,7 @@ class _Load:
         now = living(outcome)
         if now is None:
             raise FileChanged
-        revision, key = self._level
-        if now.revision > revision or (now.revision == revision and now.key > key):
+        if (now.revision, now.key) > self._level:
             self._level = Cursor(now.revision, now.key)
         if outcome.verdict is Verdict.REPLACED:
             self._step_back(one.id or "")

@@ -51,7 +51,7 @@ class _Room:
         self._left = size
 
     def take(self, count: int) -> None:
-        """Raises an Answer of status 503 if there is no room."""
+        """Raises Answer, with status 503, if there is no room."""
         if count > self._left:
             raise Answer(503, "Too many large requests at once. Send it again later.")
         self._left -= count
