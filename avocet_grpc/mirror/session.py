@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import structlog
 
-from avocet_grpc.core.model import File, ParsedLine
+from avocet_grpc.core.model import File, ParsedLine, Source
 from avocet_grpc.core.observer import Observer
-from avocet_grpc.core.ports.mirror import Changed, Edit, Expected, Found, How, MirrorLedger, Outcome, Verdict
+from avocet_grpc.core.ports.mirror import Changed, Cursor, Edit, Expected, Found, How, MirrorLedger, Outcome, Verdict
 from avocet_grpc.layout import SHARED_FILES
 from avocet_grpc.mirror.fs.clock import Clock
 from avocet_grpc.mirror.fs.disk import Disk
@@ -48,6 +48,17 @@ class Session:
             return set()
         with self.ledger.view() as view:
             return view.knows(self.file, pairs)
+
+    def unseen_removals(self, now: Mapping[str, Changed], level: Cursor, mtime: float) -> set[str]:
+        """Return the ids of which a program may not know that the service removed them, as they are `now`.
+
+        The program changed a file at `mtime` that was at `level` of the ledger.
+        """
+        reached = self.index.removals(self.file, now)
+        removed = [one for one in now.values() if one.raw is None and one.source is Source.SERVICE]
+        return {
+            one.id for one in removed if Cursor(one.revision, one.key) > level or is_fresh(reached.get(one.id), mtime)
+        }
 
     def take_in(self, lines: Sequence[Found], how: How, *, trusted: bool = False) -> list[Outcome | None]:
         """Report lines that the index does not know; None for one that was set aside."""

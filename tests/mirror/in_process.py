@@ -124,6 +124,18 @@ class CrashingDisk(Disk):
         super().unlink(path)
 
 
+class Quicker(CrashingDisk):
+    """Another program appends `line` just before our next append to the file."""
+
+    line = b""
+
+    def append(self, descriptor: int, data: bytes) -> int:
+        line, self.line = self.line, b""
+        if line:
+            super().append(descriptor, line)
+        return super().append(descriptor, data)
+
+
 class CrashingLedger:
     """The ledger as the mirror sees it; the crash may come before or after each command.
 

@@ -8,9 +8,10 @@ from pathlib import Path
 from msgspec.structs import replace
 
 from avocet_grpc.core.model import Source
-from avocet_grpc.core.ports.mirror import Changed, Edit, Expected, Verdict
+from avocet_grpc.core.ports.mirror import Changed, Cursor, Edit, Expected, Verdict
 from avocet_grpc.core.record import content_of
 from avocet_grpc.mirror.displaced.file import Displaced
+from avocet_grpc.mirror.feed import LAST_KEY
 from avocet_grpc.mirror.inbound.tail import take_appended
 from avocet_grpc.mirror.inbound.verdicts import Read
 from avocet_grpc.mirror.lines import Lines, Mark
@@ -54,7 +55,7 @@ def take_whole(
     late: list[Read] = []
     in_front: list[Read] = []
     undone: list[Read] = []
-    reached = session.index.removals(session.file, ids)
+    unseen = session.unseen_removals(now, Cursor(old.level_at, LAST_KEY), mtime)
     edits: list[tuple[Read, Edit]] = []
     pairs = iter(contents)
     for one in reads:
@@ -67,7 +68,7 @@ def take_whole(
         state = now.get(one.id)
         if pair in known or not _is_news(lines, one, pair[1], state):
             continue
-        if state is not None and _is_removal_fresh(state, old, reached.get(one.id), mtime):
+        if one.id in unseen:
             undone.append(one)
         elif state is not None and state.raw is not None and one.line.offset < last.get(one.id, -1):
             in_front.append(one)
@@ -84,13 +85,6 @@ def take_whole(
     if in_front:
         take_appended(session, path, in_front, is_late=True, in_front=True)
     take_late(session, path, late)
-
-
-def _is_removal_fresh(state: Changed, old: Displaced, reached_at: float | None, mtime: float) -> bool:
-    """Return whether the author of a line may not know that the service removed its record."""
-    if state.raw is not None or state.source is not Source.SERVICE:
-        return False
-    return state.revision > old.level_at or is_fresh(reached_at, mtime)
 
 
 def _is_news(lines: Lines, one: Read, content: bytes, state: Changed | None) -> bool:

@@ -13,7 +13,7 @@ import structlog
 from msgspec.structs import replace
 
 from avocet_grpc.core.model import Source
-from avocet_grpc.core.ports.mirror import ABSENT, Changed, Cursor, Edit, Expected, Found, How
+from avocet_grpc.core.ports.mirror import ABSENT, Changed, Edit, Expected, Found, How
 from avocet_grpc.layout import SHARED_FILES
 from avocet_grpc.mirror.fs.disk import FileChanged
 from avocet_grpc.mirror.fs.scan import Line, LineScanner, Seen, read_line
@@ -264,12 +264,13 @@ class Reconciliation:
     def _take_new(self, verdicts: Verdicts, news: list[Read], now: dict[str, Changed]) -> None:
         lines = verdicts.lines
         with_id = [one for one in news if one.id is not None]
-        removals = self._session.index.removals(self._session.file, [one.id or "" for one in with_id])
         found: list[Found] = []
+        # What the ledger has yet, the service may remove before the verdict: then nobody can know that either.
+        unseen = self._session.unseen_removals(now, self._image.level, self._mtime)
+        unseen |= {id for id, state in now.items() if state.raw is not None}
         for one in with_id:
             id = one.id or ""
-            expected = self._expected_by(one, lines.record(id))
-            found.append(Found(one.parsed, expected, self._is_removal_fresh(now.get(id), removals.get(id))))
+            found.append(Found(one.parsed, self._expected_by(one, lines.record(id)), id in unseen))
         outcomes = iter(self._session.take_in(found, How.REWRITTEN, trusted=self._look.mode is Mode.CLEAN))
         for one in news:
             outcome = None if one.id is None else next(outcomes)
@@ -305,17 +306,6 @@ class Reconciliation:
             return False
         key = next((key for key, stood in self._gone.items() if stood == one.line.offset), None)
         return is_cut(one.line.raw, noted_bytes(self._session, key))
-
-    def _is_removal_fresh(self, state: Changed | None, reached_at: float | None) -> bool:
-        """Return whether the program that wrote the file may not know that the service removed the record."""
-        if self._look.mode is Mode.CLEAN or state is None:
-            return False
-        if state.raw is not None:
-            # It is there yet: if the service removes it before the verdict, nobody can know.
-            return True
-        if state.source is not Source.SERVICE:
-            return False
-        return Cursor(state.revision, state.key) > self._image.level or is_fresh(reached_at, self._mtime)
 
     def _decide(self, gone: list[Place], diff: LineDiff, total: int, as_it_was: bool) -> None:
         """Decide about rows that are not in the file."""

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from msgspec.structs import replace
 
-from avocet_grpc.core.ports.mirror import ABSENT, Expected, Found, How
+from avocet_grpc.core.ports.mirror import ABSENT, Cursor, Expected, Found, How
 from avocet_grpc.core.record import content_of
 from avocet_grpc.mirror.fs.disk import FileChanged
 from avocet_grpc.mirror.fs.scan import Line, LineScanner, read_line
@@ -62,7 +62,8 @@ def import_lines(
     failpoints.hit("import.before")
     reads, before = [Read(line, session.aside.parsed(line), image.last_key) for line in lines], image.newlines
     with session.index.transaction():
-        image = read.ordered(take_appended(session, path, reads, ours=ours))
+        removed = _may_not_know(session, image.level, reads, found.mtime)
+        image = read.ordered(take_appended(session, path, reads, removed=removed, ours=ours))
         session.index.save_image(session.file, image)
     failpoints.hit("import.after")
     malformed = MalformedLines(session.aside.reason)
@@ -71,6 +72,21 @@ def import_lines(
             malformed.add(one.line, one.line.raw)
     log_malformed(session.file, malformed, before)
     return image
+
+
+def _may_not_know(session: Session, level: Cursor, reads: Sequence[Read], mtime: float) -> set[str]:
+    """Return the ids of which the author may not know that the service removed them: none if the lines were appended.
+
+    A program that writes the whole file in place may be seen after its first lines, and the rest looks like an append.
+    It is one if it brings the very bytes of records of ours back which the file lacked.
+    """
+    ids = {one.id for one in reads if one.id is not None}
+    lines = session.index.lines(session.file, ids)
+    records = ((lines.record(one.id), one.line.digest) for one in reads if one.id is not None)
+    if not any(row is not None and not row.stands and row.digest == digest for row, digest in records):
+        return set()
+    now = session.changed(sorted(ids))
+    return session.unseen_removals(now, level, mtime) | {id for id, state in now.items() if state.raw is not None}
 
 
 def _read_data(session: Session, path: Path, start: int, end: int) -> Iterator[bytes]:

@@ -16,6 +16,7 @@ from avocet_grpc.core.model import File, Source
 from avocet_grpc.core.ports.mirror import Changed, Cursor, Edit, Expected, Found, How, Verdict
 from avocet_grpc.core.record import content_of, digest_of, parse
 from avocet_grpc.layout import SHARED_FILES
+from avocet_grpc.mirror.feed import LAST_KEY
 from avocet_grpc.mirror.fs.disk import FileChanged
 from avocet_grpc.mirror.fs.scan import Line, LineScanner, Seen, read_line
 from avocet_grpc.mirror.fs.signature import Signature, signature, signature_of
@@ -32,7 +33,6 @@ from avocet_grpc.telemetry import failpoints
 
 log = structlog.get_logger(__name__)
 
-LAST_KEY = 2**63 - 1
 IDS_AT_ONCE = 1_000
 
 

@@ -11,23 +11,11 @@ import pytest
 
 from avocet_grpc.core import ingest
 from avocet_grpc.core.model import CandidateFilter, Correction, File
-from tests.mirror.in_process import CrashingDisk, InProcess, SteppedClock, opened
+from tests.mirror.in_process import InProcess, Quicker, SteppedClock, opened
 from tests.mirror.traces import correct, expire_feed, path_of, rest, rewrite, service
 from tests.support import record, records, write_records
 
 __all__ = ["service"]
-
-
-class Quicker(CrashingDisk):
-    """Another program appends `line` just before our next append to the file."""
-
-    line = b""
-
-    def append(self, descriptor: int, data: bytes) -> int:
-        line, self.line = self.line, b""
-        if line:
-            super().append(descriptor, line)
-        return super().append(descriptor, data)
 
 
 def test_a_line_of_ours_that_another_program_writes_back_just_before_us_does_not_stand_twice(tmp_path: Path) -> None:

@@ -7,8 +7,7 @@ from pathlib import Path
 
 from avocet_grpc.core import ingest
 from avocet_grpc.core.model import Correction
-from tests.mirror.in_process import SteppedClock, opened
-from tests.mirror.inbound.test_behind_others import Quicker
+from tests.mirror.in_process import Quicker, SteppedClock, opened
 from tests.mirror.traces import rest
 from tests.support import record, records, write_records
 
