@@ -55,7 +55,8 @@ class ExportsBySql:
             "SELECT e.key, e.id, e.prompt_digest, e.task_id, e.encoded FROM examples e"
             f" WHERE {where} ORDER BY e.key, e.approved_revision"
         )
-        found, split = self._session.all(_Example, query, values), selection.split
+        unpacked, split = self._session.lines.unpacked_example, selection.split
+        found = [row._replace(encoded=unpacked(row.encoded)) for row in self._session.all(_Example, query, values)]
         if split is None:
             return found
         return [row for row in found if in_split(split, row.id, row.prompt_digest, row.task_id)]

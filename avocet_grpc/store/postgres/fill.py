@@ -84,7 +84,9 @@ class _Copy:
         if table == "postponed":
             return self._copied(table, PostponedRow._fields, self._postponed())
         columns = [name for _, name, _ in self._db.execute(COLUMNS, [table]).fetchall()]
-        rows = self._source.each(tuple, f"SELECT {', '.join(columns)} FROM {table}")
+        rows: Iterator[tuple[Any, ...]] = self._source.each(tuple, f"SELECT {', '.join(columns)} FROM {table}")
+        if table == "examples":
+            rows = self._examples(rows, columns.index("encoded"))
         done = self._copied(table, columns, rows)
         if table in NUMBERED:
             following = f"(SELECT coalesce(max(number), 0) + 1 FROM {table})"
@@ -112,6 +114,10 @@ class _Copy:
     def _bodies(self) -> Iterator[BodyRow]:
         for row in self._source.each(BodyRow, f"SELECT {selected(BodyRow)} FROM bodies"):
             yield row._replace(raw=PostgresSession.lines.packed(self._source.lines.unpacked(row.size, row.raw)))
+
+    def _examples(self, rows: Iterator[tuple[Any, ...]], at: int) -> Iterator[tuple[Any, ...]]:
+        unpacked, packed = self._source.lines.unpacked_example, PostgresSession.lines.packed_example
+        return ((*row[:at], packed(unpacked(row[at])), *row[at + 1 :]) for row in rows)
 
     def _postponed(self) -> Iterator[PostponedRow]:
         for row in self._source.each(PostponedRow, f"SELECT {selected(PostponedRow)} FROM postponed"):

@@ -28,6 +28,7 @@ POSTGRES = Dialect(
     alone=" OFFSET 0",
     any_length="left({0}, 250), hashtextextended({0}, 0)",
     longest_indexed=INDEXED_CHARACTERS,
+    example_size="length(encoded)",
     lines_apart=False,
     indexes_last=False,
 )

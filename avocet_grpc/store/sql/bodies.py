@@ -1,4 +1,4 @@
-"""The lines of records: a page's, no more than it holds; those that two records share; those of a large load."""
+"""The lines of records, a page's, shared ones and those of a large load; and encoded examples, as they are stored."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from avocet_grpc.core.model import PAGE_BYTES, Candidate, File
 from avocet_grpc.store.sql.dialect import Session
 from avocet_grpc.store.sql.filters import among
 from avocet_grpc.store.sql.room import check_room
-from avocet_grpc.store.sql.rows import BodyRow, RecordRow
+from avocet_grpc.store.sql.rows import BodyRow, ExampleRow, RecordRow
 
 AT_ONCE = 250
 """Ids that one query asks for."""
@@ -83,6 +83,12 @@ class _Stored(NamedTuple):
 def body_row(session: Session, key: int, line: bytes) -> BodyRow:
     """Return the row that stores a line."""
     return BodyRow(key, len(line), session.lines.packed(line))
+
+
+def insert_examples(session: Session, rows: Sequence[ExampleRow]) -> None:
+    """Store examples."""
+    packed = session.lines.packed_example
+    session.insert("examples", [row._replace(encoded=packed(row.encoded)) for row in rows])
 
 
 class LinesToStore:

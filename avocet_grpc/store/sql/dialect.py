@@ -37,6 +37,8 @@ class Dialect:
     """A text of any length as an index holds it; `{0}` is the text. Two texts never share it."""
     longest_indexed: int | None
     """How many characters of a text an index can hold; None: any number. Rows have no more of such texts."""
+    example_size: str
+    """The size of the example that `encoded` holds, as it was before it was packed."""
     lines_apart: bool
     """Whether it is cheaper to read the keys of a page and then its lines than both in one statement."""
     indexes_last: bool
@@ -44,7 +46,7 @@ class Dialect:
 
 
 class Lines(Protocol):
-    """How an engine stores the lines of records."""
+    """How an engine stores the lines of records, and encoded examples, whose size is not stored beside them."""
 
     def packed(self, line: bytes) -> bytes:
         """Return a line as it is stored; its size is stored beside it."""
@@ -54,6 +56,12 @@ class Lines(Protocol):
 
     def unpacked(self, size: int, stored: bytes) -> bytes:
         """Return a stored line. Raises the engine's own error if it is not what was stored."""
+
+    def packed_example(self, encoded: bytes) -> bytes:
+        """Return an encoded example as it is stored."""
+
+    def unpacked_example(self, stored: bytes) -> bytes:
+        """Return a stored example. Raises the engine's own error if it is not what was stored."""
 
     def learn(self, last_key: int) -> None:
         """A large change has stored lines up to this key: those to come may be stored in a better way."""
@@ -69,6 +77,12 @@ class PlainLines:
         return lambda: [*lines]
 
     def unpacked(self, size: int, stored: bytes) -> bytes:
+        return stored
+
+    def packed_example(self, encoded: bytes) -> bytes:
+        return encoded
+
+    def unpacked_example(self, stored: bytes) -> bytes:
         return stored
 
     def learn(self, last_key: int) -> None:

@@ -13,7 +13,8 @@ from avocet_grpc.store.sql.queries import Queries
 from avocet_grpc.store.sql.rows import NEVER, selected
 from avocet_grpc.store.sql.snapshots import Snapshots
 
-APPROVED = f"SELECT {', '.join(Approved._fields[:-1])}, length(encoded) AS size FROM examples"
+APPROVED = f"SELECT {', '.join(Approved._fields[:-1])}, {{0}} AS size FROM examples"
+"""`{0}` is how an engine tells an example's size."""
 SEEN = "SELECT count(*) FROM examples WHERE approved_revision <= :revision AND removed_revision > :revision"
 ALL = CandidateFilter()
 BY_APPROVAL, BY_REMOVAL = "examples_by_approval", "examples_removed"
@@ -33,11 +34,12 @@ class ExampleQueries:
         return ExamplesHead(head.incarnation, head.revision, oldest)
 
     def approved(self, after: int) -> Iterator[Approved]:
+        query = APPROVED.format(self._session.dialect.example_size)
         if after <= 0:
             # The table itself, in its own order.
-            return self._session.each(Approved, f"{APPROVED} ORDER BY number")
+            return self._session.each(Approved, f"{query} ORDER BY number")
         where = f"{self._by(BY_APPROVAL)} WHERE approved_revision > :after ORDER BY approved_revision"
-        return self._session.each(Approved, f"{APPROVED}{where}", {"after": after})
+        return self._session.each(Approved, f"{query}{where}", {"after": after})
 
     def removed(self, after: int) -> Iterator[Removed]:
         query = (
@@ -51,7 +53,8 @@ class ExampleQueries:
         for start in range(0, len(wanted), AT_ONCE):
             where, values = among("number", wanted[start : start + AT_ONCE])
             found += self._session.all(Body, f"SELECT {selected(Body)} FROM examples WHERE {where}", values)
-        return found
+        unpacked = self._session.lines.unpacked_example
+        return [body._replace(encoded=unpacked(body.encoded)) for body in found]
 
     def kept_together(self, first: int, last: int) -> Iterator[KeptTogether]:
         query = f"SELECT {selected(KeptTogether)} FROM examples WHERE number BETWEEN :first AND :last"

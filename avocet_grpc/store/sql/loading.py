@@ -11,7 +11,7 @@ from avocet_grpc.core.forms import prompt_digest
 from avocet_grpc.core.model import Columns, File, ParsedLine, Source
 from avocet_grpc.core.ports.mirror import Changed, Outcome, Verdict
 from avocet_grpc.core.record import content_of, record_in
-from avocet_grpc.store.sql.bodies import LinesToStore, stored_once
+from avocet_grpc.store.sql.bodies import LinesToStore, insert_examples, stored_once
 from avocet_grpc.store.sql.counts import CountsToAdd
 from avocet_grpc.store.sql.dialect import Session
 from avocet_grpc.store.sql.feed import IS_EMPTY
@@ -147,7 +147,7 @@ class Load:
             for row, line in new.values()
             if row.exported
         ]
-        self._session.insert("examples", examples)
+        insert_examples(self._session, examples)
         for row, _ in new.values():
             self._counts.count(row, 1)
         if len(self._counts) > MOST_COUNTS:

@@ -11,7 +11,7 @@ from operator import itemgetter
 
 from avocet_grpc.core.model import File
 from avocet_grpc.core.ports.ledger import Remembered
-from avocet_grpc.store.sql.bodies import body_row
+from avocet_grpc.store.sql.bodies import body_row, insert_examples
 from avocet_grpc.store.sql.counts import CountsToAdd
 from avocet_grpc.store.sql.dialect import Session
 from avocet_grpc.store.sql.filters import among
@@ -152,7 +152,7 @@ class Pending:
         for (key, _), revision in self.closed.items():
             session.execute(CLOSE, {"key": key, "revision": revision})
         visible = [row for row in self.examples.values() if row.removed_revision > row.approved_revision]
-        session.insert("examples", visible)
+        insert_examples(session, visible)
         session.insert("past", list(self.past.values()), UPDATE_PAST)
         session.insert("history", self.history)
         requests = [

@@ -1,4 +1,4 @@
-"""Lines as the ledger stores them: compressed with zstd, by a dictionary of what the lines have in common.
+"""Lines and examples as the ledger stores them: compressed by zstd, with a dictionary of what lines have in common.
 
 A line alone is too short to find much in it twice. A dictionary that was trained on other lines gives it what came
 before. Dictionaries are kept in the ledger by their numbers, which each compressed line names. A ledger of few records
@@ -31,6 +31,8 @@ SAMPLE_BYTES = 4 * 1024
 """What is looked at of a line."""
 SAMPLED_AT_ONCE = 250
 LONGEST_SAMPLED = 64 * 1024
+LONGEST_EXAMPLE = 64 * 1024
+"""Bytes of an example that is compressed: a larger one would need as much memory once more."""
 
 NEWEST = "SELECT number, content FROM dictionaries ORDER BY number DESC LIMIT 1"
 NUMBERED = "SELECT number, content FROM dictionaries WHERE number = :number"
@@ -95,8 +97,8 @@ class CompressedLines:
         """See the protocol. Other threads run while it compresses."""
         return partial(_packed, self._compressor or self._newest(), lines)
 
-    def unpacked(self, size: int, stored: bytes) -> bytes:
-        """See the protocol. Raises LineDamaged."""
+    def unpacked(self, size: int, stored: bytes, *, keep: bool = True) -> bytes:
+        """See the protocol. `keep`: it may be asked for again. Raises LineDamaged."""
         if len(stored) == size:
             return stored
         if (known := self._kept.get(stored)) is not None and len(known) == size:
@@ -106,13 +108,25 @@ class CompressedLines:
             # Whoever decompresses makes room for what the frame says, so that is checked first.
             if frame.content_size == size <= MAX_LINE_BYTES:
                 line = self._decompressor(frame.dict_id).decompress(stored)
-                self._kept.keep(stored, line)
+                if keep:
+                    self._kept.keep(stored, line)
                 return line
         except zstandard.ZstdError:
             pass
         if self._lenient:
             return stored
         raise LineDamaged("a stored line is damaged")
+
+    def packed_example(self, encoded: bytes) -> bytes:
+        """See the protocol."""
+        if len(encoded) > LONGEST_EXAMPLE:
+            return encoded
+        return _shorter(encoded, (self._compressor or self._newest()).compress(encoded))
+
+    def unpacked_example(self, stored: bytes) -> bytes:
+        """See the protocol. Raises LineDamaged."""
+        size = len(stored) if len(stored) > LONGEST_EXAMPLE else example_size(stored)
+        return self.unpacked(size, stored, keep=False)
 
     def learn(self, last_key: int) -> None:
         """See the protocol."""
@@ -143,6 +157,21 @@ class CompressedLines:
             dictionary = zstandard.ZstdCompressionDict(row.content) if row else None
             found = self._decompressors[number] = zstandard.ZstdDecompressor(dict_data=dictionary)
         return found
+
+
+def example_size(stored: bytes) -> int:
+    """Return the size of an example that is no longer than LONGEST_EXAMPLE, from how it is stored.
+
+    Every encoded example begins with the tag of its field, 0x0a, and every frame of zstd with its magic number. A frame
+    that is damaged has no size.
+    """
+    if not stored.startswith(zstandard.FRAME_HEADER):
+        return len(stored)
+    try:
+        size: int = zstandard.frame_content_size(stored)
+    except zstandard.ZstdError:
+        return 0
+    return size if 0 < size <= LONGEST_EXAMPLE else 0
 
 
 def _packed(compressor: zstandard.ZstdCompressor, lines: Sequence[bytes]) -> list[bytes]:

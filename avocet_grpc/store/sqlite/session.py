@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from avocet_grpc.store.sql.dialect import NOTHING, Dialect, Row
-from avocet_grpc.store.sqlite.compression import CompressedLines
+from avocet_grpc.store.sqlite.compression import LONGEST_EXAMPLE, CompressedLines, example_size
 
 SQLITE = Dialect(
     blob="BLOB",
@@ -26,6 +26,8 @@ SQLITE = Dialect(
     alone="",
     any_length="{0}",
     longest_indexed=None,
+    # Without a look at what is long, which is stored as it is.
+    example_size=f"CASE WHEN length(encoded) > {LONGEST_EXAMPLE} THEN length(encoded) ELSE example_size(encoded) END",
     lines_apart=True,
     indexes_last=True,
 )
@@ -98,6 +100,7 @@ class SqliteSession:
     ) -> None:
         self.connection = self._db = connection
         self._clock = clock
+        connection.create_function("example_size", 1, example_size, deterministic=True)
         self.lines = CompressedLines(self, lenient=lenient, kept_bytes=kept_bytes)
 
     def now(self) -> float:

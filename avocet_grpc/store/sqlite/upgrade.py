@@ -24,7 +24,7 @@ from avocet_grpc.core.model import ChangeAction, File, Source
 from avocet_grpc.core.record import content_of, parse, record_in
 from avocet_grpc.durable import put_in_place, sync_directory
 from avocet_grpc.store.sql import schema
-from avocet_grpc.store.sql.bodies import body_row, stored_once
+from avocet_grpc.store.sql.bodies import body_row, insert_examples, stored_once
 from avocet_grpc.store.sql.counts import CountsToAdd
 from avocet_grpc.store.sql.group import SET_HEAD
 from avocet_grpc.store.sql.queries import ANY_PRINCIPAL, Queries
@@ -234,7 +234,7 @@ class Upgrade:
             f" WHERE removed_revision < {NEVER} ORDER BY key, approved_revision"
         )
         for examples in _parts(old.each(ExampleRow, query)):
-            new.insert("examples", examples)
+            insert_examples(new, examples)
 
 
 class _Rows:
@@ -250,7 +250,7 @@ class _Rows:
         records, lines = stored_once(session, self.living)
         session.insert("records", [*self.tombstones, *records])
         session.insert("bodies", [body_row(session, key, line) for key, line in lines])
-        session.insert("examples", self.examples)
+        insert_examples(session, self.examples)
         session.insert("past", self.past, "ON CONFLICT (id, file, digest) DO NOTHING")
 
 
