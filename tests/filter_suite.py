@@ -8,13 +8,27 @@ from __future__ import annotations
 import json
 import math
 import random
+from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from avocet_client.v1 import corrections_pb2 as pb
-from avocet_grpc.core.model import Candidate, CandidateFilter, FailureCategory, File, Order, Position, QueueItem
+from avocet_grpc.core import review
+from avocet_grpc.core.forms import unexportable_reason
+from avocet_grpc.core.model import (
+    Action,
+    Candidate,
+    CandidateFilter,
+    Decision,
+    FailureCategory,
+    File,
+    Order,
+    Position,
+    QueueItem,
+)
 from avocet_grpc.core.ports.ledger import Ledger
 from avocet_grpc.edge.convert import candidate_message
 from avocet_grpc.store.sql import counts
@@ -22,7 +36,7 @@ from avocet_grpc.store.sql import queue as pages
 from avocet_grpc.store.sql import rows as stored_rows
 from tests.ledger_suite import candidate_line, correct, encode, run_each_work_twice, undo
 
-__all__ = ["FilterSuite", "encode"]
+__all__ = ["CountSuite", "FilterSuite", "encode"]
 
 ORDERS = (Order.FILE, Order.TIMESTAMP, Order.TIMESTAMP_DESC, Order.QUALITY, Order.QUALITY_DESC)
 KEYS = {"timestamp": (Order.TIMESTAMP, Order.TIMESTAMP_DESC), "quality_score": (Order.QUALITY, Order.QUALITY_DESC)}
@@ -47,6 +61,23 @@ WAYS = {
 """How many candidates count as few, how far a merged page may reach, and how many facets are looked at."""
 
 
+TOLD = {
+    "by_status": "status",
+    "by_model": "model_name",
+    "by_task_type": "task_type",
+    "by_source": "source",
+    "by_failure_category": "failure_category",
+}
+LEFT_OUT = ("source", "failure_category")
+"""Keys without which a record is not counted as unknown."""
+ALIKE: tuple[dict[str, Any], ...] = (
+    {"status": "approved", "corrected_response": "x"},
+    {"status": "approved", "corrected_response": " "},
+    {"status": "discarded", "corrected_response": "x"},
+)
+"""What has the same values for a filter, in both files, and is counted apart."""
+IDS = range(150)
+
 ODD = (math.nan, math.inf, -math.inf, 10**400, "0.5", True, False, [0.5], -0.0, 2**53 + 1, 10**300)
 """Qualities that a filter or an order may not be able to hold."""
 
@@ -68,8 +99,8 @@ def records(count: int) -> Iterator[dict[str, Any]]:
         yield record | ({"quality_score": ODD[n // 3 % len(ODD)]} if n % 3 == 0 else {})
 
 
-class FilterSuite:
-    """Pages, totals and Stats with a filter."""
+class CountSuite:
+    """Stats with a filter."""
 
     @pytest.fixture
     def ledger(self, tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Ledger]:
@@ -82,11 +113,57 @@ class FilterSuite:
         for n in range(0, 120, 14):
             undo(ledger, f"c{n}")
         ledger.write(lambda tx: tx.remove(File.CANDIDATES, "c5")).result()
+        for n in (n for n in range(3, 120, 9) if n % 7):
+            decision = Decision(f"c{n}", Action.DISCARD if n % 2 else Action.FLAG, "")
+            ledger.write(lambda tx, d=decision: review.submit(tx, d)).result()
+        alike = [
+            candidate_line(n, **ALIKE[n // 3 % 3], quality_score=n % 10 / 10, task_type="t1") for n in range(120, 150)
+        ]
+        ledger.write(lambda tx: [tx.put(file, line) for file in File for line in alike]).result()
         yield ledger
         ledger.close()
 
     def open_ledger(self, tmp_path: Any) -> Ledger:
         raise NotImplementedError
+
+    @pytest.mark.parametrize("filter", FILTERS.values(), ids=FILTERS)
+    def test_stats_are_what_counting_gives(self, ledger: Ledger, filter: CandidateFilter) -> None:
+        stats = ledger.read(lambda r: r.stats(filter))
+        found = [record for record in everything(ledger) if passes(filter, record)]
+        assert stats.total == len(found)
+        for told, key in TOLD.items():
+            kept = [record for record in found if key in record or key not in LEFT_OUT]
+            assert getattr(stats, told) == Counter(record.get(key, "unknown") for record in kept)
+        approved = [record for record in all_approved(ledger) if passes(filter, record)]
+        reasons = Counter(unexportable_reason(one) for one in approved if one["status"] == "approved")
+        assert stats.export_ready == reasons.pop(None, 0)
+        assert stats.unexportable == reasons
+
+    def test_stats_are_the_same_if_combinations_share_a_number(
+        self, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(stored_rows, "facet_of", lambda *values: len(values[0] or ""))
+        ledger = request.getfixturevalue("ledger")
+        same = CandidateFilter(task_types=("t1",), sources=("s1",), labels=("two",), max_quality_score=1)
+        runs = [replace(same, benchmark_run_ids=(f"run{n}",)) for n in range(3)]
+        for filter in (*FILTERS.values(), *runs):
+            stats = ledger.read(lambda r, f=filter: r.stats(f))
+            found = [record for record in everything(ledger) if passes(filter, record)]
+            assert sum(stats.by_model.values()) == stats.total == len(found)
+            in_review = sum(record["status"] == "needs_review" for record in found)
+            assert ledger.read(lambda r, f=filter: r.queue_total(f)) == in_review
+
+    def test_a_combination_that_nothing_has_any_more_is_forgotten(self, ledger: Ledger) -> None:
+        before = ledger.read(facets)
+        line = candidate_line(500, label="alone")
+        ledger.write(lambda tx: tx.add(File.CANDIDATES, line)).result()
+        assert ledger.read(facets) == before + 1
+        ledger.write(lambda tx: tx.remove(File.CANDIDATES, "c500")).result()
+        assert ledger.read(facets) == before
+
+
+class FilterSuite(CountSuite):
+    """Pages and totals with a filter, too."""
 
     @pytest.mark.parametrize("few, near, most", WAYS.values(), ids=WAYS)
     @pytest.mark.parametrize("order", ORDERS)
@@ -111,36 +188,6 @@ class FilterSuite:
             assert [item.candidate.key for item in page] == expected[offset : offset + 7]
         assert ledger.read(lambda r: r.queue_total(filter)) == len(expected)
 
-    @pytest.mark.parametrize("filter", FILTERS.values(), ids=FILTERS)
-    def test_stats_are_what_counting_gives(self, ledger: Ledger, filter: CandidateFilter) -> None:
-        stats = ledger.read(lambda r: r.stats(filter))
-        found = [record for record in everything(ledger) if passes(filter, record)]
-        assert stats.total == len(found)
-        for told, key in ((stats.by_status, "status"), (stats.by_model, "model_name"), (stats.by_source, "source")):
-            counted: dict[str, int] = {}
-            for record in found:
-                if key in record or key != "source":
-                    counted[record.get(key, "unknown")] = counted.get(record.get(key, "unknown"), 0) + 1
-            assert told == counted
-
-    def test_stats_are_the_same_if_combinations_share_a_number(
-        self, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        monkeypatch.setattr(stored_rows, "facet_of", lambda *values: len(values[0] or ""))
-        ledger = request.getfixturevalue("ledger")
-        for filter in FILTERS.values():
-            stats = ledger.read(lambda r, f=filter: r.stats(f))
-            found = [record for record in everything(ledger) if passes(filter, record)]
-            assert sum(stats.by_model.values()) == stats.total == len(found)
-
-    def test_a_combination_that_nothing_has_any_more_is_forgotten(self, ledger: Ledger) -> None:
-        before = ledger.read(facets)
-        line = candidate_line(500, label="alone")
-        ledger.write(lambda tx: tx.add(File.CANDIDATES, line)).result()
-        assert ledger.read(facets) == before + 1
-        ledger.write(lambda tx: tx.remove(File.CANDIDATES, "c500")).result()
-        assert ledger.read(facets) == before
-
 
 def facets(reader: Any) -> int:
     return int(reader._session.number("SELECT count(*) FROM facets"))
@@ -150,10 +197,17 @@ def everything(ledger: Ledger) -> list[dict[str, Any]]:
     """All candidates with their keys, as the file says them."""
 
     def read(reader: Any) -> list[dict[str, Any]]:
-        found = (reader.candidate(f"c{n}") for n in range(120))
+        found = (reader.candidate(f"c{n}") for n in IDS)
         return [as_served(c) for c in found if c is not None]
 
     return ledger.read(read)
+
+
+def all_approved(ledger: Ledger) -> list[dict[str, Any]]:
+    """All approved records."""
+    made: Any = ledger
+    with made.mirror().view() as view:
+        return [as_served(Candidate(one.key, one.raw or b"", 0)) for one in view.records(File.APPROVED, 0, 1_000)]
 
 
 def as_served(candidate: Candidate) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from avocet_grpc.core.ports.ledger import Ledger
+from tests.filter_suite import CountSuite
 from tests.ledger_suite import LedgerSuite, encode
 from tests.mirror_port_suite import MirrorPortSuite
 from tests.team_suite import TeamSuite
@@ -26,6 +27,12 @@ class _OnPostgres:
 
 
 class TestPostgres(_OnPostgres, LedgerSuite):
+    def open_ledger(self, tmp_path: Any) -> Ledger:
+        ledger: Ledger = self._open()
+        return ledger
+
+
+class TestCountsPostgres(_OnPostgres, CountSuite):
     def open_ledger(self, tmp_path: Any) -> Ledger:
         ledger: Ledger = self._open()
         return ledger

@@ -40,6 +40,8 @@ ADD_FACET = "ON CONFLICT (combination) DO UPDATE SET n = facets.n + excluded.n"
 
 ANY_NUMBER = 2**62
 BY_QUALITY = "queue_by_quality"
+SHARED = "SELECT count(*) - count(DISTINCT facet) FROM facets WHERE queued = 1"
+"""How many combinations of candidates in review share a number with another one."""
 MOST_FACETS = 32
 """Facets that a page of the queue is merged from."""
 
@@ -186,7 +188,7 @@ class Counts:
             query = f"SELECT coalesce(sum(n), 0) FROM facets WHERE queued = 1{where}"
             return int(self._session.number(query, values))
         facets = self.queue_facets(filter)
-        if filter.prompt_digests or (facets is None and by_values(filter)):
+        if filter.prompt_digests or (by_values(filter) and (facets is None or self._share_numbers())):
             where, values = where_of(filter, "r.")
             return self._session.number(f"SELECT count(*) FROM {self._records()} WHERE r.queued = 1{where}", values)
         return self._in_range(filter, facets)
@@ -273,17 +275,17 @@ class Counts:
         query = f"SELECT {GROUP}, count(*) FROM {self._records()} WHERE r.lives = 1{others}{where} GROUP BY {GROUP}"
         return [*(queued or ()), *self._session.all(_Group, query, values)]
 
+    def _share_numbers(self) -> bool:
+        """Return whether a combination may have the number of one that a filter leaves out."""
+        return bool(self._session.number(SHARED))
+
     def _queued_in_range(self, filter: CandidateFilter) -> list[_Group] | None:
         """Return the groups of candidates in review, counted from an index alone; None if it cannot tell them."""
-        if filter.prompt_digests:
+        if filter.prompt_digests or self._share_numbers():
             return None
         where, values = where_of(by_values(filter))
         query = f"SELECT {selected(FacetRow)} FROM facets WHERE queued = 1{where}"
-        known = self._session.all(FacetRow, query, values)
-        of_number = {row.facet: row for row in known}
-        if len(of_number) < len(known):
-            # Two combinations share a number.
-            return None
+        of_number = {row.facet: row for row in self._session.all(FacetRow, query, values)}
         where, values = quality_range(filter, "r.")
         hint = self._session.dialect.by_index.format(BY_QUALITY)
         query = f"SELECT r.facet, count(*) FROM records r{hint} WHERE r.queued = 1{where} GROUP BY r.facet"
