@@ -16,7 +16,7 @@ from avocet_grpc.core.model import Candidate, Columns, ParsedLine, Record
 MAX_ID_CHARACTERS = 512
 MAX_NESTING = 500
 MAX_LINE_BYTES = 64 << 20
-"""A longer line is malformed."""
+"""A longer line is malformed, and never held in memory."""
 MOST_DIGITS = 4_300
 """Of an integer that Python's `json` reads."""
 _DIGITS = b"0123456789"

@@ -25,5 +25,5 @@ Reading order
 
 Rules
     - In before out: each write looks at the file's signature again. Every step is safe to repeat after a kill.
-    - Nobody assigns to another object's attribute, and only `fs/` makes system calls or asks for the time.
+    - Nobody assigns to another object's attribute, and only `fs/` touches the shared files or asks for the time.
 """

@@ -13,7 +13,8 @@ Reading order
     `drain`    all of them: watched each round, at a start found again, at a stop waited for
 
 Rules
-    - A displaced file is never deleted unread. A running service keeps it until it has been still for a minute.
+    - A displaced file is never deleted unread. A running service keeps one that is as it was noted, or has only grown,
+      until it has been still for a minute, unless it serves again as the copy for the next replacement.
     - A file that is not as noted brings new and edited records, never deletions.
     - A late line goes to the ledger first. Its row and how far the file was read are one commit of the index.
 """

@@ -8,14 +8,12 @@ import msgspec
 from xxhash import xxh3_128, xxh3_128_digest
 
 from avocet_grpc.core.model import ParsedLine
-from avocet_grpc.core.record import digest_of, parse
+from avocet_grpc.core.record import MAX_LINE_BYTES, digest_of, parse
 from avocet_grpc.mirror.fs.block_digests import BlockDigests
 from avocet_grpc.mirror.fs.disk import Disk, FileChanged
 from avocet_grpc.mirror.fs.signature import END_BYTES
 
 CHUNK_BYTES = 1024 * 1024
-MAX_LINE_BYTES = 64 * 1024 * 1024
-"""A longer line is malformed, and never held in memory."""
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 

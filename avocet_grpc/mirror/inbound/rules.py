@@ -13,7 +13,8 @@ class Mode(enum.Enum):
     CLEAN = enum.auto()
     """The first look after a clean stop: what others did to the file meanwhile is accepted."""
     CRASHED = enum.auto()
-    """The first look after an end that was not clean: nothing is deleted, and no edit replaces a service version."""
+    """The first look after an end that was not clean: nothing is deleted, and an edit of what the service wrote counts
+    only if it holds what the service's last change set."""
 
 
 @dataclass(frozen=True, slots=True)

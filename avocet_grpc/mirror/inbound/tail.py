@@ -78,7 +78,7 @@ def _may_not_know(session: Session, level: Cursor, reads: Sequence[Read], mtime:
     """Return the ids of which the author may not know that the service removed them: none if the lines were appended.
 
     A program that writes the whole file in place may be seen after its first lines, and the rest looks like an append.
-    It is one if it brings the very bytes of records of ours back which the file lacked.
+    The lines count as a rewrite if one of them is, byte for byte, a record that the file lacked: it was read before.
     """
     ids = {one.id for one in reads if one.id is not None}
     lines = session.index.lines(session.file, ids)

@@ -1,8 +1,8 @@
 """Comparing a file with the ledger without an index that says what was in the file.
 
 The index was lost, or the ledger is an older one that was restored. Nothing is deleted. New records are accepted. An
-edit is accepted unless it would replace a version of the service. A restored ledger accepts that too, because the file
-may have what the ledger lost.
+edit of a version of the service is accepted if it holds what the service's last change set, any other edit always. A
+restored ledger accepts all edits, because the file may have what the ledger lost.
 """
 
 from __future__ import annotations

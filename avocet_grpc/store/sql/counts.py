@@ -2,8 +2,9 @@
 
 Two tables are kept with each commit, so that no count grows with the ledger. `counters` has the sums without a filter,
 which stay cheap whatever values records have. `facets` has a row for each combination of the values that a filter
-looks at, so that a sum with a filter reads some hundred rows. A filter that asks for more than combinations know, such
-as a range of quality, is counted from the records.
+looks at, so that a sum with a filter reads some hundred rows. A combination has a number, which its records have too: a
+range of quality is counted by it from an index for what is in review, and from the records for the others. So are
+prompt digests, which combinations do not know.
 """
 
 from __future__ import annotations
@@ -41,13 +42,13 @@ ADD_FACET = "ON CONFLICT (combination) DO UPDATE SET n = facets.n + excluded.n"
 ANY_NUMBER = 2**62
 BY_QUALITY = "queue_by_quality"
 SHARED = "SELECT count(*) - count(DISTINCT facet) FROM facets WHERE queued = 1"
-"""How many combinations of candidates in review share a number with another one."""
+"""0 unless combinations of candidates in review share a number."""
 MOST_FACETS = 32
-"""Facets that a page of the queue is merged from."""
+"""Combinations that a page of the queue is merged from."""
 
 
 class Matching(NamedTuple):
-    """A facet that passes a filter, and how many candidates in review have it."""
+    """The number of a combination that passes a filter, and how many candidates in review have it."""
 
     facet: int
     n: int
@@ -210,8 +211,8 @@ class Counts:
         return self._session.number(f"SELECT count(*) FROM ({query}) found", values | {"most": most})
 
     def queue_facets(self, filter: CandidateFilter) -> list[Matching] | None:
-        """The facets of candidates in review with the filter's listed values; None if there are too many, or it lists
-        none."""
+        """The combinations of candidates in review with the filter's listed values; None if there are too many, or it
+        lists none."""
         if not (listed := by_values(filter)):
             return None
         where, values = where_of(listed)

@@ -10,7 +10,7 @@ Reading order
     `engine`                 SqliteLedger, which puts the parts together
     `session`                a connection as the shared statements use it
     `gate`                   reads follow one another, as long as they are short
-    `compression`, `learning`    lines as they are stored, and the dictionaries for it
+    `compression`, `learning`    lines and examples as they are stored, and the dictionaries for it
     `writer`                 one thread that commits whatever waits
     `turns`                  which process may write, and whether others have the ledger open
     `failure`, `condition`   what an error means; whether the storage still works
