@@ -18,6 +18,9 @@ from avocet_grpc.core.ports.mirror import Changed, Edit, Expected, Found, How, O
 from avocet_grpc.core.record import content_of, difference, is_same, load, record_in
 from avocet_grpc.core.review import status_word
 
+ONLY_OF_THE_DECISION = ("reviewed_at", "corrected_response", "corrected_message")
+"""Keys by which the line of an approved record tells the decision that made it."""
+
 
 class ExternalTransaction(Protocol):
     """What the rules need of a transaction: the ledger's own has more, and a rehearsal of a command has no more."""
@@ -115,12 +118,29 @@ def _take_in_new(
     # What others deleted, others may bring back; what the service removed comes back by its own hand alone.
     if not trusted and not deleted_by_others and tx.knows(file, line):
         return Outcome(Verdict.STALE, tombstone)
-    if not trusted and how is How.REWRITTEN and found.removal_fresh and tombstone and not deleted_by_others:
+    may_not_know = not trusted and found.removal_fresh and not deleted_by_others
+    if tombstone and may_not_know and (how is How.REWRITTEN or _is_of_what_was_undone(tx, line)):
         _overrule(tx, file, line, tombstone)
         return Outcome(Verdict.STALE, tx.standing(file, tombstone.id))
     tx.put(file, line, Source.EXTERNAL)
     _note(tx, file, ChangeAction.ADD, None, record_in(line))
     return Outcome(Verdict.NEW, tx.standing(file, _id_of(line)))
+
+
+def _is_of_what_was_undone(tx: ExternalTransaction, line: ParsedLine) -> bool:
+    """Return whether the line has what only an undone version had: its author read that, and may have edited it.
+
+    The time of the review is of one decision alone, and hardly two people write the same correction.
+    """
+    record = record_in(line)
+
+    def has_it(entry: HistoryEntry) -> bool:
+        if entry.action != ChangeAction.UNDO or entry.change is None:
+            return False
+        was = json.loads(entry.change)["was"]
+        return any(was.get(key) is not None and is_same(was[key], record.get(key)) for key in ONLY_OF_THE_DECISION)
+
+    return tx.newest_change(_id_of(line), has_it) is not None
 
 
 def _holds(expected: Expected, now: Changed) -> bool:

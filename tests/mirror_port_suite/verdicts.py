@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 
@@ -16,7 +17,7 @@ from avocet_grpc.core.ports.mirror import (
     Outcome,
     Verdict,
 )
-from avocet_grpc.core.record import parse
+from avocet_grpc.core.record import parse, render
 from tests.ledger_suite import (
     candidate_line,
     correct,
@@ -164,6 +165,21 @@ class VerdictRules(Fresh):
         assert port.take_in(A, edited, How.REWRITTEN).verdict is Verdict.STALE
         assert [action for action, _ in port.actions("c0")].count("overrule") == 1
         assert port.take_in(A, approved_line("c0", "appended"), removal_fresh=True).verdict is Verdict.NEW
+
+    @pytest.mark.parametrize("kept", ["reviewed_at", "corrected_response"])
+    def test_an_appended_line_that_has_what_only_the_removed_version_had_is_an_edit_of_it(
+        self, port: Port, kept: str
+    ) -> None:
+        import_candidates(port.ledger, 1)
+        correct(port.ledger, "c0")
+        removed: dict[str, Any] = json.loads(port.now(A, "c0").raw)
+        undo(port.ledger, "c0")
+        others = {"reviewed_at": "2026-01-02T03:04:05+00:00", "corrected_response": "theirs"}
+        edited = render(removed | others | {kept: removed[kept]})
+        assert port.take_in(A, edited, removal_fresh=True).verdict is Verdict.STALE
+        assert port.actions("c0")[0] == ("overrule", Source.EXTERNAL)
+        again = render(removed | others | {kept: removed[kept], "note": "a minute later"})
+        assert port.take_in(A, again).verdict is Verdict.NEW
 
     def test_an_edit_or_a_deletion_of_a_removed_record_changes_nothing(self, port: Port) -> None:
         import_candidates(port.ledger, 1)

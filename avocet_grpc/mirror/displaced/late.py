@@ -8,7 +8,7 @@ from pathlib import Path
 from msgspec.structs import replace
 
 from avocet_grpc.core.model import Source
-from avocet_grpc.core.ports.mirror import Changed, Cursor, Edit, Expected, Verdict
+from avocet_grpc.core.ports.mirror import Changed, Cursor, Edit, Expected, How, Verdict
 from avocet_grpc.core.record import content_of
 from avocet_grpc.mirror.displaced.file import Displaced
 from avocet_grpc.mirror.feed import LAST_KEY
@@ -20,7 +20,7 @@ from avocet_grpc.mirror.session import Session, is_fresh
 
 def take_late(session: Session, path: Path, reads: Sequence[Read]) -> None:
     """Take in lines that were appended. `path` is the file in its place. Call it inside a transaction of the index."""
-    take_appended(session, path, reads, is_late=True)
+    take_appended(session, path, reads, how=How.LATE, is_late=True)
 
 
 def note_versions(session: Session, reads: Sequence[Read], last: dict[str, int]) -> None:
@@ -81,9 +81,10 @@ def take_whole(
             edits.append((one, Edit(one.id, expected, one.parsed, fresh)))
     late += _edit(session, lines, edits)
     if undone:
-        take_appended(session, path, undone, is_late=True, removed={one.id for one in undone if one.id is not None})
+        ids_undone = {one.id for one in undone if one.id is not None}
+        take_appended(session, path, undone, how=How.REWRITTEN, is_late=True, removed=ids_undone)
     if in_front:
-        take_appended(session, path, in_front, is_late=True, in_front=True)
+        take_appended(session, path, in_front, how=How.LATE, is_late=True, in_front=True)
     take_late(session, path, late)
 
 

@@ -266,7 +266,9 @@ class Reconciliation:
         with_id = [one for one in news if one.id is not None]
         found: list[Found] = []
         # What the ledger has yet, the service may remove before the verdict: then nobody can know that either.
-        unseen = self._session.unseen_removals(now, self._image.level, self._mtime)
+        # After a crash, who wrote the file last need not be who rewrote it.
+        mtime = 0.0 if self._look.mode is Mode.CRASHED else self._mtime
+        unseen = self._session.unseen_removals(now, self._image.level, mtime)
         unseen |= {id for id, state in now.items() if state.raw is not None}
         for one in with_id:
             id = one.id or ""

@@ -62,8 +62,8 @@ def import_lines(
     failpoints.hit("import.before")
     reads, before = [Read(line, session.aside.parsed(line), image.last_key) for line in lines], image.newlines
     with session.index.transaction():
-        removed = _may_not_know(session, image.level, reads, found.mtime)
-        image = read.ordered(take_appended(session, path, reads, removed=removed, ours=ours))
+        how, removed = _what_authors_know(session, image.level, reads, found.mtime)
+        image = read.ordered(take_appended(session, path, reads, how=how, removed=removed, ours=ours))
         session.index.save_image(session.file, image)
     failpoints.hit("import.after")
     malformed = MalformedLines(session.aside.reason)
@@ -74,19 +74,19 @@ def import_lines(
     return image
 
 
-def _may_not_know(session: Session, level: Cursor, reads: Sequence[Read], mtime: float) -> set[str]:
-    """Return the ids of which the author may not know that the service removed them: none if the lines were appended.
+def _what_authors_know(session: Session, level: Cursor, reads: Sequence[Read], mtime: float) -> tuple[How, set[str]]:
+    """Return how the lines came, and the ids of which their author may not know that the service removed them.
 
     A program that writes the whole file in place may be seen after its first lines, and the rest looks like an append.
     The lines count as a rewrite if one of them is, byte for byte, a record that the file lacked: it was read before.
     """
     ids = {one.id for one in reads if one.id is not None}
-    lines = session.index.lines(session.file, ids)
+    lines, now = session.index.lines(session.file, ids), session.changed(sorted(ids))
+    unseen = session.unseen_removals(now, level, mtime)
     records = ((lines.record(one.id), one.line.digest) for one in reads if one.id is not None)
-    if not any(row is not None and not row.stands and row.digest == digest for row, digest in records):
-        return set()
-    now = session.changed(sorted(ids))
-    return session.unseen_removals(now, level, mtime) | {id for id, state in now.items() if state.raw is not None}
+    if any(row is not None and not row.stands and row.digest == digest for row, digest in records):
+        return How.REWRITTEN, unseen | {id for id, state in now.items() if state.raw is not None}
+    return How.APPENDED, unseen
 
 
 def _read_data(session: Session, path: Path, start: int, end: int) -> Iterator[bytes]:
@@ -104,6 +104,7 @@ def take_appended(
     path: Path,
     reads: Sequence[Read],
     *,
+    how: How,
     is_late: bool = False,
     removed: Collection[str] = (),
     in_front: bool = False,
@@ -122,7 +123,6 @@ def take_appended(
     verdicts = Verdicts(session, lines, reader_of(session, path), is_late=is_late, ours=ours, owed=owed)
     expected = [ABSENT] * len(with_id) if in_front else expectations(lines, with_id)
     found = [Found(one.parsed, what, one.id in removed) for one, what in zip(with_id, expected, strict=True)]
-    how = How.REWRITTEN if removed else How.LATE if is_late else How.APPENDED
     outcomes = iter(session.take_in(found, how))
     for one in reads:
         outcome = None if one.id is None else next(outcomes)

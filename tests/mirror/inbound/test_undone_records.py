@@ -1,0 +1,117 @@
+"""What the service took out of the approved file does not come back by a program that had read it before."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from avocet_grpc.core.model import File
+from tests.mirror.in_process import InProcess, Quicker, SteppedClock, opened
+from tests.mirror.traces import append, correct, path_of, rest, rewrite, service, undo
+from tests.support import Json, record, records, write_records
+
+__all__ = ["service"]
+
+
+def lines_of(contents: list[Json]) -> bytes:
+    return b"".join(json.dumps(one).encode() + b"\n" for one in contents)
+
+
+@pytest.mark.parametrize("index", ["kept", "lost"])
+def test_an_undone_record_does_not_come_back_edited_by_a_rewrite_that_is_seen_in_part(
+    tmp_path: Path, index: str
+) -> None:
+    disk = Quicker()
+    write_records(tmp_path / "sft_candidates.jsonl", [record(f"c{n}") for n in range(3)])
+    with opened(tmp_path, SteppedClock(), disk) as made:
+        path = path_of(made, File.APPROVED)
+        write_records(path, [record("x", status="approved", corrected_response="of another program")])
+        rest(made)
+        for n in range(3):
+            correct(made, f"c{n}")
+        rest(made)
+        made.wait(100)
+        read = records(path)
+        undo(made, "c1")
+        made.come_to_rest()
+        written = lines_of([one | {"task_name": "edited"} if one["id"] == "c1" else one for one in read])
+        first = written.index(b"\n") + 1
+        if index == "lost":
+            made.crash()
+            (tmp_path / ".avocet" / "mirror.db").unlink()
+        path.write_bytes(written[:first])
+        disk.line = written[first:]
+        if index == "lost":
+            made.open()
+        rest(made)
+        assert disk.line == b"" and made.served("c1", File.APPROVED) is None
+        assert [one["id"] for one in records(path)] == ["x", "c0", "c2"]
+        assert list(made.actions("c1"))[:1] == ["overrule"]
+
+
+@pytest.mark.parametrize("wait", [0, 100])
+def test_an_undone_record_that_is_appended_edited_is_a_new_one_after_a_minute(service: InProcess, wait: int) -> None:
+    path = path_of(service, File.APPROVED)
+    for n in range(3):
+        correct(service, f"c{n}")
+    rest(service)
+    (edited,) = [one | {"corrected_response": "edited"} for one in records(path) if one["id"] == "c1"]
+    undo(service, "c1")
+    service.come_to_rest()
+    service.wait(wait)
+    append(path, edited)
+    rest(service)
+    assert service.served("c1", File.APPROVED) == (edited if wait else None)
+    assert [one["id"] for one in records(path)] == ["c0", "c2", *(["c1"] if wait else [])]
+    assert next(iter(service.actions("c1"))) == ("add" if wait else "overrule")
+
+
+def test_a_line_of_others_for_an_undone_record_counts_at_once(service: InProcess) -> None:
+    path = path_of(service, File.APPROVED)
+    correct(service, "c1")
+    rest(service)
+    undo(service, "c1")
+    service.come_to_rest()
+    theirs = record("c1", status="approved", corrected_response="theirs")
+    append(path, theirs)
+    rest(service)
+    assert service.served("c1", File.APPROVED) == theirs
+
+
+def test_an_edit_of_the_last_line_after_the_service_took_it_out_by_a_replacement_does_not_come_back(
+    service: InProcess,
+) -> None:
+    """The blanks are gone with the replacement, so that the rewrite in place looks like an append."""
+    path = path_of(service, File.APPROVED)
+    for n in range(3):
+        correct(service, f"c{n}")
+    rest(service)
+    read = records(path)
+    undo(service, "c2")
+    service.come_to_rest()
+    write_records(path, records(path))
+    rest(service)
+    path.write_bytes(lines_of([*read[:2], read[2] | {"corrected_response": "edited"}]))
+    rest(service)
+    assert service.served("c2", File.APPROVED) is None
+    assert [one["id"] for one in records(path)] == ["c0", "c1"]
+
+
+def test_a_rewrite_after_a_crash_does_not_bring_it_back_however_late_others_append(service: InProcess) -> None:
+    path = path_of(service, File.APPROVED)
+    for n in range(3):
+        correct(service, f"c{n}")
+    rest(service)
+    read = records(path)
+    undo(service, "c1")
+    service.come_to_rest()
+    service.crash()
+    rewrite(path, [one | {"corrected_response": "edited"} if one["id"] == "c1" else one for one in read])
+    service.wait(100)
+    append(path, record("x", status="approved", corrected_response="of another program"))
+    service.open()
+    rest(service)
+    assert service.served("c1", File.APPROVED) is None
+    assert [one["id"] for one in records(path)] == ["c0", "c2", "x"]
