@@ -12,7 +12,7 @@ from avocet_grpc.core.ports.mirror import Changed, Cursor, Edit, Expected, How, 
 from avocet_grpc.core.record import content_of
 from avocet_grpc.mirror.displaced.file import Displaced
 from avocet_grpc.mirror.feed import LAST_KEY
-from avocet_grpc.mirror.inbound.tail import take_appended
+from avocet_grpc.mirror.inbound.tail import ids_of, take_appended
 from avocet_grpc.mirror.inbound.verdicts import Read
 from avocet_grpc.mirror.lines import Lines, Mark
 from avocet_grpc.mirror.session import Session, is_fresh
@@ -20,7 +20,7 @@ from avocet_grpc.mirror.session import Session, is_fresh
 
 def take_late(session: Session, path: Path, reads: Sequence[Read]) -> None:
     """Take in lines that were appended. `path` is the file in its place. Call it inside a transaction of the index."""
-    take_appended(session, path, reads, how=How.LATE, is_late=True)
+    take_appended(session, path, reads, _rows(session, reads), how=How.LATE, is_late=True)
 
 
 def note_versions(session: Session, reads: Sequence[Read], last: dict[str, int]) -> None:
@@ -81,11 +81,15 @@ def take_whole(
             edits.append((one, Edit(one.id, expected, one.parsed, fresh)))
     late += _edit(session, lines, edits)
     if undone:
-        ids_undone = {one.id for one in undone if one.id is not None}
-        take_appended(session, path, undone, how=How.REWRITTEN, is_late=True, removed=ids_undone)
+        rows, removed = _rows(session, undone), ids_of(undone)
+        take_appended(session, path, undone, rows, how=How.REWRITTEN, is_late=True, removed=removed)
     if in_front:
-        take_appended(session, path, in_front, how=How.LATE, is_late=True, in_front=True)
+        take_appended(session, path, in_front, _rows(session, in_front), how=How.LATE, is_late=True, in_front=True)
     take_late(session, path, late)
+
+
+def _rows(session: Session, reads: Sequence[Read]) -> Lines:
+    return session.index.lines(session.file, ids_of(reads))
 
 
 def _is_news(lines: Lines, one: Read, content: bytes, state: Changed | None) -> bool:

@@ -62,8 +62,9 @@ def import_lines(
     failpoints.hit("import.before")
     reads, before = [Read(line, session.aside.parsed(line), image.last_key) for line in lines], image.newlines
     with session.index.transaction():
-        how, removed = _what_authors_know(session, image.level, reads, found.mtime)
-        image = read.ordered(take_appended(session, path, reads, how=how, removed=removed, ours=ours))
+        rows = session.index.lines(session.file, ids_of(reads))
+        how, removed = _what_authors_know(session, image.level, rows, reads, found.mtime)
+        image = read.ordered(take_appended(session, path, reads, rows, how=how, removed=removed, ours=ours))
         session.index.save_image(session.file, image)
     failpoints.hit("import.after")
     malformed = MalformedLines(session.aside.reason)
@@ -74,14 +75,20 @@ def import_lines(
     return image
 
 
-def _what_authors_know(session: Session, level: Cursor, reads: Sequence[Read], mtime: float) -> tuple[How, set[str]]:
+def ids_of(reads: Sequence[Read]) -> set[str]:
+    """Return the ids of those that are records."""
+    return {one.id for one in reads if one.id is not None}
+
+
+def _what_authors_know(
+    session: Session, level: Cursor, lines: Lines, reads: Sequence[Read], mtime: float
+) -> tuple[How, set[str]]:
     """Return how the lines came, and the ids of which their author may not know that the service removed them.
 
     A program that writes the whole file in place may be seen after its first lines, and the rest looks like an append.
     The lines count as a rewrite if one of them is, byte for byte, a record that the file lacked: it was read before.
     """
-    ids = {one.id for one in reads if one.id is not None}
-    lines, now = session.index.lines(session.file, ids), session.changed(sorted(ids))
+    now = session.changed(sorted(ids_of(reads)))
     unseen = session.unseen_removals(now, level, mtime)
     records = ((lines.record(one.id), one.line.digest) for one in reads if one.id is not None)
     if any(row is not None and not row.stands and row.digest == digest for row, digest in records):
@@ -103,6 +110,7 @@ def take_appended(
     session: Session,
     path: Path,
     reads: Sequence[Read],
+    lines: Lines,
     *,
     how: How,
     is_late: bool = False,
@@ -112,11 +120,11 @@ def take_appended(
 ) -> int:
     """Report lines and note what the ledger decided; return the highest order key. Call it inside a transaction.
 
-    `is_late`: they stand in a displaced file. `removed` are ids of which the author may not know that they were removed
-    by the service. `in_front`: a version of its record stood behind each, so that none takes the record's place.
+    `lines` are the rows of their ids; they are changed and stored. `is_late`: they stand in a displaced file. `removed`
+    are ids of which the author may not know that they were removed by the service. `in_front`: a version of its record
+    stood behind each, so that none takes the record's place.
     """
     with_id = [one for one in reads if one.id is not None]
-    lines = session.index.lines(session.file, {one.id for one in with_id if one.id is not None})
     owed: dict[bytes, deque[Row]] = {}
     for row in [] if is_late else session.index.owed_lines(session.file, {one.line.digest for one in reads}):
         owed.setdefault(row.digest, deque()).append(row)

@@ -131,6 +131,9 @@ class Verdicts:
 
     def _stale(self, one: Read, record: Row | None, now: Changed | None) -> None:
         self.undone += 1
+        if now is None:
+            # It may have been read again: the removal reaches the file now.
+            self.session.index.note_removals(self.file, [one.id or ""], self.session.clock.now(), 0)
         if now is None or (record is not None and record.stands and record.content == now.digest):
             self._add_stale(one)
             return

@@ -115,3 +115,21 @@ def test_a_rewrite_after_a_crash_does_not_bring_it_back_however_late_others_appe
     rest(service)
     assert service.served("c1", File.APPROVED) is None
     assert [one["id"] for one in records(path)] == ["c0", "c2", "x"]
+
+
+def test_a_line_that_a_power_cut_brings_back_may_be_read_again_before_it_is_blanked(service: InProcess) -> None:
+    path = path_of(service, File.APPROVED)
+    for n in range(3):
+        correct(service, f"c{n}")
+    rest(service)
+    read = records(path)
+    undo(service, "c1")
+    service.come_to_rest()
+    service.crash()
+    write_records(path, read)
+    service.wait(100)
+    service.open()
+    rewrite(path, [one | {"corrected_response": "edited"} if one["id"] == "c1" else one for one in read])
+    rest(service)
+    assert service.served("c1", File.APPROVED) is None
+    assert [one["id"] for one in records(path)] == ["c0", "c2"]
