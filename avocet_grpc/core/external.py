@@ -65,6 +65,9 @@ def take_in(tx: ExternalTransaction, file: File, found: Found, how: How, *, trus
         return Outcome(Verdict.STALE, now)
     if file is File.CANDIDATES or not counts_more(line, now) or not _holds(found.expected, now):
         return Outcome(Verdict.DUPLICATE, now)
+    if not trusted and found.unseen and now.source is Source.SERVICE and _is_of_what_was_undone(tx, line):
+        _overrule(tx, file, line, now)
+        return Outcome(Verdict.STALE, tx.standing(file, id))
     tx.put(file, line, Source.EXTERNAL, new_key=True)
     _note(tx, file, ChangeAction.EDIT, load(now.raw or b""), record_in(line))
     return Outcome(Verdict.REPLACED, tx.standing(file, id))
@@ -118,7 +121,7 @@ def _take_in_new(
     # What others deleted, others may bring back; what the service removed comes back by its own hand alone.
     if not trusted and not deleted_by_others and tx.knows(file, line):
         return Outcome(Verdict.STALE, tombstone)
-    may_not_know = not trusted and found.removal_fresh and not deleted_by_others
+    may_not_know = not trusted and found.unseen and not deleted_by_others
     if tombstone and may_not_know and (how is How.REWRITTEN or _is_of_what_was_undone(tx, line)):
         _overrule(tx, file, line, tombstone)
         return Outcome(Verdict.STALE, tx.standing(file, tombstone.id))

@@ -10,7 +10,7 @@ from avocet_grpc.core.ports.mirror import FeedExpired, FileReport
 from avocet_grpc.mirror.displaced.drain import Drain
 from avocet_grpc.mirror.feed import Feed
 from avocet_grpc.mirror.fs.disk import FileChanged
-from avocet_grpc.mirror.fs.signature import end_before, signature
+from avocet_grpc.mirror.fs.signature import end_before, has_writer, signature
 from avocet_grpc.mirror.image import FileImage, Trust
 from avocet_grpc.mirror.inbound.beginning import Beginning, begin
 from avocet_grpc.mirror.inbound.first_start import adopt_first
@@ -57,7 +57,7 @@ class SharedFile:
 
     def _use(self, path: Path) -> None:
         self._path = path
-        self._looker = Looker(self._session, path)
+        self._looker = Looker(self._session, path, self._is_held_aside)
         self._drain = Drain(self._session, path)
         self._replacer = Replacer(self._session, path, self._looker, self._drain)
         self._writer = Writer(self._session, path, self._looker, self._replacer, self._feed)
@@ -104,8 +104,9 @@ class SharedFile:
         if clean and found == image.signature and image.is_read and not session.index.set_aside(session.file):
             return image.unchanged(end)
         mode = Mode.CLEAN if clean else Mode.CRASHED
-        still = self._looker.still()
-        return reconcile(session, path, image, Look(mode, torn_is_given_up=still >= 5.0 or clean), progress)
+        is_held, still = has_writer(session.disk, path) is True, self._looker.still()
+        look = Look(mode, is_held=is_held, torn_is_given_up=still >= 5.0 or clean)
+        return reconcile(session, path, image, look, progress)
 
     def _load(self, image: FileImage, progress: Progress) -> FileImage:
         session, path = self._session, self._path
@@ -160,6 +161,9 @@ class SharedFile:
         if level and self._unsynced and self._session.clock.monotonic() >= self._next_sync:
             self._make_durable()
         return self._note_level(level)
+
+    def _is_held_aside(self) -> bool:
+        return any(drain.has_writers() for drain in (self._drain, *self._left))
 
     def finish(self, revision: int) -> bool:
         """Take one more step at a stop to a file that has all up to `revision`, compact and durable.

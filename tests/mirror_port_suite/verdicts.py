@@ -161,10 +161,10 @@ class VerdictRules(Fresh):
         for how in How:
             assert port.take_in(A, removed, how).verdict is Verdict.STALE
         edited = approved_line("c0", "theirs")
-        assert port.take_in(A, edited, How.REWRITTEN, removal_fresh=True).verdict is Verdict.STALE
+        assert port.take_in(A, edited, How.REWRITTEN, unseen=True).verdict is Verdict.STALE
         assert port.take_in(A, edited, How.REWRITTEN).verdict is Verdict.STALE
         assert [action for action, _ in port.actions("c0")].count("overrule") == 1
-        assert port.take_in(A, approved_line("c0", "appended"), removal_fresh=True).verdict is Verdict.NEW
+        assert port.take_in(A, approved_line("c0", "appended"), unseen=True).verdict is Verdict.NEW
 
     @pytest.mark.parametrize("kept", ["reviewed_at", "corrected_response"])
     def test_an_appended_line_that_has_what_only_the_removed_version_had_is_an_edit_of_it(
@@ -176,7 +176,7 @@ class VerdictRules(Fresh):
         undo(port.ledger, "c0")
         others = {"reviewed_at": "2026-01-02T03:04:05+00:00", "corrected_response": "theirs"}
         edited = render(removed | others | {kept: removed[kept]})
-        assert port.take_in(A, edited, removal_fresh=True).verdict is Verdict.STALE
+        assert port.take_in(A, edited, unseen=True).verdict is Verdict.STALE
         assert port.actions("c0")[0] == ("overrule", Source.EXTERNAL)
         again = render(removed | others | {kept: removed[kept], "note": "a minute later"})
         assert port.take_in(A, again).verdict is Verdict.NEW

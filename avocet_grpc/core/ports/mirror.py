@@ -82,12 +82,15 @@ class How(enum.IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A line that another program wrote. `removal_fresh`: the service removed this id less than 60 s ago, or its
-    removal has not reached the file yet."""
+    """A line that another program wrote.
+
+    `unseen`: its author may not know what the service did last with this id, which was less than 60 s ago, or has not
+    reached the file yet.
+    """
 
     line: ParsedLine
     expected: Expected = ABSENT
-    removal_fresh: bool = False
+    unseen: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -76,6 +76,10 @@ class Drain:
         """A replacement displaced this file just now."""
         self._displaced.append(old)
 
+    def has_writers(self) -> bool:
+        """Return whether a program has one of them open for writing. Raises OSError."""
+        return any(has_writer(self._session.disk, old.path) is True for old in self._displaced)
+
     def blanked(self, places: Sequence[Span], blocks: BlockDigests) -> None:
         """Those places were blanked in the file with these blocks, which took the place of these."""
         for old in self._displaced:

@@ -65,7 +65,10 @@ def take_whole(
             continue
         pair, again = next(pairs), one.id in seen
         seen.add(one.id)
-        state = now.get(one.id)
+        state, record = now.get(one.id), lines.record(one.id)
+        if record is not None and record.mark is Mark.MISSING and record.content == pair[1]:
+            # A program that writes the whole file went on here: it deleted nothing.
+            lines.change(record, mark=Mark.OWED)
         if pair in known or not _is_news(lines, one, pair[1], state):
             continue
         if one.id in unseen:
@@ -75,7 +78,6 @@ def take_whole(
         elif again or state is None or state.raw is None:
             late.append(one)
         else:
-            record = lines.record(one.id)
             fresh = record is not None and is_fresh(record.written_at, mtime)
             expected = Expected(state.digest, old.level_at)
             edits.append((one, Edit(one.id, expected, one.parsed, fresh)))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from pathlib import Path
 
 from avocet_grpc.mirror.fs.disk import FileChanged
@@ -28,13 +30,18 @@ CHECK_BYTES = 64 * 1024 * 1024
 
 
 class Looker:
-    """Looks at one file, and remembers when others last changed it. Times are monotonic seconds."""
+    """Looks at one file, and remembers when others last changed it. Times are monotonic seconds.
 
-    def __init__(self, session: Session, path: Path) -> None:
+    `held_aside` tells whether a program has a displaced file open for writing.
+    """
+
+    def __init__(self, session: Session, path: Path, held_aside: Callable[[], bool]) -> None:
         self._session, self.path = session, path
         self._seen: Signature | None = None
         self._changed_at = self._rewritten_at = session.clock.monotonic()
         self._ours = range(0)
+        self._held_aside = held_aside
+        self._held_at = self._held_aside_at = -math.inf
 
     def begin(self, image: FileImage) -> None:
         """Before the first look: take the file's own time into account."""
@@ -104,11 +111,10 @@ class Looker:
 
     def _check(self, image: FileImage, still: float, stopping: bool) -> tuple[FileImage, bool]:
         """Once others have left the file alone: decide about what is missing, and look for hidden edits."""
-        settled = still >= SETTLE_S or stopping
-        if image.has_missing and (settled or self._has_only_grown()):
+        if image.has_missing and (stopping or self._is_left_alone() or self._has_only_grown()):
             judged = image.trust is Trust.EXACT or self._blocks_match(image, 0, image.read_to)
             return self._compare(image, stopping, judged=judged)
-        if image.trust is Trust.GREW and settled:
+        if image.trust is Trust.GREW and (still >= SETTLE_S or stopping):
             if image.blocks.size != image.read_to:
                 return self._compare(image, stopping)
             end = min(image.read_to, image.checked + CHECK_BYTES)
@@ -131,7 +137,27 @@ class Looker:
     def _has_only_grown(self) -> bool:
         """Return whether others have only appended for long enough, so that what is missing counts as deleted."""
         calm = self._session.clock.monotonic() - self._rewritten_at
-        return calm >= SETTLE_S and (calm >= HELD_S or self._has_writer() is False)
+        return calm >= SETTLE_S and (calm >= HELD_S or (self._has_writer() is False and not self._was_held_aside()))
+
+    def _is_left_alone(self) -> bool:
+        """Return whether others are done with the file, so that what is missing counts as deleted."""
+        still, was_held = self.still(), self._was_held()
+        return still >= HELD_S or (still >= SETTLE_S and not was_held)
+
+    def _was_held(self) -> bool:
+        """Return whether a program may be half-way through writing the whole file, here or in a displaced one.
+
+        If it has just closed that, what it wrote last is still to be read.
+        """
+        if self._has_writer() is True:
+            self._held_at = self._session.clock.monotonic()
+        was_held_aside = self._was_held_aside()
+        return was_held_aside or self._session.clock.monotonic() - self._held_at < SETTLE_S
+
+    def _was_held_aside(self) -> bool:
+        if self._held_aside():
+            self._held_aside_at = self._session.clock.monotonic()
+        return self._session.clock.monotonic() - self._held_aside_at < SETTLE_S
 
     def _has_writer(self) -> bool | None:
         return has_writer(self._session.disk, self.path)
@@ -170,8 +196,13 @@ class Looker:
     def _compare(self, image: FileImage, stopping: bool, judged: bool = False) -> tuple[FileImage, bool]:
         if not judged:
             self._rewritten_at = self._session.clock.monotonic()
-        settled = judged or stopping or self.still() >= SETTLE_S
-        look = Look(settled=settled, judged=judged, torn_is_given_up=self.still() >= TORN_S)
+        left_alone = self._is_left_alone()
+        look = Look(
+            settled=judged or stopping or left_alone,
+            is_held=stopping and not left_alone and self._was_held(),
+            judged=judged,
+            torn_is_given_up=self.still() >= TORN_S,
+        )
         try:
             image = reconcile(self._session, self.path, image, look, lambda _: None)
         except FileChanged:

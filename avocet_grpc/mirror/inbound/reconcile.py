@@ -374,11 +374,14 @@ class Reconciliation:
 
     def _fate(self, row: Row) -> Mark:
         """Return NONE if the line counts as deleted, OWED if it is put back, MISSING if that is not decided yet."""
-        if self._look.mode is Mode.CLEAN:
+        look = self._look
+        if look.mode is Mode.CLEAN and not look.is_held:
             return Mark.NONE
-        if self._damaged or self._look.mode is Mode.CRASHED or is_fresh(row.written_at, self._mtime):
+        if self._damaged or look.mode is Mode.CRASHED or is_fresh(row.written_at, self._mtime):
             return Mark.OWED
-        return Mark.NONE if self._look.settled else Mark.MISSING
+        if not look.settled:
+            return Mark.MISSING
+        return Mark.OWED if look.is_held else Mark.NONE
 
     def _read_row(self, row: Row) -> bytes:
         if row.offset is None:

@@ -19,12 +19,13 @@ class Mode(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """What is known of the moment. `settled`: a missing line counts as deleted now. `judged`: the file is as it was at
-    the last look, which found lines missing and no damage. `torn_is_given_up`: nobody will end a last line without a
-    newline any more.
+    """What is known of the moment. `settled`: a missing line counts as deleted now. `is_held`: a program has the file
+    open for writing, and may be half-way through it. `judged`: the file is as it was at the last look, which found
+    lines missing and no damage. `torn_is_given_up`: nobody will end a last line without a newline any more.
     """
 
     mode: Mode = Mode.RUNNING
     settled: bool = False
+    is_held: bool = False
     judged: bool = False
     torn_is_given_up: bool = False

@@ -17,7 +17,7 @@ from avocet_grpc.mirror.image import FileImage
 from avocet_grpc.mirror.inbound.problems import MalformedLines, log_malformed
 from avocet_grpc.mirror.inbound.verdicts import Read, Verdicts
 from avocet_grpc.mirror.lines import Lines, Row, exportable
-from avocet_grpc.mirror.session import Session
+from avocet_grpc.mirror.session import Session, is_fresh
 from avocet_grpc.telemetry import failpoints
 
 BATCH_BYTES = 8 * 1024 * 1024
@@ -83,7 +83,7 @@ def ids_of(reads: Sequence[Read]) -> set[str]:
 def _what_authors_know(
     session: Session, level: Cursor, lines: Lines, reads: Sequence[Read], mtime: float
 ) -> tuple[How, set[str]]:
-    """Return how the lines came, and the ids of which their author may not know that the service removed them.
+    """Return how the lines came, and the ids of which their author may not know what the service did last.
 
     A program that writes the whole file in place may be seen after its first lines, and the rest looks like an append.
     The lines count as a rewrite if one of them is, byte for byte, a record that the file lacked: it was read before.
@@ -93,7 +93,9 @@ def _what_authors_know(
     records = ((lines.record(one.id), one.line.digest) for one in reads if one.id is not None)
     if any(row is not None and not row.stands and row.digest == digest for row, digest in records):
         return How.REWRITTEN, unseen | {id for id, state in now.items() if state.raw is not None}
-    return How.APPENDED, unseen
+    rows = (lines.record(id) for id in now)
+    fresh = {row.id for row in rows if row is not None and row.id is not None and is_fresh(row.written_at, mtime)}
+    return How.APPENDED, unseen | fresh
 
 
 def _read_data(session: Session, path: Path, start: int, end: int) -> Iterator[bytes]:

@@ -14,7 +14,7 @@ from avocet_grpc.core.ports.mirror import Changed, Edit, Expected, Found, How, O
 from avocet_grpc.core.record import content_of, digest_of, parse
 from avocet_grpc.mirror.fs.scan import Line
 from avocet_grpc.mirror.lines import Kind, Lines, Mark, Order, Row, effective, exportable, standing
-from avocet_grpc.mirror.session import Session
+from avocet_grpc.mirror.session import Session, is_fresh
 
 log = structlog.get_logger(__name__)
 
@@ -113,21 +113,28 @@ class Verdicts:
         if record is not None and record.stands and now is not None and record.content == now.digest:
             if self._is_put_back(one):
                 return
-            if record.digest == one.line.digest and self._is_copy(one, now):
+            if record.digest == one.line.digest and self._is_copy(one, record, now):
                 self._add_stale(one)
             elif not self.is_late:
                 self._add_duplicate(one, now)
             return
         if self.is_late and record is not None:
+            if record.mark is Mark.MISSING:
+                # A program that writes the whole file went on in the displaced one: it deleted nothing.
+                self.lines.change(record, mark=Mark.OWED)
             return
         self._becomes_record(one, record, now, keeps_old=True)
 
-    def _is_copy(self, one: Read, now: Changed) -> bool:
+    def _is_copy(self, one: Read, record: Row, now: Changed) -> bool:
         """Return whether a second line with the very bytes of the record says nothing that others meant to say.
 
-        A kill may leave one of ours, a program that read both writes both back, and one may write ours just before us.
+        A kill may leave one of ours, a program that read both writes both back, and one may write ours just before us,
+        or bring it in the rest of a rewrite, after we have put it back.
         """
-        return self.after_crash or one.line.offset in self.ours or (self.is_rewrite and now.source is Source.SERVICE)
+        if self.after_crash or one.line.offset in self.ours:
+            return True
+        is_ours = now.source is Source.SERVICE
+        return is_ours and (self.is_rewrite or is_fresh(record.written_at, self.session.clock.now()))
 
     def _stale(self, one: Read, record: Row | None, now: Changed | None) -> None:
         self.undone += 1

@@ -241,7 +241,7 @@ class Remake:
         for one in reads:
             state = now.get(one.id or "")
             removed = state is not None and state.source is Source.SERVICE and not self._is_restored
-            found.append(Found(one.parsed, removal_fresh=removed))
+            found.append(Found(one.parsed, unseen=removed))
         for one, outcome in zip(reads, self._session.take_in(found, How.REWRITTEN), strict=True):
             if outcome is not None:
                 verdicts.taken(one, outcome)

@@ -120,7 +120,7 @@ class TakesEachEditForRead(_Commands):
 
 class ForgetsRemovals(_Commands):
     def found(self, file: File, one: Found, how: How) -> Found:
-        return replace(one, removal_fresh=False)
+        return replace(one, unseen=False)
 
 
 class NeverTrusts(_Commands):
