@@ -260,7 +260,8 @@ class Counts:
                 if row.n:
                     counts[row.name][row.value] = row.n
             return counts
-        for group in self._groups(filter):
+        # A combination that was counted and taken back stays, with nothing.
+        for group in (group for group in self._groups(filter) if group.n):
             for name, value in _told_by_stats(group):
                 counts[name][value] = counts[name].get(value, 0) + int(group.n)
         return counts
