@@ -215,10 +215,11 @@ class Index:
         row = self._db.execute("SELECT raw FROM bodies WHERE key = ?", (key,)).fetchone()
         return None if row is None else row[0]
 
-    def has_malformed(self, file: File, digest: bytes) -> bool:
-        """Return True if a malformed line has these bytes."""
-        query = "SELECT 1 FROM lines WHERE file = ? AND kind = 2 AND kind <> 0 AND digest = ? LIMIT 1"
-        return self._db.execute(query, (file, digest)).fetchone() is not None
+    def malformed(self, file: File, digest: bytes) -> Row | None:
+        """Return a malformed line with these bytes, one that is missing if there is any."""
+        where = f"file = ? AND kind = 2 AND kind <> 0 AND digest = ? ORDER BY mark <> {Mark.MISSING:d}"
+        found = self._db.execute(f"SELECT {COLUMNS} FROM lines WHERE {where} LIMIT 1", (file, digest)).fetchone()
+        return row_of(found) if found else None
 
     def is_empty(self, file: File) -> bool:
         """Return True if no line of the file is known."""

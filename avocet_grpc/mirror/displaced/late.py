@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from msgspec.structs import replace
@@ -14,7 +14,7 @@ from avocet_grpc.mirror.displaced.file import Displaced
 from avocet_grpc.mirror.feed import LAST_KEY
 from avocet_grpc.mirror.inbound.tail import ids_of, take_appended
 from avocet_grpc.mirror.inbound.verdicts import Read
-from avocet_grpc.mirror.lines import Lines, Mark
+from avocet_grpc.mirror.lines import Lines, Mark, Row
 from avocet_grpc.mirror.session import Session, is_fresh
 
 
@@ -60,15 +60,16 @@ def take_whole(
     pairs = iter(contents)
     for one in reads:
         if one.id is None:
-            if not session.index.has_malformed(session.file, one.line.digest):
+            if (row := session.index.malformed(session.file, one.line.digest)) is None:
                 late.append(one)
+            elif lines.get(row.key) is None:
+                lines.include([row])
+                _was_not_deleted(lines, [row], one.line.digest)
             continue
         pair, again = next(pairs), one.id in seen
         seen.add(one.id)
         state, record = now.get(one.id), lines.record(one.id)
-        if record is not None and record.mark is Mark.MISSING and record.content == pair[1]:
-            # A program that writes the whole file went on here: it deleted nothing.
-            lines.change(record, mark=Mark.OWED)
+        _was_not_deleted(lines, lines.of(one.id), one.line.digest)
         if pair in known or not _is_news(lines, one, pair[1], state):
             continue
         if one.id in unseen:
@@ -88,6 +89,13 @@ def take_whole(
     if in_front:
         take_appended(session, path, in_front, _rows(session, in_front), how=How.LATE, is_late=True, in_front=True)
     take_late(session, path, late)
+
+
+def _was_not_deleted(lines: Lines, rows: Iterable[Row], digest: bytes) -> None:
+    """These rows' lines, if they have this digest, stand here: a program that writes the whole file went on here."""
+    for row in rows:
+        if row.mark is Mark.MISSING and row.digest == digest:
+            lines.change(row, mark=Mark.OWED)
 
 
 def _rows(session: Session, reads: Sequence[Read]) -> Lines:

@@ -19,9 +19,11 @@ import structlog
 from avocet_grpc.core.model import File
 from avocet_grpc.core.ports.mirror import Changed, Edit, Expected, Found, How, MirrorReader, Outcome
 from avocet_grpc.mirror import shared_file
+from avocet_grpc.mirror.displaced import late
 from avocet_grpc.mirror.displaced.drain import Drain
 from avocet_grpc.mirror.feed import Feed
 from avocet_grpc.mirror.inbound import reconcile, without_index
+from avocet_grpc.mirror.inbound.look import Looker
 from avocet_grpc.mirror.inbound.rules import Mode
 from avocet_grpc.mirror.inbound.verdicts import Verdicts
 from avocet_grpc.mirror.index import Index
@@ -272,6 +274,15 @@ def expected_is_what_the_row_says(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Row, "expected", property(lambda self: Expected(self.content, self.revision)))
 
 
+def nobody_is_half_way(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Looker, "_was_held", lambda self: False)
+    patch.setattr(Looker, "_was_held_aside", lambda self: False)
+
+
+def what_is_displaced_says_nothing_of_what_is_missing(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(late, "_was_not_deleted", lambda *what: None)
+
+
 RULES: dict[str, Break] = {
     "a level never passes what waits": level_past_what_waits,
     "lines that were noted before a removal leave": lambda _: _wrapped(ForgetsWhatWasRemovedBefore),
@@ -301,6 +312,8 @@ RULES: dict[str, Break] = {
     "files are exchanged": replace_instead_of_exchange,
     "an id with a line to blank is patched": append_beside_a_line_to_blank,
     "expected is absent if the line does not stand": expected_is_what_the_row_says,
+    "who has a file open may be half-way through it": nobody_is_half_way,
+    "what goes on in a displaced file is not deleted": what_is_displaced_says_nothing_of_what_is_missing,
 }
 
 

@@ -107,6 +107,14 @@ class Schedule:
             if self.is_up and world.mirror is not None and world.is_level(file):
                 self.damaged.discard(file)
             return
+        if file in world.pieces:
+            # Nobody else touches a file that is half written: they would lose each other's lines.
+            if dice < 0.4:
+                world.write_rest(file)
+            elif quiet:
+                self._wait(self.random.choice([1, 3, 12]))
+                world.say("time")
+            return
         world.readings = [one for one in world.readings if world.clock.passed - one.at < 30]
         if dice < 0.25:
             world.append(file)
@@ -114,8 +122,8 @@ class Schedule:
             world.read(file)
         elif dice < 0.62 and world.readings:
             reading = world.readings.pop(self.random.randrange(len(world.readings)))
-            if reading.file not in self.damaged:
-                world.rewrite(reading)
+            if reading.file not in self.damaged and reading.file not in world.pieces:
+                world.rewrite(reading, pieces=True)
         elif dice < 0.68:
             world.hold(file)
         elif dice < 0.78 and world.held:
@@ -128,6 +136,10 @@ class Schedule:
 
     def _wait(self, seconds: float) -> None:
         """A mirror that is up looks four times a second: here a few times are enough."""
+        for file, piece in list(self.world.pieces.items()):
+            # A pause of a minute may be longer than the service waits.
+            if self.world.clock.passed + seconds - piece.at > 45:
+                self.world.write_rest(file)
         for part in (0.3, 5.5, 5.5, 58.7):
             if seconds <= 0 or (self.is_up and not self._guarded(self.world.round)):
                 return
@@ -148,6 +160,8 @@ class Schedule:
         world = self.world
         world.countdown = 10**9
         world.let_all_go()
+        for file in list(world.pieces):
+            world.write_rest(file)
         world.come_to_rest()
         world.check()
 
@@ -178,6 +192,8 @@ class Schedule:
         world = self.world
         world.countdown = 10**9
         world.let_all_go()
+        for file in list(world.pieces):
+            world.write_rest(file)
         world.readings = []
         if not self.is_up:
             world.start()

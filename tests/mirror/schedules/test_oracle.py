@@ -10,8 +10,9 @@ import pytest
 from avocet_grpc.core.model import File
 from tests.mirror.schedules.content import Content, content_of, record_of
 from tests.mirror.schedules.directed import LONG, appended, correct, rest
+from tests.mirror.schedules.half_done import Reading
 from tests.mirror.schedules.oracle import Violation
-from tests.mirror.schedules.world import Reading, World
+from tests.mirror.schedules.world import World
 
 FILE = File.CANDIDATES
 

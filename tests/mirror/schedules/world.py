@@ -20,18 +20,12 @@ from avocet_grpc.store.sqlite.engine import SqliteLedger
 from tests.ledger_suite import encode
 from tests.mirror.memory_disk import Inode, MemoryClock, MemoryDisk
 from tests.mirror.schedules.content import Content, content_of, fresh, lines_of, record_of, spell
+from tests.mirror.schedules.half_done import Piece, Reading
 from tests.mirror.schedules.oracle import JudgedLedger, Oracle, Violation, check_at_rest
 
 
 class Kill(BaseException):
     """The mirror was killed here."""
-
-
-class Reading:
-    """What another program read, and when; `deleted` is what somebody had deleted before, with what he had seen."""
-
-    def __init__(self, file: File, lines: list[bytes], at: float, deleted: dict[str, set[Content]]) -> None:
-        self.file, self.lines, self.at, self.deleted = file, lines, at, deleted
 
 
 class World:
@@ -50,6 +44,7 @@ class World:
         self.number = 100
         self.readings: list[Reading] = []
         self.held: list[tuple[Inode, File]] = []
+        self.pieces: dict[File, Piece] = {}
         self.log: list[str] = []
         self.countdown = 10**9
         self.action: Callable[[], None] = lambda: None
@@ -185,8 +180,8 @@ class World:
         self.readings.append(Reading(file, self.lines(file), self.clock.passed, deleted))
         self.say("foreign reads", file.name)
 
-    def rewrite(self, reading: Reading) -> None:
-        """Write the whole file as it was read, with an edit, a deletion, another spelling or a new record."""
+    def rewrite(self, reading: Reading, *, pieces: bool = False) -> None:
+        """Write the whole file as it was read, changed in one way; `pieces`: perhaps its first lines alone for now."""
         file, out, oracle = reading.file, list(reading.lines), self.oracle
         numbered = [(at, record) for at, raw in enumerate(out) if (record := record_of(raw)) is not None]
         dice, what, deleted = self.random.random(), "as it was", dict[str, set[Content]]()
@@ -213,7 +208,7 @@ class World:
             out.insert(self.random.randrange(len(out) + 1), raw)
             what += " + new"
         self.note_rewrite(file, out, deleted, reading.deleted)
-        self._put(file, out, what, reading)
+        self._put(file, out, what, reading, pieces=pieces)
 
     def _edited(self, file: File, record: dict[str, Any]) -> bytes:
         number = self.new()
@@ -248,16 +243,29 @@ class World:
             oracle.observed[file].discard(raw)
             oracle.done.add((file, raw))
 
-    def _put(self, file: File, out: list[bytes], what: str, reading: Reading) -> None:
+    def _put(self, file: File, out: list[bytes], what: str, reading: Reading, *, pieces: bool) -> None:
         data = b"".join(raw + b"\n" for raw in out)
         inode = self.inode(file)
         how = "in place"
         if inode is None or self.random.random() < 0.5:
             self.disk.put(self.path(file), data)
             how = "by rename"
+        elif pieces and self.random.random() < 0.5:
+            cut = len(b"".join(raw + b"\n" for raw in out[: self.random.randrange(len(out) + 1)]))
+            self.disk.overwrite(inode, data[:cut])
+            inode.holders += 1
+            self.pieces[file] = Piece(inode, data[cut:], self.clock.passed)
+            how = f"in place, {cut} bytes of {len(data)} at first"
         else:
             self.disk.overwrite(inode, data)
         self.say("foreign rewrites", file.name, f"(read at {reading.at:.0f})", how, what)
+
+    def write_rest(self, file: File) -> None:
+        """The program that writes the whole file writes the rest of it, and closes it."""
+        piece = self.pieces.pop(file)
+        self.disk.add(piece.inode, piece.rest)
+        piece.inode.holders -= 1
+        self.say("foreign writes the rest of", file.name, "to", piece.inode.number)
 
     def damage(self, file: File) -> None:
         inode, lines = self.inode(file), self.lines(file)
@@ -311,7 +319,7 @@ class World:
         self.say("KILL")
 
     def power_cut(self) -> None:
-        self.held, self.readings = [], []
+        self.held, self.readings, self.pieces = [], [], {}
         self.disk.power_cut(self.random)
         self.say("POWER CUT")
 
