@@ -17,7 +17,7 @@ from avocet_grpc.mirror.inbound.first_start import adopt_first
 from avocet_grpc.mirror.inbound.look import Looker
 from avocet_grpc.mirror.inbound.reconcile import Progress, reconcile
 from avocet_grpc.mirror.inbound.resync import resync
-from avocet_grpc.mirror.inbound.rules import Look, Mode
+from avocet_grpc.mirror.inbound.rules import Aside, Look, Mode
 from avocet_grpc.mirror.inbound.tail import import_tail
 from avocet_grpc.mirror.inbound.without_index import compare_without_index
 from avocet_grpc.mirror.outbound.outbox import collect
@@ -57,7 +57,7 @@ class SharedFile:
 
     def _use(self, path: Path) -> None:
         self._path = path
-        self._looker = Looker(self._session, path, self._is_held_aside)
+        self._looker = Looker(self._session, path, self._aside)
         self._drain = Drain(self._session, path)
         self._replacer = Replacer(self._session, path, self._looker, self._drain)
         self._writer = Writer(self._session, path, self._looker, self._replacer, self._feed)
@@ -162,8 +162,9 @@ class SharedFile:
             self._make_durable()
         return self._note_level(level)
 
-    def _is_held_aside(self) -> bool:
-        return any(drain.has_writers() for drain in (self._drain, *self._left))
+    def _aside(self) -> Aside:
+        drains = (self._drain, *self._left)
+        return Aside(any(each.has_writers() for each in drains), any(each.is_behind() for each in drains))
 
     def finish(self, revision: int) -> bool:
         """Take one more step at a stop to a file that has all up to `revision`, compact and durable.

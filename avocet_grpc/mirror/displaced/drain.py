@@ -80,6 +80,11 @@ class Drain:
         """Return whether a program has one of them open for writing. Raises OSError."""
         return any(has_writer(self._session.disk, old.path) is True for old in self._displaced)
 
+    def is_behind(self) -> bool:
+        """Return whether a program wrote to one of them what was not read yet. Raises OSError."""
+        found = ((signature(self._session.disk, old.path), old.read_to) for old in self._displaced)
+        return any(now is not None and now.size > read_to for now, read_to in found)
+
     def blanked(self, places: Sequence[Span], blocks: BlockDigests) -> None:
         """Those places were blanked in the file with these blocks, which took the place of these."""
         for old in self._displaced:

@@ -12,7 +12,7 @@ from avocet_grpc.mirror.fs.signature import Signature, end_before, has_writer, r
 from avocet_grpc.mirror.image import FileImage, Trust
 from avocet_grpc.mirror.inbound.reconcile import reconcile
 from avocet_grpc.mirror.inbound.remains import is_half_of_ours
-from avocet_grpc.mirror.inbound.rules import Look
+from avocet_grpc.mirror.inbound.rules import Aside, Look
 from avocet_grpc.mirror.inbound.tail import import_lines, import_tail
 from avocet_grpc.mirror.lines import Kind, Order, Row
 from avocet_grpc.mirror.session import Session
@@ -32,15 +32,15 @@ CHECK_BYTES = 64 * 1024 * 1024
 class Looker:
     """Looks at one file, and remembers when others last changed it. Times are monotonic seconds.
 
-    `held_aside` tells whether a program has a displaced file open for writing.
+    `aside` tells what programs do with displaced files at this moment.
     """
 
-    def __init__(self, session: Session, path: Path, held_aside: Callable[[], bool]) -> None:
+    def __init__(self, session: Session, path: Path, aside: Callable[[], Aside]) -> None:
         self._session, self.path = session, path
         self._seen: Signature | None = None
         self._changed_at = self._rewritten_at = session.clock.monotonic()
         self._ours = range(0)
-        self._held_aside = held_aside
+        self._aside = aside
         self._held_at = self._held_aside_at = -math.inf
 
     def begin(self, image: FileImage) -> None:
@@ -111,7 +111,7 @@ class Looker:
 
     def _check(self, image: FileImage, still: float, stopping: bool) -> tuple[FileImage, bool]:
         """Once others have left the file alone: decide about what is missing, and look for hidden edits."""
-        if image.has_missing and (stopping or self._is_left_alone() or self._has_only_grown()):
+        if image.has_missing and self._may_decide(stopping):
             judged = image.trust is Trust.EXACT or self._blocks_match(image, 0, image.read_to)
             return self._compare(image, stopping, judged=judged)
         if image.trust is Trust.GREW and (still >= SETTLE_S or stopping):
@@ -127,6 +127,10 @@ class Looker:
             if signature(self._session.disk, self.path) == image.signature:
                 image = image.learned(data)
         return image, True
+
+    def _may_decide(self, stopping: bool) -> bool:
+        """Return whether it is time to decide about what is missing, and nothing says that it is there."""
+        return not self._aside().is_unread and (stopping or self._is_left_alone() or self._has_only_grown())
 
     def _blocks_match(self, image: FileImage, start: int, stop: int) -> bool:
         if image.blocks.size != image.read_to:
@@ -155,7 +159,7 @@ class Looker:
         return was_held_aside or self._session.clock.monotonic() - self._held_at < SETTLE_S
 
     def _was_held_aside(self) -> bool:
-        if self._held_aside():
+        if self._aside().is_held:
             self._held_aside_at = self._session.clock.monotonic()
         return self._session.clock.monotonic() - self._held_aside_at < SETTLE_S
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 from dataclasses import dataclass
+from typing import NamedTuple
 
 
 class Mode(enum.Enum):
@@ -15,6 +16,13 @@ class Mode(enum.Enum):
     CRASHED = enum.auto()
     """The first look after an end that was not clean: nothing is deleted, and an edit of what the service wrote counts
     only if it holds what the service's last change set."""
+
+
+class Aside(NamedTuple):
+    """What programs do with displaced files: one has it open for writing, or wrote what was not read yet."""
+
+    is_held: bool
+    is_unread: bool
 
 
 @dataclass(frozen=True, slots=True)

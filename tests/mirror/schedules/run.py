@@ -136,13 +136,13 @@ class Schedule:
 
     def _wait(self, seconds: float) -> None:
         """A mirror that is up looks four times a second: here a few times are enough."""
-        for file, piece in list(self.world.pieces.items()):
-            # A pause of a minute may be longer than the service waits.
-            if self.world.clock.passed + seconds - piece.at > 45:
-                self.world.write_rest(file)
         for part in (0.3, 5.5, 5.5, 58.7):
             if seconds <= 0 or (self.is_up and not self._guarded(self.world.round)):
                 return
+            for file, piece in list(self.world.pieces.items()):
+                # A pause of a minute may be longer than the service waits.
+                if self.world.clock.passed + min(part, seconds) - piece.at > 45:
+                    self.world.write_rest(file)
             self.world.clock.sleep(min(part, seconds))
             seconds -= part
 
