@@ -178,16 +178,16 @@ class Index:
         query = f"SELECT {COLUMNS} FROM lines WHERE file = ? AND mark = ? AND mark <> 0 ORDER BY key LIMIT ?"
         return [row_of(values) for values in self._db.execute(query, (file, mark, limit))]
 
-    def owed_lines(self, file: File, digests: Collection[bytes]) -> list[Row]:
-        """Return rows of another kind than RECORD whose lines must be put back into the file, oldest first.
+    def absent_lines(self, file: File, mark: Mark, digests: Collection[bytes]) -> list[Row]:
+        """Return rows of another kind than RECORD with this mark whose lines are not in the file, oldest first.
 
         Those of lines with other digests are left out: very many may be owed.
         """
         query = (
             "SELECT key, digest FROM lines INDEXED BY marked_lines"
-            " WHERE file = ? AND mark = 1 AND mark <> 0 AND kind <> 0 AND offset IS NULL"
+            " WHERE file = ? AND mark = ? AND mark <> 0 AND kind <> 0 AND offset IS NULL"
         )
-        keys = [key for key, digest in self._db.execute(query, (file,)) if digest in digests]
+        keys = [key for key, digest in self._db.execute(query, (file, mark)) if digest in digests]
         return sorted(self.each(keys), key=lambda row: row.key)
 
     def of_kind(self, file: File, kind: Kind, limit: int) -> list[Row]:
@@ -215,11 +215,10 @@ class Index:
         row = self._db.execute("SELECT raw FROM bodies WHERE key = ?", (key,)).fetchone()
         return None if row is None else row[0]
 
-    def malformed(self, file: File, digest: bytes) -> Row | None:
-        """Return a malformed line with these bytes, one that is missing if there is any."""
-        where = f"file = ? AND kind = 2 AND kind <> 0 AND digest = ? ORDER BY mark <> {Mark.MISSING:d}"
-        found = self._db.execute(f"SELECT {COLUMNS} FROM lines WHERE {where} LIMIT 1", (file, digest)).fetchone()
-        return row_of(found) if found else None
+    def has_malformed(self, file: File, digest: bytes) -> bool:
+        """Return True if a malformed line has these bytes."""
+        query = "SELECT 1 FROM lines WHERE file = ? AND kind = 2 AND kind <> 0 AND digest = ? LIMIT 1"
+        return self._db.execute(query, (file, digest)).fetchone() is not None
 
     def is_empty(self, file: File) -> bool:
         """Return True if no line of the file is known."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from msgspec.structs import replace
@@ -14,7 +14,7 @@ from avocet_grpc.mirror.displaced.file import Displaced
 from avocet_grpc.mirror.feed import LAST_KEY
 from avocet_grpc.mirror.inbound.tail import ids_of, take_appended
 from avocet_grpc.mirror.inbound.verdicts import Read
-from avocet_grpc.mirror.lines import Lines, Mark, Row
+from avocet_grpc.mirror.lines import Lines, Mark
 from avocet_grpc.mirror.session import Session, is_fresh
 
 
@@ -52,6 +52,7 @@ def take_whole(
     lines, now = session.index.lines(session.file, ids), session.changed(ids)
     contents = [(one.id, content_of(one.parsed)) for one in reads if one.id is not None]
     known = session.knows(contents)
+    _find_missing(session, lines, reads)
     late: list[Read] = []
     in_front: list[Read] = []
     undone: list[Read] = []
@@ -60,16 +61,12 @@ def take_whole(
     pairs = iter(contents)
     for one in reads:
         if one.id is None:
-            if (row := session.index.malformed(session.file, one.line.digest)) is None:
+            if not session.index.has_malformed(session.file, one.line.digest):
                 late.append(one)
-            elif lines.get(row.key) is None:
-                lines.include([row])
-                _was_not_deleted(lines, [row], one.line.digest)
             continue
         pair, again = next(pairs), one.id in seen
         seen.add(one.id)
         state, record = now.get(one.id), lines.record(one.id)
-        _was_not_deleted(lines, lines.of(one.id), one.line.digest)
         if pair in known or not _is_news(lines, one, pair[1], state):
             continue
         if one.id in unseen:
@@ -84,18 +81,22 @@ def take_whole(
             edits.append((one, Edit(one.id, expected, one.parsed, fresh)))
     late += _edit(session, lines, edits)
     if undone:
-        rows, removed = _rows(session, undone), ids_of(undone)
-        take_appended(session, path, undone, rows, how=How.REWRITTEN, is_late=True, removed=removed)
+        rows, ids_undone = _rows(session, undone), ids_of(undone)
+        take_appended(session, path, undone, rows, how=How.REWRITTEN, is_late=True, unseen=ids_undone)
     if in_front:
         take_appended(session, path, in_front, _rows(session, in_front), how=How.LATE, is_late=True, in_front=True)
     take_late(session, path, late)
 
 
-def _was_not_deleted(lines: Lines, rows: Iterable[Row], digest: bytes) -> None:
-    """These rows' lines, if they have this digest, stand here: a program that writes the whole file went on here."""
-    for row in rows:
-        if row.mark is Mark.MISSING and row.digest == digest:
-            lines.change(row, mark=Mark.OWED)
+def _find_missing(session: Session, lines: Lines, reads: Sequence[Read]) -> None:
+    """What is missing in the file and stands here was not deleted: who writes the whole file went on here."""
+    digests = {one.line.digest for one in reads}
+    records = (lines.record(id) for id in ids_of(reads))
+    lost = [row for row in records if row is not None and row.mark is Mark.MISSING and row.digest in digests]
+    others = session.index.absent_lines(session.file, Mark.MISSING, digests)
+    lines.include(others)
+    for row in (*lost, *others):
+        lines.change(row, mark=Mark.OWED)
 
 
 def _rows(session: Session, reads: Sequence[Read]) -> Lines:

@@ -137,7 +137,7 @@ class Reconciliation:
     def _take_torn_end(self, diff: LineDiff, rest: Line) -> None:
         if is_half_of_ours(self._session, self._image.level, rest, self._look.torn_is_given_up):
             self._torn = self._half_of_ours = True
-        elif self._session.aside.parsed(rest).columns is None and not self._session.index.malformed(
+        elif self._session.aside.parsed(rest).columns is None and not self._session.index.has_malformed(
             self._session.file, rest.digest
         ):
             self._torn = self._look.mode is not Mode.CLEAN

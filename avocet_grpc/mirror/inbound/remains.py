@@ -25,7 +25,7 @@ def is_half_of_ours(session: Session, level: Cursor, rest: Line, is_given_up: bo
     for a malformed line before is one.
     """
     raw = rest.raw
-    if raw is None or session.index.malformed(session.file, rest.digest) is not None:
+    if raw is None or session.index.has_malformed(session.file, rest.digest):
         return False
     for change in _unwritten(session, level):
         if change.raw is not None and change.raw.startswith(raw) and change.raw != raw:

@@ -16,7 +16,7 @@ from avocet_grpc.mirror.fs.signature import Signature, end_before, read_range
 from avocet_grpc.mirror.image import FileImage
 from avocet_grpc.mirror.inbound.problems import MalformedLines, log_malformed
 from avocet_grpc.mirror.inbound.verdicts import Read, Verdicts
-from avocet_grpc.mirror.lines import Lines, Row, exportable
+from avocet_grpc.mirror.lines import Lines, Mark, Row, exportable
 from avocet_grpc.mirror.session import Session, is_fresh
 from avocet_grpc.telemetry import failpoints
 
@@ -63,8 +63,8 @@ def import_lines(
     reads, before = [Read(line, session.aside.parsed(line), image.last_key) for line in lines], image.newlines
     with session.index.transaction():
         rows = session.index.lines(session.file, ids_of(reads))
-        how, removed = _what_authors_know(session, image.level, rows, reads, found.mtime)
-        image = read.ordered(take_appended(session, path, reads, rows, how=how, removed=removed, ours=ours))
+        how, unseen = _what_authors_know(session, image.level, rows, reads, found.mtime)
+        image = read.ordered(take_appended(session, path, reads, rows, how=how, unseen=unseen, ours=ours))
         session.index.save_image(session.file, image)
     failpoints.hit("import.after")
     malformed = MalformedLines(session.aside.reason)
@@ -116,23 +116,24 @@ def take_appended(
     *,
     how: How,
     is_late: bool = False,
-    removed: Collection[str] = (),
+    unseen: Collection[str] = (),
     in_front: bool = False,
     ours: range = range(0),
 ) -> int:
     """Report lines and note what the ledger decided; return the highest order key. Call it inside a transaction.
 
-    `lines` are the rows of their ids; they are changed and stored. `is_late`: they stand in a displaced file. `removed`
-    are ids of which the author may not know that they were removed by the service. `in_front`: a version of its record
-    stood behind each, so that none takes the record's place.
+    `lines` are the rows of their ids; they are changed and stored. `is_late`: they stand in a displaced file. `unseen`
+    are the ids of which the author may not know what the service did last. `in_front`: a version of its record stood
+    behind each, so that none takes the record's place.
     """
     with_id = [one for one in reads if one.id is not None]
     owed: dict[bytes, deque[Row]] = {}
-    for row in [] if is_late else session.index.owed_lines(session.file, {one.line.digest for one in reads}):
+    digests = {one.line.digest for one in reads}
+    for row in [] if is_late else session.index.absent_lines(session.file, Mark.OWED, digests):
         owed.setdefault(row.digest, deque()).append(row)
     verdicts = Verdicts(session, lines, reader_of(session, path), is_late=is_late, ours=ours, owed=owed)
     expected = [ABSENT] * len(with_id) if in_front else expectations(lines, with_id)
-    found = [Found(one.parsed, what, one.id in removed) for one, what in zip(with_id, expected, strict=True)]
+    found = [Found(one.parsed, what, one.id in unseen) for one, what in zip(with_id, expected, strict=True)]
     outcomes = iter(session.take_in(found, how))
     for one in reads:
         outcome = None if one.id is None else next(outcomes)

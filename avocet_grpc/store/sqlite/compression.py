@@ -160,7 +160,7 @@ class CompressedLines:
 
 
 def example_size(stored: bytes) -> int:
-    """Return the size of an example that is no longer than LONGEST_EXAMPLE, from how it is stored.
+    """Return the size of an example of at most LONGEST_EXAMPLE bytes, which is given as it is stored.
 
     Every encoded example begins with the tag of its field, 0x0a, and every frame of zstd with its magic number. A frame
     that is damaged has no size.

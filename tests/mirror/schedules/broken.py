@@ -280,7 +280,7 @@ def nobody_is_half_way(patch: pytest.MonkeyPatch) -> None:
 
 
 def what_is_displaced_says_nothing_of_what_is_missing(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(late, "_was_not_deleted", lambda *what: None)
+    patch.setattr(late, "_find_missing", lambda *what: None)
 
 
 RULES: dict[str, Break] = {
