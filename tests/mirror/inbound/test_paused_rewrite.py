@@ -51,6 +51,10 @@ def test_a_pause_with_the_file_open_deletes_nothing(service: InProcess, pause: i
 @pytest.mark.parametrize("decides", [False, True])
 def test_a_start_beside_a_program_that_is_half_way_deletes_nothing(service: InProcess, decides: bool) -> None:
     path = path_of(service, File.CANDIDATES)
+    odd = [b'{"broken\n', _line(record("c3", note="further")) + b"\n"]
+    with path.open("ab") as file:
+        file.writelines(odd)
+    rest(service)
     assert service.stop()
     read = path.read_bytes().splitlines(keepends=True)
     with path.open("wb") as file:
@@ -62,6 +66,23 @@ def test_a_start_beside_a_program_that_is_half_way_deletes_nothing(service: InPr
             correct(service, "c1")
         wait(service, 3)
         file.writelines(read[4:])
+    rest(service, 30)
+    lines = path.read_bytes().splitlines(keepends=True)
+    assert [lines.count(line) for line in odd] == [1, 1]
+    assert {json.loads(line)["id"] for line in lines if line.strip() and line != odd[0]} == {f"c{n}" for n in range(8)}
+
+
+def test_what_was_written_to_a_displaced_file_is_read_before_anything_counts_as_deleted(service: InProcess) -> None:
+    path = path_of(service, File.CANDIDATES)
+    read = path.read_bytes().splitlines(keepends=True)
+    correct(service, "c2")
+    service.come_to_rest()
+    with path.open("wb") as file:
+        file.writelines(read[:4])
+        file.flush()
+        wait(service, 7)
+        file.writelines(read[4:])
+    service.wait(70)
     rest(service, 30)
     assert ids(path) == [f"c{n}" for n in range(8)]
 

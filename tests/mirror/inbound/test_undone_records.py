@@ -19,6 +19,15 @@ def lines_of(contents: list[Json]) -> bytes:
     return b"".join(json.dumps(one).encode() + b"\n" for one in contents)
 
 
+def approved_and_read(service: InProcess) -> tuple[Path, list[Json]]:
+    """Three approved records, and what another program reads of them."""
+    for n in range(3):
+        correct(service, f"c{n}")
+    rest(service)
+    path = path_of(service, File.APPROVED)
+    return path, records(path)
+
+
 @pytest.mark.parametrize("index", ["kept", "lost"])
 def test_an_undone_record_does_not_come_back_edited_by_a_rewrite_that_is_seen_in_part(
     tmp_path: Path, index: str
@@ -68,27 +77,11 @@ def test_an_undone_record_that_is_appended_edited_is_a_new_one_after_a_minute(se
     assert next(iter(service.actions("c1"))) == ("add" if wait else "overrule")
 
 
-def test_a_line_of_others_for_an_undone_record_counts_at_once(service: InProcess) -> None:
-    path = path_of(service, File.APPROVED)
-    correct(service, "c1")
-    rest(service)
-    undo(service, "c1")
-    service.come_to_rest()
-    theirs = record("c1", status="approved", corrected_response="theirs")
-    append(path, theirs)
-    rest(service)
-    assert service.served("c1", File.APPROVED) == theirs
-
-
 def test_an_edit_of_the_last_line_after_the_service_took_it_out_by_a_replacement_does_not_come_back(
     service: InProcess,
 ) -> None:
     """The blanks are gone with the replacement, so that the rewrite in place looks like an append."""
-    path = path_of(service, File.APPROVED)
-    for n in range(3):
-        correct(service, f"c{n}")
-    rest(service)
-    read = records(path)
+    path, read = approved_and_read(service)
     undo(service, "c2")
     service.come_to_rest()
     write_records(path, records(path))
@@ -100,11 +93,7 @@ def test_an_edit_of_the_last_line_after_the_service_took_it_out_by_a_replacement
 
 
 def test_a_rewrite_after_a_crash_does_not_bring_it_back_however_late_others_append(service: InProcess) -> None:
-    path = path_of(service, File.APPROVED)
-    for n in range(3):
-        correct(service, f"c{n}")
-    rest(service)
-    read = records(path)
+    path, read = approved_and_read(service)
     undo(service, "c1")
     service.come_to_rest()
     service.crash()
@@ -118,11 +107,7 @@ def test_a_rewrite_after_a_crash_does_not_bring_it_back_however_late_others_appe
 
 
 def test_a_line_that_a_power_cut_brings_back_may_be_read_again_before_it_is_blanked(service: InProcess) -> None:
-    path = path_of(service, File.APPROVED)
-    for n in range(3):
-        correct(service, f"c{n}")
-    rest(service)
-    read = records(path)
+    path, read = approved_and_read(service)
     undo(service, "c1")
     service.come_to_rest()
     service.crash()
