@@ -10,7 +10,6 @@ prompt digests, which combinations do not know.
 from __future__ import annotations
 
 import json
-from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -126,6 +125,16 @@ def _combination(*values: Any) -> FacetRow:
     return FacetRow._make((xxh3_128_digest(json.dumps(values[1:])), *values, 0))
 
 
+@lru_cache(maxsize=4096)
+def _counters_of(facet: FacetRow) -> tuple[tuple[str, str], ...]:
+    return tuple(counters_of(facet))
+
+
+@lru_cache(maxsize=2)
+def _add_count(any_length: str) -> str:
+    return ADD_COUNT.format(any_length.format("value"))
+
+
 class CountsToAdd:
     """What a commit adds to both tables."""
 
@@ -147,13 +156,13 @@ class CountsToAdd:
 
     def write(self, session: Session) -> None:
         """Add them."""
-        sums: Counter[tuple[str, str]] = Counter()
+        sums = dict[tuple[str, str], int]()
         for facet, n in self._facets.items():
-            for name in counters_of(facet):
-                sums[name] += n
-        facets = [row._replace(n=n) for row, n in self._facets.items() if n]
+            for name in _counters_of(facet):
+                sums[name] = sums.get(name, 0) + n
+        facets = [FacetRow(*row[:-1], n) for row, n in self._facets.items() if n]
         counters = [CounterRow(*name, n) for name, n in sums.items() if n]
-        session.insert("counters", counters, ADD_COUNT.format(session.dialect.any_length.format("value")))
+        session.insert("counters", counters, _add_count(session.dialect.any_length))
         session.insert("facets", facets, ADD_FACET)
         if fewer := [row.combination for row in facets if row.n < 0]:
             # Labels come and go: without this the table would grow for ever.

@@ -162,7 +162,12 @@ class SqliteSession:
 
 
 def _is_large(row: tuple[Any, ...]) -> bool:
-    return any(type(value) in (bytes, str) and len(value) > LARGE for value in row)
+    # A generator would take several times as long, for each row of these tables.
+    for value in row:
+        kind = type(value)
+        if (kind is str or kind is bytes) and len(value) > LARGE:
+            return True
+    return False
 
 
 @lru_cache(maxsize=64)
