@@ -88,6 +88,11 @@ def render(record: Record) -> ParsedLine:
     return ParsedLine(raw, digest_of(raw), columns_of(record), record)
 
 
+def is_our_spelling(line: ParsedLine) -> bool:
+    """Return whether a line that holds a record has the very bytes that we would write for it."""
+    return json.dumps(record_in(line)).encode("ascii") == line.raw
+
+
 def digest_of(raw: bytes) -> bytes:
     """Return 16 bytes that tell lines apart by their bytes; every line of each file needs it, so it is fast."""
     return xxhash.xxh3_128_digest(raw)

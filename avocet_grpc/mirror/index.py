@@ -45,6 +45,22 @@ WHERE l.file = :file AND l.offset IS NOT NULL ORDER BY first, second, l.order_nu
 """
 
 
+# Begin with the lines that are no records: they are few.
+TWINS = """
+SELECT r.key, o.key, o.offset FROM lines o CROSS JOIN lines r ON r.file = o.file AND r.id = o.id
+WHERE o.file = :file AND o.kind <> 0 AND o.id IS NOT NULL AND o.offset IS NOT NULL
+    AND r.kind = 0 AND r.offset IS NULL AND r.digest = o.digest ORDER BY r.key, o.offset
+"""
+
+
+class Twin(NamedTuple):
+    """A line that stands at `offset` with the very bytes of a record that stands nowhere."""
+
+    record: int
+    key: int
+    offset: int
+
+
 class Place(NamedTuple):
     """A row in short: its key, the digest of its bytes, and where it stands; `order_key` is that of its Order."""
 
@@ -158,6 +174,10 @@ class Index:
             "SELECT key, digest, offset, length, order_key FROM lines WHERE file = ? ORDER BY offset IS NULL, offset"
         )
         return map(Place._make, self._db.execute(query, (file,)))
+
+    def twins(self, file: File) -> list[Twin]:
+        """Return the standing lines with the bytes of records that do not stand."""
+        return [*map(Twin._make, self._db.execute(TWINS, {"file": file}))]
 
     def in_order(self, file: File) -> Iterator[Place]:
         """Give the standing rows in the order in which a compaction writes them."""

@@ -105,7 +105,7 @@ class SharedFile:
             return image.unchanged(end)
         mode = Mode.CLEAN if clean else Mode.CRASHED
         is_held, still = has_writer(session.disk, path) is True, self._looker.still()
-        look = Look(mode, is_held=is_held, torn_is_given_up=still >= 5.0 or clean)
+        look = Look(mode, may_go_on=is_held, is_held=is_held, torn_is_given_up=still >= 5.0 or clean)
         return reconcile(session, path, image, look, progress)
 
     def _load(self, image: FileImage, progress: Progress) -> FileImage:

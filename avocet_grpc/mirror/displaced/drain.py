@@ -194,7 +194,7 @@ class Drain:
             failpoints.hit("drain.read")
             with session.index.transaction():
                 if exact:
-                    take_late(session, self._path, reads)
+                    take_late(session, self._path, old, reads, found.mtime)
                 else:
                     take_whole(session, self._path, old, reads, seen, last, found.mtime)
                 if old.noted is not None:

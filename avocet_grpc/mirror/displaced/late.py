@@ -18,9 +18,18 @@ from avocet_grpc.mirror.lines import Lines, Mark
 from avocet_grpc.mirror.session import Session, is_fresh
 
 
-def take_late(session: Session, path: Path, reads: Sequence[Read]) -> None:
-    """Take in lines that were appended. `path` is the file in its place. Call it inside a transaction of the index."""
-    take_appended(session, path, reads, _rows(session, reads), how=How.LATE, is_late=True)
+def take_late(
+    session: Session, path: Path, old: Displaced, reads: Sequence[Read], mtime: float, *, in_front: bool = False
+) -> None:
+    """Take in lines that were appended. `path` is the file in its place. Call it inside a transaction of the index.
+
+    `in_front` is that of `take_appended`.
+    """
+    now = session.changed(sorted(ids_of(reads)))
+    # What the ledger has yet, the service may remove before the verdict.
+    unseen = _unseen_removals(session, old, now, mtime) | {id for id, state in now.items() if state.raw is not None}
+    rows = _rows(session, reads)
+    take_appended(session, path, reads, rows, how=How.LATE, is_late=True, unseen=unseen, in_front=in_front)
 
 
 def note_versions(session: Session, reads: Sequence[Read], last: dict[str, int]) -> None:
@@ -56,7 +65,7 @@ def take_whole(
     late: list[Read] = []
     in_front: list[Read] = []
     undone: list[Read] = []
-    unseen = session.unseen_removals(now, Cursor(old.level_at, LAST_KEY), mtime)
+    unseen = _unseen_removals(session, old, now, mtime)
     edits: list[tuple[Read, Edit]] = []
     pairs = iter(contents)
     for one in reads:
@@ -84,8 +93,8 @@ def take_whole(
         rows, ids_undone = _rows(session, undone), ids_of(undone)
         take_appended(session, path, undone, rows, how=How.REWRITTEN, is_late=True, unseen=ids_undone)
     if in_front:
-        take_appended(session, path, in_front, _rows(session, in_front), how=How.LATE, is_late=True, in_front=True)
-    take_late(session, path, late)
+        take_late(session, path, old, in_front, mtime, in_front=True)
+    take_late(session, path, old, late, mtime)
 
 
 def _find_missing(session: Session, lines: Lines, reads: Sequence[Read]) -> None:
@@ -97,6 +106,10 @@ def _find_missing(session: Session, lines: Lines, reads: Sequence[Read]) -> None
     lines.include(others)
     for row in (*lost, *others):
         lines.change(row, mark=Mark.OWED)
+
+
+def _unseen_removals(session: Session, old: Displaced, now: Mapping[str, Changed], mtime: float) -> set[str]:
+    return session.unseen_removals(now, Cursor(old.level_at, LAST_KEY), mtime)
 
 
 def _rows(session: Session, reads: Sequence[Read]) -> Lines:

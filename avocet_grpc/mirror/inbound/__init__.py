@@ -10,7 +10,7 @@ May import
 Reading order
     `look`, `rules`         nothing new, lines at the end, or another content; by which rules a look takes it in
     `tail`                  imports appended lines, at most 8 MB in one command
-    `reconcile`, `line_diff`    compares a rewritten file with the index, and decides about lines that are gone
+    `reconcile`, `line_diff`, `pairs`    compares a rewritten file with the index, and decides about what is gone
     `beginning`             how a file is compared at a start
     `first_start`, `without_index`, `resync`    a file that the index does not know
     `verdicts`              what the ledger decided, as rows of the index

@@ -33,7 +33,8 @@ class LineDiff:
     Memory grows with what is out of order or has no partner, not with the file. `moved` is told of each row that stands
     elsewhere than noted. `lines` and `line_bytes` (with newlines) count the file's. `has_moved` is True if one did.
     `returned` are rows that did not stand in the file and now do. `known_to` is where the last line begins that has a
-    row. Lines of rows with the keys `again` count as ones that the index does not have; `found_again` are those rows.
+    row; `stood_to` is where the last of these rows stood before. Lines of rows with the keys `again` count as ones that
+    the index does not have; `found_again` are those rows.
     """
 
     def __init__(
@@ -44,7 +45,7 @@ class LineDiff:
         self._lines_again: list[Unknown] = []
         self.lines = self.line_bytes = 0
         self.has_moved = False
-        self.known_to = 0
+        self.known_to = self.stood_to = 0
         self.returned: list[int] = []
         self._open_rows: dict[bytes, deque[Place]] = {}
         self._open_lines: dict[bytes, deque[Unknown]] = {}
@@ -87,6 +88,7 @@ class LineDiff:
             self.found_again.append(row.key)
             self._lines_again.append(Unknown(offset, row.length, row.digest, line.number, row.order_key))
         self.known_to = max(self.known_to, offset)
+        self.stood_to = max(self.stood_to, row.offset or 0)
         if row.offset == offset:
             return
         if row.offset is None:

@@ -201,11 +201,14 @@ class Looker:
         if not judged:
             self._rewritten_at = self._session.clock.monotonic()
         left_alone = self._is_left_alone()
+        may_go_on = not left_alone and self._was_held()
         look = Look(
             settled=judged or stopping or left_alone,
-            is_held=stopping and not left_alone and self._was_held(),
+            may_go_on=may_go_on,
+            is_held=stopping and may_go_on,
             judged=judged,
             torn_is_given_up=self.still() >= TORN_S,
+            seen=self._seen,
         )
         try:
             image = reconcile(self._session, self.path, image, look, lambda _: None)

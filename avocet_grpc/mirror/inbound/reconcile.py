@@ -20,6 +20,7 @@ from avocet_grpc.mirror.fs.scan import Line, LineScanner, Seen, read_line
 from avocet_grpc.mirror.fs.signature import Signature, signature, signature_of
 from avocet_grpc.mirror.image import FileImage
 from avocet_grpc.mirror.inbound.line_diff import LineDiff, Unknown
+from avocet_grpc.mirror.inbound.pairs import Pairs
 from avocet_grpc.mirror.inbound.problems import MalformedLines, log_malformed
 from avocet_grpc.mirror.inbound.remains import Remains, is_cut, is_half_of_ours, noted_bytes
 from avocet_grpc.mirror.inbound.rules import Look, Mode
@@ -69,7 +70,7 @@ class Reconciliation:
         self._mtime = found.mtime if found else session.clock.now()
         self._gone: dict[int, int] = {}  # by key, where the line stood
         self._torn = self._half_of_ours = False
-        self._last_key = self._known_to = 0
+        self._last_key = self._known_to = self._stood_to = 0
         self._accepted = self._undone = self._put_back = self._missing = 0
         self._edited = self._news = 0
         self._damaged = False
@@ -78,6 +79,9 @@ class Reconciliation:
 
     def run(self, progress: Progress) -> FileImage:
         """Compare, ask the ledger, and change the rows. Raises what `reconcile` raises."""
+        if self._look.settled and self._found != self._look.seen:
+            # A program began to write the file a moment ago: what it has not written yet is no deletion.
+            raise FileChanged
         index, file = self._session.index, self._session.file
         seen, moves = Seen(), index.begin_moves()
         total = index.records(file)
@@ -86,14 +90,14 @@ class Reconciliation:
         failpoints.hit("import.before")
         gone, unknown = diff.finish()
         index.delete(diff.found_again)
-        self._known_to = diff.known_to
-        self._note_places(diff, moves, gone)
+        self._known_to, self._stood_to = diff.known_to, diff.stood_to
+        places = self._note_places(diff, moves, gone)
         for batch in self._batches(unknown):
             self._take_in(batch)
         left = [row for row in gone if row.key in self._gone and row.offset is not None]
         as_it_was = not (diff.has_moved or self._edited or self._news)
         self._decide(left, diff, total, as_it_was)
-        if diff.has_moved:
+        if diff.has_moved or places:
             self._settle_duplicates()
         return self._image.compared(
             self._found,
@@ -153,16 +157,21 @@ class Reconciliation:
             raise FileChanged
         return True
 
-    def _note_places(self, diff: LineDiff, moves: Moves, gone: list[Place]) -> None:
-        """Tell the index where the lines stand now; rows that came back no longer miss anything."""
+    def _note_places(self, diff: LineDiff, moves: Moves, gone: list[Place]) -> dict[int, int]:
+        """Tell the index where the lines stand now; rows that came back no longer miss anything.
+
+        Return the places of records that stand where another line did.
+        """
         index, file = self._session.index, self._session.file
         moves.apply()
         self._gone = {place.key: place.offset for place in gone if place.offset is not None}
         index.lose(self._gone)
+        places = self._take_places()
         if self._look.mode is Mode.CRASHED:
-            self._remains = Remains(self._session, gone)
-        lines, now = Lines(file, index.each(diff.returned)), self._session.clock.now()
-        for key in diff.returned:
+            self._remains = Remains(self._session, [place for place in gone if place.key in self._gone])
+        returned = [*diff.returned, *places]
+        lines, now = Lines(file, index.each(returned)), self._session.clock.now()
+        for key in returned:
             row = lines.get(key)
             if row is None:
                 continue
@@ -170,8 +179,20 @@ class Reconciliation:
             mark = Mark.OWED if is_record and row.mark is Mark.OWED else Mark.NONE
             # A version of ours that is found counts as written now, and what was owed was written by us.
             is_ours = row.written_at is not None or row.mark is Mark.OWED
-            lines.change(row, mark=mark, written_at=now if is_ours else None)
+            offset = places.get(key, row.offset)
+            lines.change(row, offset=offset, mark=mark, written_at=now if is_ours else None)
         index.save(lines)
+        return places
+
+    def _take_places(self) -> dict[int, int]:
+        """Let records that are gone stand where another line with their very bytes does: that one is gone instead."""
+        twins = self._session.index.twins(self._session.file)
+        first = {twin.record: twin for twin in reversed(twins)}
+        self._session.index.delete(twin.key for twin in first.values())
+        places = {record: twin.offset for record, twin in first.items()}
+        for key in places:
+            self._gone.pop(key, None)
+        return places
 
     def _batches(self, unknown: list[Unknown]) -> Iterator[list[Read]]:
         """Give the lines that the index does not have, read, a batch at a time."""
@@ -194,7 +215,11 @@ class Reconciliation:
         lines = index.lines(file, {one.id for one in batch if one.id is not None})
         crashed = self._look.mode is Mode.CRASHED
         verdicts = Verdicts(self._session, lines, self._read_row, after_crash=crashed, is_rewrite=True)
-        edits, news = self._pair(lines, batch)
+        edits = Pairs(self._gone, self._stood_to, may_go_on=self._look.may_go_on).of(lines, batch)
+        paired = {one.line.offset for _, one in edits}
+        news = [one for one in sorted(batch, key=lambda one: one.line.offset) if one.line.offset not in paired]
+        for record, _ in edits:
+            self._gone.pop(record.key, None)
         now = self._session.changed([*{row.id or "" for row, _ in edits}, *{one.id or "" for one in news if one.id}])
         edits, news = self._without_deleted(lines, edits, news, now)
         self._accept_edits(verdicts, edits)
@@ -202,30 +227,6 @@ class Reconciliation:
         verdicts.settle()
         index.save(lines)
         self._count(verdicts)
-
-    def _pair(self, lines: Lines, batch: list[Read]) -> tuple[list[tuple[Row, Read]], list[Read]]:
-        """Return the edits of records that disappeared, and the other lines.
-
-        If other lines of the id disappeared in front of the record, those are paired before it.
-        """
-        found: dict[str, list[Read]] = {}
-        for one in sorted(batch, key=lambda one: one.line.offset):
-            if one.id is not None:
-                found.setdefault(one.id, []).append(one)
-        edits: list[tuple[Row, Read]] = []
-        for id, reads in found.items():
-            record = lines.record(id)
-            if record is not None and (record.key in self._gone or record.mark is Mark.MISSING):
-                edits.append((record, reads[min(self._gone_before(lines, record), len(reads) - 1)]))
-        for record, _ in edits:
-            self._gone.pop(record.key, None)
-        paired = {one.line.offset for _, one in edits}
-        news = [one for one in batch if one.line.offset not in paired]
-        return edits, sorted(news, key=lambda one: one.line.offset)
-
-    def _gone_before(self, lines: Lines, record: Row) -> int:
-        stood = self._gone.get(record.key, 0)
-        return sum(self._gone.get(row.key, stood) < stood for row in lines.of(record.id or ""))
 
     def _without_deleted(
         self, lines: Lines, edits: list[tuple[Row, Read]], news: list[Read], now: dict[str, Changed]

@@ -6,6 +6,8 @@ import enum
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from avocet_grpc.mirror.fs.signature import Signature
+
 
 class Mode(enum.Enum):
     """Which changes of others a look accepts."""
@@ -27,13 +29,17 @@ class Aside(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """What is known of the moment. `settled`: a missing line counts as deleted now. `is_held`: a program has the file
-    open for writing, and may be half-way through it. `judged`: the file is as it was at the last look, which found
-    lines missing and no damage. `torn_is_given_up`: nobody will end a last line without a newline any more.
+    """What is known of the moment. `settled`: a missing line counts as deleted now. `may_go_on`: a program has the file
+    open for writing, or had it a moment ago, and may be half-way through it. `is_held`: the same, and nothing can be
+    left for a later look. `judged`: the file is as it was at the last look, which found
+    lines missing and no damage. `torn_is_given_up`: nobody will end a last line without a newline any more. `seen` is
+    the file for which all this is known: what is `settled` is so for that alone.
     """
 
     mode: Mode = Mode.RUNNING
     settled: bool = False
+    may_go_on: bool = False
     is_held: bool = False
     judged: bool = False
     torn_is_given_up: bool = False
+    seen: Signature | None = None

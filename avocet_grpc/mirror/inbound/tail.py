@@ -86,12 +86,14 @@ def _what_authors_know(
     """Return how the lines came, and the ids of which their author may not know what the service did last.
 
     A program that writes the whole file in place may be seen after its first lines, and the rest looks like an append.
-    The lines count as a rewrite if one of them is, byte for byte, a record that the file lacked: it was read before.
+    The lines count as a rewrite if one of them is, byte for byte, a record that the file lacked, or lacked until we put
+    it there: it was read before.
     """
     now = session.changed(sorted(ids_of(reads)))
     unseen = session.unseen_removals(now, level, mtime)
     records = ((lines.record(one.id), one.line.digest) for one in reads if one.id is not None)
-    if any(row is not None and not row.stands and row.digest == digest for row, digest in records):
+    same = (row for row, digest in records if row is not None and row.digest == digest)
+    if any(not row.stands or is_fresh(row.written_at, mtime) for row in same):
         return How.REWRITTEN, unseen | {id for id, state in now.items() if state.raw is not None}
     rows = (lines.record(id) for id in now)
     fresh = {row.id for row in rows if row is not None and row.id is not None and is_fresh(row.written_at, mtime)}

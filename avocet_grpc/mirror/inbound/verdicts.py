@@ -11,7 +11,7 @@ import structlog
 
 from avocet_grpc.core.model import File, ParsedLine, Source
 from avocet_grpc.core.ports.mirror import Changed, Edit, Expected, Found, How, Outcome, Verdict
-from avocet_grpc.core.record import content_of, digest_of, parse
+from avocet_grpc.core.record import content_of, digest_of, is_our_spelling, parse
 from avocet_grpc.mirror.fs.scan import Line
 from avocet_grpc.mirror.lines import Kind, Lines, Mark, Order, Row, effective, exportable, standing
 from avocet_grpc.mirror.session import Session, is_fresh
@@ -113,7 +113,7 @@ class Verdicts:
         if record is not None and record.stands and now is not None and record.content == now.digest:
             if self._is_put_back(one):
                 return
-            if record.digest == one.line.digest and self._is_copy(one, record, now):
+            if self._has_our_bytes(one, record, now) and self._is_copy(one, record, now):
                 self._add_stale(one)
             elif not self.is_late:
                 self._add_duplicate(one, now)
@@ -125,8 +125,14 @@ class Verdicts:
             return
         self._becomes_record(one, record, now, keeps_old=True)
 
+    def _has_our_bytes(self, one: Read, record: Row, now: Changed) -> bool:
+        """Return whether the line is the record's, or what it was before others spelled the record in another way."""
+        if record.digest == one.line.digest:
+            return True
+        return now.source is Source.SERVICE and is_our_spelling(one.parsed)
+
     def _is_copy(self, one: Read, record: Row, now: Changed) -> bool:
-        """Return whether a second line with the very bytes of the record says nothing that others meant to say.
+        """Return whether a second line with our bytes of the record says nothing that others meant to say.
 
         A kill may leave one of ours, a program that read both writes both back, and one may write ours just before us,
         or bring it in the rest of a rewrite, after we have put it back.

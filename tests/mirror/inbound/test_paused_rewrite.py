@@ -164,3 +164,24 @@ def test_lines_of_ours_that_the_rest_of_a_rewrite_brings_do_not_stand_twice(serv
         file.writelines(read[4:])
     rest(service, 30)
     assert ids(path) == [f"c{n}" for n in range(8)]
+
+
+def test_who_begins_anew_in_a_displaced_file_deletes_nothing(service: InProcess) -> None:
+    path = path_of(service, File.CANDIDATES)
+    read = path.read_bytes().splitlines(keepends=True)
+    # Not the first lines as they were, which would count as damage.
+    read.insert(0, read.pop())
+    inode = path.stat().st_ino
+    with path.open("wb") as file:
+        file.writelines(read[:4])
+        file.flush()
+        wait(service, 7)
+        correct(service, "c1")
+        wait(service, 2)
+        assert path.stat().st_ino != inode
+        file.seek(0)
+        file.truncate()
+        file.writelines([*read[:3], read[3].replace(b"Blue sky", b"Blue sea"), *read[4:]])
+    rest(service, 30)
+    assert ids(path) == [f"c{n}" for n in range(8)]
+    assert [service.actions(f"c{n}") for n in range(8)] == [[], ["correct"], ["edit"], *[[]] * 5]

@@ -118,3 +118,24 @@ def test_a_line_that_a_power_cut_brings_back_may_be_read_again_before_it_is_blan
     rest(service)
     assert service.served("c1", File.APPROVED) is None
     assert [one["id"] for one in records(path)] == ["c0", "c2"]
+
+
+@pytest.mark.parametrize("knows_it", [True, False])
+def test_an_undone_record_that_is_appended_to_the_file_in_which_it_still_stands_does_not_come_back(
+    service: InProcess, knows_it: bool
+) -> None:
+    """That file was displaced before the undo, so its authors cannot have seen that. What tells nothing of the undone
+    decision is a new record."""
+    path, read = approved_and_read(service)
+    inode = path.stat().st_ino
+    new = record("c2", status="approved", corrected_response="of another program")
+    with path.open("ab") as file:
+        undo(service, "c2")
+        service.come_to_rest()
+        assert path.stat().st_ino != inode
+        service.wait(100)
+        file.write(lines_of([read[2] | {"task_name": "edited"} if knows_it else new]))
+        file.flush()
+        rest(service)
+    assert service.served("c2", File.APPROVED) == (None if knows_it else new)
+    assert [one["id"] for one in records(path)] == ["c0", "c1", *([] if knows_it else ["c2"])]

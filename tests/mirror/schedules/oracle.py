@@ -24,8 +24,9 @@ from tests.mirror.schedules.content import Content, alone, content_of, lines_of,
 
 Key = tuple[File, str]
 
-LOOKED_S = 20
-"""After this long the mirror has decided about what somebody deleted: it waits until others leave the file alone."""
+LOOKED_S = 75
+"""After this long the mirror has decided about what somebody deleted: others are done with the file, or it waits no
+longer."""
 
 
 class Violation(BaseException):

@@ -1,0 +1,53 @@
+"""Which new line of a rewritten file is an edit of which record."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from avocet_grpc.mirror.inbound.verdicts import Read
+from avocet_grpc.mirror.lines import Lines, Mark, Row
+
+
+class Pairs:
+    """Pairs records that disappeared with new lines of their ids.
+
+    `gone` are the rows that disappeared and where they stood, by key. `stood_to` is where the last row stood that the
+    file still has. `may_go_on`: a program may be half-way through the file.
+    """
+
+    def __init__(self, gone: Mapping[int, int], stood_to: int, *, may_go_on: bool) -> None:
+        self._gone, self._stood_to, self._may_go_on = gone, stood_to, may_go_on
+
+    def of(self, lines: Lines, batch: Sequence[Read]) -> list[tuple[Row, Read]]:
+        """Return the records among `lines` that the batch edits, each with its line.
+
+        If other lines of the id disappeared in front of the record, those are paired before it. So a line of these
+        alone is no edit of a record that a program may not have written yet.
+        """
+        found: dict[str, list[Read]] = {}
+        for one in sorted(batch, key=lambda one: one.line.offset):
+            if one.id is not None:
+                found.setdefault(one.id, []).append(one)
+        pairs: list[tuple[Row, Read]] = []
+        for id, reads in found.items():
+            record = lines.record(id)
+            if record is None or not self._is_gone(record):
+                continue
+            before = sum(self._is_gone(row) and self._stood_before(row, record) for row in lines.of(id))
+            if before < len(reads) or not self._may_follow(record):
+                pairs.append((record, reads[min(before, len(reads) - 1)]))
+        return pairs
+
+    def _is_gone(self, row: Row) -> bool:
+        return row.key in self._gone or row.mark is Mark.MISSING
+
+    def _stood_before(self, row: Row, record: Row) -> bool:
+        """Return whether the row stood in front of the record; by their order, if one has been missing for longer."""
+        stood, records = self._gone.get(row.key), self._gone.get(record.key)
+        if stood is None or records is None:
+            return row.order < record.order
+        return stood < records
+
+    def _may_follow(self, record: Row) -> bool:
+        """Return whether the program may not have come to the record yet."""
+        return self._may_go_on and self._stood_to <= self._gone.get(record.key, self._stood_to)

@@ -1,0 +1,203 @@
+"""A file of which a program has written a part: what stands there says little of what does not stand there yet."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from avocet_grpc.core.model import File
+from avocet_grpc.mirror.lines import Kind
+from tests.mirror.in_process import CrashingDisk, InProcess, SteppedClock, opened
+from tests.mirror.traces import append, correct, path_of, rest, service, undo
+from tests.support import Json, record, records, write_records
+
+__all__ = ["service"]
+
+
+def lines_of(path: Path) -> list[bytes]:
+    return [line for line in path.read_bytes().splitlines(keepends=True) if line.strip()]
+
+
+def wait(service: InProcess, seconds: int) -> None:
+    for _ in range(seconds):
+        service.wait(1)
+        service.round()
+
+
+def ids(path: Path) -> list[str]:
+    return sorted(one["id"] for one in records(path))
+
+
+@pytest.fixture
+def two(service: InProcess) -> tuple[Path, list[bytes]]:
+    """Approved lines, two of one id among them: the last one counts, and another record stands behind it."""
+    path = path_of(service, File.APPROVED)
+    for id, text in (("y", "other"), ("x", "first"), ("x", "last"), ("z", "other")):
+        append(path, record(id, status="approved", corrected_response=text))
+        rest(service)
+    service.wait(100)
+    return path, lines_of(path)
+
+
+def correction(service: InProcess) -> str:
+    served = service.served("x", File.APPROVED)
+    assert served is not None
+    return str(served["corrected_response"])
+
+
+def test_an_edit_of_a_second_line_is_none_of_the_record_that_is_not_written_yet(
+    service: InProcess, two: tuple[Path, list[bytes]]
+) -> None:
+    path, read = two
+    read[1] = read[1].replace(b"first", b"edited")
+    with path.open("wb") as file:
+        file.writelines(read[:2])
+        file.flush()
+        wait(service, 7)
+        assert correction(service) == "last"
+        file.writelines(read[2:])
+    rest(service, 30)
+    assert correction(service) == "last" and service.actions("x") == ["edit", "add"]
+    assert [one["corrected_response"] for one in records(path) if one["id"] == "x"] == ["edited", "last"]
+
+
+def test_an_edit_of_a_second_line_is_none_of_a_record_that_has_been_missing_for_longer(
+    service: InProcess, two: tuple[Path, list[bytes]]
+) -> None:
+    path, read = two
+    # Not the first line alone as it was, which would count as damage; and no growth, which would be read as such.
+    first = [read[0].replace(b"other", text) for text in (b"edit1", b"edit2")]
+    edited = read[1].replace(b"first", b"edited")
+    with path.open("wb") as file:
+        for lines in ([first[0]], [first[1], edited]):
+            file.seek(0)
+            file.writelines(lines)
+            file.flush()
+            wait(service, 7)
+            assert correction(service) == "last"
+        file.writelines(read[2:])
+    rest(service, 30)
+    assert service.actions("x") == ["edit", "add"]
+
+
+def test_a_record_is_edited_by_a_program_that_has_come_further_and_took_its_second_line_out(
+    service: InProcess, two: tuple[Path, list[bytes]]
+) -> None:
+    path, read = two
+    del read[1]
+    read[1] = read[1].replace(b"last", b"edited")
+    with path.open("wb") as file:
+        file.writelines(read)
+        file.flush()
+        wait(service, 7)
+        assert correction(service) == "edited"
+
+
+def test_a_rewrite_that_begins_after_the_look_deletes_nothing(service: InProcess) -> None:
+    path = path_of(service, File.CANDIDATES)
+    left = [line for line in lines_of(path) if b'"c5"' not in line]
+    path.with_name("draft").write_bytes(b"".join(left))
+    path.with_name("draft").replace(path)
+    looker: Any = service.mirror._files[File.CANDIDATES]._looker
+    compare = looker._compare
+    begun: list[Any] = []
+
+    def begin_and_compare(*what: Any, **more: Any) -> Any:
+        if more.get("judged") and not begun:
+            begun.append(path.open("wb"))
+            begun[0].writelines(left[:3])
+            begun[0].flush()
+        return compare(*what, **more)
+
+    looker._compare = begin_and_compare
+    wait(service, 15)
+    (file,) = begun
+    file.writelines(left[3:])
+    file.close()
+    rest(service, 30)
+    assert ids(path) == [f"c{n}" for n in range(8) if n != 5]
+    assert [service.actions(f"c{n}") for n in range(8)] == [["remove"] if n == 5 else [] for n in range(8)]
+
+
+def test_our_line_as_it_was_spelled_before_is_a_copy_if_the_rest_of_a_rewrite_brings_it(service: InProcess) -> None:
+    path = path_of(service, File.CANDIDATES)
+    correct(service, "c1")
+    service.come_to_rest()
+    read = lines_of(path)
+    respelled = [line.replace(b"{", b"{   ", 1) if b'"c1"' in line else line for line in read]
+    path.with_name("draft").write_bytes(b"".join(respelled))
+    path.with_name("draft").replace(path)
+    service.come_to_rest()
+    path.write_bytes(b"".join(read[:4]))
+    wait(service, 2)
+    with path.open("ab") as file:
+        file.writelines(read[4:])
+    rest(service, 30)
+    undo(service, "c1")
+    rest(service)
+    assert [one["status"] for one in records(path) if one["id"] == "c1"] == ["needs_review"]
+
+
+class Meanwhile(CrashingDisk):
+    """Another program does something just before the mirror makes a file."""
+
+    other: Callable[[], None] | None = None
+
+    def create(self, path: Path) -> int:
+        other, self.other = self.other, None
+        if other is not None:
+            other()
+        return super().create(path)
+
+
+def test_an_undone_record_does_not_come_back_by_the_rest_of_a_rewrite_that_goes_into_our_copy(tmp_path: Path) -> None:
+    """We have put back what the first part lacks, so that nothing is missing any more."""
+    disk = Meanwhile()
+    write_records(tmp_path / "sft_candidates.jsonl", [record(f"c{n}") for n in range(4)])
+    with opened(tmp_path, SteppedClock(), disk) as made:
+        for n in range(4):
+            correct(made, f"c{n}")
+        rest(made)
+        made.wait(100)
+        path = path_of(made, File.APPROVED)
+        read = [_edited(one) if one["id"] == "c3" else one for one in records(path)]
+        written = [json.dumps(one).encode() + b"\n" for one in read]
+        with path.open("wb") as file:
+            file.write(written[0])
+            file.flush()
+
+            def goes_on() -> None:
+                file.writelines(written[1:])
+                file.flush()
+
+            wait(made, 4)
+            undo(made, "c3")
+            disk.other = goes_on
+            wait(made, 4)
+            assert disk.other is None
+        rest(made, 30)
+        assert made.served("c3", File.APPROVED) is None
+        assert [one["id"] for one in records(path)] == ["c0", "c1", "c2"]
+
+
+def _edited(one: Json) -> Json:
+    return {"id": one["id"], "status": "approved", "corrected_response": "edited"}
+
+
+def test_a_record_that_is_gone_stands_where_a_line_with_its_bytes_does_that_was_to_be_blanked(
+    service: InProcess,
+) -> None:
+    path, index = path_of(service, File.CANDIDATES), service.mirror._index
+    assert index is not None
+    read = lines_of(path)
+    (row,) = index.lines(File.CANDIDATES, ["c5"]).of("c5")
+    index.insert(File.CANDIDATES, row.changed(kind=Kind.STALE, offset=0, key=0), None)
+    path.with_name("draft").write_bytes(b"".join(read[1:]))
+    path.with_name("draft").replace(path)
+    rest(service, 30)
+    assert ids(path) == [f"c{n}" for n in range(1, 8)]
+    assert [service.actions(f"c{n}") for n in range(8)] == [["remove"], *[[]] * 7]
