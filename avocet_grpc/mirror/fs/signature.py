@@ -70,6 +70,19 @@ def end_before(disk: Disk, path: Path, end: int) -> bytes:
     return read_range(disk, path, max(0, end - END_BYTES), end) if end else b""
 
 
+def is_or_grew(
+    disk: Disk, path: Path, now: Signature | None, before: Signature | None, read_to: int, end: bytes
+) -> bool:
+    """Return whether a file that is `now` so was not changed since `before`, but for more bytes at its end.
+
+    `end` is what stood before the byte `read_to`, as `end_before` gives it. Raises OSError.
+    """
+    if now == before:
+        return True
+    has_grown = now is not None and before is not None and now.has_grown_from(before)
+    return has_grown and end_before(disk, path, read_to) == end
+
+
 def has_writer(disk: Disk, path: Path) -> bool | None:
     """Return whether somebody has the file open for writing; None if the file system cannot tell.
 

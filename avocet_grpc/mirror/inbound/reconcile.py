@@ -17,7 +17,7 @@ from avocet_grpc.core.ports.mirror import ABSENT, Changed, Edit, Expected, Found
 from avocet_grpc.layout import SHARED_FILES
 from avocet_grpc.mirror.fs.disk import FileChanged
 from avocet_grpc.mirror.fs.scan import Line, LineScanner, Seen, read_line
-from avocet_grpc.mirror.fs.signature import Signature, signature, signature_of
+from avocet_grpc.mirror.fs.signature import Signature, is_or_grew, signature, signature_of
 from avocet_grpc.mirror.image import FileImage
 from avocet_grpc.mirror.inbound.line_diff import LineDiff, Unknown
 from avocet_grpc.mirror.inbound.pairs import Pairs
@@ -79,7 +79,9 @@ class Reconciliation:
 
     def run(self, progress: Progress) -> FileImage:
         """Compare, ask the ledger, and change the rows. Raises what `reconcile` raises."""
-        if self._look.settled and self._found != self._look.seen:
+        image = self._image
+        before = self._look.seen, image.read_to, image.end
+        if self._look.settled and not is_or_grew(self._session.disk, self._path, self._found, *before):
             # A program began to write the file a moment ago: what it has not written yet is no deletion.
             raise FileChanged
         index, file = self._session.index, self._session.file

@@ -97,30 +97,57 @@ def test_a_record_is_edited_by_a_program_that_has_come_further_and_took_its_seco
         assert correction(service) == "edited"
 
 
-def test_a_rewrite_that_begins_after_the_look_deletes_nothing(service: InProcess) -> None:
+@pytest.fixture
+def without_c5(service: InProcess) -> tuple[Path, list[bytes]]:
+    """The candidates file, from which a program has just deleted a record, and its lines."""
     path = path_of(service, File.CANDIDATES)
     left = [line for line in lines_of(path) if b'"c5"' not in line]
     path.with_name("draft").write_bytes(b"".join(left))
     path.with_name("draft").replace(path)
-    looker: Any = service.mirror._files[File.CANDIDATES]._looker
-    compare = looker._compare
-    begun: list[Any] = []
+    return path, left
 
-    def begin_and_compare(*what: Any, **more: Any) -> Any:
-        if more.get("judged") and not begun:
-            begun.append(path.open("wb"))
-            begun[0].writelines(left[:3])
-            begun[0].flush()
+
+def before_the_comparison(service: InProcess, other: Callable[[], None]) -> None:
+    """Let another program act between the look that decides about the deletion and the comparison."""
+    looker: Any = service.mirror._files[File.CANDIDATES]._looker
+    compare, to_come = looker._compare, [True]
+
+    def compare_later(*what: Any, **more: Any) -> Any:
+        if more.get("judged") and to_come:
+            to_come.pop()
+            other()
         return compare(*what, **more)
 
-    looker._compare = begin_and_compare
-    wait(service, 15)
-    (file,) = begun
-    file.writelines(left[3:])
-    file.close()
+    looker._compare = compare_later
+    wait(service, 12)
+    assert to_come == []
+
+
+def test_a_rewrite_that_begins_after_the_look_deletes_nothing(
+    service: InProcess, without_c5: tuple[Path, list[bytes]]
+) -> None:
+    path, left = without_c5
+    begun: list[Any] = []
+
+    def begin() -> None:
+        begun.append(path.open("wb"))
+        begun[0].writelines(left[:3])
+        begun[0].flush()
+
+    before_the_comparison(service, begin)
+    begun[0].writelines(left[3:])
+    begun[0].close()
     rest(service, 30)
     assert ids(path) == [f"c{n}" for n in range(8) if n != 5]
     assert [service.actions(f"c{n}") for n in range(8)] == [["remove"] if n == 5 else [] for n in range(8)]
+
+
+def test_a_line_that_is_appended_after_the_look_puts_no_deletion_off(
+    service: InProcess, without_c5: tuple[Path, list[bytes]]
+) -> None:
+    path, _ = without_c5
+    before_the_comparison(service, lambda: append(path, record("x")))
+    assert service.served("c5") is None
 
 
 def test_our_line_as_it_was_spelled_before_is_a_copy_if_the_rest_of_a_rewrite_brings_it(service: InProcess) -> None:
