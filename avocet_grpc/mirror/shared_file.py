@@ -76,10 +76,10 @@ class SharedFile:
         """Compare the file with the ledger at start. `clean`: the mirror before this one stopped and had finished."""
         session = self._session
         self._drain.find()
-        self._looker.begin(self._image)
         with session.ledger.view() as view:
             head = view.head()
         while True:
+            self._looker.begin()
             try:
                 image = self._compare_at_start(clean, progress)
                 break
@@ -89,7 +89,8 @@ class SharedFile:
         self._feed.restart(self._image.level)
         with session.index.transaction():
             session.index.save_image(session.file, self._image)
-        self._looker.wrote(self._image.signature)
+        # Others may have begun to write it since.
+        self._looker.begin()
         self._unsynced = not clean
 
     def _compare_at_start(self, clean: bool, progress: Progress) -> FileImage:
@@ -105,7 +106,8 @@ class SharedFile:
             return image.unchanged(end)
         mode = Mode.CLEAN if clean else Mode.CRASHED
         is_held, still = has_writer(session.disk, path) is True, self._looker.still()
-        look = Look(mode, may_go_on=is_held, is_held=is_held, torn_is_given_up=still >= 5.0 or clean)
+        torn_is_given_up = still >= 5.0 or clean
+        look = Look(mode, may_go_on=is_held, is_held=is_held, torn_is_given_up=torn_is_given_up, seen=found)
         return reconcile(session, path, image, look, progress)
 
     def _load(self, image: FileImage, progress: Progress) -> FileImage:

@@ -43,8 +43,8 @@ class Looker:
         self._aside = aside
         self._held_at = self._held_aside_at = -math.inf
 
-    def begin(self, image: FileImage) -> None:
-        """Before the first look: take the file's own time into account."""
+    def begin(self) -> None:
+        """At a start: take the file's own time into account."""
         found = self._seen = signature(self._session.disk, self.path)
         if found is not None:
             age = max(0.0, self._session.clock.now() - found.mtime)

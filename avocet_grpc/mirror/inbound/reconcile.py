@@ -81,7 +81,7 @@ class Reconciliation:
         """Compare, ask the ledger, and change the rows. Raises what `reconcile` raises."""
         image = self._image
         before = self._look.seen, image.read_to, image.end
-        if self._look.settled and not is_or_grew(self._session.disk, self._path, self._found, *before):
+        if self._look.may_delete and not is_or_grew(self._session.disk, self._path, self._found, *before):
             # A program began to write the file a moment ago: what it has not written yet is no deletion.
             raise FileChanged
         index, file = self._session.index, self._session.file

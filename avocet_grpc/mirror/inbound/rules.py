@@ -33,7 +33,7 @@ class Look:
     open for writing, or had it a moment ago, and may be half-way through it. `is_held`: the same, and nothing can be
     left for a later look. `judged`: the file is as it was at the last look, which found
     lines missing and no damage. `torn_is_given_up`: nobody will end a last line without a newline any more. `seen` is
-    the file for which all this is known: what is `settled` is so for that alone.
+    the file for which all this is known.
     """
 
     mode: Mode = Mode.RUNNING
@@ -43,3 +43,8 @@ class Look:
     judged: bool = False
     torn_is_given_up: bool = False
     seen: Signature | None = None
+
+    @property
+    def may_delete(self) -> bool:
+        """Whether a missing line may count as deleted: then the file MUST be the one that was `seen`."""
+        return self.settled or self.mode is Mode.CLEAN

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from avocet_grpc.core.model import File
+from avocet_grpc.mirror.fs.disk import Lease
 from avocet_grpc.mirror.lines import Kind
 from tests.mirror.in_process import CrashingDisk, InProcess, SteppedClock, opened
 from tests.mirror.traces import append, correct, path_of, rest, service, undo
@@ -228,3 +229,39 @@ def test_a_record_that_is_gone_stands_where_a_line_with_its_bytes_does_that_was_
     rest(service, 30)
     assert ids(path) == [f"c{n}" for n in range(1, 8)]
     assert [service.actions(f"c{n}") for n in range(8)] == [["remove"], *[[]] * 7]
+
+
+class BegunAtStart(CrashingDisk):
+    """A program begins to write the file just after the mirror has asked whether one does; it needs `path`."""
+
+    path: Path | None = None
+    file: Any = None
+    is_asked = False
+
+    def read_lease(self, descriptor: int) -> Lease:
+        self.is_asked = self.path is not None
+        return super().read_lease(descriptor)
+
+    def close(self, descriptor: int) -> None:
+        super().close(descriptor)
+        if self.is_asked and self.path is not None and self.file is None:
+            self.file = self.path.open("wb")
+
+
+@pytest.mark.parametrize("seconds", [0, 3])
+def test_a_rewrite_that_begins_while_a_start_compares_deletes_nothing(tmp_path: Path, seconds: int) -> None:
+    disk, path = BegunAtStart(), tmp_path / "sft_candidates.jsonl"
+    write_records(path, [record(f"c{n}") for n in range(8)])
+    with opened(tmp_path, SteppedClock(), disk) as made:
+        assert made.stop()
+        append(path, record("x"))
+        read = lines_of(path)
+        made.wait(100)
+        disk.path = path
+        made.open()
+        wait(made, seconds)
+        disk.file.writelines(read)
+        disk.file.close()
+        rest(made, 30)
+        assert ids(path) == [*(f"c{n}" for n in range(8)), "x"]
+        assert [made.actions(f"c{n}") for n in range(8)] == [[]] * 8
