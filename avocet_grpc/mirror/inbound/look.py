@@ -42,6 +42,7 @@ class Looker:
         self._ours = range(0)
         self._aside = aside
         self._held_at = self._held_aside_at = -math.inf
+        self._as_noted_at = math.inf
 
     def begin(self) -> None:
         """At a start: take the file's own time into account."""
@@ -69,6 +70,13 @@ class Looker:
 
         Raises FileChanged, OSError, or an error of the ledger; nothing is noted then.
         """
+        was_trusted = image.trust is not Trust.MISMATCH
+        image, is_in = self._take_in(image, stopping=stopping)
+        if was_trusted and image.trust is Trust.MISMATCH:
+            return self._compare(image, stopping)
+        return image, is_in
+
+    def _take_in(self, image: FileImage, *, stopping: bool) -> tuple[FileImage, bool]:
         found = signature(self._session.disk, self.path)
         if found != self._seen:
             self._seen, self._changed_at = found, self._session.clock.monotonic()
@@ -76,6 +84,7 @@ class Looker:
         if image.trust is Trust.MISMATCH:
             return self._compare(image, stopping)
         if found == image.signature:
+            self._as_noted_at = self._session.clock.now()
             if found is not None and not image.is_read:
                 if end_before(self._session.disk, self.path, image.read_to) != image.end:
                     return self._compare(image.distrust("an edit was hidden by growth"), stopping)
@@ -209,6 +218,7 @@ class Looker:
             judged=judged,
             torn_is_given_up=self.still() >= TORN_S,
             seen=self._seen,
+            as_noted_at=self._as_noted_at,
         )
         try:
             image = reconcile(self._session, self.path, image, look, lambda _: None)

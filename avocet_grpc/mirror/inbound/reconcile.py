@@ -67,7 +67,8 @@ class Reconciliation:
         self._session, self._path, self._image, self._look = session, path, image, look
         self._descriptor, self._found = descriptor, found
         self._size = found.size if found else 0
-        self._mtime = found.mtime if found else session.clock.now()
+        # The file's own time may be that of an append long after the change.
+        self._mtime = min(found.mtime if found else session.clock.now(), look.as_noted_at)
         self._gone: dict[int, int] = {}  # by key, where the line stood
         self._torn = self._half_of_ours = False
         self._last_key = self._known_to = self._stood_to = 0

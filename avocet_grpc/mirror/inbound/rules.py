@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import math
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -33,7 +34,8 @@ class Look:
     open for writing, or had it a moment ago, and may be half-way through it. `is_held`: the same, and nothing can be
     left for a later look. `judged`: the file is as it was at the last look, which found
     lines missing and no damage. `torn_is_given_up`: nobody will end a last line without a newline any more. `seen` is
-    the file for which all this is known.
+    the file for which all this is known, and `as_noted_at` the Unix time at which a look last found it as the index has
+    it: whoever changed it did so later, and may have read it a little before.
     """
 
     mode: Mode = Mode.RUNNING
@@ -43,6 +45,7 @@ class Look:
     judged: bool = False
     torn_is_given_up: bool = False
     seen: Signature | None = None
+    as_noted_at: float = math.inf
 
     @property
     def may_delete(self) -> bool:

@@ -64,6 +64,8 @@ def import_lines(
     with session.index.transaction():
         rows = session.index.lines(session.file, ids_of(reads))
         how, unseen = _what_authors_know(session, image.level, rows, reads, found.mtime)
+        if how is How.REWRITTEN and _may_edit(rows, reads):
+            return image.distrust("the rest of a rewrite was appended")
         image = read.ordered(take_appended(session, path, reads, rows, how=how, unseen=unseen, ours=ours))
         session.index.save_image(session.file, image)
     failpoints.hit("import.after")
@@ -98,6 +100,12 @@ def _what_authors_know(
     rows = (lines.record(id) for id in now)
     fresh = {row.id for row in rows if row is not None and row.id is not None and is_fresh(row.written_at, mtime)}
     return How.APPENDED, unseen | fresh
+
+
+def _may_edit(lines: Lines, reads: Sequence[Read]) -> bool:
+    """Return whether one of the lines may be an edit of a record that is missing: then the whole file is compared."""
+    records = ((lines.record(one.id), one.line.digest) for one in reads if one.id is not None)
+    return any(row is not None and row.mark is Mark.MISSING and row.digest != digest for row, digest in records)
 
 
 def _read_data(session: Session, path: Path, start: int, end: int) -> Iterator[bytes]:

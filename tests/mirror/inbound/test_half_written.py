@@ -265,3 +265,18 @@ def test_a_rewrite_that_begins_while_a_start_compares_deletes_nothing(tmp_path: 
         rest(made, 30)
         assert ids(path) == [*(f"c{n}" for n in range(8)), "x"]
         assert [made.actions(f"c{n}") for n in range(8)] == [[]] * 8
+
+
+def test_an_edit_in_the_rest_of_a_rewrite_is_an_edit(service: InProcess) -> None:
+    path = path_of(service, File.CANDIDATES)
+    read = lines_of(path)
+    # Not the first lines as they were, which would count as damage.
+    read.insert(0, read.pop())
+    with path.open("wb") as file:
+        file.writelines(read[:4])
+        file.flush()
+        wait(service, 7)
+        file.writelines(line.replace(b"Blue sky", b"Blue sea") if b'"c5"' in line else line for line in read[4:])
+    rest(service, 30)
+    assert [service.actions(f"c{n}") for n in range(8)] == [["edit"] if n == 5 else [] for n in range(8)]
+    assert ids(path) == [f"c{n}" for n in range(8)]

@@ -9,8 +9,8 @@ import pytest
 
 from avocet_grpc.core.model import File
 from tests.mirror.in_process import InProcess
-from tests.mirror.traces import correct, path_of, rest, service, undo
-from tests.support import records
+from tests.mirror.traces import append, correct, path_of, rest, rewrite, service, undo
+from tests.support import record, records
 
 __all__ = ["service"]
 
@@ -126,3 +126,17 @@ def test_an_undone_example_does_not_come_back_by_a_rewrite_although_it_was_decid
     assert to_come == []
     assert service.served("c0", File.APPROVED) is None
     assert [one["id"] for one in records(path)] == ["c1"]
+
+
+def test_a_stale_rewrite_is_none_the_fresher_for_a_later_append_before_the_next_look(service: InProcess) -> None:
+    path = path_of(service, File.CANDIDATES)
+    read = records(path)
+    correct(service, "c1")
+    service.come_to_rest()
+    rewrite(path, [one | {"task_name": "edited"} if one["id"] == "c1" else one for one in read])
+    service.wait(70)
+    append(path, record("x"))
+    rest(service)
+    served = service.served("c1")
+    assert served is not None and served["corrected_response"] == "better"
+    assert list(service.actions("c1")) == ["overrule", "correct"]
