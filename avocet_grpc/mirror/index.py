@@ -47,7 +47,8 @@ WHERE l.file = :file AND l.offset IS NOT NULL ORDER BY first, second, l.order_nu
 
 # Begin with the lines that are no records: they are few.
 TWINS = """
-SELECT r.key, o.key, o.offset FROM lines o CROSS JOIN lines r ON r.file = o.file AND r.id = o.id
+SELECT r.key, o.key, o.offset FROM lines o INDEXED BY other_lines
+CROSS JOIN lines r INDEXED BY lines_by_id ON r.file = o.file AND r.id = o.id
 WHERE o.file = :file AND o.kind <> 0 AND o.id IS NOT NULL AND o.offset IS NOT NULL
     AND r.kind = 0 AND r.offset IS NULL AND r.digest = o.digest ORDER BY r.key, o.offset
 """

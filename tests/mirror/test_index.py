@@ -12,7 +12,7 @@ from avocet_grpc.core.model import File
 from avocet_grpc.core.ports.mirror import Cursor
 from avocet_grpc.mirror.fs.signature import Signature
 from avocet_grpc.mirror.image import FileImage
-from avocet_grpc.mirror.index import DisplacedRow, Index
+from avocet_grpc.mirror.index import TWINS, DisplacedRow, Index, Twin
 from avocet_grpc.mirror.index_database import IndexDamaged
 from avocet_grpc.mirror.lines import Kind, Lines, Mark, Order, Row, effective
 
@@ -154,3 +154,27 @@ def test_lines_keep_what_was_added_changed_and_removed_apart() -> None:
     lines.remove(lines.of("b")[0])
     lines.remove(added)
     assert [one.key for one in lines.changes()] == [1] and lines.removed == {2} and lines.raw == {}
+
+
+def test_twins_are_lines_that_stand_with_the_bytes_of_a_record_that_does_not(index: Index) -> None:
+    _, _, _, _, gone, stale, second = put(
+        index,
+        row("a", 0, digest=b"1" * 16),
+        row("a", 10, Kind.STALE, digest=b"1" * 16),
+        row("b", None, digest=b"2" * 16),
+        row("b", 20, Kind.DUPLICATE, digest=b"3" * 16),
+        row("c", None, digest=b"4" * 16, mark=Mark.MISSING),
+        row("c", 30, Kind.STALE, digest=b"4" * 16),
+        row("c", 40, Kind.DUPLICATE, digest=b"4" * 16),
+    )
+    put(index, row("c", None, Kind.DUPLICATE, digest=b"4" * 16), row("d", 50, digest=b"4" * 16))
+    assert index.twins(C) == [Twin(gone, stale, 30), Twin(gone, second, 40)]
+    assert index.twins(A) == []
+
+
+def test_twins_are_looked_for_among_the_lines_that_are_no_records(index: Index) -> None:
+    plan = [step for *_, step in index._db.execute(f"EXPLAIN QUERY PLAN {TWINS}", {"file": C})]
+    assert plan[:2] == [
+        "SEARCH o USING INDEX other_lines (file=?)",
+        "SEARCH r USING INDEX lines_by_id (file=? AND id=?)",
+    ]

@@ -32,10 +32,11 @@ class Aside(NamedTuple):
 class Look:
     """What is known of the moment. `settled`: a missing line counts as deleted now. `may_go_on`: a program has the file
     open for writing, or had it a moment ago, and may be half-way through it. `is_held`: the same, and nothing can be
-    left for a later look. `judged`: the file is as it was at the last look, which found
-    lines missing and no damage. `torn_is_given_up`: nobody will end a last line without a newline any more. `seen` is
-    the file for which all this is known, and `as_noted_at` the Unix time at which a look last found it as the index has
-    it: whoever changed it did so later, and may have read it a little before.
+    left for a later look. `judged`: the file is as it was at the last look, which found lines missing and no damage.
+    `torn_is_given_up`: nobody will end a last line without a newline any more.
+
+    `seen` is the file for which all this is known. `as_noted_at` is the Unix time at which a look last found it as the
+    index has it: whoever changed it did so later, and may have read it a little before.
     """
 
     mode: Mode = Mode.RUNNING
