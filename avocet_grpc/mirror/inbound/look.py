@@ -43,6 +43,8 @@ class Looker:
         self._aside = aside
         self._held_at = self._held_aside_at = -math.inf
         self._as_noted_at = math.inf
+        self._half_written_at = -math.inf
+        """When all of it was compared last while a program had it open that has not let go of it since."""
 
     def begin(self) -> None:
         """At a start: take the file's own time into account."""
@@ -85,6 +87,7 @@ class Looker:
             return self._compare(image, stopping)
         if found == image.signature:
             self._as_noted_at = self._session.clock.now()
+            self._note_who_let_go()
             if found is not None and not image.is_read:
                 if end_before(self._session.disk, self.path, image.read_to) != image.end:
                     return self._compare(image.distrust("an edit was hidden by growth"), stopping)
@@ -172,6 +175,10 @@ class Looker:
             self._held_aside_at = self._session.clock.monotonic()
         return self._session.clock.monotonic() - self._held_aside_at < SETTLE_S
 
+    def _note_who_let_go(self) -> None:
+        if self._half_written_at > -math.inf and self._has_writer() is not True:
+            self._half_written_at = -math.inf
+
     def _has_writer(self) -> bool | None:
         return has_writer(self._session.disk, self.path)
 
@@ -195,7 +202,9 @@ class Looker:
         return import_lines(self._session, self.path, image, found, [rest], found.size), True
 
     def _import_tail(self, image: FileImage, found: Signature) -> FileImage:
-        image = import_tail(self._session, self.path, image, found, self._ours)
+        is_rest = self._session.clock.monotonic() - self._half_written_at < HELD_S
+        self._note_who_let_go()
+        image = import_tail(self._session, self.path, image, found, self._ours, is_rest=is_rest)
         if image.read_to >= self._ours.stop:
             self._ours = range(0)
         return image
@@ -225,4 +234,6 @@ class Looker:
         except FileChanged:
             return image, False
         self._ours = range(0)
+        if not judged and self._has_writer() is True:
+            self._half_written_at = self._session.clock.monotonic()
         return image, True

@@ -25,10 +25,12 @@ BATCH_BYTES = 8 * 1024 * 1024
 BATCH_LINES = 5_000
 
 
-def import_tail(session: Session, path: Path, image: FileImage, found: Signature, ours: range) -> FileImage:
+def import_tail(
+    session: Session, path: Path, image: FileImage, found: Signature, ours: range, *, is_rest: bool = False
+) -> FileImage:
     """Take in whole lines behind what was read, a batch at most; return the image after it.
 
-    `ours` are the offsets that the mirror itself wrote last.
+    `ours` are the offsets that the mirror itself wrote last. `is_rest`: a program that writes the whole file goes on.
 
     Raises OSError, FileChanged, or an error of the ledger; nothing is noted then.
     """
@@ -41,7 +43,7 @@ def import_tail(session: Session, path: Path, image: FileImage, found: Signature
             lines.append(line)
             if scanner.end - image.read_to > BATCH_BYTES or len(lines) >= BATCH_LINES:
                 break
-    return import_lines(session, path, image, found, lines, scanner.end, ours)
+    return import_lines(session, path, image, found, lines, scanner.end, ours, is_rest=is_rest)
 
 
 def import_lines(
@@ -52,6 +54,8 @@ def import_lines(
     lines: Sequence[Line],
     end: int,
     ours: range = range(0),
+    *,
+    is_rest: bool = False,
 ) -> FileImage:
     """Take these lines in, after which the file is read up to `end`. Raises what `import_tail` raises."""
     blank = end - image.read_to - sum(line.length + 1 for line in lines)
@@ -63,7 +67,7 @@ def import_lines(
     reads, before = [Read(line, session.aside.parsed(line), image.last_key) for line in lines], image.newlines
     with session.index.transaction():
         rows = session.index.lines(session.file, ids_of(reads))
-        how, unseen = _what_authors_know(session, image.level, rows, reads, found.mtime)
+        how, unseen = _what_authors_know(session, image.level, rows, reads, found.mtime, is_rest=is_rest)
         if how is How.REWRITTEN and _may_edit(rows, reads):
             return image.distrust("the rest of a rewrite was appended")
         image = read.ordered(take_appended(session, path, reads, rows, how=how, unseen=unseen, ours=ours))
@@ -83,19 +87,19 @@ def ids_of(reads: Sequence[Read]) -> set[str]:
 
 
 def _what_authors_know(
-    session: Session, level: Cursor, lines: Lines, reads: Sequence[Read], mtime: float
+    session: Session, level: Cursor, lines: Lines, reads: Sequence[Read], mtime: float, *, is_rest: bool
 ) -> tuple[How, set[str]]:
     """Return how the lines came, and the ids of which their author may not know what the service did last.
 
     A program that writes the whole file in place may be seen after its first lines, and the rest looks like an append.
-    The lines count as a rewrite if one of them is, byte for byte, a record that the file lacked, or lacked until we put
-    it there: it was read before.
+    The lines count as a rewrite if that program has not let go of the file since, or if one of them is, byte for byte, a
+    record that the file lacked, or lacked until we put it there: it was read before.
     """
     now = session.changed(sorted(ids_of(reads)))
     unseen = session.unseen_removals(now, level, mtime)
     records = ((lines.record(one.id), one.line.digest) for one in reads if one.id is not None)
     same = (row for row, digest in records if row is not None and row.digest == digest)
-    if any(not row.stands or is_fresh(row.written_at, mtime) for row in same):
+    if is_rest or any(not row.stands or is_fresh(row.written_at, mtime) for row in same):
         return How.REWRITTEN, unseen | {id for id, state in now.items() if state.raw is not None}
     rows = (lines.record(id) for id in now)
     fresh = {row.id for row in rows if row is not None and row.id is not None and is_fresh(row.written_at, mtime)}

@@ -139,3 +139,37 @@ def test_an_undone_record_that_is_appended_to_the_file_in_which_it_still_stands_
         rest(service)
     assert service.served("c2", File.APPROVED) == (None if knows_it else new)
     assert [one["id"] for one in records(path)] == ["c0", "c1", *([] if knows_it else ["c2"])]
+
+
+@pytest.mark.parametrize("lets_go", [False, True])
+@pytest.mark.parametrize("seconds", [7, 80])
+def test_the_rest_of_a_rewrite_brings_no_undone_record_back_whatever_it_says_of_it(
+    service: InProcess, lets_go: bool, seconds: int
+) -> None:
+    """It has nothing of the undone decision. A program that has let go of the file, or is a minute late, appends."""
+    path, read = approved_and_read(service)
+    undo(service, "c2")
+    service.come_to_rest()
+    edited = {"id": "c2", "status": "approved", "corrected_response": "edited"}
+    written = lines_of([read[0] | {"note": "x"}, read[1], edited])
+    end = len(lines_of([read[0] | {"note": "x"}, read[1]]))
+    with path.open("wb") as file:
+        file.write(written[:end])
+        file.flush()
+        for _ in range(seconds):
+            service.wait(1)
+            service.round()
+        if seconds > 60:
+            undo(service, "c1")
+            edited["id"] = "c1"
+            written = written[:end] + lines_of([edited])
+            service.wait(0.1)
+        if not lets_go:
+            file.write(written[end:])
+    if lets_go:
+        service.round()
+        with path.open("ab") as file:
+            file.write(written[end:])
+    rest(service)
+    is_rest = seconds < 60 and not lets_go
+    assert service.served(edited["id"], File.APPROVED) == (None if is_rest else edited)
