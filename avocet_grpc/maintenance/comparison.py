@@ -11,6 +11,7 @@ import enum
 import sqlite3
 from collections import defaultdict
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -167,7 +168,8 @@ class Comparison:
             self._progress(SHARED_FILES[self._file], read, size)
 
         if beginning is Beginning.BOTH:
-            reconciliation = Reconciliation(session, path, image, LOOKS[self._state], descriptor, found)
+            look = replace(LOOKS[self._state], seen=found)
+            reconciliation = Reconciliation(session, path, image, look, descriptor, found)
             image, self._malformed_lines = reconciliation.run(progress), reconciliation.malformed
             return image
         session.index.forget_file(self._file)

@@ -52,6 +52,7 @@ class Looker:
         if found is not None:
             age = max(0.0, self._session.clock.now() - found.mtime)
             self._changed_at = self._session.clock.monotonic() - age
+            self._note_who_has_it()
 
     def still(self) -> float:
         """Return for how many seconds others have left the file alone."""
@@ -175,6 +176,10 @@ class Looker:
             self._held_aside_at = self._session.clock.monotonic()
         return self._session.clock.monotonic() - self._held_aside_at < SETTLE_S
 
+    def _note_who_has_it(self) -> None:
+        if self._has_writer() is True:
+            self._half_written_at = self._session.clock.monotonic()
+
     def _note_who_let_go(self) -> None:
         if self._half_written_at > -math.inf and self._has_writer() is not True:
             self._half_written_at = -math.inf
@@ -234,6 +239,6 @@ class Looker:
         except FileChanged:
             return image, False
         self._ours = range(0)
-        if not judged and self._has_writer() is True:
-            self._half_written_at = self._session.clock.monotonic()
+        if not judged:
+            self._note_who_has_it()
         return image, True

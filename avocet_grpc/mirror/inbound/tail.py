@@ -92,8 +92,8 @@ def _what_authors_know(
     """Return how the lines came, and the ids of which their author may not know what the service did last.
 
     A program that writes the whole file in place may be seen after its first lines, and the rest looks like an append.
-    The lines count as a rewrite if that program has not let go of the file since, or if one of them is, byte for byte, a
-    record that the file lacked, or lacked until we put it there: it was read before.
+    The lines count as a rewrite if that program has not let go of the file since. They also do if one of them is, byte
+    for byte, a record that the file lacked, or lacked until we put it there: it was read before.
     """
     now = session.changed(sorted(ids_of(reads)))
     unseen = session.unseen_removals(now, level, mtime)

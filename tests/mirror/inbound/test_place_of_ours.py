@@ -23,6 +23,7 @@ def test_a_line_that_another_program_appends_where_the_service_once_wrote_is_its
         rest(made)
         assert disk.line == b"" and len(records(path)) == 7
         made.wait(100)
+        made.round()
         small = {"id": "z"}
         write_records(path, [record("c1"), small])
         rest(made)

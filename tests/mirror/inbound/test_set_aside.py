@@ -136,6 +136,7 @@ def test_a_record_between_others_stays_beside_the_line_that_takes_its_place(
     assert was is not None and stumbling.served(id, file) == was
     assert records(path) == [*changed, was]
     stumbling.wait(3_600)
+    stumbling.round()
     rewrite(path, [*changed, made("new", file)])
     rest(stumbling)
     assert stumbling.served(id, file) is None, "others may delete it all the same"
@@ -226,6 +227,7 @@ def test_a_duplicate_that_should_take_the_place_of_a_deleted_record_is_tried_aga
     rewrite(path, [*found, further] if file is File.CANDIDATES else [further, *found])
     rest(stumbling)
     stumbling.wait(3_600)
+    stumbling.round()
     stumbling.fails_at = b"poison"
     left = [one for one in records(path) if one["id"] != id or one == further]
     rewrite(path, left)

@@ -271,6 +271,8 @@ class Machine(Stage):
         """Everything is level, and what we wrote is no longer fresh."""
         self.come_to_rest()
         self.service.wait(70)
+        # Who changes a file after this look has changed it long after we wrote.
+        self.service.round()
         for model in self.models.values():
             model.ours.clear()
 
