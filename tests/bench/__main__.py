@@ -101,7 +101,8 @@ def run(
         results.save(out)
     report.show(results, console)
     if docs:
-        report.write_docs(results)
+        # In the order in which they are kept.
+        report.write_docs(Results.load(report.KEPT))
 
 
 def _works(only: str, size: int, sizes: list[int]) -> list[str]:
