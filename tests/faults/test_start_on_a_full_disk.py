@@ -18,7 +18,7 @@ def test_a_start_on_a_full_disk_serves_reads_and_goes_on_when_there_is_room(
     victim: Server, acks: Acks, end: str
 ) -> None:
     need("root")
-    with mounted(victim.data, "-t", "tmpfs", "-o", "size=6m", "tmpfs"):
+    with mounted(victim.data, "-t", "tmpfs", "-o", "size=16m", "tmpfs"):
         write_records(victim.candidates, made := candidates(100))
         acks.add(made)
         with Load(acks, victim.start().address) as load:
