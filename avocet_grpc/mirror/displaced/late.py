@@ -100,8 +100,8 @@ def take_whole(
 def _find_missing(session: Session, lines: Lines, reads: Sequence[Read]) -> None:
     """What is missing in the file and stands here was not deleted: who writes the whole file went on here."""
     digests = {one.line.digest for one in reads}
-    records = (lines.record(id) for id in ids_of(reads))
-    lost = [row for row in records if row is not None and row.mark is Mark.MISSING and row.digest in digests]
+    records = ((lines.record(one.id), content_of(one.parsed)) for one in reads if one.id is not None)
+    lost = [row for row, content in records if row is not None and row.mark is Mark.MISSING and row.content == content]
     others = session.index.absent_lines(session.file, Mark.MISSING, digests)
     lines.include(others)
     for row in (*lost, *others):

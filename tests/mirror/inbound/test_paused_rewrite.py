@@ -181,7 +181,8 @@ def test_who_begins_anew_in_a_displaced_file_deletes_nothing(service: InProcess)
         assert path.stat().st_ino != inode
         file.seek(0)
         file.truncate()
-        file.writelines([*read[:3], read[3].replace(b"Blue sky", b"Blue sea"), *read[4:]])
+        respelled = [line.replace(b"{", b"{  ", 1) if b'"c5"' in line else line for line in read[4:]]
+        file.writelines([*read[:3], read[3].replace(b"Blue sky", b"Blue sea"), *respelled])
     rest(service, 30)
     assert ids(path) == [f"c{n}" for n in range(8)]
     assert [service.actions(f"c{n}") for n in range(8)] == [[], ["correct"], ["edit"], *[[]] * 5]
