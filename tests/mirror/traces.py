@@ -16,7 +16,7 @@ from avocet_grpc.core.model import Action, Decision, ExportSelection, File, Undo
 from avocet_grpc.core.ports.mirror import FeedExpired
 from tests.exports import exports
 from tests.mirror.in_process import InProcess, opened
-from tests.support import Json, record, write_records
+from tests.support import Json, record, records, write_records
 
 COUNT = 8
 
@@ -52,11 +52,20 @@ def append(path: Path, content: Json) -> None:
         out.write(json.dumps(content) + "\n")
 
 
-def rest(service: InProcess, seconds: float = 15) -> None:
-    """Long enough for a missing line to count as deleted."""
-    for _ in range(int(seconds)):
+def ids(path: Path) -> list[str]:
+    return sorted(one["id"] for one in records(path))
+
+
+def wait(service: InProcess, seconds: int) -> None:
+    """The mirror looks at the files once a second meanwhile."""
+    for _ in range(seconds):
         service.wait(1)
         service.round()
+
+
+def rest(service: InProcess, seconds: float = 15) -> None:
+    """Long enough for a missing line to count as deleted."""
+    wait(service, int(seconds))
     service.come_to_rest()
 
 

@@ -21,8 +21,8 @@ class Pairs:
     def of(self, lines: Lines, batch: Sequence[Read]) -> list[tuple[Row, Read]]:
         """Return the records among `lines` that the batch edits, each with its line.
 
-        If other lines of the id disappeared in front of the record, those are paired before it. So a line of these
-        alone is no edit of a record that a program may not have written yet.
+        If other lines of the id disappeared in front of the record, those are paired before it. If no new line is left
+        for the record then, a program that is half-way through the file may still write its line: it is not edited.
         """
         found: dict[str, list[Read]] = {}
         for one in sorted(batch, key=lambda one: one.line.offset):

@@ -83,7 +83,7 @@ class Reconciliation:
         image = self._image
         before = self._look.seen, image.read_to, image.end
         if self._look.may_delete and not is_or_grew(self._session.disk, self._path, self._found, *before):
-            # A program began to write the file a moment ago: what it has not written yet is no deletion.
+            # A program has just begun to write the file. What it has not written yet is not deleted.
             raise FileChanged
         index, file = self._session.index, self._session.file
         seen, moves = Seen(), index.begin_moves()

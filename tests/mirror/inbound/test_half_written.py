@@ -13,7 +13,7 @@ from avocet_grpc.core.model import File
 from avocet_grpc.mirror.fs.disk import Lease
 from avocet_grpc.mirror.lines import Kind
 from tests.mirror.in_process import CrashingDisk, InProcess, SteppedClock, opened
-from tests.mirror.traces import append, correct, path_of, rest, service, undo
+from tests.mirror.traces import append, correct, ids, path_of, rest, service, undo, wait
 from tests.support import Json, record, records, write_records
 
 __all__ = ["service"]
@@ -21,16 +21,6 @@ __all__ = ["service"]
 
 def lines_of(path: Path) -> list[bytes]:
     return [line for line in path.read_bytes().splitlines(keepends=True) if line.strip()]
-
-
-def wait(service: InProcess, seconds: int) -> None:
-    for _ in range(seconds):
-        service.wait(1)
-        service.round()
-
-
-def ids(path: Path) -> list[str]:
-    return sorted(one["id"] for one in records(path))
 
 
 @pytest.fixture

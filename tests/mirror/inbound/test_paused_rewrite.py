@@ -9,20 +9,10 @@ import pytest
 
 from avocet_grpc.core.model import File
 from tests.mirror.in_process import InProcess, SteppedClock, opened
-from tests.mirror.traces import correct, path_of, rest, service, undo
+from tests.mirror.traces import correct, ids, path_of, rest, service, undo, wait
 from tests.support import record, records, write_records
 
 __all__ = ["service"]
-
-
-def wait(service: InProcess, seconds: int) -> None:
-    for _ in range(seconds):
-        service.wait(1)
-        service.round()
-
-
-def ids(path: Path) -> list[str]:
-    return sorted(one["id"] for one in records(path))
 
 
 @pytest.mark.parametrize("pause", [7, 12, 40])

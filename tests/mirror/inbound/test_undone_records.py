@@ -9,7 +9,7 @@ import pytest
 
 from avocet_grpc.core.model import File
 from tests.mirror.in_process import InProcess, Quicker, SteppedClock, opened
-from tests.mirror.traces import append, correct, path_of, rest, rewrite, service, undo
+from tests.mirror.traces import append, correct, path_of, rest, rewrite, service, undo, wait
 from tests.support import Json, record, records, write_records
 
 __all__ = ["service"]
@@ -60,8 +60,8 @@ def test_an_undone_record_does_not_come_back_edited_by_a_rewrite_that_is_seen_in
         assert list(made.actions("c1"))[:1] == ["overrule"]
 
 
-@pytest.mark.parametrize("wait", [0, 100])
-def test_an_undone_record_that_is_appended_edited_is_a_new_one_after_a_minute(service: InProcess, wait: int) -> None:
+@pytest.mark.parametrize("seconds", [0, 100])
+def test_an_undone_record_that_is_appended_edited_is_a_new_one_after_a_minute(service: InProcess, seconds: int) -> None:
     path = path_of(service, File.APPROVED)
     for n in range(3):
         correct(service, f"c{n}")
@@ -69,12 +69,12 @@ def test_an_undone_record_that_is_appended_edited_is_a_new_one_after_a_minute(se
     (edited,) = [one | {"corrected_response": "edited"} for one in records(path) if one["id"] == "c1"]
     undo(service, "c1")
     service.come_to_rest()
-    service.wait(wait)
+    service.wait(seconds)
     append(path, edited)
     rest(service)
-    assert service.served("c1", File.APPROVED) == (edited if wait else None)
-    assert [one["id"] for one in records(path)] == ["c0", "c2", *(["c1"] if wait else [])]
-    assert next(iter(service.actions("c1"))) == ("add" if wait else "overrule")
+    assert service.served("c1", File.APPROVED) == (edited if seconds else None)
+    assert [one["id"] for one in records(path)] == ["c0", "c2", *(["c1"] if seconds else [])]
+    assert next(iter(service.actions("c1"))) == ("add" if seconds else "overrule")
 
 
 def test_an_edit_of_the_last_line_after_the_service_took_it_out_by_a_replacement_does_not_come_back(
@@ -156,9 +156,7 @@ def test_the_rest_of_a_rewrite_brings_no_undone_record_back_whatever_it_says_of_
     with path.open("wb") as file:
         file.write(written[:end])
         file.flush()
-        for _ in range(seconds):
-            service.wait(1)
-            service.round()
+        wait(service, seconds)
         if seconds > 60:
             undo(service, "c1")
             edited["id"] = "c1"
