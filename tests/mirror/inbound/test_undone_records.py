@@ -171,3 +171,21 @@ def test_the_rest_of_a_rewrite_brings_no_undone_record_back_whatever_it_says_of_
     rest(service)
     is_rest = seconds < 60 and not lets_go
     assert service.served(edited["id"], File.APPROVED) == (None if is_rest else edited)
+
+
+def test_the_rest_of_a_rewrite_that_a_start_found_half_written_brings_no_undone_record_back(
+    service: InProcess,
+) -> None:
+    path, _ = approved_and_read(service)
+    service.wait(100)
+    service.round()
+    undo(service, "c2")
+    assert service.stop()
+    with path.open("wb") as file:
+        inode = path.stat().st_ino
+        service.open()
+        service.round()
+        assert path.stat().st_ino == inode
+        file.write(lines_of([{"id": "c2", "status": "approved", "corrected_response": "edited"}]))
+    rest(service)
+    assert service.served("c2", File.APPROVED) is None
