@@ -176,12 +176,14 @@ def test_the_rest_of_a_rewrite_brings_no_undone_record_back_whatever_it_says_of_
 def test_the_rest_of_a_rewrite_that_a_start_found_half_written_brings_no_undone_record_back(
     service: InProcess,
 ) -> None:
-    path, _ = approved_and_read(service)
+    path, read = approved_and_read(service)
     service.wait(100)
     service.round()
     undo(service, "c2")
     assert service.stop()
     with path.open("wb") as file:
+        file.write(lines_of([read[0] | {"note": "x"}]))
+        file.flush()
         inode = path.stat().st_ino
         service.open()
         service.round()
