@@ -252,7 +252,7 @@ def test_a_full_message_is_taken(abused: Server) -> None:
     )
     # What is left of the attacks before is given back within seconds, but for free memory between used pieces: the
     # more an attack has allocated, the more of that is left.
-    eventually(lambda: resident_bytes(abused) < (260 if FULL else 205) << 20)
+    eventually(lambda: resident_bytes(abused) < (260 if FULL else 225) << 20)
     with Judged(abused, "four messages of 12 MB"):
         for _ in range(4):
             assert abused.stub.Ingest(item, metadata=(TOKEN,), timeout=60).created

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import shutil
 import tempfile
 from collections import Counter
@@ -42,11 +43,12 @@ class Stage(RuleBasedStateMachine):
         self.touched: dict[File, bool] = dict.fromkeys(File, False)
         self.read_before: dict[File, tuple[float, bytes]] = {}
         self.held: dict[File, IO[bytes]] = {}
+        self.let_go_at = dict.fromkeys(File, -math.inf)
         self.answers: list[tuple[Decision, bytes]] = []
         self.settled_before: dict[File, set[str]] = {file: set() for file in File}
         self.deleted: dict[File, dict[str, tuple[Record, Decided | None]]] = {file: {} for file in File}
         self.unsure: dict[File, dict[str, tuple[Record, Decided | None]]] = {file: {} for file in File}
-        """What others deleted since all was level, and what of it a crash followed."""
+        """What others deleted since all was level, and what of it a crash followed, or a stop beside a writer."""
 
     def teardown(self) -> None:
         with contextlib.suppress(Crash):
@@ -204,8 +206,16 @@ class Stage(RuleBasedStateMachine):
         del lines[at]
         self.settled[file].discard(id)
 
+    def is_unsure(self, file: File) -> None:
+        """What others deleted in the file may be there or not."""
+        self.unsure[file] |= self.deleted[file]
+        self.deleted[file].clear()
+
     def resolve(self, file: File, found: dict[str, Any]) -> None:
-        """A deletion that a crash came too soon after may have been taken for what the crash lost: either is right."""
+        """Either is right for a deletion that a crash came too soon after: it may pass for what the crash lost.
+
+        So it is if a stop came while a program might still write the rest of the file.
+        """
         for id, (record, decided) in self.unsure[file].items():
             if found.get(id) == record:
                 self.models[file].records[id] = record
@@ -213,10 +223,14 @@ class Stage(RuleBasedStateMachine):
                     self.model.decided[id] = decided
         self.unsure[file].clear()
 
-    def release(self) -> None:
-        for handle in self.held.values():
+    def let_go(self, file: File) -> None:
+        if handle := self.held.pop(file, None):
             handle.close()
-        self.held.clear()
+            self.let_go_at[file] = self.clock.monotonic()
+
+    def release(self) -> None:
+        for file in File:
+            self.let_go(file)
 
 
 def difference(file: File, found: dict[str, Any], wanted: dict[str, Any]) -> str:

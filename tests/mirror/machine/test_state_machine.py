@@ -27,6 +27,7 @@ from avocet_grpc.core.errors import AlreadyInReview, NotInReview
 from avocet_grpc.core.model import Action, Correction, Decision, File, UndoRequest
 from avocet_grpc.core.record import parse
 from avocet_grpc.mirror.fs.lease import ignore_sigio
+from avocet_grpc.mirror.inbound.look import SETTLE_S
 from tests.faults.plain import read_plainly
 from tests.faults.support import WHOLE, rounds
 from tests.mirror.in_process import Crash
@@ -147,8 +148,7 @@ class Machine(Stage):
         self.hold_over_a_decision(File.CANDIDATES, picks[0])
         if late:
             self.append_by_held_handle(File.CANDIDATES, release=False)
-        if handle := self.held.pop(File.CANDIDATES, None):
-            handle.close()
+        self.let_go(File.CANDIDATES)
         self.submit(picks[1], Action.DISCARD, "", remembered=False)
         self.look(0.3)
         if crash_at is None:
@@ -170,7 +170,7 @@ class Machine(Stage):
             self.models[file].ours.add(id_of(line) or "")
         self.foreign_came(file)
         if release:
-            self.held.pop(file).close()
+            self.let_go(file)
 
     @rule(file=FILES)
     def read_to_rewrite(self, file: File) -> None:
@@ -293,14 +293,16 @@ class Machine(Stage):
         if not at:
             self.service.crash()
         for file in File:
-            self.unsure[file] |= self.deleted[file]
-            self.deleted[file].clear()
+            self.is_unsure(file)
         self.service.open()
 
     @rule(delete_ledger=st.booleans())
     def stop_and_start(self, delete_ledger: bool) -> None:
         """A clean stop leaves all in the two files, compact; the next start changes nothing."""
         self.release()
+        for file in File:
+            if self.clock.monotonic() - self.let_go_at[file] < SETTLE_S:
+                self.is_unsure(file)
         assert self.service.stop()
         self.check_files()
         before = {file: self.paths[file].read_bytes() for file in File}
