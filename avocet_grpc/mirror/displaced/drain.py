@@ -11,7 +11,7 @@ import structlog
 
 from avocet_grpc.layout import SHARED_FILES
 from avocet_grpc.mirror.displaced.file import Displaced, end_digest
-from avocet_grpc.mirror.displaced.late import note_versions, take_late, take_whole
+from avocet_grpc.mirror.displaced.late import Versions, note_versions, take_late, take_whole
 from avocet_grpc.mirror.fs.block_digests import BlockDigests, Span
 from avocet_grpc.mirror.fs.disk import FileChanged, Lease
 from avocet_grpc.mirror.fs.exchange import DISPLACED, displaced_by, remove_half_built
@@ -186,17 +186,17 @@ class Drain:
 
     def _save(self, old: Displaced, found: Signature, exact: bool, whole_lines: bool) -> None:
         """Take in what stands there unread, else what is new in the whole; in one commit with how far it was read."""
-        session, seen, last = self._session, set[str](), dict[str, int]()
+        session, seen, versions = self._session, set[str](), Versions()
         if not exact:
             for reads, _ in self._parts(old.path, 0, found.size, whole_lines):
-                note_versions(session, reads, last)
+                note_versions(session, reads, versions)
         for reads, end in self._parts(old.path, old.read_to if exact else 0, found.size, whole_lines):
             failpoints.hit("drain.read")
             with session.index.transaction():
                 if exact:
                     take_late(session, self._path, old, reads, found.mtime)
                 else:
-                    take_whole(session, self._path, old, reads, seen, last, found.mtime)
+                    take_whole(session, self._path, old, reads, seen, versions, found.mtime)
                 if old.noted is not None:
                     session.index.note_displaced(session.file, replace(old.noted, read_to=max(old.read_to, end)))
             failpoints.hit("drain.saved")

@@ -32,14 +32,37 @@ def take_late(
     take_appended(session, path, reads, rows, how=How.LATE, is_late=True, unseen=unseen, in_front=in_front)
 
 
-def note_versions(session: Session, reads: Sequence[Read], last: dict[str, int]) -> None:
-    """Note in `last`, by id, the offset of the last line whose content the ledger has, had, or overruled."""
+class Versions:
+    """What the ledger knows of a whole file's lines.
+
+    `last` is, by id, the offset of the last line whose content the ledger has, had, or overruled. `current` are the ids
+    whose record stands there as it is now.
+    """
+
+    def __init__(self) -> None:
+        self.last: dict[str, int] = {}
+        self.current: set[str] = set()
+
+    def hide(self, one: Read, again: bool) -> bool:
+        """Return whether the record counts more than this line of its id; `again`: another one stands in front of it.
+
+        So it does if a version of it stands behind the line. A further line also counts less if its author has not
+        read what the record is now.
+        """
+        return one.line.offset < self.last.get(one.id or "", -1) or (again and one.id not in self.current)
+
+
+def note_versions(session: Session, reads: Sequence[Read], versions: Versions) -> None:
+    """Note what the ledger knows of these lines."""
     contents = [(one.id, content_of(one.parsed), one.line.offset) for one in reads if one.id is not None]
     known = session.knows([(id, content) for id, content, _ in contents])
     now = session.changed(sorted({id for id, *_ in contents}))
     for id, content, offset in contents:
-        if (id, content) in known or ((state := now.get(id)) is not None and state.digest == content):
-            last[id] = offset
+        is_current = (state := now.get(id)) is not None and state.digest == content
+        if is_current:
+            versions.current.add(id)
+        if is_current or (id, content) in known:
+            versions.last[id] = offset
 
 
 def take_whole(
@@ -48,14 +71,14 @@ def take_whole(
     old: Displaced,
     reads: Sequence[Read],
     seen: set[str],
-    last: Mapping[str, int],
+    versions: Versions,
     mtime: float,
 ) -> None:
     """Take in what is new in a file that is read as a whole: nothing is deleted by it. Call it inside a transaction.
 
-    `seen` are the ids that stand before these lines in it, `last` is what `note_versions` found in the whole of it. A
-    further line of an id is a late one; the first may be an edit of the record, unless a decision of ours came after
-    the file was displaced. A line in front of one that the ledger knows is neither: it counts less than that one.
+    `seen` are the ids that stand before these lines in it, `versions` is what `note_versions` found in the whole of it.
+    A further line of an id is a late one; the first may be an edit of the record, unless a decision of ours came after
+    the file was displaced. A line that `versions` hide is neither: it counts less than the record.
     """
     ids = sorted({one.id for one in reads if one.id is not None})
     lines, now = session.index.lines(session.file, ids), session.changed(ids)
@@ -80,7 +103,7 @@ def take_whole(
             continue
         if one.id in unseen:
             undone.append(one)
-        elif state is not None and state.raw is not None and one.line.offset < last.get(one.id, -1):
+        elif state is not None and state.raw is not None and versions.hide(one, again):
             in_front.append(one)
         elif again or state is None or state.raw is None:
             late.append(one)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from avocet_grpc.mirror.inbound.verdicts import Read
-from avocet_grpc.mirror.lines import Lines, Mark, Row
+from avocet_grpc.mirror.lines import Lines, Mark, Row, exportable
 
 
 class Pairs:
@@ -35,8 +35,13 @@ class Pairs:
                 continue
             before = sum(self._is_gone(row) and self._stood_before(row, record) for row in lines.of(id))
             if before < len(reads) or not self._may_follow(record):
-                pairs.append((record, reads[min(before, len(reads) - 1)]))
+                pairs.append((record, self._edit_among(lines, record, reads[before:] or reads[-1:])))
         return pairs
+
+    def _edit_among(self, lines: Lines, record: Row, reads: Sequence[Read]) -> Read:
+        """Return the first line that counts as the record did: others may have appended one that does not."""
+        good = (one for one in reads if exportable(lines.file, one.parsed))
+        return next(good, reads[0]) if record.is_exportable else reads[0]
 
     def _is_gone(self, row: Row) -> bool:
         return row.key in self._gone or row.mark is Mark.MISSING

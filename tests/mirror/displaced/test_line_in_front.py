@@ -1,4 +1,4 @@
-"""A line of another program that stood in front of ours in a file that was displaced, and has since been edited."""
+"""Lines that other programs write to a displaced file beside a record of theirs that the service has changed since."""
 
 from __future__ import annotations
 
@@ -44,3 +44,26 @@ def test_a_line_in_front_of_ours_in_a_displaced_file_takes_the_place_of_no_decis
     assert service.served("c0", File.APPROVED) == ours
     of_c0 = [one["corrected_response"] for one in records(path) if one["id"] == "c0"]
     assert of_c0[-1] == "ours" and set(of_c0) >= {"edited", *new}
+
+
+def test_an_old_further_line_in_a_displaced_file_takes_the_place_of_no_decision(service: InProcess) -> None:
+    """The service had taken out both lines and the record with an undo; their author has not read the new decision."""
+    path = path_of(service, File.APPROVED)
+    correct(service, "c0", "first")
+    rest(service)
+    further = [record("c0", status="approved", corrected_response=text) for text in ("one", "two")]
+    rewrite(path, [*further, *records(path)])
+    rest(service, 100)
+    with path.open("r+b") as holder:
+        undo(service, "c0")
+        rest(service)
+        assert list(path.parent.glob(".*approved*.displaced")), "it was not replaced"
+        correct(service, "c0", "second")
+        rest(service)
+        holder.write("".join(json.dumps(one) + "\n" for one in further).encode())
+        holder.truncate()
+        holder.flush()
+        rest(service, 20)
+    rest(service, 100)
+    served = service.served("c0", File.APPROVED)
+    assert served is not None and served["corrected_response"] == "second"

@@ -13,7 +13,7 @@ from avocet_grpc.core.model import File
 from avocet_grpc.mirror.fs.disk import Lease
 from avocet_grpc.mirror.lines import Kind
 from tests.mirror.in_process import CrashingDisk, InProcess, SteppedClock, opened
-from tests.mirror.traces import append, correct, ids, path_of, rest, service, undo, wait
+from tests.mirror.traces import append, correct, ids, path_of, rest, rewrite, service, undo, wait
 from tests.support import Json, record, records, write_records
 
 __all__ = ["service"]
@@ -200,6 +200,42 @@ def test_an_undone_record_does_not_come_back_by_the_rest_of_a_rewrite_that_goes_
         rest(made, 30)
         assert made.served("c3", File.APPROVED) is None
         assert [one["id"] for one in records(path)] == ["c0", "c1", "c2"]
+
+
+def test_an_undone_record_does_not_come_back_by_the_rest_of_a_rewrite_of_a_file_that_was_replaced(
+    service: InProcess,
+) -> None:
+    for n in range(4):
+        correct(service, f"c{n}")
+    rest(service, 100)
+    path = path_of(service, File.APPROVED)
+    read = [_edited(one) if one["id"] == "c3" else one for one in records(path)]
+    # Not the first lines as they were, which would count as damage.
+    read[:2] = read[1::-1]
+    written = [json.dumps(one).encode() + b"\n" for one in read]
+    with path.open("wb") as file:
+        file.writelines(written[:2])
+        file.flush()
+        wait(service, 7)
+        undo(service, "c3")
+        undo(service, "c1")
+        wait(service, 2)
+        assert list(path.parent.glob(".*approved*.displaced")), "it was not replaced"
+        file.writelines(written[2:])
+    rest(service, 100)
+    assert service.served("c3", File.APPROVED) is None
+    assert ids(path) == ["c0", "c2"]
+
+
+def test_the_line_that_counts_is_the_edit_if_another_one_was_appended_before_it_came(service: InProcess) -> None:
+    path = path_of(service, File.APPROVED)
+    correct(service, "c0")
+    rest(service, 100)
+    appended = record("c0", status="approved", corrected_response=" ")
+    rewrite(path, [appended, *[one | {"corrected_response": "edited"} for one in records(path)]])
+    rest(service)
+    changes = service.actions("c0")
+    assert [one["corrected_response"] for one in records(path)] == [" ", "edited"] and changes == ["edit", "correct"]
 
 
 def _edited(one: Json) -> Json:
