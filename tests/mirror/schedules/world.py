@@ -299,8 +299,9 @@ class World:
     # --- the mirror
 
     def start(self, clean: bool = False) -> None:
-        self.oracle.clean = clean
-        self.say("START", "clean" if clean else "")
+        # A clean start that was killed before it noted anything is followed by another clean one.
+        self.oracle.clean = clean or not self.disk.exists(self.directory.running)
+        self.say("START", "clean" if self.oracle.clean else "")
         ledger = JudgedLedger(self.ledger.mirror(), self.oracle, self)
         self.mirror = Mirror(self.wrapped(ledger), self.directory.root, self.disk, self.clock)
         self.mirror.adopt()
@@ -353,9 +354,8 @@ class World:
         """Whether the mirror has taken in all that stands in the file."""
         assert self.mirror is not None
         inode, image = self.inode(file), self.mirror._files[file].image
-        if inode is None or image.signature is None:
+        if inode is None or (noted := image.signature) is None:
             return False
-        noted = image.signature
         same = (noted.inode, noted.size, noted.mtime_ns, noted.ctime_ns)
         return image.is_read and same == (inode.number, len(inode.data), inode.mtime_ns, inode.ctime_ns)
 
