@@ -100,6 +100,8 @@ class SharedFile:
             return self._load(image, progress)
         if beginning is Beginning.LEDGER_ALONE:
             return compare_without_index(session, path, image, progress)
+        if clean:
+            self._sync_what_others_left()
         end = end_before(session.disk, path, image.read_to)
         found = signature(session.disk, path)
         if clean and found == image.signature and image.is_read and not session.index.set_aside(session.file):
@@ -109,6 +111,16 @@ class SharedFile:
         torn_is_given_up = still >= 5.0 or clean
         look = Look(mode, may_go_on=is_held, is_held=is_held, torn_is_given_up=torn_is_given_up, seen=found)
         return reconcile(session, path, image, look, progress)
+
+    def _sync_what_others_left(self) -> None:
+        """Sync what others wrote while nobody served.
+
+        It is about to be believed, and so it would be again after a power cut: what that took would count as deleted.
+        """
+        with self._session.disk.reading(self._path) as descriptor:
+            if descriptor >= 0:
+                self._session.disk.sync(descriptor)
+        self._session.disk.sync_directory(self._path.parent)
 
     def _load(self, image: FileImage, progress: Progress) -> FileImage:
         session, path = self._session, self._path

@@ -139,8 +139,9 @@ class Verdicts:
         """
         if self.after_crash or one.line.offset in self.ours:
             return True
-        is_ours = now.source is Source.SERVICE
-        return is_ours and (self.is_rewrite or is_fresh(record.written_at, self.session.clock.now()))
+        if is_fresh(record.written_at, self.session.clock.now()):
+            return True
+        return self.is_rewrite and now.source is Source.SERVICE
 
     def _stale(self, one: Read, record: Row | None, now: Changed | None) -> None:
         self.undone += 1

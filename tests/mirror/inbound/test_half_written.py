@@ -202,6 +202,28 @@ def test_an_undone_record_does_not_come_back_by_the_rest_of_a_rewrite_that_goes_
         assert [one["id"] for one in records(path)] == ["c0", "c1", "c2"]
 
 
+def test_what_others_wrote_is_there_once_if_the_rest_of_a_rewrite_goes_into_our_copy(tmp_path: Path) -> None:
+    """The first line alone counts as damage: we put the others back, just as the program writes them."""
+    disk, path = Meanwhile(), tmp_path / "sft_approved.jsonl"
+    write_records(path, [record(id, status="approved", corrected_response=id) for id in ("x", "y", "z")])
+    with opened(tmp_path, SteppedClock(), disk) as made:
+        rest(made, 100)
+        read = lines_of(path)
+        with path.open("wb") as file:
+            file.write(read[0])
+            file.flush()
+
+            def goes_on() -> None:
+                file.writelines(read[1:])
+                file.flush()
+
+            disk.other = goes_on
+            wait(made, 10)
+            assert disk.other is None
+        rest(made, 30)
+        assert sorted(lines_of(path)) == read
+
+
 def test_an_undone_record_does_not_come_back_by_the_rest_of_a_rewrite_of_a_file_that_was_replaced(
     service: InProcess,
 ) -> None:

@@ -279,6 +279,10 @@ def nobody_is_half_way(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Looker, "_was_held_aside", lambda self: False)
 
 
+def a_clean_start_believes_what_it_finds(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(shared_file.SharedFile, "_sync_what_others_left", lambda self: None)
+
+
 def what_is_displaced_says_nothing_of_what_is_missing(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(late, "_find_missing", lambda *what: None)
 
@@ -299,6 +303,7 @@ RULES: dict[str, Break] = {
     "what was undone does not come back by a rewrite": lambda _: _wrapped(ForgetsRemovals),
     "after a crash a second line with the bytes of the record is ours": a_second_same_line_is_a_duplicate,
     "a clean start trusts the files": lambda _: _wrapped(NeverTrusts),
+    "a clean start believes what is durable": a_clean_start_believes_what_it_finds,
     "without an index nothing is deleted": without_an_index_what_lacks_is_deleted,
     "without an index no edit replaces a decision": without_an_index_each_edit_counts,
     "one function says which line counts": do_not_settle_which_line_counts,

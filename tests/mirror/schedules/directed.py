@@ -281,6 +281,29 @@ def a_decision_beside_a_line_to_blank(prepare: Prepare) -> None:
     at_each_step(prepare, play)
 
 
+def a_power_cut_in_a_clean_start(prepare: Prepare) -> None:
+    """Another program appended a line while nobody served, and did not sync it."""
+
+    def play(world: World, number: int) -> bool:
+        world.start()
+        approve_new(world, "first")
+        rest(world)
+        world.stop()
+        appended(world, File.APPROVED, "x")
+        world.clock.sleep(LONG)
+        came = came_at(world, number, world.kill, lambda: world.start(clean=True))
+        is_taken = "x" in world.records(File.APPROVED)
+        if came:
+            world.power_cut()
+            world.start()
+        rest(world)
+        if is_taken and "x" not in world.records(File.APPROVED):
+            raise Violation("what a clean start took in was lost")
+        return came
+
+    at_each_step(prepare, play)
+
+
 def rounds(world: World, count: int) -> None:
     for _ in range(count):
         world.round()
@@ -293,6 +316,7 @@ DIRECTED: dict[str, Callable[[Prepare], None]] = {
     "a displaced file is read on": a_line_for_a_displaced_file,
     "files are exchanged": a_line_that_comes_during_a_replacement,
     "an id with a line to blank is patched": a_decision_beside_a_line_to_blank,
+    "a clean start believes what is durable": a_power_cut_in_a_clean_start,
     "the file is looked at before each write": an_edit_of_the_same_size_before_a_write,
 }
 """The set piece that finds that this rule is off."""

@@ -62,6 +62,14 @@ class Oracle:
                 self.observed[file].discard(raw)
                 self.done.add((file, raw))
 
+    def deletes(self, file: File, id: str, seen: set[Content], at: float) -> None:
+        """Another program deletes what it has seen of an id.
+
+        So may one have done before, and the service may not have taken that in yet.
+        """
+        self.deleted[file, id] = self.deleted.get((file, id), set()) | seen
+        self.deleted_at[file, id] = (at, self.deleted[file, id])
+
     def saw(self, file: File, lines: Iterable[bytes]) -> None:
         """The mirror took in what stands in the file."""
         self.observed[file] |= {raw for raw in lines if raw in self.foreign and (file, raw) not in self.done}

@@ -233,8 +233,7 @@ class World:
         # What a stale rewrite had put back, one that was read after the deletion deletes again.
         again = {id: seen for id, seen in before_reading.items() if id in was - after}
         for id, seen in (again | deleted).items():
-            oracle.deleted[file, id] = seen
-            oracle.deleted_at[file, id] = (self.clock.passed, seen)
+            oracle.deletes(file, id, seen, self.clock.passed)
         oracle.omitted |= {(file, id) for id in was - after}
         for raw in before:
             if raw not in out and (record := record_of(raw)) is not None:
