@@ -23,7 +23,7 @@ def listed_record(n: int) -> dict[str, Any]:
         timestamp=f"2026-01-{n % 7 + 1:02}" if n % 5 else None,
         model_response=f"Number {n} is {'even' if n % 2 == 0 else 'odd'}.",
     )
-    if n % 3:
+    if n % 7 < 5:
         made["reviewed_at"] = f"2026-02-{n % 4 + 1:02}"
     return made
 

@@ -6,11 +6,14 @@ import contextlib
 import shutil
 import sqlite3
 import threading
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from avocet_grpc.core.model import CandidateFilter
+from avocet_grpc.core import review
+from avocet_grpc.core.model import Action, CandidateFilter, Decision
 from avocet_grpc.core.ports.ledger import Ledger
 from avocet_grpc.layout import DataDirectory
 from avocet_grpc.store.sqlite import engine, writer
@@ -19,6 +22,7 @@ from avocet_grpc.store.sqlite.engine import SqliteLedger
 from avocet_grpc.store.sqlite.integrity import LedgerUnusable
 from avocet_grpc.store.sqlite.session import connect
 from avocet_grpc.store.sqlite.writer import Checkpoint
+from avocet_grpc.telemetry import failpoints
 from tests.ledger_suite import LedgerSuite, correct, encode, exported, import_candidates
 from tests.mirror_port_suite import MirrorPortSuite
 from tests.support import eventually
@@ -203,3 +207,38 @@ def test_a_large_load_goes_on_beside_a_killed_process_that_still_has_the_ledger_
         other.close()
         import_candidates(ledger, 3)
         assert correct(ledger, "c1")
+
+
+@pytest.mark.parametrize("after", ["", "a load", "a load that failed"])
+def test_a_commit_of_many_changes_writes_no_temporary_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, after: str
+) -> None:
+    """SQLite would keep each page as it was in one: almost as many bytes as are stored."""
+    with contextlib.closing(SqliteLedger(DataDirectory(tmp_path), encode)) as ledger:
+        if after:
+            with contextlib.suppress(ZeroDivisionError), ledger.loading():
+                assert ledger._db.execute("PRAGMA temp_store").fetchone() == (1,), "an index is too large for memory"
+                assert after == "a load" or 1 / 0
+        import_candidates(ledger, 5_000)
+        found, hold = set[str](), threading.Event()
+        ledger.write(lambda tx: hold.wait(60))
+        decided = [ledger.write(decision(f"c{number}")) for number in range(0, 5_000, 50)]
+        monkeypatch.setattr(failpoints, "hit", lambda name: found.update(map(str, open_files())))
+        hold.set()
+        for each in decided:
+            each.result()
+        assert str(DataDirectory(tmp_path).ledger) in found
+        assert [name for name in found if "etilqs" in name] == []
+
+
+def decision(id: str) -> Callable[[Any], Any]:
+    return lambda tx: review.submit(tx, Decision(id, Action.CORRECT, "better"))
+
+
+def open_files() -> list[Path]:
+    """What this process has open."""
+    found = list[Path]()
+    for descriptor in Path("/proc/self/fd").iterdir():
+        with contextlib.suppress(OSError):
+            found.append(descriptor.readlink())
+    return found

@@ -15,7 +15,7 @@ from avocet_grpc.store.sql.filters import among, where_of
 from avocet_grpc.store.sql.room import within_room
 
 LIVES = "r.file = 0 AND r.lives = 1"
-"""The partial indexes of all candidates repeat this."""
+"""The partial indexes of all candidates have this."""
 SORTED_BY = {
     Order.TIMESTAMP: "recorded_at",
     Order.TIMESTAMP_DESC: "recorded_at",
@@ -24,9 +24,28 @@ SORTED_BY = {
     Order.REVIEWED: "reviewed_at",
     Order.REVIEWED_DESC: "reviewed_at",
 }
-INDEXES = {"recorded_at": "time", "quality_score": "quality", "reviewed_at": "review"}
+BY_KEY, BY_STATUS, BY_REVIEW = "records_by_key", "records_by_status", "records_by_review"
+IN_REVIEW = "queue_by_key"
+"""What is in review is in no index by status, and without a time of review in none by that."""
+INDEX_OF = {"recorded_at": "records_by_time", "quality_score": "records_by_quality", "reviewed_at": BY_REVIEW}
+WHERE_OF = {
+    BY_STATUS: f"{LIVES} AND r.queued = 0",
+    BY_REVIEW: f"{LIVES} AND (r.queued = 0 OR r.reviewed_at IS NOT NULL)",
+    IN_REVIEW: "r.queued = 1",
+}
+"""What these partial indexes have in place of `LIVES`, and nothing by which a planner would take another one."""
 DESCENDING = frozenset({Order.TIMESTAMP_DESC, Order.QUALITY_DESC, Order.REVIEWED_DESC})
 KNOWN = tuple(status.value for status in Status)
+
+
+class _Stretch(NamedTuple):
+    """A part of the index `places`: by `column`, if it has one, and then by key. `value` is that of its positions."""
+
+    places: str
+    where: str
+    column: str = ""
+    value: str = "NULL"
+    descending: bool = False
 
 
 class _Place(NamedTuple):
@@ -103,39 +122,51 @@ class Listing:
     ) -> Iterator[_Place]:
         """Candidates in order, at most `scan` and more only of others than match; read only as far as is taken."""
         where, values = where_of(filter, "r.")
-        values["scan"] = scan
+        values |= {"scan": scan} | ({"value": after.value, "key": after.key} if after else {})
         if order is Order.FILE and statuses and None not in statuses:
-            # With `r.status = :s` every index by key gives this order, and a planner may take one of all statuses.
-            start, values["after"] = "(r.status, r.key) > (:s, :after) AND r.status <= :s", after.key if after else 0
-            ranges = [self._range("status", start, where, {**values, "s": s}, order, after) for s in statuses]
+            ranges = [self._of_status(status, where, values, after) for status in statuses if status is not None]
             return heapq.merge(*ranges, key=lambda place: place.key)
         matching, more = _status_where(statuses)
-        values |= more
+        matching, values = matching + where, values | more
         if order is Order.FILE:
-            return self._range("key", f"1 = 1{_beyond(after, order)}", matching + where, values, order, after)
-        column, index = f"r.{SORTED_BY[order]}", INDEXES[SORTED_BY[order]]
+            return self._range(_Stretch(BY_KEY, f"1 = 1{_beyond(after, order)}"), matching, values)
+        column, index = f"r.{SORTED_BY[order]}", INDEX_OF[SORTED_BY[order]]
         ranges = []
         if after is None or after.value is not None:
-            start = f"{column} IS NOT NULL{_beyond(after, order)}"
-            ranges.append(self._range(index, start, matching + where, values, order, after))
+            known = f"{column} IS NOT NULL{_beyond(after, order)}"
+            ranges.append(self._range(_Stretch(index, known, column, column, order in DESCENDING), matching, values))
             after = None
-        start = f"{column} IS NULL{_beyond(after, order)}"
-        return itertools.chain(*ranges, self._range(index, start, matching + where, values, order, after))
+        unknown = f"{column} IS NULL{_beyond(after, order)}"
+        without = _Stretch(index, unknown, column, "NULL", order in DESCENDING)
+        if index != BY_REVIEW:
+            return itertools.chain(*ranges, self._range(without, matching, values))
+        others = self._range(without._replace(where=f"r.queued = 0 AND {unknown}"), matching, values)
+        # One in review that has the value is a place to go on from, and no match.
+        all_queued = _Stretch(IN_REVIEW, f"1 = 1{_beyond(after, order)}", "", "NULL", order in DESCENDING)
+        queued = self._range(all_queued, f"{matching} AND {column} IS NULL", values)
+        both = heapq.merge(others, queued, key=lambda place: place.key, reverse=order in DESCENDING)
+        return itertools.chain(*ranges, both)
 
-    def _range(
-        self, index: str, range: str, matching: str, values: dict[str, Any], order: Order, after: Position | None
-    ) -> Iterator[_Place]:
+    def _of_status(self, status: str, where: str, values: dict[str, Any], after: Position | None) -> Iterator[_Place]:
+        """Candidates of one status, in file order."""
+        if status == Status.NEEDS_REVIEW:
+            return self._range(_Stretch(IN_REVIEW, f"1 = 1{_beyond(after, Order.FILE)}"), where, values)
+        # With `r.status = :s` every index by key gives this order, and a planner may take one of all statuses.
+        start = "(r.status, r.key) > (:s, :after) AND r.status <= :s"
+        values = {**values, "s": status, "after": after.key if after else 0}
+        return self._range(_Stretch(BY_STATUS, start, "r.status"), where, values)
+
+    def _range(self, stretch: _Stretch, matching: str, values: dict[str, Any]) -> Iterator[_Place]:
         """Return one stretch of an index, each place with whether it matches."""
-        indexed = self._session.dialect.by_index.format(f"records_by_{index}")
-        place = {"value": after.value, "key": after.key} if after else {}
-        down = " DESC" if order in DESCENDING else ""
-        column = f"r.{SORTED_BY[order]}" if order in SORTED_BY else "r.key"
-        by = f"{column}{down}, r.key{down}" if order in SORTED_BY else {"status": "r.status, r.key"}.get(index, "r.key")
+        indexed = self._session.dialect.by_index.format(stretch.places)
+        down = " DESC" if stretch.descending else ""
+        by = f"{stretch.column}{down}, r.key{down}" if stretch.column else f"r.key{down}"
         query = (
-            f"SELECT r.key, {column} AS sorted_by, CASE WHEN 1 = 1{matching} THEN 1 ELSE 0 END AS matches"
-            f" FROM records r{indexed} WHERE {LIVES} AND {range} ORDER BY {by} LIMIT :scan"
+            f"SELECT r.key, {stretch.value} AS sorted_by, CASE WHEN 1 = 1{matching} THEN 1 ELSE 0 END AS matches"
+            f" FROM records r{indexed} WHERE {WHERE_OF.get(stretch.places, LIVES)} AND {stretch.where}"
+            f" ORDER BY {by} LIMIT :scan"
         )
-        return self._session.each(_Place, query, values | place)
+        return self._session.each(_Place, query, values)
 
     def _items(self, places: Sequence[_Place], order: Order) -> list[QueueItem]:
         bodies = bodies_until_full(self._session, [place.key for place in places])

@@ -33,8 +33,11 @@ from avocet_grpc.store.sqlite.seal import close_seal
 from avocet_grpc.store.sqlite.session import (
     DURABLE,
     KEPT_BYTES,
+    LARGE_TEMPORARY,
     LOADING_CACHE_KB,
+    SMALL_TEMPORARY,
     WRITER_CACHE_KB,
+    WRITING,
     SqliteSession,
     connect,
     set_up,
@@ -245,17 +248,17 @@ class SqliteLedger:
             self._turns.begin()
         sealed = refuse_if_damaged(path) if alone else True
         try:
-            db = connect(path, cache_kb=WRITER_CACHE_KB)
+            db = connect(path, WRITING, WRITER_CACHE_KB)
             if alone:
                 if not sealed:
                     refuse_if_inconsistent(path, db)
                 if opening.version_of(db) == FROM_VERSION:
                     Upgrade(path, self._begin, self._encode, self._progress).run(db)
-                    db = connect(path, cache_kb=WRITER_CACHE_KB)
+                    db = connect(path, WRITING, WRITER_CACHE_KB)
                 opening.prepare(db, self._begin, sealed=sealed)
                 if opening.forget_statistics(db):
                     db.close()
-                    db = connect(path, cache_kb=WRITER_CACHE_KB)
+                    db = connect(path, WRITING, WRITER_CACHE_KB)
                 self._empty_journal(db)
         except sqlite3.Error as error:
             raise unusable(path, error) from error
@@ -292,7 +295,11 @@ class SqliteLedger:
         turns = Turns(self._path)
         try:
             with turns.taken(), self._writer.without_checkpoints(), self._without_write_ahead_log():
-                yield self._db
+                self._db.execute(f"PRAGMA {LARGE_TEMPORARY}")
+                try:
+                    yield self._db
+                finally:
+                    self._db.execute(f"PRAGMA {SMALL_TEMPORARY}")
         finally:
             turns.close()
 

@@ -40,6 +40,13 @@ DURABLE = (
     f"journal_size_limit = {JOURNAL_BYTES}",
     "synchronous = FULL",
 )
+SMALL_TEMPORARY, LARGE_TEMPORARY = "temp_store = MEMORY", "temp_store = FILE"
+"""Where SQLite keeps what it needs for a while.
+
+A statement that changes many rows keeps each page as it was, to take itself back alone. In a file, that would write
+almost as much as the changes do. What it needs to make an index is as large as a table, and too much for memory.
+"""
+WRITING = (*DURABLE, SMALL_TEMPORARY)
 QUICK = ("journal_mode = MEMORY", "synchronous = OFF")
 """For a database that is thrown away unless it is completed."""
 
