@@ -1,7 +1,9 @@
 """How large a ledger is beside its files, on texts that people wrote: `python -m tests.bench.size COUNT [DIR...]`.
 
-Records are those of the benchmark, of 2 KB. Their texts are paragraphs of the text files below the directories, each
-used once: documentation, docstrings and comments have about the entropy of a model's answers.
+Records are those of the benchmark, of 2 KB. Their texts are paragraphs of the text files below the directories:
+documentation, docstrings and comments have about the entropy of a model's answers. Each is used once; if there are too
+few, all are shuffled and used again. The ledger compresses each record alone, so it gains nothing by a paragraph that
+another record has.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from random import Random
 
 from avocet_grpc.layout import DataDirectory
 from tests.bench import sides
@@ -39,17 +42,28 @@ def paragraphs(directories: list[Path]) -> Iterator[str]:
 
 
 def texts(directories: list[Path], length: int) -> Iterator[str]:
-    """Yield texts of this length, joined from paragraphs; nothing is used twice."""
+    """Yield texts of this length, joined from paragraphs, for ever."""
     text = ""
-    for paragraph in paragraphs(directories):
+    for paragraph in _again_and_again(paragraphs(directories)):
         text += paragraph + "\n"
         while len(text) >= length:
             yield text[:length]
             text = text[length:]
 
 
+def _again_and_again(found: Iterator[str]) -> Iterator[str]:
+    kept = list[str]()
+    for paragraph in found:
+        kept.append(paragraph)
+        yield paragraph
+    random = Random(len(kept))
+    while kept:
+        random.shuffle(kept)
+        yield from kept
+
+
 def write_files(data_dir: Path, count: int, directories: list[Path]) -> int:
-    """Write both shared files. Returns how many candidates there was text for."""
+    """Write both shared files. Returns how many candidates there are."""
     found = texts(directories, RECORD_BYTES)
     data_dir.mkdir(parents=True)
     number = 0
