@@ -5,8 +5,10 @@ from __future__ import annotations
 import sqlite3
 from pathlib import Path
 
-VERSION = 2
+VERSION = 3
 DAMAGED = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
+# A key is never used again: whoever has that of a line which is gone must not take a new line for it, and the order of
+# duplicates goes by it.
 SCHEMA = """
 CREATE TABLE files (
     file INTEGER PRIMARY KEY, incarnation TEXT NOT NULL,
@@ -15,9 +17,10 @@ CREATE TABLE files (
     level_revision INTEGER NOT NULL, level_key INTEGER NOT NULL
 ) STRICT;
 CREATE TABLE lines (
-    key INTEGER PRIMARY KEY, file INTEGER NOT NULL, kind INTEGER NOT NULL, id TEXT, content BLOB, digest BLOB NOT NULL,
-    offset INTEGER, length INTEGER NOT NULL, order_key INTEGER NOT NULL, order_number INTEGER NOT NULL,
-    revision INTEGER NOT NULL, written_at REAL, is_exportable INTEGER NOT NULL, mark INTEGER NOT NULL
+    key INTEGER PRIMARY KEY AUTOINCREMENT, file INTEGER NOT NULL, kind INTEGER NOT NULL, id TEXT, content BLOB,
+    digest BLOB NOT NULL, offset INTEGER, length INTEGER NOT NULL,
+    order_key INTEGER NOT NULL, order_number INTEGER NOT NULL, revision INTEGER NOT NULL,
+    written_at REAL, is_exportable INTEGER NOT NULL, mark INTEGER NOT NULL
 ) STRICT;
 CREATE INDEX lines_by_id ON lines (file, id) WHERE id IS NOT NULL;
 CREATE INDEX other_lines ON lines (file, kind) WHERE kind <> 0;
@@ -65,7 +68,8 @@ def connect(path: Path, *, check: bool) -> sqlite3.Connection:
 def _make(database: sqlite3.Connection) -> None:
     """Make the tables; those of another version go."""
     database.execute("BEGIN IMMEDIATE")
-    tables = database.execute("SELECT name FROM sqlite_schema WHERE type = 'table'").fetchall()
+    query = "SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite%'"
+    tables = database.execute(query).fetchall()
     for (name,) in tables:
         database.execute(f'DROP TABLE "{name}"')
     for statement in filter(str.strip, SCHEMA.split(";")):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,31 @@ def row(id: str | None, offset: int | None, kind: Kind = Kind.RECORD, **more: An
 def put(index: Index, *rows: Row) -> list[int]:
     with index.transaction():
         return [index.insert(C, one, b"raw" if one.kind is not Kind.RECORD else None) for one in rows]
+
+
+def test_the_key_of_a_row_that_was_removed_is_not_used_again(index: Index, path: Path) -> None:
+    keys = put(index, row("a", 0), row("b", 10))
+    with index.transaction():
+        index.delete(keys)
+    assert min(put(index, row("c", 0))) > max(keys)
+    index.close()
+    again = Index.open(path, check=True)
+    with again.transaction():
+        again.forget_file(C)
+    assert min(put(again, row("d", 0))) > max(keys) + 1
+    again.close()
+
+
+def test_an_index_of_another_version_is_made_again(index: Index, path: Path) -> None:
+    put(index, row("a", 0))
+    index.close()
+    with contextlib.closing(sqlite3.connect(path)) as database:
+        database.execute("PRAGMA user_version = 2")
+    again = Index.open(path, check=True)
+    assert again.records(C) == 0
+    put(again, row("b", 0))
+    assert again.records(C) == 1
+    again.close()
 
 
 def test_what_was_committed_is_there_after_a_restart(index: Index, path: Path) -> None:

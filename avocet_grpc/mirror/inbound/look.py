@@ -232,6 +232,7 @@ class Looker:
         look = Look(
             settled=judged or stopping or left_alone,
             may_go_on=may_go_on,
+            goes_on_aside=may_go_on and self._was_held_aside(),
             is_held=stopping and may_go_on,
             judged=judged,
             torn_is_given_up=self.still() >= TORN_S,

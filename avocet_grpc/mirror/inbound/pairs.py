@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from avocet_grpc.mirror.inbound.rules import Look
 from avocet_grpc.mirror.inbound.verdicts import Read
 from avocet_grpc.mirror.lines import Lines, Mark, Row, exportable
 
@@ -12,11 +13,11 @@ class Pairs:
     """Pairs records that disappeared with new lines of their ids.
 
     `gone` are the rows that disappeared and where they stood, by key. `stood_to` is where the last row stood that the
-    file still has. `may_go_on`: a program may be half-way through the file.
+    file still has. `look` says whether a program may be half-way through the file.
     """
 
-    def __init__(self, gone: Mapping[int, int], stood_to: int, *, may_go_on: bool) -> None:
-        self._gone, self._stood_to, self._may_go_on = gone, stood_to, may_go_on
+    def __init__(self, gone: Mapping[int, int], stood_to: int, look: Look) -> None:
+        self._gone, self._stood_to, self._look = gone, stood_to, look
 
     def of(self, lines: Lines, batch: Sequence[Read]) -> list[tuple[Row, Read]]:
         """Return the records among `lines` that the batch edits, each with its line.
@@ -31,7 +32,7 @@ class Pairs:
         pairs: list[tuple[Row, Read]] = []
         for id, reads in found.items():
             record = lines.record(id)
-            if record is None or not self._is_gone(record):
+            if record is None or not self._is_gone(record) or self._is_still_to_come(record):
                 continue
             before = sum(self._is_gone(row) and self._stood_before(row, record) for row in lines.of(id))
             if before < len(reads) or not self._may_follow(record):
@@ -46,6 +47,10 @@ class Pairs:
     def _is_gone(self, row: Row) -> bool:
         return row.key in self._gone or row.mark is Mark.MISSING
 
+    def _is_still_to_come(self, record: Row) -> bool:
+        """Return whether the record was missing before, and a program that may write it writes to a displaced file."""
+        return self._look.goes_on_aside and record.key not in self._gone
+
     def _stood_before(self, row: Row, record: Row) -> bool:
         """Return whether the row stood in front of the record; by their order, if one has been missing for longer."""
         stood, records = self._gone.get(row.key), self._gone.get(record.key)
@@ -55,4 +60,4 @@ class Pairs:
 
     def _may_follow(self, record: Row) -> bool:
         """Return whether the program may not have come to the record yet."""
-        return self._may_go_on and self._stood_to <= self._gone.get(record.key, self._stood_to)
+        return self._look.may_go_on and self._stood_to <= self._gone.get(record.key, self._stood_to)

@@ -218,7 +218,7 @@ class Reconciliation:
         lines = index.lines(file, {one.id for one in batch if one.id is not None})
         crashed = self._look.mode is Mode.CRASHED
         verdicts = Verdicts(self._session, lines, self._read_row, after_crash=crashed, is_rewrite=True)
-        edits = Pairs(self._gone, self._stood_to, may_go_on=self._look.may_go_on).of(lines, batch)
+        edits = Pairs(self._gone, self._stood_to, self._look).of(lines, batch)
         paired = {one.line.offset for _, one in edits}
         news = [one for one in sorted(batch, key=lambda one: one.line.offset) if one.line.offset not in paired]
         for record, _ in edits:

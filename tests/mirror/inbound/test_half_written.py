@@ -249,6 +249,31 @@ def test_an_undone_record_does_not_come_back_by_the_rest_of_a_rewrite_of_a_file_
     assert ids(path) == ["c0", "c2"]
 
 
+def test_a_line_that_others_append_is_no_edit_of_a_record_that_a_displaced_file_has_not_got_yet(
+    service: InProcess,
+) -> None:
+    for n in range(4):
+        correct(service, f"c{n}")
+    rest(service, 100)
+    path = path_of(service, File.APPROVED)
+    read = lines_of(path)
+    read[:2] = read[1::-1]
+    with path.open("wb") as file:
+        file.writelines(read[:2])
+        file.flush()
+        wait(service, 7)
+        undo(service, "c1")
+        wait(service, 2)
+        assert list(path.parent.glob(".*approved*.displaced")), "it was not replaced"
+        append(path, record("c3", status="approved", corrected_response=" "))
+        wait(service, 2)
+        file.writelines(read[2:])
+    rest(service, 100)
+    served = service.served("c3", File.APPROVED)
+    assert served is not None and served["corrected_response"] == "better"
+    assert service.actions("c3") == ["correct"] and ids(path) == ["c0", "c2", "c3", "c3"]
+
+
 def test_the_line_that_counts_is_the_edit_if_another_one_was_appended_before_it_came(service: InProcess) -> None:
     path = path_of(service, File.APPROVED)
     correct(service, "c0")
