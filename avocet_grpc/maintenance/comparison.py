@@ -27,9 +27,9 @@ from avocet_grpc.mirror.fs.signature import signature_of
 from avocet_grpc.mirror.image import FileImage, Trust
 from avocet_grpc.mirror.inbound.beginning import Beginning, begin
 from avocet_grpc.mirror.inbound.problems import MalformedLines
-from avocet_grpc.mirror.inbound.reconcile import DAMAGE_LINES, DAMAGE_SHARE, Reconciliation
+from avocet_grpc.mirror.inbound.reconcile import Reconciliation
 from avocet_grpc.mirror.inbound.resync import resync
-from avocet_grpc.mirror.inbound.rules import Look, Mode
+from avocet_grpc.mirror.inbound.rules import DAMAGE_LINES, DAMAGE_SHARE, Look, Mode
 from avocet_grpc.mirror.inbound.without_index import Remake
 from avocet_grpc.mirror.index import Index
 from avocet_grpc.mirror.index_database import VERSION, connect

@@ -17,6 +17,6 @@ Reading order
     `remains`, `problems`   what a kill left of our own lines; saying once what is wrong with others'
 
 Rules
-    - A damaged file deletes nothing (`reconcile.Reconciliation._is_damage`).
+    - A damaged file deletes nothing (`rules.is_damage`).
     - The index is changed in the transaction that read the file; if that fails, nothing is noted.
 """

@@ -23,7 +23,7 @@ from avocet_grpc.mirror.inbound.line_diff import LineDiff, Unknown
 from avocet_grpc.mirror.inbound.pairs import Pairs
 from avocet_grpc.mirror.inbound.problems import MalformedLines, log_malformed
 from avocet_grpc.mirror.inbound.remains import Remains, is_cut, is_half_of_ours, noted_bytes
-from avocet_grpc.mirror.inbound.rules import Look, Mode
+from avocet_grpc.mirror.inbound.rules import Look, Mode, is_damage
 from avocet_grpc.mirror.inbound.tail import BATCH_BYTES, BATCH_LINES
 from avocet_grpc.mirror.inbound.verdicts import Read, Verdicts
 from avocet_grpc.mirror.index import Moves, Place
@@ -33,8 +33,6 @@ from avocet_grpc.telemetry import failpoints
 
 log = structlog.get_logger(__name__)
 
-DAMAGE_LINES = 100
-DAMAGE_SHARE = 0.1
 ALL = 2**31
 
 Progress = Callable[[int], None]
@@ -98,8 +96,7 @@ class Reconciliation:
         for batch in self._batches(unknown):
             self._take_in(batch)
         left = [row for row in gone if row.key in self._gone and row.offset is not None]
-        as_it_was = not (diff.has_moved or self._edited or self._news)
-        self._decide(left, diff, total, as_it_was)
+        self._decide(left, diff, total, as_it_was=not (diff.has_moved or self._edited or self._news))
         if diff.has_moved or places:
             self._settle_duplicates()
         return self._image.compared(
@@ -313,21 +310,17 @@ class Reconciliation:
         key = next((key for key, stood in self._gone.items() if stood == one.line.offset), None)
         return is_cut(one.line.raw, noted_bytes(self._session, key))
 
-    def _decide(self, gone: list[Place], diff: LineDiff, total: int, as_it_was: bool) -> None:
+    def _decide(self, gone: list[Place], diff: LineDiff, total: int, *, as_it_was: bool) -> None:
         """Decide about rows that are not in the file."""
         index, file = self._session.index, self._session.file
         keys = [place.key for place in gone]
         todo = sorted({*keys, *(row.key for row in index.marked(file, Mark.MISSING, ALL))})
         lost = sum(row.kind is Kind.RECORD and row.mark is not Mark.OWED for row in index.each(todo))
         at_the_end = all(place.offset is not None and place.offset >= self._size for place in gone)
-        self._damaged = self._is_damage(bool(keys), lost, diff.lines, total, as_it_was and at_the_end)
+        cut = self._torn or (as_it_was and at_the_end)
+        self._damaged = bool(keys) and self._look.may_be_damage and is_damage(lost, diff.lines, total, cut=cut)
         for at in range(0, len(todo), BATCH_LINES):
             self._decide_some(list(index.each(todo[at : at + BATCH_LINES])))
-
-    def _is_damage(self, any_gone: bool, lost: int, lines: int, total: int, is_prefix: bool) -> bool:
-        if not any_gone or self._look.judged or self._look.mode is Mode.CLEAN:
-            return False
-        return not lines or self._torn or lost > max(DAMAGE_LINES, DAMAGE_SHARE * total) or is_prefix
 
     def _decide_some(self, rows: list[Row]) -> None:
         index, file = self._session.index, self._session.file
@@ -337,9 +330,12 @@ class Reconciliation:
         now, accepted = self._session.changed(ids), list[Row]()
         for row in rows:
             state = now.get(row.id) if row.id is not None else None
-            if row.kind is Kind.RECORD and state is not None and state.raw is None and state.source is Source.EXTERNAL:
-                accepted.append(row)  # An earlier look reported that, and could not note it.
-            elif row.kind is Kind.STALE or (row.kind is Kind.RECORD and (state is None or state.raw is None)):
+            is_gone = state is None or state.raw is None
+            # An earlier look reported that, and could not note it. It found no duplicate, or that would be the record.
+            is_reported = state is not None and is_gone and state.source is Source.EXTERNAL
+            if is_reported and row.kind is Kind.RECORD:
+                accepted.append(row)
+            elif is_reported or row.kind is Kind.STALE or (is_gone and row.kind is Kind.RECORD):
                 lines.remove(row)
             elif row.kind is Kind.RECORD and row.mark is Mark.OWED:
                 self._put_back += 1

@@ -9,6 +9,9 @@ from typing import NamedTuple
 
 from avocet_grpc.mirror.fs.signature import Signature
 
+DAMAGE_LINES = 100
+DAMAGE_SHARE = 0.1
+
 
 class Mode(enum.Enum):
     """Which changes of others a look accepts."""
@@ -54,3 +57,14 @@ class Look:
     def may_delete(self) -> bool:
         """Whether a missing line may count as deleted: then the file MUST be the one that was `seen`."""
         return self.settled or self.mode is Mode.CLEAN
+
+    @property
+    def may_be_damage(self) -> bool:
+        """Whether what is missing may be so by damage, and nobody has looked at that before."""
+        return not self.judged and self.mode is not Mode.CLEAN
+
+
+def is_damage(lost: int, lines: int, total: int, *, cut: bool) -> bool:
+    """Return whether a file lost records as nobody takes them out: nothing of it is left, or its end was cut off, or
+    more is `lost` at once than people delete. It had `total` records, and has `lines`."""
+    return not lines or cut or lost > max(DAMAGE_LINES, DAMAGE_SHARE * total)

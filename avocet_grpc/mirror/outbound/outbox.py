@@ -187,12 +187,15 @@ def plan(lines: Lines, id: str, state: Changed | None, raw_of: RawOf, now: float
         is_older = removed is None or row.revision < removed
         if row.kind is Kind.DUPLICATE and is_older:
             made.leave(row)
+    others = [row for row in rows if row.kind is Kind.DUPLICATE]
     if state is None or state.raw is None or state.digest is None:
         if record is not None:
             made.leave(record)
+        _write_owed(made, others, raw_of)
     else:
         _plan_record(made, lines.file, record, state, now)
-        _plan_others(made, lines.file, [row for row in rows if row.kind is Kind.DUPLICATE], state, raw_of)
+        _write_owed(made, others, raw_of)
+        _put_in_order(made, lines.file, state.raw, raw_of)
     is_removal = state is not None and state.raw is None and state.source is Source.SERVICE
     parts = tuple(made.writes), tuple(made.blanks), tuple(made.drops), tuple(made.keeps)
     counting = made.counting()
@@ -218,19 +221,22 @@ def _plan_record(made: _Plan, file: File, record: Row | None, state: Changed, no
     made.writes.append(Write(row, state.raw))
 
 
-def _plan_others(made: _Plan, file: File, others: Sequence[Row], state: Changed, raw_of: RawOf) -> None:
-    """Write duplicates that are owed, and put the lines of the id in order: what counts is what the ledger has."""
+def _write_owed(made: _Plan, others: Sequence[Row], raw_of: RawOf) -> None:
+    """Write duplicates that are owed; without a record, one of them counts then."""
     left = {row.key for row in (*made.blanks, *made.drops)}
     owed = [row for row in others if row.mark is Mark.OWED and not row.stands and row.key not in left]
     writes = [Write(row.changed(mark=Mark.NONE), raw_of(row)) for row in owed]
     made.add_owed(writes)
+
+
+def _put_in_order(made: _Plan, file: File, raw: bytes, raw_of: RawOf) -> None:
+    """Put the lines of the id in order: what counts is what the ledger has, with the line `raw`."""
     counting = made.counting()
     if counting is None or counting.kind is Kind.RECORD:
         return
     record = next((row for row in made.stay if row.kind is Kind.RECORD), None)
     if file is File.APPROVED and record is not None and (record.is_exportable or not counting.is_exportable):
-        assert state.raw is not None
-        made.write_again(record, state.raw)
+        made.write_again(record, raw)
     elif file is File.CANDIDATES and (record is not None or any(w.row.kind is Kind.RECORD for w in made.writes)):
         before = record.offset if record is not None else None
         for row in [one for one in made.stay if one.kind is Kind.DUPLICATE]:

@@ -232,7 +232,7 @@ def blank_lines_of_others_too(patch: pytest.MonkeyPatch) -> None:
 
 
 def take_damage_at_its_word(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(reconcile.Reconciliation, "_is_damage", lambda self, *what: False)
+    patch.setattr(reconcile, "is_damage", lambda *what, **cut: False)
 
 
 def do_not_read_displaced_files(patch: pytest.MonkeyPatch) -> None:
