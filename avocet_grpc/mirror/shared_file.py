@@ -100,12 +100,12 @@ class SharedFile:
             return self._load(image, progress)
         if beginning is Beginning.LEDGER_ALONE:
             return compare_without_index(session, path, image, progress)
-        if clean:
-            self._sync_what_others_left()
         end = end_before(session.disk, path, image.read_to)
         found = signature(session.disk, path)
         if clean and found == image.signature and image.is_read and not session.index.set_aside(session.file):
             return image.unchanged(end)
+        if clean:
+            self._sync_what_others_left()
         mode = Mode.CLEAN if clean else Mode.CRASHED
         is_held, still = has_writer(session.disk, path) is True, self._looker.still()
         torn_is_given_up = still >= 5.0 or clean

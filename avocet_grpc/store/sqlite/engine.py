@@ -299,7 +299,9 @@ class SqliteLedger:
                 try:
                     yield self._db
                 finally:
-                    self._db.execute(f"PRAGMA {SMALL_TEMPORARY}")
+                    # If the load could not even be rolled back, that is what there is to say.
+                    with contextlib.suppress(sqlite3.Error):
+                        self._db.execute(f"PRAGMA {SMALL_TEMPORARY}")
         finally:
             turns.close()
 
