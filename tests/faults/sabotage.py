@@ -13,7 +13,6 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -86,8 +85,7 @@ def believe_a_ledger_without_its_seal() -> None:
 
 
 def leave_checkpoints_to_sqlite() -> None:
-    settings = tuple(setting for setting in session.DURABLE if "autocheckpoint" not in setting)
-    put(engine, "connect", partial(session.connect, settings=settings))
+    put(engine, "WRITING", tuple(setting for setting in session.WRITING if "autocheckpoint" not in setting))
     put(writer.Checkpoint, "run_if_due", nothing)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -26,6 +27,7 @@ class Displaced:
     `end` is the digest of what stood before the noted size. Its first `common` bytes had these `blocks`, and `blanked`
     are the places that were blanked of them since in the file that took its place. `grew`: it has grown since it was
     last compared with the blocks, which may hide an edit. It had all changes of ours up to the revision `level_at`.
+    Until the monotonic time `rest_until`, a program that was half-way through it when it was displaced may go on.
     """
 
     def __init__(
@@ -37,11 +39,13 @@ class Displaced:
         blocks: BlockDigests | None = None,
         common: int = 0,
         grew: bool = False,
+        rest_until: float = -math.inf,
     ) -> None:
         self._session = session
         self.path = path
         self.noted, self._end = noted, end
         self.blocks, self.common, self.grew = blocks, common, grew
+        self._rest_until = rest_until
         self.blanked: tuple[Span, ...] = ()
         level_at = LEVEL_AT.search(path.name)
         self.level_at = int(level_at[1]) if level_at else 0
@@ -68,6 +72,15 @@ class Displaced:
             self._exact = self._exact and self._end == end_digest(self._session, self.path, size)
         elif self._seen is not None:
             self._exact = False
+
+    @property
+    def may_be_rest(self) -> bool:
+        """Whether what a program writes to it now may be the rest of a rewrite."""
+        return self._session.clock.monotonic() < self._rest_until
+
+    def was_let_go(self) -> None:
+        """Nobody has it open for writing."""
+        self._rest_until = -math.inf
 
     def was_blanked(self, places: Sequence[Span], blocks: BlockDigests) -> None:
         """Those places were blanked in the file that has these blocks."""

@@ -27,7 +27,11 @@ def take_late(
     """
     now = session.changed(sorted(ids_of(reads)))
     # What the ledger has yet, the service may remove before the verdict.
-    unseen = _unseen_removals(session, old, now, mtime) | {id for id, state in now.items() if state.raw is not None}
+    undone = _unseen_removals(session, old, now, mtime)
+    unseen = undone | {id for id, state in now.items() if state.raw is not None}
+    if old.may_be_rest:
+        _take_undone(session, path, [one for one in reads if one.id in undone])
+        reads = [one for one in reads if one.id not in undone]
     rows = _rows(session, reads)
     take_appended(session, path, reads, rows, how=How.LATE, is_late=True, unseen=unseen, in_front=in_front)
 
@@ -112,12 +116,17 @@ def take_whole(
             expected = Expected(state.digest, old.level_at)
             edits.append((one, Edit(one.id, expected, one.parsed, fresh)))
     late += _edit(session, lines, edits)
-    if undone:
-        rows, ids_undone = _rows(session, undone), ids_of(undone)
-        take_appended(session, path, undone, rows, how=How.REWRITTEN, is_late=True, unseen=ids_undone)
+    _take_undone(session, path, undone)
     if in_front:
         take_late(session, path, old, in_front, mtime, in_front=True)
     take_late(session, path, old, late, mtime)
+
+
+def _take_undone(session: Session, path: Path, reads: Sequence[Read]) -> None:
+    """Overrule lines of a whole rewrite, or of the rest of one, whose records the service has removed meanwhile."""
+    if reads:
+        rows, ids = _rows(session, reads), ids_of(reads)
+        take_appended(session, path, reads, rows, how=How.REWRITTEN, is_late=True, unseen=ids)
 
 
 def _find_missing(session: Session, lines: Lines, reads: Sequence[Read]) -> None:

@@ -58,9 +58,10 @@ class Looker:
         """Return for how many seconds others have left the file alone."""
         return self._session.clock.monotonic() - self._changed_at
 
-    def may_be_half_written(self) -> bool:
-        """Return whether a program that had it open when all of it was compared may write the rest of it yet."""
-        return self._session.clock.monotonic() - self._half_written_at < HELD_S
+    @property
+    def rest_until(self) -> float:
+        """The monotonic time until which a program may write the rest of a rewrite: it has not let go of the file."""
+        return self._half_written_at + HELD_S
 
     def wrote(self, now: Signature | None, *, hides: bool = False) -> None:
         """We changed the file. `hides`: without a lease, so that an edit may be hidden by it."""
@@ -211,7 +212,7 @@ class Looker:
         return import_lines(self._session, self.path, image, found, [rest], found.size), True
 
     def _import_tail(self, image: FileImage, found: Signature) -> FileImage:
-        is_rest = self.may_be_half_written()
+        is_rest = self._session.clock.monotonic() < self.rest_until
         self._note_who_let_go()
         image = import_tail(self._session, self.path, image, found, self._ours, is_rest=is_rest)
         if image.read_to >= self._ours.stop:

@@ -214,10 +214,11 @@ class Replacer:
             self._forget(old)
             raise
         failpoints.hit("replace.exchanged")
-        size = UNKNOWN_SIZE if image.put_back or self._looker.may_be_half_written() else last.size
+        size = UNKNOWN_SIZE if image.put_back else last.size
         row = DisplacedRow(old.name, last.device, last.inode, size, last.mtime_ns, last.size)
         grew = image.trust is Trust.GREW or last.size > image.read_to
-        self._drain.add(Displaced(session, old, row, end, image.blocks, image.read_to, grew))
+        rest_until = self._looker.rest_until
+        self._drain.add(Displaced(session, old, row, end, image.blocks, image.read_to, grew, rest_until))
         self.blanked(built.blanked, image.blocks)
         disk.sync_directory(self._path.parent)
         self._note(row)

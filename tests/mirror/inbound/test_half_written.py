@@ -249,6 +249,24 @@ def test_an_undone_record_does_not_come_back_by_the_rest_of_a_rewrite_of_a_file_
     assert ids(path) == ["c0", "c2"]
 
 
+def test_who_has_a_file_open_for_long_is_heard_at_once_after_it_was_compared_and_replaced(service: InProcess) -> None:
+    """It might be half-way through the file; what it appends is a line all the same."""
+    path = path_of(service, File.APPROVED)
+    for n in range(2):
+        correct(service, f"c{n}")
+    rest(service, 100)
+    with path.open("ab") as file:
+        path.touch()
+        wait(service, 7)
+        undo(service, "c1")
+        wait(service, 2)
+        assert list(path.parent.glob(".*approved*.displaced")), "it was not replaced"
+        file.write(json.dumps(record("x", status="approved", corrected_response="x")).encode() + b"\n")
+        file.flush()
+        wait(service, 2)
+        assert service.served("x", File.APPROVED) is not None
+
+
 def test_a_line_that_others_append_is_no_edit_of_a_record_that_a_displaced_file_has_not_got_yet(
     service: InProcess,
 ) -> None:
