@@ -29,7 +29,7 @@ from avocet_grpc.mirror.inbound.beginning import Beginning, begin
 from avocet_grpc.mirror.inbound.problems import MalformedLines
 from avocet_grpc.mirror.inbound.reconcile import Reconciliation
 from avocet_grpc.mirror.inbound.resync import resync
-from avocet_grpc.mirror.inbound.rules import DAMAGE_LINES, DAMAGE_SHARE, Look, Mode
+from avocet_grpc.mirror.inbound.rules import Look, Mode, is_mass
 from avocet_grpc.mirror.inbound.without_index import Remake
 from avocet_grpc.mirror.index import Index
 from avocet_grpc.mirror.index_database import VERSION, connect
@@ -248,7 +248,7 @@ class Comparison:
         if not exists and records:
             yield "the file is missing"
         lost = [one for what in (What.DELETED, What.DOUBTFUL, What.PUT_BACK) for one in self.found[what]]
-        mass = len(lost) > max(DAMAGE_LINES, DAMAGE_SHARE * records)
+        mass = is_mass(len(lost), records)
         torn = image.ends_torn and any((row.offset or 0) + row.length == size for row in self._malformed)
         if self._state is State.STOPPED and torn:
             yield "it is damaged: it ends inside a line"

@@ -152,10 +152,8 @@ class Drain:
             if exact and found.size > old.read_to:
                 self._save(old, found, exact, whole_lines=True)
             patience = DRAIN_AT_STOP_S if stopping else DRAIN_S if exact else REST_S
-            is_linked, is_held = old.has_other_names() and not stopping, has_writer(disk, old.path)
-            if is_held is not True:
-                old.was_let_go()
-            if still < patience or is_held or is_linked:
+            is_linked = old.has_other_names() and not stopping
+            if still < patience or has_writer(disk, old.path) or is_linked:
                 if stopping and still >= HELD_AT_STOP_S:
                     self._save(old, found, exact, whole_lines=True)
                     self._set_aside(old)

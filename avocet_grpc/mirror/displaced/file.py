@@ -78,10 +78,6 @@ class Displaced:
         """Whether what a program writes to it now may be the rest of a rewrite."""
         return self._session.clock.monotonic() < self._rest_until
 
-    def was_let_go(self) -> None:
-        """Nobody has it open for writing."""
-        self._rest_until = -math.inf
-
     def was_blanked(self, places: Sequence[Span], blocks: BlockDigests) -> None:
         """Those places were blanked in the file that has these blocks."""
         if self.blocks is not None and self.blocks.origin is blocks.origin and len(self.blanked) <= MOST_BLANKED:

@@ -26,8 +26,8 @@ def take_late(
     `in_front` is that of `take_appended`.
     """
     now = session.changed(sorted(ids_of(reads)))
-    # What the ledger has yet, the service may remove before the verdict.
     undone = _unseen_removals(session, old, now, mtime)
+    # What the ledger has yet, the service may remove before the verdict.
     unseen = undone | {id for id, state in now.items() if state.raw is not None}
     if old.may_be_rest:
         _take_undone(session, path, [one for one in reads if one.id in undone])

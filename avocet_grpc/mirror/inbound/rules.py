@@ -11,6 +11,7 @@ from avocet_grpc.mirror.fs.signature import Signature
 
 DAMAGE_LINES = 100
 DAMAGE_SHARE = 0.1
+"""Of a file's records. If more than both are lost at once, nobody took them out."""
 
 
 class Mode(enum.Enum):
@@ -65,6 +66,13 @@ class Look:
 
 
 def is_damage(lost: int, lines: int, total: int, *, cut: bool) -> bool:
-    """Return whether a file lost records as nobody takes them out: nothing of it is left, or its end was cut off, or
-    more is `lost` at once than people delete. It had `total` records, and has `lines`."""
-    return not lines or cut or lost > max(DAMAGE_LINES, DAMAGE_SHARE * total)
+    """Return whether a file that has `lines` left lost `lost` of its `total` records by damage, and not by hand.
+
+    So it is if nothing of it is left, if its end was `cut` off, or if more is gone than people delete at once.
+    """
+    return not lines or cut or is_mass(lost, total)
+
+
+def is_mass(lost: int, total: int) -> bool:
+    """Return whether more of `total` records is gone than people delete at once."""
+    return lost > max(DAMAGE_LINES, DAMAGE_SHARE * total)

@@ -1,4 +1,4 @@
-"""Lines that other programs write to a displaced file beside a record of theirs that the service has changed since."""
+"""A program writes several lines of one id to a displaced file. The service has changed the id's record meanwhile."""
 
 from __future__ import annotations
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import pytest
 
@@ -172,6 +173,11 @@ class Meanwhile(CrashingDisk):
         return super().create(path)
 
 
+def write_on(file: IO[bytes], lines: list[bytes]) -> None:
+    file.writelines(lines)
+    file.flush()
+
+
 def test_an_undone_record_does_not_come_back_by_the_rest_of_a_rewrite_that_goes_into_our_copy(tmp_path: Path) -> None:
     """We have put back what the first part lacks, so that nothing is missing any more."""
     disk = Meanwhile()
@@ -187,14 +193,9 @@ def test_an_undone_record_does_not_come_back_by_the_rest_of_a_rewrite_that_goes_
         with path.open("wb") as file:
             file.write(written[0])
             file.flush()
-
-            def goes_on() -> None:
-                file.writelines(written[1:])
-                file.flush()
-
             wait(made, 4)
             undo(made, "c3")
-            disk.other = goes_on
+            disk.other = partial(write_on, file, written[1:])
             wait(made, 4)
             assert disk.other is None
         rest(made, 30)
@@ -212,12 +213,7 @@ def test_what_others_wrote_is_there_once_if_the_rest_of_a_rewrite_goes_into_our_
         with path.open("wb") as file:
             file.write(read[0])
             file.flush()
-
-            def goes_on() -> None:
-                file.writelines(read[1:])
-                file.flush()
-
-            disk.other = goes_on
+            disk.other = partial(write_on, file, read[1:])
             wait(made, 10)
             assert disk.other is None
         rest(made, 30)
