@@ -30,6 +30,7 @@ POSTGRES = Dialect(
     longest_indexed=INDEXED_CHARACTERS,
     example_size="length(encoded)",
     lines_apart=False,
+    finds_places=True,
     indexes_last=False,
 )
 PARAMETER = re.compile(r"(?<![:\w]):(\w+)")

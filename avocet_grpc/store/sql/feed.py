@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
+from itertools import chain, islice
 from typing import NamedTuple
 
 from avocet_grpc.core.model import File, Source
 from avocet_grpc.core.ports.mirror import Changed, Cursor, FeedExpired, FileReport, Head
 from avocet_grpc.store.sql.dialect import Session
+from avocet_grpc.store.sql.filters import beyond
 from avocet_grpc.store.sql.queries import Queries
 from avocet_grpc.store.sql.rows import ReportRow, selected
 
@@ -15,10 +17,7 @@ CHANGED = (
     "SELECT r.id, r.key, r.revision, r.made_by, b.size, b.raw, r.digest, r.removed_revision"
     " FROM records r LEFT JOIN bodies b ON b.key = r.body"
 )
-CHANGES = (
-    f"{CHANGED} WHERE r.file = :file AND (r.revision, r.key) > (:revision, :key)"
-    " ORDER BY r.revision, r.key LIMIT :limit"
-)
+CHANGES = f"{CHANGED} WHERE r.file = :file AND {{0}} ORDER BY r.revision, r.key LIMIT :limit"
 # By the index of a file's records all of them would be sorted first.
 RECORDS = f"{CHANGED} WHERE r.key > :after_key AND +r.file = :file AND r.lives = 1 ORDER BY r.key LIMIT :limit"
 KNOWN = "SELECT revision FROM past WHERE id = :id AND file = :file AND digest = :digest"
@@ -57,10 +56,14 @@ class SqlMirrorReader:
     def changes(self, file: File, after: Cursor, limit: int) -> list[Changed]:
         if after.revision < Queries(self._session).head().pruned_revision:
             raise FeedExpired("what was removed since then is no longer kept")
-        return self._first(CHANGES, file=int(file), revision=after.revision, key=after.key, limit=limit)
+        values = {"file": int(file), "value": after.revision, "key": after.key, "limit": limit}
+        parts = beyond(self._session.dialect, "r.revision")
+        rows = chain.from_iterable(self._session.each(_Changed, CHANGES.format(part), values) for part in parts)
+        return self._first(islice(rows, limit))
 
     def records(self, file: File, after_key: int, limit: int) -> list[Changed]:
-        return self._first(RECORDS, file=int(file), after_key=after_key, limit=limit)
+        values = {"file": int(file), "after_key": after_key, "limit": limit}
+        return self._first(self._session.each(_Changed, RECORDS, values))
 
     def changed(self, file: File, ids: Collection[str]) -> dict[str, Changed]:
         query = f"{CHANGED} WHERE r.id = :id AND r.file = :file"
@@ -90,10 +93,10 @@ class SqlMirrorReader:
     def _changed(self, query: str, **values: int | str) -> list[Changed]:
         return [self._as_changed(row) for row in self._session.all(_Changed, query, values)]
 
-    def _first(self, query: str, **values: int | str) -> list[Changed]:
+    def _first(self, rows: Iterable[_Changed]) -> list[Changed]:
         """Return what is found up to a number of bytes, at least one."""
         found, size = list[Changed](), 0
-        for row in self._session.each(_Changed, query, values):
+        for row in rows:
             found.append(changed := self._as_changed(row))
             size += len(changed.raw or b"")
             if size >= MOST_BYTES:

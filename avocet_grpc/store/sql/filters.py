@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from avocet_grpc.core.model import CandidateFilter
+from avocet_grpc.store.sql.dialect import Dialect
 
 
 def among(column: str, wanted: Collection[Any], name: str = "wanted") -> tuple[str, dict[str, Any]]:
@@ -15,6 +16,17 @@ def among(column: str, wanted: Collection[Any], name: str = "wanted") -> tuple[s
         return "1 = 0", {}
     values = {f"{name}_{number}": value for number, value in enumerate(wanted)}
     return f"{column} IN ({', '.join(f':{each}' for each in values)})", values
+
+
+def beyond(dialect: Dialect, column: str, sign: str = ">", *, is_sorted: bool = False) -> tuple[str, ...]:
+    """Return what follows `(:value, :key)` in the order of a column and the key, as SQL.
+
+    Each part is a query of its own, in this order, so that a page far behind costs as much as the first one. What
+    `is_sorted` for each page, and not read in order from an index, is one query.
+    """
+    if dialect.finds_places or is_sorted:
+        return (f"({column}, r.key) {sign} (:value, :key)",)
+    return f"{column} = :value AND r.key {sign} :key", f"{column} {sign} :value"
 
 
 def by_values(filter: CandidateFilter) -> CandidateFilter:

@@ -11,7 +11,7 @@ from avocet_grpc.core.model import Candidate, CandidateFilter, Order, Position, 
 from avocet_grpc.core.ports.listing import Looked
 from avocet_grpc.store.sql.bodies import Body, bodies_until_full
 from avocet_grpc.store.sql.dialect import Session
-from avocet_grpc.store.sql.filters import among, where_of
+from avocet_grpc.store.sql.filters import among, beyond, where_of
 from avocet_grpc.store.sql.room import within_room
 
 LIVES = "r.file = 0 AND r.lives = 1"
@@ -129,30 +129,39 @@ class Listing:
         matching, more = _status_where(statuses)
         matching, values = matching + where, values | more
         if order is Order.FILE:
-            return self._range(_Stretch(BY_KEY, f"1 = 1{_beyond(after, order)}"), matching, values)
+            return self._range(_Stretch(BY_KEY, _keys(after, order)), matching, values)
         column, index = f"r.{SORTED_BY[order]}", INDEX_OF[SORTED_BY[order]]
         ranges = []
         if after is None or after.value is not None:
-            known = f"{column} IS NOT NULL{_beyond(after, order)}"
-            ranges.append(self._range(_Stretch(index, known, column, column, order in DESCENDING), matching, values))
+            for known in self._known(column, after, order):
+                one = _Stretch(index, known, column, column, order in DESCENDING)
+                ranges.append(self._range(one, matching, values))
             after = None
-        unknown = f"{column} IS NULL{_beyond(after, order)}"
+        unknown = f"{column} IS NULL AND {_keys(after, order)}"
         without = _Stretch(index, unknown, column, "NULL", order in DESCENDING)
         if index != BY_REVIEW:
             return itertools.chain(*ranges, self._range(without, matching, values))
         others = self._range(without._replace(where=f"r.queued = 0 AND {unknown}"), matching, values)
         # One in review that has the value is a place to go on from, and no match.
-        all_queued = _Stretch(IN_REVIEW, f"1 = 1{_beyond(after, order)}", "", "NULL", order in DESCENDING)
+        all_queued = _Stretch(IN_REVIEW, _keys(after, order), "", "NULL", order in DESCENDING)
         queued = self._range(all_queued, f"{matching} AND {column} IS NULL", values)
         both = heapq.merge(others, queued, key=lambda place: place.key, reverse=order in DESCENDING)
         return itertools.chain(*ranges, both)
 
+    def _known(self, column: str, after: Position | None, order: Order) -> Sequence[str]:
+        """Return what has a value in the column, after the position, as SQL: one stretch after the other."""
+        if after is None:
+            return (f"{column} IS NOT NULL",)
+        return beyond(self._session.dialect, column, "<" if order in DESCENDING else ">")
+
     def _of_status(self, status: str, where: str, values: dict[str, Any], after: Position | None) -> Iterator[_Place]:
         """Candidates of one status, in file order."""
         if status == Status.NEEDS_REVIEW:
-            return self._range(_Stretch(IN_REVIEW, f"1 = 1{_beyond(after, Order.FILE)}"), where, values)
-        # With `r.status = :s` every index by key gives this order, and a planner may take one of all statuses.
-        start = "(r.status, r.key) > (:s, :after) AND r.status <= :s"
+            return self._range(_Stretch(IN_REVIEW, _keys(after, Order.FILE)), where, values)
+        start = "r.status = :s AND r.key > :after"
+        if self._session.dialect.finds_places:
+            # Every index by key gives the order of `start`, and a planner may take one of all statuses.
+            start = "(r.status, r.key) > (:s, :after) AND r.status <= :s"
         values = {**values, "s": status, "after": after.key if after else 0}
         return self._range(_Stretch(BY_STATUS, start, "r.status"), where, values)
 
@@ -173,13 +182,11 @@ class Listing:
         return [QueueItem(bodies[place.key], _position(place, order)) for place in places[: len(bodies)]]
 
 
-def _beyond(after: Position | None, order: Order) -> str:
+def _keys(after: Position | None, order: Order) -> str:
+    """Return the keys after the position, as SQL."""
     if after is None:
-        return ""
-    sign = "<" if order in DESCENDING else ">"
-    if after.value is None:
-        return f" AND r.key {sign} :key"
-    return f" AND (r.{SORTED_BY[order]}, r.key) {sign} (:value, :key)"
+        return "1 = 1"
+    return f"r.key {'<' if order in DESCENDING else '>'} :key"
 
 
 def _status_where(statuses: Collection[str | None]) -> tuple[str, dict[str, Any]]:

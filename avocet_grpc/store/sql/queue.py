@@ -9,7 +9,7 @@ from avocet_grpc.core.model import Candidate, CandidateFilter, Order, Position, 
 from avocet_grpc.store.sql.bodies import Body, bodies_until_full
 from avocet_grpc.store.sql.counts import BY_QUALITY, Counts
 from avocet_grpc.store.sql.dialect import Session
-from avocet_grpc.store.sql.filters import has_range, where_of
+from avocet_grpc.store.sql.filters import beyond, has_range, where_of
 from avocet_grpc.store.sql.room import check_room, within_room
 
 SORTED_BY = {
@@ -132,14 +132,16 @@ class QueuePages:
             return self._part(records, "r.key > :key", key, order, offset, limit)
         column, items = f"r.{SORTED_BY[order]}", list[QueueItem]()
         if after is None or after.value is not None:
-            start = f"{column} IS NOT NULL"
+            starts: Sequence[str] = (f"{column} IS NOT NULL",)
             if after is not None:
-                beyond = "<" if order in DESCENDING else ">"
-                start = f"({column}, r.key) {beyond} (:value, :key)"
+                sign = "<" if order in DESCENDING else ">"
+                starts = beyond(self._session.dialect, column, sign, is_sorted=records.keys_first)
             place = {"value": after.value, "key": after.key} if after else {}
-            items = self._part(records, start, place, order, offset, limit)
-            if len(items) == limit or is_full(items):
-                return items
+            for start in starts:
+                items += self._part(records, start, place, order, offset, limit - len(items))
+                check_room(sum(len(item.candidate.raw) for item in items))
+                if len(items) == limit or is_full(items):
+                    return items
             skipped = self._with_key(records, column) if offset and not items else offset
             offset, after = offset - skipped, None
         start, place = f"{column} IS NULL", {}

@@ -29,6 +29,7 @@ SQLITE = Dialect(
     # Without a look at what is long, which is stored as it is.
     example_size=f"CASE WHEN length(encoded) > {LONGEST_EXAMPLE} THEN length(encoded) ELSE example_size(encoded) END",
     lines_apart=True,
+    finds_places=False,
     indexes_last=True,
 )
 
