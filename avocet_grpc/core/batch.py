@@ -15,10 +15,14 @@ from avocet_grpc.core.record import record_of
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """A decision that was refused before the ledger saw it: the wire's path of the field, and what is wrong."""
+    """A decision that was refused before the ledger saw it: the wire's path of the field, and what is wrong.
+
+    `sent` is a digest of what the caller sent, by which a request_id with other content is known.
+    """
 
     field: str
     problem: str
+    sent: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 from avocet_grpc.core import idempotency
@@ -16,8 +16,10 @@ MAX_HELD = 500
 """Claims that one reviewer may have at a time."""
 MAX_POSTPONED = 10_000
 """Postponements that the store keeps for one reviewer."""
-ANSWER_BYTES = 1_500_000
-"""Records of at most this size stay below 3 MB on the wire, although non-ASCII text may double there."""
+ANSWER_BYTES = 3_000_000
+"""What the claims of one answer take on the wire."""
+OTHER_BYTES = 9_000
+"""What a claim has on the wire beside its record: twice its reviewer, whose name may have 4 kB, and ids and times."""
 SWEPT = 100
 """Claims that have ended by their time and are dropped at each call: as many as one call makes, and more."""
 
@@ -51,11 +53,16 @@ class Leases:
     lost: list[str]
 
 
-def claim(tx: TeamTransaction, request: ClaimRequest) -> list[Held]:
+def most_bytes(candidate: Candidate) -> int:
+    """Return what a candidate's claim takes on the wire at most: some keys stand there as text, which may double."""
+    return OTHER_BYTES + len(candidate.raw) * (2 if candidate.raw.isascii() else 4)
+
+
+def claim(tx: TeamTransaction, request: ClaimRequest, bytes_of: Callable[[Candidate], int] = most_bytes) -> list[Held]:
     """Hand out candidates in review that nobody holds; return an empty list if none is left.
 
-    A request_id used again gives those claims of the first answer that still live. Raises InvalidField for a
-    request_id of other content.
+    `bytes_of` is asked for the size of a candidate's claim on the wire if all of them might not fit. A request_id used
+    again gives those claims of the first answer that still live. Raises InvalidField for a request_id of other content.
     """
     digest = idempotency.digest("Claim", request)
     if (answer := idempotency.recall(tx, request, digest)) is not None:
@@ -64,7 +71,7 @@ def claim(tx: TeamTransaction, request: ClaimRequest) -> list[Held]:
     expires_at = tx.claims.now() + request.lease_seconds
     room = min(request.limit, MAX_HELD - tx.claims.held_by(request.reviewer))
     items = tx.claims.free(request.filter, request.order, request.reviewer, room) if room > 0 else []
-    candidates = _fitting([item.candidate for item in items])
+    candidates = _fitting([item.candidate for item in items], bytes_of)
     held = [
         Held(Claim(lease_id, candidate.key, request.reviewer, request.principal, expires_at), candidate)
         for lease_id, candidate in zip(_new_lease_ids(len(candidates)), candidates, strict=True)
@@ -137,11 +144,13 @@ def _new_lease_ids(count: int) -> list[str]:
     return [f"{start}{own[16 * number : 16 * number + 16]}" for number in range(count)]
 
 
-def _fitting(candidates: list[Candidate]) -> list[Candidate]:
+def _fitting(candidates: list[Candidate], bytes_of: Callable[[Candidate], int]) -> list[Candidate]:
     """As many of the first candidates as one answer holds; a larger one comes alone."""
+    if sum(map(most_bytes, candidates)) <= ANSWER_BYTES:
+        return candidates
     size, fitting = 0, list[Candidate]()
     for candidate in candidates:
-        size += len(candidate.raw) * (1 if candidate.raw.isascii() else 2)
+        size += bytes_of(candidate)
         if fitting and size > ANSWER_BYTES:
             break
         fitting.append(candidate)

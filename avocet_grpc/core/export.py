@@ -142,7 +142,7 @@ def _binding_of_any(s: ExportSelection, snapshot: str) -> str:
         del split["by"]  # tokens of versions without it stay good
     bound = [filter_binding(s.filter), s.shard_index, s.shard_count, split, s.since_revision]
     # What a token of an earlier version could not have stands at the end, and only if it is asked for.
-    return binding_of([*bound, *(["unique_prompts"] if s.unique_prompts else []), *([snapshot] if snapshot else [])])
+    return binding_of([*bound, *([True] if s.unique_prompts else []), *([snapshot] if snapshot else [])])
 
 
 def _hash(text: str) -> int:

@@ -16,7 +16,7 @@ from avocet_grpc.core.model import ChangeAction, File, ParsedLine, Record, Sourc
 from avocet_grpc.core.ports.ledger import HistoryEntry
 from avocet_grpc.core.ports.mirror import Changed, Edit, Expected, Found, How, Outcome, Verdict
 from avocet_grpc.core.record import content_of, difference, is_same, load, record_in
-from avocet_grpc.core.review import status_word
+from avocet_grpc.core.review import status_of
 
 ONLY_OF_THE_DECISION = ("reviewed_at", "corrected_response", "corrected_message")
 """Keys by which the line of an approved record tells the decision that made it."""
@@ -186,6 +186,7 @@ def _overrule(tx: ExternalTransaction, file: File, line: ParsedLine, now: Change
 
 
 def _note(tx: ExternalTransaction, file: File, action: ChangeAction, was: Record | None, record: Record | None) -> None:
+    stands = was if action is ChangeAction.OVERRULE else record
     tx.note(
         HistoryEntry(
             revision=tx.new_revision(),
@@ -194,8 +195,8 @@ def _note(tx: ExternalTransaction, file: File, action: ChangeAction, was: Record
             action=action,
             actor="",
             at=now_iso(),
-            status_before=None if was is None else status_word(was),
-            status_after=None if record is None else status_word(record),
+            status_before=status_of(was),
+            status_after=status_of(stands),
             change=None if was is None or record is None else difference(was, record),
             source=Source.EXTERNAL,
         )

@@ -46,7 +46,8 @@ def prompt_of(record: Record) -> list[Record] | None:
     if isinstance(value, str):
         return [{"role": "user", "content": value}]
     if isinstance(value, dict):
-        value = value.get(_key_of_messages(value))
+        read = _key_of_messages(value)
+        value = None if read is None else value[read]
     if not isinstance(value, list):
         return None
     messages = [_message(each) for each in value]
@@ -62,10 +63,10 @@ def beside_prompt(record: Record) -> Record:
     return {key: each for key, each in value.items() if key != read}
 
 
-def _key_of_messages(value: Record) -> str:
+def _key_of_messages(value: Record) -> str | None:
     """Return the key of the list of messages in an object: of the first that is not empty, if one is."""
     lists = [key for key in CONVERSATION_KEYS if isinstance(value.get(key), list)]
-    return next((key for key in lists if value[key]), lists[0] if lists else "")
+    return next((key for key in lists if value[key]), lists[0] if lists else None)
 
 
 def prompt_digest(record: Record) -> bytes | None:

@@ -21,6 +21,7 @@ from avocet_grpc.core.model import (
 from avocet_grpc.core.ports.ledger import HistoryEntry, Transaction
 from avocet_grpc.core.record import (
     MAX_ID_CHARACTERS,
+    MAX_LINE_BYTES,
     content_digest,
     is_valid_id,
     malformed_reason,
@@ -74,7 +75,7 @@ def import_run(
         if taken is not None and taken.columns is not None:
             tx.put(File.CANDIDATES, taken)
             tx.note(_entry(tx, taken.columns.id, actor, taken.columns.status))
-            words[taken.columns.status or "unknown"] += 1
+            words["unknown" if taken.columns.status is None else taken.columns.status] += 1
         elif reason and len(problems) < MOST_PROBLEMS:
             problems.append(ImportProblem(number, reason, line.columns.id if line.columns else ""))
     return Imported(**counts, by_status=dict(words), problems=tuple(problems))
@@ -98,6 +99,8 @@ def _judged(tx: Transaction, run_id: str, line: ParsedLine, on_conflict: OnConfl
     if not is_valid_id(qualified):
         return "conflicts", f"the id '<run_id>/<id>' would have more than {MAX_ID_CHARACTERS} characters", None
     renamed = render({**record_in(line), "id": qualified})
+    if len(renamed.raw) > MAX_LINE_BYTES:
+        return "conflicts", f"the line with the id '<run_id>/<id>' would be longer than {MAX_LINE_BYTES >> 20} MB", None
     known = tx.candidate(qualified)
     if known is None:
         return "qualified", "", renamed

@@ -57,7 +57,7 @@ def submit(tx: Transaction, decision: Decision) -> Candidate:
     if reviewer != decision.reviewer:
         decision = replace(decision, reviewer=reviewer)
     line = render(_decided(record, decision))
-    _check_length(line, decision)
+    _check_length(line, _field_of_text(decision))
     at = record_in(line)["reviewed_at"]
     after = _write(tx, record, line, ChangeAction(decision.action.value), decision.reviewer, at)
     if decision.action is Action.CORRECT:
@@ -79,7 +79,9 @@ def undo(tx: Transaction, request: UndoRequest) -> Candidate:
     if record.get("status") == Status.NEEDS_REVIEW:
         raise AlreadyInReview("in review already")
     before = _before_decision(tx, record)
-    after = _write(tx, record, render(before), ChangeAction.UNDO, request.reviewer, now_iso())
+    line = render(before)
+    _check_length(line, "id")
+    after = _write(tx, record, line, ChangeAction.UNDO, request.reviewer, now_iso())
     tx.remove(File.APPROVED, request.id)
     idempotency.keep(tx, request, digest, _as_answer(after))
     return after
@@ -87,8 +89,14 @@ def undo(tx: Transaction, request: UndoRequest) -> Candidate:
 
 def status_word(record: Record) -> str:
     """Return the record's status word as it can be stored and sent; `unknown` if it has none."""
-    status = record.get("status")
-    return replace_surrogates(status) if isinstance(status, str) else "unknown"
+    word = status_of(record)
+    return "unknown" if word is None else word
+
+
+def status_of(record: Record | None) -> str | None:
+    """Return the record's status word as the history has it; None without a record, or if it has none."""
+    status = None if record is None else record.get("status")
+    return replace_surrogates(status) if isinstance(status, str) else None
 
 
 def _find(tx: Transaction, id: str, expected_revision: int | None) -> Candidate:
@@ -108,13 +116,16 @@ def _decided(record: Record, decision: Decision) -> Record:
     return after
 
 
-def _check_length(line: ParsedLine, decision: Decision) -> None:
-    if len(line.raw) <= MAX_LINE_BYTES:
-        return
-    field = "id"
-    if decision.action is Action.CORRECT:
-        field = "corrected_response" if decision.corrected_message is None else "corrected_message"
-    raise InvalidField(field, f"would make the record's line longer than {MAX_LINE_BYTES >> 20} MB")
+def _field_of_text(decision: Decision) -> str:
+    """Return the field to which a line owes its length, as far as the decision knows."""
+    if decision.action is not Action.CORRECT:
+        return "id"
+    return "corrected_response" if decision.corrected_message is None else "corrected_message"
+
+
+def _check_length(line: ParsedLine, field: str) -> None:
+    if len(line.raw) > MAX_LINE_BYTES:
+        raise InvalidField(field, f"would make the record's line longer than {MAX_LINE_BYTES >> 20} MB")
 
 
 def _changes(decision: Decision) -> Record:
@@ -161,8 +172,8 @@ def _write(tx: Transaction, was: Record, line: ParsedLine, action: ChangeAction,
             action=action,
             actor=actor,
             at=at,
-            status_before=status_word(was),
-            status_after=status_word(record),
+            status_before=status_of(was),
+            status_after=status_of(record),
             change=difference(was, record),
         )
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Sequence
 
 from avocet_client.v1 import corrections_pb2 as pb
@@ -28,7 +29,8 @@ def batch_request(request: pb.BatchSubmitRequest, sign: Callable[[pb.SubmitReque
         try:
             return parse.decision(sign(each), principal())
         except InvalidField as error:
-            return Refused(error.field, error.problem)
+            sent = hashlib.blake2b(each.SerializeToString(deterministic=True), digest_size=16)
+            return Refused(error.field, error.problem, sent.hexdigest())
 
     decisions = tuple(read(each) for each in request.decisions)
     return BatchRequest(decisions, checks.request_id(request.request_id), principal())

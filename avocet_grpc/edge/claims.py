@@ -23,6 +23,8 @@ LIMITS = range(1, 51)
 LEASES = range(10, 3_601)
 POSTPONES = range(604_801)
 MAX_LEASES = 500
+CLAIM_BYTES = 200
+"""Of a claim beside its candidate and its reviewer: ids, times, and tags."""
 CLAIMS: int = pb.ClaimResponse.DESCRIPTOR.fields_by_name["claims"].number
 LEASE_ID: int = pb.Claim.DESCRIPTOR.fields_by_name["lease_id"].number
 CANDIDATE: int = pb.Claim.DESCRIPTOR.fields_by_name["candidate"].number
@@ -58,6 +60,12 @@ def lease_ids(ids: Sequence[str]) -> tuple[str, ...]:
     """Return the lease ids of a request, each of which may be any string."""
     checks.at_least_one("lease_ids", ids)
     return checks.strings("lease_ids", ids, MAX_LEASES)
+
+
+def claim_bytes(reviewer: str, cache: CandidateCache, candidate: Candidate) -> int:
+    """Return what the claim of a candidate takes in a ClaimResponse, about."""
+    message = cache.encoded(candidate, include_record=False).message
+    return len(message) + 2 * len(reviewer.encode()) + CLAIM_BYTES
 
 
 def claim_response(reader: TeamReader, held: Sequence[Held], cache: CandidateCache) -> bytes:

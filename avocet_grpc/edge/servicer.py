@@ -27,6 +27,7 @@ from avocet_grpc.edge.change_hub import ChangeHub
 from avocet_grpc.edge.changes import history_response
 from avocet_grpc.edge.checks import page_size
 from avocet_grpc.edge.claims import (
+    claim_bytes,
     claim_request,
     claim_response,
     lease_ids,
@@ -138,7 +139,8 @@ class CorrectionsServicer(corrections_pb2_grpc.CorrectionsServiceServicer):
         return batch_response(await self._backend.write(decide))
 
     async def Claim(self, request: pb.ClaimRequest, context: Context) -> Any:
-        take = partial(claims.claim, request=claim_request(_signed(request)))
+        asked = claim_request(_signed(request))
+        take = partial(claims.claim, request=asked, bytes_of=partial(claim_bytes, asked.reviewer, self._encoded))
         answer = partial(claim_response, cache=self._encoded)
         return await answers().work(lambda most: self._backend.write_and_answer(Reads(take, (), most), answer))
 

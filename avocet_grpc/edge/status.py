@@ -22,7 +22,7 @@ from avocet_grpc.core.record import replace_surrogates
 DOMAIN = "avocet.corrections.v1"
 REASON_PREFIX = "ERROR_REASON_"
 # A client reads at most 8 KB of trailing metadata by default, and each value stands there up to twice, in base64.
-MAX_VALUE = 512
+MAX_VALUE_BYTES = 1_000
 RETRY_DELAY = duration_pb2.Duration(seconds=1)
 
 
@@ -221,4 +221,4 @@ def _packed(message: Message) -> any_pb2.Any:
 
 
 def _short(value: str) -> str:
-    return replace_surrogates(value[:MAX_VALUE])
+    return replace_surrogates(value).encode()[:MAX_VALUE_BYTES].decode(errors="ignore")

@@ -74,7 +74,7 @@ class Watching:
             self._shared, self._shared_end = {}, found.end
         wanted = (found.begin, query.filter, query.actions, query.include_candidates, query.include_record, most_bytes)
         making = self._shared.get(wanted)
-        if making is None:
+        if making is None or _has_failed(making):
             making = self._shared[wanted] = asyncio.create_task(self._make(query, found, most_bytes))
         return await asyncio.shield(making)
 
@@ -88,6 +88,11 @@ class Watching:
 
             return await self._backend.read_for_stream(Reads(make, (), most_bytes))
         return _made(query, found, change_message, aim, most_bytes)
+
+
+def _has_failed(making: asyncio.Task[Made]) -> bool:
+    """Return whether the response could not be made: it is made again for the next watch that asks for it."""
+    return making.done() and (making.cancelled() or making.exception() is not None)
 
 
 def _made(

@@ -82,7 +82,7 @@ def test_the_history_begins_behind_the_candidates_that_were_there(start: Start) 
     first, second = pb.SHARED_FILE_CANDIDATES, pb.SHARED_FILE_APPROVED
     assert words == {
         ("c", first, "", "needs_review"),
-        ("d", first, "", "unknown"),
+        ("d", first, "", ""),
         ("e", first, "", "approved"),
         ("e", second, "", "approved"),
     }

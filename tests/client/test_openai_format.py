@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import copy
+import subprocess
 from typing import Any
 
 import pytest
 
 from avocet_client.openai_format import faults, with_call_ids
+from tests.support import BIN, Server, record, write_records
 
 CALL = {"id": "call_1", "type": "function", "function": {"name": "add", "arguments": "{}"}}
 ROW: dict[str, Any] = {
@@ -103,3 +105,14 @@ def test_an_id_of_another_type_is_refused_and_stops_nothing(odd: Any) -> None:
     paths = [fault.partition(":")[0] for fault in faults(row)]
     assert "messages[2].tool_calls[0].id" in paths
     assert "messages[3].tool_call_id" in paths
+
+
+def test_an_export_names_each_row_that_is_refused(stopped_server: Server) -> None:
+    blank = [{"role": "user", "content": " "}]
+    bad = [record(f"c{n}", status="approved", corrected_response="4", prompt_messages=blank) for n in range(150)]
+    write_records(stopped_server.approved, bad)
+    server = stopped_server.start()
+    command = [str(BIN / "avocet"), "export", "--format", "openai", "--address", server.address]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+    named = [line for line in done.stderr.splitlines() if line.startswith("avocet: row ")]
+    assert [int(line.split()[2].rstrip(":")) for line in named] == list(range(1, 151))

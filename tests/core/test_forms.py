@@ -97,6 +97,7 @@ UNREADABLE = {
     "a ShareGPT message without a value": [{"from": "human"}],
     "a ShareGPT message that also has content": [{"from": "human", "value": "a", "content": "b"}],
     "an object whose messages cannot be read": {"messages": ["2+2?"]},
+    "an object whose messages have no name": {"": [{"role": "user", "content": "2+2?"}]},
 }
 
 

@@ -93,6 +93,14 @@ def test_a_batch_s_request_id_gives_the_first_answer_with_its_refusals_also_afte
     assert failure.reason == "INVALID_FIELD" and failure.fields == ["request_id"]
 
 
+def test_a_batch_s_request_id_is_refused_with_another_decision_that_is_refused_for_its_field(server: Server) -> None:
+    first = batch(server, [pb.SubmitRequest(id="c0")], request_id="b")
+    assert reasons(first) == ["INVALID_FIELD"]
+    assert batch(server, [pb.SubmitRequest(id="c0")], request_id="b") == first
+    failure = failure_of(lambda: batch(server, [pb.SubmitRequest(id="c1")], request_id="b"))
+    assert failure.reason == "INVALID_FIELD" and failure.fields == ["request_id"]
+
+
 def test_500_decisions_are_taken_at_once_and_are_one_commit(stopped_server: Server) -> None:
     write_records(stopped_server.candidates, [record(f"c{n}") for n in range(500)])
     server = stopped_server.start()

@@ -114,6 +114,13 @@ def test_a_candidate_that_another_reviewer_holds_is_refused_with_the_holder_and_
     assert decide(server, "c0", reviewer="ann").status == pb.CANDIDATE_STATUS_DISCARDED
 
 
+def test_a_refusal_has_the_whole_name_of_the_holder(server: Server) -> None:
+    name = "r" * 1_000
+    (taken,) = claim(server, name)
+    failure = failure_of(lambda: decide(server, taken.candidate.id, reviewer="bob"))
+    assert (failure.reason, failure.metadata["reviewer"]) == ("CLAIMED", name)
+
+
 def test_a_lease_that_is_not_the_current_claim_is_lost(server: Server) -> None:
     first, second = claim(server, limit=2)
     cases = [("c0", {"lease_id": second.lease_id}), ("c0", {"lease_id": "x"}), ("c2", {"lease_id": first.lease_id})]
@@ -188,6 +195,22 @@ def test_an_answer_ends_before_it_is_too_large_for_a_client_and_what_was_not_sen
     assert 1 <= len(taken) < 12
     assert server.stats().claimed == len(taken)
     assert sum(len(claim(server, limit=12)) for _ in range(12)) == 12 - len(taken)
+
+
+def test_an_answer_has_as_many_as_fit_into_3_mb(stopped_server: Server) -> None:
+    write_records(stopped_server.candidates, [record(f"c{n}", model_response="x" * 50_000) for n in range(50)])
+    server = stopped_server.start()
+    request = pb.ClaimRequest(reviewer="ann", limit=50)
+    answer = server.stub.Claim(request)
+    assert len(answer.claims) == 50 and 2_500_000 < answer.ByteSize() < 3_000_000
+
+
+@pytest.mark.parametrize("text", ["x" * 69_000, "\u0416" * 25_000], ids=["text", "escaped twice"])
+def test_an_answer_never_has_more_than_3_mb_and_is_nearly_full(stopped_server: Server, text: str) -> None:
+    more = {"model_response": text} if text.isascii() else {"note": text}
+    write_records(stopped_server.candidates, [record(f"c{n}", **more) for n in range(50)])
+    answer = stopped_server.start().stub.Claim(pb.ClaimRequest(reviewer="\U0001d11e" * 1_000, limit=50))
+    assert len(answer.claims) < 50 and 2_800_000 < answer.ByteSize() < 3_000_000
 
 
 def test_a_claim_changes_neither_revision_nor_record(server: Server) -> None:

@@ -79,6 +79,12 @@ def test_an_id_that_would_become_too_long_is_a_conflict(with_runs: Server) -> No
     assert answer["conflicts"] == 1 and "512" in answer["problems"][0][1]
 
 
+def test_a_status_that_is_empty_counts_under_itself(with_runs: Server) -> None:
+    put_run(with_runs, "one", [record("a", status=""), record("b", status=None)])
+    assert imported(with_runs, "one")["by_status"] == {"": 1, "unknown": 1}
+    assert with_runs.stats().by_status == {"": 1, "unknown": 1}
+
+
 def test_an_id_twice_in_a_run_counts_by_its_first_line(with_runs: Server) -> None:
     put_run(with_runs, "one", [record("a"), record("a"), record("a", model_response="another")])
     answer = imported(with_runs, "one")

@@ -161,6 +161,18 @@ def test_an_export_of_a_snapshot_goes_on_with_its_token_also_once_the_name_is_go
     assert failure_of(lambda: list(server.stub.StreamExport(other))).fields == ["resume_token"]
 
 
+def test_a_token_of_a_snapshot_is_bound_to_it_whatever_its_name(server: Server) -> None:
+    for n in range(4):
+        server.correct(f"c{n}")
+    name, prompts = "unique_prompts", pb.StreamExportRequest(unique_prompts=True, batch_size=1)
+    create(server, name)
+    call = server.stub.StreamExport(pb.StreamExportRequest(snapshot=name, batch_size=1))
+    token = next(call).resume_token
+    call.cancel()
+    prompts.resume_token = token
+    assert failure_of(lambda: list(server.stub.StreamExport(prompts))).fields == ["resume_token"]
+
+
 def test_names_are_unique_until_they_are_deleted(server: Server) -> None:
     first = create(server, "a")
     server.correct("c0")

@@ -265,3 +265,38 @@ def test_claims_history_and_snapshots_go_with_the_private_directory_and_what_nam
     # Nothing older than that page is kept, whatever the changes since are numbered.
     assert history(server, page_token=history_tokens[1]) == []
     assert server.correct("c0", request_id="r0").revision > made.revision
+
+
+def test_two_lines_of_one_id_at_once_are_changes_of_two_revisions(server: Server) -> None:
+    server.correct("c0")
+    eventually(lambda: server.approved.read_bytes())
+    known = record("c9", status="approved", corrected_response="first")
+    with server.approved.open("a") as file:
+        file.write("".join(json.dumps(known | {"corrected_response": text}) + "\n" for text in ("first", "second")))
+    eventually(lambda: len(history(server, id="c9")) == 2)
+    found = history(server, id="c9", oldest_first=True)
+    assert [one.action for one in found] == [pb.CHANGE_ACTION_ADD, pb.CHANGE_ACTION_EDIT]
+    assert len({(one.file, one.id, one.revision) for one in found}) == 2
+
+
+def test_a_change_of_a_record_without_a_status_says_none(server: Server) -> None:
+    with server.candidates.open("a") as file:
+        file.write(json.dumps({"id": "none"}) + "\n")
+    eventually(lambda: history(server, id="none"))
+    server.stub.Undo(pb.UndoRequest(id="none"))
+    undone, added = history(server, id="none")
+    assert (added.status_before, added.status_after) == ("", "")
+    assert (undone.status_before, undone.status_after) == ("", "needs_review")
+
+
+def test_an_edit_that_was_not_taken_leaves_the_status(server: Server) -> None:
+    before = [json.loads(line) for line in server.candidates.read_text().splitlines()]
+    server.correct("c0")
+    eventually(lambda: b"approved" in server.candidates.read_bytes())
+    new = server.candidates.with_name("rewritten")
+    write_records(new, [one | ({"label": "odd"} if one["id"] == "c0" else {}) for one in before])
+    new.replace(server.candidates)
+    eventually(lambda: history(server, id="c0", actions=[pb.CHANGE_ACTION_OVERRULE]))
+    (overruled,) = history(server, id="c0", actions=[pb.CHANGE_ACTION_OVERRULE])
+    assert (overruled.status_before, overruled.status_after) == ("approved", "approved")
+    assert "label" in [field.name for field in overruled.fields]

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import pytest
 
-from avocet_grpc.core import claims, snapshots
+from avocet_grpc.core import claims, review, snapshots
 from avocet_grpc.core.errors import NotInReview, RevisionExpired
+from avocet_grpc.core.model import Action, Decision, UndoRequest
 from avocet_grpc.core.ports.pruning import Uptime
 from avocet_grpc.core.record import load
 from avocet_grpc.core.retention import DAY, Keep, prune, raise_floors
@@ -29,6 +31,8 @@ from tests.team_suite.support import (
     sent,
 )
 
+DECISION = Decision("c1", Action.CORRECT, "better")
+UNDO = partial(review.undo, request=UndoRequest("c0"))
 SOAK_DAYS, SOAK_ROUNDS = (365, 5) if TEAM_FULL else (40, 1)
 
 
@@ -52,6 +56,16 @@ def a_day(ledger: Any, day: int) -> None:
 
 class RetentionRules(Fresh):
     """What is pruned, what is kept, and for how long."""
+
+    def test_a_snapshot_of_the_newest_revision_counts_its_own_examples_beside_a_decision(self, ledger: Any) -> None:
+        import_candidates(ledger, 4)
+        correct(ledger, "c0")
+        for change, approved in ((partial(review.submit, decision=DECISION), 1), (UNDO, 2)):
+            revision = newest(ledger)
+            request = SnapshotRequest(f"s{approved}", at_revision=revision)
+            works = [change, partial(snapshots.create_snapshot, request=request)]
+            [_, snapshot] = ledger.write_all(works).result()
+            assert (snapshot.example_count, newest(ledger)) == (approved, revision + 1)
 
     def test_old_history_is_pruned_and_asking_for_it_says_so(self, ledger: Any, clock: Clock) -> None:
         import_candidates(ledger, 10)

@@ -17,6 +17,11 @@ APPROVED = f"SELECT {', '.join(Approved._fields[:-1])}, {{0}} AS size FROM examp
 """`{0}` is how an engine tells an example's size."""
 SEEN = "SELECT count(*) FROM examples WHERE approved_revision <= :revision AND removed_revision > :revision"
 ALL = CandidateFilter()
+SINCE = (
+    "SELECT CASE WHEN EXISTS (SELECT 1 FROM examples WHERE approved_revision > :revision) OR EXISTS"
+    f" (SELECT 1 FROM examples WHERE removed_revision > :revision AND removed_revision < {NEVER}) THEN 1 ELSE 0 END"
+)
+"""Whether an example came or went after the revision."""
 BY_APPROVAL, BY_REMOVAL = "examples_by_approval", "examples_removed"
 AT_ONCE = 500
 """Rows that one query names."""
@@ -64,7 +69,9 @@ class ExampleQueries:
         return self._session.number("SELECT count(*) FROM examples")
 
     def count_at(self, revision: int) -> int:
-        if revision == self._queries.head().revision and (ready := self._counts.export_ready(ALL)) is not None:
+        # Not by the head: inside a commit its row is older than what the counters have.
+        is_newest = not self._session.number(SINCE, {"revision": revision})
+        if is_newest and (ready := self._counts.export_ready(ALL)) is not None:
             return ready
         return self._session.number(SEEN, {"revision": revision})
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
+from functools import partial
 from typing import Any, Protocol, TypeVar
 
 from avocet_grpc.core import external
@@ -70,7 +71,12 @@ class SqlMirrorLedger:
             yield from load.lines(file, lines)
 
     def take_in(self, epoch: int, file: File, lines: Sequence[Found], how: How, *, trusted: bool) -> list[Outcome]:
-        return self._judge(epoch, lambda tx: [external.take_in(tx, file, one, how, trusted=trusted) for one in lines])
+        def judge(part: Sequence[Found], tx: SqlTransaction) -> list[Outcome]:
+            return [external.take_in(tx, file, one, how, trusted=trusted) for one in part]
+
+        # A record changes once at a revision.
+        parts = (self._judge(epoch, partial(judge, part)) for part in _without_repeats(lines))
+        return [outcome for part in parts for outcome in part]
 
     def accept_edits(self, epoch: int, file: File, edits: Sequence[Edit], *, trusted: bool) -> list[Outcome]:
         return self._judge(epoch, lambda tx: [external.accept_edit(tx, file, one, trusted=trusted) for one in edits])
@@ -95,6 +101,18 @@ class SqlMirrorLedger:
 
         outcomes: list[Outcome] = self._engine.write(work).result()
         return outcomes
+
+
+def _without_repeats(lines: Sequence[Found]) -> Iterator[list[Found]]:
+    """Cut the lines into parts in which no id stands twice; no lines are one part."""
+    part: dict[str | None, Found] = {}
+    for one in lines:
+        id = one.line.columns.id if one.line.columns else None
+        if id in part:
+            yield [*part.values()]
+            part = {}
+        part[id] = one
+    yield [*part.values()]
 
 
 def _check(current: int, epoch: int) -> None:

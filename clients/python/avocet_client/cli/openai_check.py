@@ -10,9 +10,6 @@ from avocet_client.cli.session import Session, complain
 from avocet_client.openai_format import faults
 from avocet_client.words import counted
 
-MOST_SHOWN = 100
-"""Rows that are named; the rest are counted."""
-
 
 class OpenAiCheck:
     """Checks rows one after another, and names those that are refused on standard error."""
@@ -35,9 +32,8 @@ class OpenAiCheck:
         if not found:
             return
         self.refused += 1
-        if self.refused <= MOST_SHOWN:
-            more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
-            self._say(f"row {self._rows}: {found[0]}{more}")
+        more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
+        self._say(f"row {self._rows}: {found[0]}{more}")
 
     def end(self) -> None:
         """Say how many rows were refused, if any were."""

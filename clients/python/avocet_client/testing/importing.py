@@ -8,7 +8,7 @@ from avocet_client.testing import checks
 from avocet_client.testing.forms import text_of
 from avocet_client.testing.lines import MAX_ID, Record, content_of, is_id, read_lines
 from avocet_client.testing.refusals import Refusal, invalid
-from avocet_client.testing.store import Store
+from avocet_client.testing.store import Store, status_word
 from avocet_client.testing.tokens import state_of, token_of
 from avocet_client.v1 import corrections_pb2 as pb
 
@@ -70,8 +70,7 @@ def _imported(store: Store, run_id: str, on_conflict: int, lines: Sequence[bytes
         setattr(response, kind, getattr(response, kind) + 1)
         if kind in ("imported", "qualified") and record is not None:
             revision = store.put(record, "import", revision=revision).revision
-            # An empty word counts as unknown here, and under itself in Stats.
-            response.by_status[text_of(record, "status") or "unknown"] += 1
+            response.by_status[status_word(record)] += 1
         elif reason and len(response.problems) < 20:
             response.problems.add(line=number, reason=reason, id=(record or {}).get("id", ""))
     return response

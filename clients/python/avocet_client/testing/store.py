@@ -188,8 +188,8 @@ def change_message(noted: Noted, *, values: bool = False) -> pb.Change:
         id=noted.id,
         action=CHANGE_ACTIONS[noted.action],
         actor=noted.actor,
-        status_before=_status(noted, noted.before),
-        status_after=_status(noted, noted.after),
+        status_before=_status(noted.before),
+        status_after=_status(noted.after),
         fields=[
             _field(noted, name) if values else pb.FieldChange(name=without_surrogates(name)) for name in noted.names
         ],
@@ -205,11 +205,8 @@ def status_word(record: Record) -> str:
     return "unknown" if status is None else status
 
 
-def _status(noted: Noted, record: Record | None) -> str:
-    """An import notes the word that the record has; all else says `unknown` where it has none."""
-    if record is None or noted.action == "import":
-        return text_of(record or {}, "status") or ""
-    return status_word(record)
+def _status(record: Record | None) -> str:
+    return text_of(record or {}, "status") or ""
 
 
 def _field(noted: Noted, name: str) -> pb.FieldChange:

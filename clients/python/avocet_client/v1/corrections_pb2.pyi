@@ -2003,8 +2003,9 @@ class StreamIngestResult(_message.Message):
     """
     @_builtins.property
     def error(self) -> _status_pb2.Status:
-        """Output only. Why the item was refused; nothing of it was stored. Its details
-        are those of an error of `Ingest`. Absent when the item is durable.
+        """Output only. Why the item was refused. Nothing of it was stored, but with
+        `STORAGE_UNREACHABLE` that is not known. Its details are those of an error of
+        `Ingest`. Absent when the item is durable.
         """
 
     def __init__(

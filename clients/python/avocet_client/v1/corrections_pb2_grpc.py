@@ -460,7 +460,8 @@ class CorrectionsServiceServicer(object):
 
         Errors of the call: `INGESTION_NOT_CONFIGURED`, `TOKEN_MISSING`,
         `TOKEN_REFUSED`, `INVALID_FIELD` (more than 1,000 items in one message).
-        Errors of an item: `INVALID_FIELD`, `STORAGE_FULL`.
+        Errors of an item: `INVALID_FIELD`, `STORAGE_FULL`, `OVERLOADED`,
+        `STORAGE_UNREACHABLE`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -208,7 +208,8 @@ class CorrectionsServiceStub:
 
     Errors of the call: `INGESTION_NOT_CONFIGURED`, `TOKEN_MISSING`,
     `TOKEN_REFUSED`, `INVALID_FIELD` (more than 1,000 items in one message).
-    Errors of an item: `INVALID_FIELD`, `STORAGE_FULL`.
+    Errors of an item: `INVALID_FIELD`, `STORAGE_FULL`, `OVERLOADED`,
+    `STORAGE_UNREACHABLE`.
     """
     GetVersion: _grpc.UnaryUnaryMultiCallable[_corrections_pb2.GetVersionRequest, _corrections_pb2.GetVersionResponse]
     """Returns the version of the server that answers, and what its store runs on.
@@ -508,7 +509,8 @@ class CorrectionsServiceAsyncStub(CorrectionsServiceStub):
 
     Errors of the call: `INGESTION_NOT_CONFIGURED`, `TOKEN_MISSING`,
     `TOKEN_REFUSED`, `INVALID_FIELD` (more than 1,000 items in one message).
-    Errors of an item: `INVALID_FIELD`, `STORAGE_FULL`.
+    Errors of an item: `INVALID_FIELD`, `STORAGE_FULL`, `OVERLOADED`,
+    `STORAGE_UNREACHABLE`.
     """
     GetVersion: _aio.UnaryUnaryMultiCallable[_corrections_pb2.GetVersionRequest, _corrections_pb2.GetVersionResponse]  # type: ignore[assignment]
     """Returns the version of the server that answers, and what its store runs on.
@@ -877,7 +879,8 @@ class CorrectionsServiceServicer(metaclass=_abc_1.ABCMeta):
 
         Errors of the call: `INGESTION_NOT_CONFIGURED`, `TOKEN_MISSING`,
         `TOKEN_REFUSED`, `INVALID_FIELD` (more than 1,000 items in one message).
-        Errors of an item: `INVALID_FIELD`, `STORAGE_FULL`.
+        Errors of an item: `INVALID_FIELD`, `STORAGE_FULL`, `OVERLOADED`,
+        `STORAGE_UNREACHABLE`.
         """
 
     @_abc_1.abstractmethod

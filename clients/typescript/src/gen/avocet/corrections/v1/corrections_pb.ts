@@ -1747,8 +1747,9 @@ export type StreamIngestResult = Message<"avocet.corrections.v1.StreamIngestResu
   created: boolean;
 
   /**
-   * Output only. Why the item was refused; nothing of it was stored. Its details
-   * are those of an error of `Ingest`. Absent when the item is durable.
+   * Output only. Why the item was refused. Nothing of it was stored, but with
+   * `STORAGE_UNREACHABLE` that is not known. Its details are those of an error of
+   * `Ingest`. Absent when the item is durable.
    *
    * @generated from field: google.rpc.Status error = 4;
    */
@@ -3745,7 +3746,8 @@ export const CorrectionsService: GenService<{
    *
    * Errors of the call: `INGESTION_NOT_CONFIGURED`, `TOKEN_MISSING`,
    * `TOKEN_REFUSED`, `INVALID_FIELD` (more than 1,000 items in one message).
-   * Errors of an item: `INVALID_FIELD`, `STORAGE_FULL`.
+   * Errors of an item: `INVALID_FIELD`, `STORAGE_FULL`, `OVERLOADED`,
+   * `STORAGE_UNREACHABLE`.
    *
    * @generated from rpc avocet.corrections.v1.CorrectionsService.StreamIngest
    */

@@ -112,8 +112,8 @@ export enum ErrorReason {
   REVISION_MISMATCH = 6,
 
   /**
-   * A resume token or a revision is no longer kept. Start the export again,
-   * without the token and with `at_revision` 0.
+   * A resume token or a revision is no longer kept, or an earlier ledger gave it.
+   * Start again without the token and the revision.
    *
    * Code: `OUT_OF_RANGE`.
    *
