@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 import io
+import math
 import os
 import sys
 from dataclasses import replace
@@ -45,6 +46,13 @@ app.command()(maintenance.backup)
 app.command()(maintenance.verify)
 app.command()(maintenance.rebuild)
 app.command()(database.migrate)
+
+
+def finite(days: float) -> float:
+    """Return the number, for the `callback` of an option. Raises typer.BadParameter for NaN and infinity."""
+    if not math.isfinite(days):
+        raise typer.BadParameter("must be a number of days")
+    return days
 
 
 def _say_version(wanted: bool) -> None:
@@ -160,6 +168,7 @@ def serve(
             envvar="AVOCET_KEEP_HISTORY",
             metavar="DAYS",
             min=0,
+            callback=finite,
             help="How long changes are kept for ListHistory and Watch; 0 keeps all.",
         ),
     ] = 365,
@@ -169,6 +178,7 @@ def serve(
             envvar="AVOCET_KEEP_REVISIONS",
             metavar="DAYS",
             min=0,
+            callback=finite,
             help="How long exports at older revisions work; 0 keeps all. Snapshots are kept until they are deleted.",
         ),
     ] = 30,

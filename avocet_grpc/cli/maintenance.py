@@ -13,6 +13,7 @@ from avocet_grpc.cli.data_directory import checked
 from avocet_grpc.cli.paths import a_path, existing
 from avocet_grpc.cli.progress import shown_progress
 from avocet_grpc.exit_codes import ExitCode
+from avocet_grpc.settings import SQLITE
 from avocet_grpc.wording import NEEDS_DRIVER, counted
 
 if TYPE_CHECKING:
@@ -67,7 +68,7 @@ def verify(
 
     Exit codes: 0 if nothing is damaged; 1 if that cannot be found out; 6 if the ledger or a file is damaged.
     """
-    if store is not None:
+    if store is not None and store != SQLITE:
         report = _verified_store(store, None if data_dir is None else checked(data_dir))
     else:
         report = _verified(checked(existing(Path("data")) if data_dir is None else data_dir))
@@ -168,9 +169,15 @@ def backup(
 
 def _rebuild(data_dir: Path, yes: bool) -> None:
     from avocet_grpc.core.errors import CorrectionsError
+    from avocet_grpc.layout import DataDirectory
+    from avocet_grpc.maintenance.files_id import WrongDirectory, refuse_if_shared
     from avocet_grpc.maintenance.rebuild import Rebuild
     from avocet_grpc.store.sqlite.integrity import LedgerUnusable
 
+    try:
+        refuse_if_shared(DataDirectory(data_dir))
+    except WrongDirectory as error:
+        raise _refused(error) from None
     work = Rebuild(data_dir)
     if not work.has_ledger():
         print("there is no ledger; the next start makes one from the files")

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from avocet_grpc.durable import sync_directory, sync_file
 from avocet_grpc.layout import SHARED_FILES, DataDirectory
+from avocet_grpc.maintenance.private_directory import give_to_owner
 from avocet_grpc.mirror.fs.disk import BUFFER_BYTES, Disk
 from avocet_grpc.store.sqlite.backup import copy_ledger
 
@@ -37,6 +38,8 @@ def back_up(data_dir: Path, target: Path, progress: Callable[[str, int, int], No
     Raises CannotBackUp, StorageFailed or OSError (NotARegularFile for a pipe, device or directory in a file's place).
     """
     ledger = DataDirectory(data_dir).ledger
+    if DataDirectory(data_dir).files_id.exists():
+        raise CannotBackUp(f"{data_dir} has the files of a store in PostgreSQL: back up the database")
     if not ledger.exists():
         raise CannotBackUp(f"{data_dir} is no data directory of a server: it has no {ledger.relative_to(data_dir)}")
     _refuse_place(target, data_dir)
@@ -115,6 +118,7 @@ def _fill(partial: Path, data_dir: Path, ledger: Path, progress: Callable[[str, 
         progress(name, 0, 1)
         _copy_file(data_dir / name, partial / name)
         progress(name, 1, 1)
+    give_to_owner(copy.private, data_dir)
     for path in (*partial.rglob("*"), partial):
         (sync_directory if path.is_dir() else sync_file)(path)
 

@@ -31,6 +31,8 @@ def move(data_dir: Path, url: str, progress: Progress) -> Filled:
     if not directory.ledger.exists():
         name = directory.ledger.relative_to(data_dir)
         raise CannotMove(f"{data_dir} is not the data directory of a service: it has no {name}")
+    if directory.files_id.exists():
+        raise CannotMove(f"{data_dir} has the files of a store in PostgreSQL, and its ledger is an old one")
     lock = DataDirectoryLock(data_dir)
     try:
         if directory.running.exists():

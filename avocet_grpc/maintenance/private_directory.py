@@ -37,6 +37,15 @@ def refuse_if_planted(data_dir: Path, *, for_its_owner: bool = False) -> None:
         _refuse(path, found, whole, "a regular file", owners)
 
 
+def give_to_owner(made: Path, data_dir: Path) -> None:
+    """Give what root has made to the owner of the data directory, as whom the service runs. Raises OSError."""
+    if os.geteuid() != 0:
+        return
+    owner = os.stat(data_dir)
+    for path in (made, *(path for path, _ in _below(made))):
+        os.chown(path, owner.st_uid, owner.st_gid, follow_symlinks=False)
+
+
 def _below(directory: Path) -> Iterator[tuple[Path, os.stat_result]]:
     """Yield all that is below a directory, each before what is in it; no link is followed.
 

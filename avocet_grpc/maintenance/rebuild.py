@@ -15,6 +15,7 @@ from avocet_grpc.durable import sync_directory
 from avocet_grpc.edge.convert.example import encode_example
 from avocet_grpc.layout import INDEX, LEDGER, PRIVATE, DataDirectory
 from avocet_grpc.maintenance.lock import DataDirectoryLock
+from avocet_grpc.maintenance.private_directory import give_to_owner
 from avocet_grpc.mirror.fs.disk import Disk
 from avocet_grpc.mirror.fs.scan import LineScanner
 from avocet_grpc.store.sql.carry_over import carry_over
@@ -25,7 +26,7 @@ from avocet_grpc.store.sqlite.inspect import Contents
 from avocet_grpc.store.sqlite.version_3 import OldContents
 from avocet_grpc.wording import counted
 
-SUFFIXES = ("", "-wal", "-shm", "-seal")
+SUFFIXES = ("", "-wal", "-shm", "-journal", "-seal")
 
 
 class Rebuild:
@@ -73,6 +74,7 @@ class Rebuild:
         try:
             with self._new_ledger(building) as ledger:
                 records = self._fill(ledger)
+            give_to_owner(building, self._directory.root)
             for path in _database(private / INDEX):
                 path.unlink(missing_ok=True)
             for suffix in SUFFIXES:

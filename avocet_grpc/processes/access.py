@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from avocet_grpc.edge.auth.credentials import watch_credentials
+from avocet_grpc.edge.auth.credentials import WatchedCredentials
 from avocet_grpc.edge.auth.reloading import Watched
 from avocet_grpc.edge.auth.tls import watch_certificate
 from avocet_grpc.settings import Settings
@@ -18,7 +18,7 @@ class Access:
     """The tokens and the certificate. Raises CannotServe or Unreadable."""
 
     def __init__(self, settings: Settings) -> None:
-        self.credentials = watch_credentials(settings)
+        self.credentials = WatchedCredentials(settings)
         self.certificate = None
         self.asks_clients = settings.tls_client_ca is not None
         if settings.tls_cert and settings.tls_key:
@@ -27,7 +27,7 @@ class Access:
             raise CannotServe("TLS needs both --tls-cert and --tls-key")
 
     @property
-    def _watched(self) -> list[Watched[Any]]:
+    def _watched(self) -> list[Watched[Any] | WatchedCredentials]:
         return [self.credentials, *([self.certificate] if self.certificate else [])]
 
     def refresh(self, force: bool = False) -> None:

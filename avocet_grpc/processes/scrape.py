@@ -50,8 +50,9 @@ class Scrape:
             raise CannotMeasure("--metrics-listen must be HOST:PORT, for example 127.0.0.1:9464")
         try:
             port, end = serve(address.host, address.port, self.families, self._serving)
-        except OSError as error:
-            raise CannotMeasure(f"cannot listen on {listen} for metrics: {error.strerror}") from error
+        except (OSError, UnicodeError) as error:
+            why = error.strerror if isinstance(error, OSError) else "not a name of a host"
+            raise CannotMeasure(f"cannot listen on {listen} for metrics: {why}") from error
         stack.callback(end)
         logs.say(f"metrics on http://{address.text.rpartition(':')[0]}:{port}/metrics")
 

@@ -17,6 +17,7 @@ from avocet_client.v1 import corrections_pb2 as pb
 from tests.client.fake import FakeServer
 from tests.client.test_cli import Shell
 from tests.client.test_team_commands import jsonl
+from tests.operate.support import new_token
 from tests.support import SECRET, Server, record, write_records
 
 
@@ -178,3 +179,19 @@ def test_a_batch_that_cannot_be_read_or_sent_changes_nothing(shell: Shell) -> No
     assert "0 decided, 0 decided so before, 1 refused" in shell.run("batch", "-", stdin="{", code=1).stdout
     shell.variables["AVOCET_ADDRESS"] = "127.0.0.1:1"
     assert "Is the service there?" in shell.run("batch", "-", stdin=jsonl(*GOOD), code=6).stderr
+
+
+def test_a_dry_run_knows_the_claims_of_the_callers_own_token(tmp_path: Path) -> None:
+    server, tokens = Server(tmp_path), tmp_path / "tokens.yaml"
+    write_records(server.candidates, [record("c0"), record("c1")])
+    token = new_token(tokens, "kim", "reviewer")
+    server.environment = {"AVOCET_TOKENS_FILE": str(tokens)}
+    server.start()
+    try:
+        with CorrectionsClient(server.address, token=token) as client:
+            assert len(client.claim(limit=1)) == 1
+        shell = Shell(tmp_path, {"AVOCET_ADDRESS": server.address, "AVOCET_TOKEN": token, "LOGNAME": "k.meyer"})
+        would = shell.run("batch", "-", "--dry-run", "--json", stdin='{"id": "c0", "action": "flag"}').stdout
+        assert json.loads(would)["decided"] == 1
+    finally:
+        server.kill()

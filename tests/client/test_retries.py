@@ -86,6 +86,12 @@ def test_reads_and_writes_with_a_request_id_are_tried_four_times(
         assert ids == {caught.value.request_id} != {""}
 
 
+def test_a_large_write_is_tried_as_often(make_client: Make, failing: FakeServer) -> None:
+    with pytest.raises(TransportError):
+        make_client(failing.address).submit("a", action="correct", corrected_response="x" * 4_000_000)
+    assert failing.attempts == {"Submit": 4}
+
+
 def test_a_bare_stub_with_the_shared_config_retries_reads_alone(failing: FakeServer) -> None:
     options = [("grpc.service_config", SHARED.read_text())]
     with grpc.insecure_channel(failing.address, options) as channel:

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import random
+import threading
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from avocet_client import CandidateFilter, RevisionExpired
+from avocet_client import AsyncCorrectionsClient, CandidateFilter, CorrectionsClient, RevisionExpired, TransportError
 from avocet_client.v1 import corrections_pb2 as pb
 from avocet_client.watch_state import WatchState
 from tests.client.conftest import Make
-from tests.support import SECRET, Server, eventually, make_run, record, write_records
+from tests.support import PATIENCE_S, SECRET, Server, eventually, make_run, record, write_records
 
 Key = tuple[int, str, int]
 
@@ -156,3 +158,61 @@ def test_responses_that_are_cut_otherwise_after_a_break_repeat_nothing(before: i
     assert handed_out == [f"{number}" for number in range(7)]
     assert state.next_request().resume_token == "behind 7"
     assert state.state_dict()["taken"] == [] and state.revision == 5
+
+
+def test_closing_the_client_ends_its_watches(server: Server) -> None:
+    client, caught = CorrectionsClient(server.address), list[BaseException]()
+    began = threading.Event()
+
+    def follow() -> None:
+        try:
+            for _ in client.watch(since_revision=server.stats().revision - 1):
+                began.set()
+        except BaseException as error:
+            caught.append(error)
+
+    server.correct("c0")
+    thread = threading.Thread(target=follow)
+    thread.start()
+    assert began.wait(PATIENCE_S)
+    client.close()
+    thread.join(PATIENCE_S)
+    assert not thread.is_alive()
+    assert [(type(error), str(error)) for error in caught] == [(TransportError, "the client was closed [CANCELLED]")]
+
+
+def test_closing_the_client_ends_its_watches_as_an_error_and_no_cancelled_task(server: Server) -> None:
+    async def followed() -> str:
+        client = AsyncCorrectionsClient(server.address)
+
+        async def follow() -> str:
+            try:
+                async for _ in client.watch():
+                    pass
+            except TransportError as error:
+                return str(error)
+            return "ended"
+
+        task = asyncio.create_task(follow())
+        await asyncio.sleep(0.5)
+        await client.close()
+        return await asyncio.wait_for(task, PATIENCE_S)
+
+    assert asyncio.run(followed()) == "the client was closed [CANCELLED]"
+
+
+def test_a_task_that_follows_changes_can_be_cancelled(server: Server) -> None:
+    async def followed() -> bool:
+        async with AsyncCorrectionsClient(server.address) as client:
+
+            async def follow() -> None:
+                async for _ in client.watch():
+                    pass
+
+            task = asyncio.create_task(follow())
+            await asyncio.sleep(0.5)
+            task.cancel()
+            await asyncio.wait([task], timeout=PATIENCE_S)
+            return task.cancelled()
+
+    assert asyncio.run(followed())

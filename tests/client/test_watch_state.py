@@ -41,3 +41,10 @@ def test_what_was_taken_does_not_come_again_if_responses_are_cut_smaller() -> No
     assert taken(state) == [4]
     stands = state.state_dict()
     assert (stands["resume_token"], stands["taken"]) == ("behind 4", [])
+
+
+def test_a_state_from_before_the_first_response_goes_on_where_its_watch_began() -> None:
+    began = WatchState(pb.WatchRequest(since_revision=7))
+    later = WatchState(pb.WatchRequest(since_revision=20))
+    later.load_state_dict(began.state_dict())
+    assert (later.next_request().since_revision, later.revision) == (7, 7)

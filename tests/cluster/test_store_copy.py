@@ -189,3 +189,23 @@ def test_a_copy_that_is_killed_leaves_nothing_and_may_be_run_again(
         assert failure.reason == "CANDIDATE_NOT_FOUND"
     finally:
         other.kill()
+
+
+def test_a_database_with_an_older_copy_is_refused(stopped_server: Server, database: str) -> None:
+    server = stopped_server
+    write_records(server.candidates, [record("c0"), record("c1")])
+    for id in ("c0", "c1"):
+        server.start()
+        server.correct(id)
+        assert server.stop() == 0
+        said = copy(server.data, database)
+        assert said.returncode == (0 if id == "c0" else 1), said.stderr
+    assert "older copy" in said.stderr
+
+
+def test_the_old_ledger_beside_the_files_of_a_database_is_not_copied(stopped_server: Server, database: str) -> None:
+    stopped_server.start()
+    assert stopped_server.stop() == 0
+    DataDirectory(stopped_server.data).files_id.write_text("an id")
+    said = copy(stopped_server.data, database)
+    assert said.returncode == 1 and "its ledger is an old one" in said.stderr

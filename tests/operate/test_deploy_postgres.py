@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -167,8 +168,13 @@ def test_the_pods_migrate_and_serve_and_each_probe_finds_its_service(
     assert not any("data" in one["mountPath"] for one in found["Deployment"]["volumeMounts"])
     for server, kind in zip(servers, ("StatefulSet", "Deployment"), strict=True):
         running = deployed(server, found[kind]["args"], empty_database, keeps=False)
-        for probe in ("startupProbe", "livenessProbe", "readinessProbe"):
+        for probe in ("startupProbe", "readinessProbe"):
             assert running.serves(found[kind][probe]["grpc"].get("service", "")), probe
+        # A server whose database is away does not serve, and a restart would not help it.
+        alive = found[kind]["livenessProbe"]["httpGet"]
+        assert alive == {"path": "/healthz", "port": "metrics"}
+        (metrics,) = re.findall(r"metrics on (http\S+)/metrics", server.log)
+        assert urllib.request.urlopen(metrics + alive["path"], timeout=10).status == 200
         ports = {port["containerPort"] for port in found[kind]["ports"]}
         assert ports == {int(one.rpartition(":")[2]) for one in found[kind]["args"] if "listen" in one}
         assert server.candidates.exists() == (kind == "StatefulSet")

@@ -305,3 +305,27 @@ def test_an_old_token_with_the_name_of_the_ingestion_secret_goes_on_and_the_log_
         command("token", "rotate", "ingestion-secret", file=file), 1
     )
     assert command("token", "revoke", "ingestion-secret", file=file).returncode == 0
+
+
+def test_the_tokens_file_may_lie_in_the_data_directory_of_a_running_server(stopped_server: Server) -> None:
+    server, file = stopped_server, stopped_server.data / "tokens.yaml"
+    assert command("token", "new", "amy", "--role", "admin", file=file).returncode == 0
+    server.environment = {"AVOCET_TOKENS_FILE": str(file)}
+    server.start()
+    for words in (("new", "bo", "--role", "reader"), ("rotate", "bo"), ("revoke", "amy")):
+        assert command("token", *words, file=file).returncode == 0
+    assert {token.name for token in read_tokens(file)} == {"bo"}
+
+
+def test_a_token_is_revoked_although_the_ingestion_secret_cannot_be_read(stopped_server: Server) -> None:
+    server, file, secret = stopped_server, stopped_server.directory / "t.yaml", stopped_server.directory / "secret"
+    mallory = new_token(file, "mallory", "reader")
+    new_token(file, "amy", "reader")
+    secret.write_text("a secret\n")
+    secret.chmod(0o600)
+    server.environment = {"AVOCET_TOKENS_FILE": str(file), "AVOCET_INGESTION_SECRET_FILE": str(secret)}
+    server.start()
+    assert reads(server, mallory)()
+    secret.chmod(0o644)
+    assert command("token", "revoke", "mallory", file=file).returncode == 0
+    eventually(lambda: not reads(server, mallory)())

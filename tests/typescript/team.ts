@@ -115,6 +115,19 @@ test("a claim renews itself at half its time", async () => {
   await claims.close();
 });
 
+test("a claim renews itself however often others are taken", async () => {
+  const claims = client.claims({ reviewer: "kim", leaseSeconds: 10 });
+  const [first] = await claims.take();
+  for (let times = 0; times < 4; times++) {
+    await new Promise((resolve) => setTimeout(resolve, 3_000));
+    await claims.take();
+  }
+  await client.submit({ id: first!.candidate!.id, action: Action.FLAG, leaseId: first!.leaseId });
+  claims.settled(first!.leaseId);
+  await client.undo({ id: first!.candidate!.id });
+  await claims.close();
+});
+
 test("a claim that ended elsewhere is told as lost, and decides nothing", async () => {
   const lost: string[] = [];
   const claims = client.claims({ reviewer: "kim", onLost: ({ leaseId }) => lost.push(leaseId) });

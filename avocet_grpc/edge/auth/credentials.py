@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import structlog
@@ -16,22 +17,51 @@ from avocet_grpc.settings import Settings
 log = structlog.get_logger("avocet_grpc")
 
 
-def watch_credentials(settings: Settings) -> Watched[Credentials]:
-    """Return the credentials that the settings name. Raises Unreadable if one of their files cannot be used.
+class WatchedCredentials:
+    """The credentials that the settings name. Raises Unreadable if one of their files cannot be used.
 
-    Once the tokens file had tokens, an empty one is taken for half of a file that another program writes.
+    Each file is watched for itself: one that cannot be used keeps no change of the other away.
     """
-    had: tuple[Token, ...] = ()
 
-    def read() -> Credentials:
-        nonlocal had
-        if settings.tokens_file:
-            had = read_tokens(settings.tokens_file, may_be_empty=not had)
-            _warn_of_reserved(had)
-        return Credentials(had + _secret(settings), open=settings.tokens_file is None)
+    def __init__(self, settings: Settings) -> None:
+        self._open = settings.tokens_file is None
+        self._tokens = Watched("tokens", _paths(settings.tokens_file), _TokensFile(settings.tokens_file))
+        self._secret = Watched(
+            "ingestion secret", _paths(settings.ingestion_secret_file), partial(_secret, settings)
+        )  # fmt: skip
+        self.value = self._joined()
 
-    paths = [path for path in (settings.tokens_file, settings.ingestion_secret_file) if path is not None]
-    return Watched("tokens", paths, read)
+    @property
+    def failures(self) -> int:
+        """How often a changed file could not be taken up."""
+        return self._tokens.failures + self._secret.failures
+
+    def refresh(self, force: bool = False) -> None:
+        """Read again what has changed; with `force` both files."""
+        self._tokens.refresh(force)
+        self._secret.refresh(force)
+        self.value = self._joined()
+
+    def _joined(self) -> Credentials:
+        return Credentials(self._tokens.value + self._secret.value, open=self._open)
+
+
+class _TokensFile:
+    """Reads the tokens file. Once it had tokens, an empty one is taken for half of a file that is being written."""
+
+    def __init__(self, path: Path | None) -> None:
+        self._path = path
+        self._had: tuple[Token, ...] = ()
+
+    def __call__(self) -> tuple[Token, ...]:
+        if self._path is not None:
+            self._had = read_tokens(self._path, may_be_empty=not self._had)
+            _warn_of_reserved(self._had)
+        return self._had
+
+
+def _paths(path: Path | None) -> list[Path]:
+    return [] if path is None else [path]
 
 
 def _warn_of_reserved(tokens: tuple[Token, ...]) -> None:

@@ -9,6 +9,7 @@ import contextlib
 import fcntl
 import io
 import os
+import time
 from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -29,6 +30,8 @@ SHOWN_DIGITS = 12
 Deliver = Callable[[str], None]
 """Gives a new token to whoever asked for it. What it raises leaves the file as it was."""
 
+LOCK_S = 2.0
+"""How long the first token of a file waits for another command."""
 NOBODY = "[]\n"
 """A server takes a file without anything for one that is being written."""
 
@@ -219,11 +222,42 @@ def _text(path: Path) -> str:
 def _alone(path: Path) -> Iterator[Path]:
     """Change the file beside no other command; yields its path with links followed. Raises OSError, Unreadable."""
     place = Path(os.path.realpath(path))
-    descriptor = os.open(place.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    descriptor = _locked(place)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
         if place.exists():
             read_tokens(place)
         yield place
     finally:
         os.close(descriptor)
+
+
+def _locked(place: Path) -> int:
+    """Return the file, locked; if there is none yet, its directory. Raises OSError.
+
+    The directory of a file that is there is left alone: if it is a data directory, its server holds that lock.
+    """
+    while True:
+        try:
+            descriptor = os.open(place, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        except FileNotFoundError:
+            descriptor = os.open(place.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            _wait_for_lock(descriptor)
+            if not place.exists():
+                return descriptor
+        else:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            with contextlib.suppress(FileNotFoundError):
+                # The command before may have put another file in its place.
+                if os.path.samestat(os.fstat(descriptor), os.stat(place)):
+                    return descriptor
+        os.close(descriptor)
+
+
+def _wait_for_lock(directory: int) -> None:
+    """Lock the directory, or give up: its server keeps the lock, and no other command takes as long."""
+    until = time.monotonic() + LOCK_S
+    while time.monotonic() < until:
+        with contextlib.suppress(BlockingIOError):
+            fcntl.flock(directory, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        time.sleep(LOCK_S / 100)

@@ -54,6 +54,11 @@ def fill(db: Connection, source: Session, progress: Progress) -> Filled:
         now = db.execute(CLOCK).fetchone()
         clock.set(float(now[0]) if now else 0.0)
         if held is not None and held[0] == head.incarnation:
+            if held[1] < head.revision:
+                raise NotEmpty(
+                    f"the database has an older copy of this ledger: it ends at revision {held[1]}, and the ledger has"
+                    f" gone on to {head.revision}; copy into a new database, after avocet-grpc migrate"
+                )
             return Filled(int(held[1]), 0)
         if any(target.number(f"SELECT count(*) FROM (SELECT 1 FROM {table} LIMIT 1) found") for table in TABLES):
             raise NotEmpty("the database is not empty; copy into a new one, after avocet-grpc migrate")

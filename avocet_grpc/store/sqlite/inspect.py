@@ -19,6 +19,20 @@ from avocet_grpc.store.sqlite.opening import version_of
 from avocet_grpc.store.sqlite.session import BUSY_S, SqliteSession
 
 PAGE = 500
+NOT_NOW = frozenset(
+    {
+        sqlite3.SQLITE_BUSY,
+        sqlite3.SQLITE_CANTOPEN,
+        sqlite3.SQLITE_FULL,
+        sqlite3.SQLITE_LOCKED,
+        sqlite3.SQLITE_NOMEM,
+        sqlite3.SQLITE_PERM,
+        sqlite3.SQLITE_PROTOCOL,
+        sqlite3.SQLITE_READONLY,
+    }
+)
+"""Errors that say nothing of the ledger: it could not be opened or locked. It may have been cut off in a large change,
+which only one who may write takes back."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +85,10 @@ def problems(path: Path) -> list[str]:
         with opened(path) as session:
             return list(damage(session.connection))
     except sqlite3.DatabaseError as error:
-        return [f"it cannot be read: {error}"]
+        if getattr(error, "sqlite_errorcode", 0) & 0xFF not in NOT_NOW:
+            return [f"it cannot be read: {error}"]
+        why = "it is busy, this disk cannot be written, or the next start has to take back what was cut off"
+        raise LedgerUnusable(f"the ledger cannot be looked at now: {error}; {why}") from error
 
 
 def contents(path: Path) -> Contents:

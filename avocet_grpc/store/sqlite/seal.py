@@ -13,11 +13,13 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
-from avocet_grpc.durable import sync_directory
+from avocet_grpc.durable import put_in_place, sync_directory
 
 CHUNK_BYTES = 4 * 1024 * 1024
 PART_BYTES = 64 * CHUNK_BYTES
 SUFFIX = "-seal"
+END = b" bytes\n"
+"""Of a whole seal."""
 
 
 class SealBroken(Exception):
@@ -25,18 +27,29 @@ class SealBroken(Exception):
 
 
 def close_seal(ledger: Path) -> None:
-    """Seal a ledger that nobody has open. Raises OSError."""
+    """Seal a ledger that nobody has open. Raises OSError, and leaves no seal then.
+
+    The seal appears whole: a stop that is cut off while it reads the ledger leaves none.
+    """
     seal = _seal_of(ledger)
-    with open(seal, "w", encoding="ascii") as file:
-        file.write(_checksum(ledger))
-        file.flush()
-        os.fsync(file.fileno())
-    sync_directory(ledger.parent)
+    new = seal.with_name(f"{seal.name}.new")
+    try:
+        new.write_text(_checksum(ledger), encoding="ascii")
+        put_in_place(new, seal)
+    except OSError:
+        new.unlink(missing_ok=True)
+        raise
 
 
 def is_sealed(ledger: Path) -> bool:
-    """Return whether the last stop was clean, and nothing has started since."""
-    return _seal_of(ledger).exists()
+    """Return whether the last stop was clean, and nothing has started since.
+
+    Earlier versions left half of a seal if a stop was cut off. That vouches for nothing, and says nothing of damage.
+    """
+    try:
+        return _seal_of(ledger).read_bytes().endswith(END)
+    except FileNotFoundError:
+        return False
 
 
 def has_sound_seal(ledger: Path) -> bool | None:
@@ -62,7 +75,7 @@ def _checksum(ledger: Path) -> str:
     with open(ledger, "rb", buffering=0) as file, ThreadPoolExecutor(os.cpu_count()) as threads:
         size = os.fstat(file.fileno()).st_size
         parts = threads.map(partial(_checksum_of_part, file.fileno()), range(0, size, PART_BYTES))
-        return f"adler32 {' '.join(parts)} of {size} bytes\n"
+        return f"adler32 {' '.join(parts)} of {size}{END.decode()}"
 
 
 def _checksum_of_part(descriptor: int, start: int) -> str:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable
 from typing import Any, Generic, TypeVar
 
+import grpc
+
 from avocet_client.connection import Connection, Metadata, Options, Tls, call_metadata
+from avocet_client.errors import CorrectionsError, TransportError
 from avocet_client.v1 import corrections_pb2_grpc
 
 C = TypeVar("C")
@@ -26,6 +28,7 @@ class ClientBase(Generic[C]):
         self._channel: C | None = None
         self._stub: Any = None
         self._process = 0
+        self._closings = 0
         self._lock = threading.Lock()
 
     def channel(self) -> C:
@@ -44,6 +47,7 @@ class ClientBase(Generic[C]):
     def _let_go(self) -> C | None:
         """Forget the channel that was made. Gives it to be closed, unless it is another process's."""
         with self._lock:
+            self._closings += 1
             channel, self._channel, self._stub = self._channel, None, None
             return channel if self._process == os.getpid() else None
 
@@ -58,10 +62,26 @@ class ClientBase(Generic[C]):
         stated = {key for key, _ in metadata}
         return (*metadata, *(pair for pair in self._metadata if pair[0] not in stated))
 
-    def _streams(self, method: str, metadata: Metadata) -> Callable[..., Any]:
-        sent = self._sent_with(metadata)
+    def _streams(self, method: str, metadata: Metadata) -> Streams:
+        """Return what opens the streams of one iterator, and opens another after a break."""
+        return Streams(self, method, self._sent_with(metadata))
 
-        def open(request: Any, timeout: float) -> Any:
-            return self._method(method)(request, timeout=timeout, metadata=sent)
 
-        return open
+class Streams:
+    """Opens one stream after the other. A stream that ends because its client is closed is not continued."""
+
+    def __init__(self, client: ClientBase[Any], method: str, metadata: Metadata) -> None:
+        self._client, self._method, self._metadata = client, method, metadata
+
+    def __call__(self, request: Any, timeout: float) -> Any:
+        return self._client._method(self._method)(request, timeout=timeout, metadata=self._metadata)
+
+    @property
+    def closings(self) -> int:
+        """How often the client was closed."""
+        return self._client._closings
+
+    def check(self, closings: int, error: CorrectionsError) -> None:
+        """Raise TransportError if the client was closed since: then `error` is of that, and no break to sit out."""
+        if self.closings != closings:
+            raise TransportError("the client was closed", code=grpc.StatusCode.CANCELLED) from error

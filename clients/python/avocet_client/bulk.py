@@ -15,16 +15,14 @@ from typing import Any
 import grpc
 
 from avocet_client.backoff import Backoff
+from avocet_client.base import Streams
 from avocet_client.bulk_state import Correction, IngestResult, IngestState
-from avocet_client.errors import CorrectionsError, error_of_call
+from avocet_client.errors import CorrectionsError, error_of_call, error_of_cancelled
 from avocet_client.v1 import corrections_pb2 as pb
-
-Open = Callable[..., Any]
-"""Makes the call, of an iterator of messages and a timeout."""
 
 
 def ingest_many(
-    open: Open, corrections: Iterable[Correction], retry_for: float, timeout: float
+    open: Streams, corrections: Iterable[Correction], retry_for: float, timeout: float
 ) -> Iterator[IngestResult]:
     """`CorrectionsClient.ingest_many`."""
     state, backoff, stream = IngestState(), Backoff(retry_for), _SyncStream(open, timeout)
@@ -51,11 +49,13 @@ def _receive(stream: _SyncStream, state: IngestState, backoff: Backoff) -> list[
     """Return the results of the oldest message; none if the stream broke and was started again."""
     response: pb.StreamIngestResponse | None = None
     error: CorrectionsError = state.ended()
+    closings = stream.open.closings
     try:
         response = stream.receive()
     except grpc.RpcError as broken:
         error = error_of_call(broken)
     if response is None:
+        stream.open.check(closings, error)
         time.sleep(backoff.pause(error, time.monotonic()))
         stream.begin(state.unsettled())
         return []
@@ -68,8 +68,8 @@ class _Stream:
 
     send: Callable[[pb.StreamIngestRequest | None], None]
 
-    def __init__(self, open: Open, timeout: float) -> None:
-        self._open = open
+    def __init__(self, open: Streams, timeout: float) -> None:
+        self.open = open
         self._timeout = timeout
         self._call: Any = None
         self.begin(())
@@ -80,7 +80,7 @@ class _Stream:
         self.send, requests = self._queue()
         for message in messages:
             self.send(message)
-        self._call = self._open(requests, timeout=self._timeout)
+        self._call = self.open(requests, timeout=self._timeout)
 
     def close(self) -> None:
         if self._call is not None:
@@ -103,7 +103,7 @@ class _SyncStream(_Stream):
 
 
 async def ingest_many_async(
-    open: Open, corrections: Iterable[Correction] | AsyncIterable[Correction], retry_for: float, timeout: float
+    open: Streams, corrections: Iterable[Correction] | AsyncIterable[Correction], retry_for: float, timeout: float
 ) -> AsyncIterator[IngestResult]:
     """`AsyncCorrectionsClient.ingest_many`."""
     state, backoff, stream = IngestState(), Backoff(retry_for), _AsyncStream(open, timeout)
@@ -135,11 +135,15 @@ async def _messages_async(
 async def _receive_async(stream: _AsyncStream, state: IngestState, backoff: Backoff) -> list[IngestResult]:
     response: pb.StreamIngestResponse | None = None
     error: CorrectionsError = state.ended()
+    closings = stream.open.closings
     try:
         response = await stream.receive()
     except grpc.RpcError as broken:
         error = error_of_call(broken)
+    except asyncio.CancelledError as cancelled:
+        error = error_of_cancelled(cancelled)
     if response is None:
+        stream.open.check(closings, error)
         await asyncio.sleep(backoff.pause(error, time.monotonic()))
         stream.begin(state.unsettled())
         return []

@@ -53,6 +53,10 @@ class Tls:
         return grpc.ssl_channel_credentials(self.root_certificates, self.private_key, self.certificate_chain)
 
 
+LARGEST_REQUEST_BYTES = 17 << 20
+"""The service takes no larger one."""
+
+
 def channel_options() -> Options:
     """Return the options of this client's channels, for those who make a channel themselves.
 
@@ -64,6 +68,8 @@ def channel_options() -> Options:
         ("grpc.enable_retries", 1),
         ("grpc.max_receive_message_length", -1),
         ("grpc.max_send_message_length", -1),
+        # A request that is larger than gRPC keeps is not tried again.
+        ("grpc.per_rpc_retry_buffer_size", LARGEST_REQUEST_BYTES),
         ("grpc.keepalive_time_ms", KEEPALIVE_SECONDS * 1_000),
         ("grpc.keepalive_timeout_ms", KEEPALIVE_TIMEOUT_SECONDS * 1_000),
         # A ping of gRPC's own that is under way stands in for the keepalive's, and would be waited for a minute.

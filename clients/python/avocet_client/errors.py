@@ -19,6 +19,7 @@ CorrectionsError
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -254,6 +255,14 @@ def _with_reason(root: type[CorrectionsError]) -> Iterable[type[CorrectionsError
 
 
 BY_REASON: Mapping[str, type[CorrectionsError]] = {kind.reason: kind for kind in _with_reason(CorrectionsError)}
+
+
+def error_of_cancelled(cancelled: asyncio.CancelledError) -> CorrectionsError:
+    """Return the error of a call that was cancelled. Raises the error itself if it was this task that was."""
+    task = asyncio.current_task()
+    if task is None or task.cancelling():
+        raise cancelled
+    return TransportError("the call was cancelled", code=grpc.StatusCode.CANCELLED)
 
 
 def error_of_call(error: Any, request_id: str = "") -> CorrectionsError:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -12,8 +12,9 @@ from typing import Any
 import grpc
 
 from avocet_client.backoff import Backoff
+from avocet_client.base import Streams
 from avocet_client.calls import timeout_of
-from avocet_client.errors import CorrectionsError, ExportCorrupted, RevisionExpired, error_of_call
+from avocet_client.errors import CorrectionsError, ExportCorrupted, RevisionExpired, error_of_call, error_of_cancelled
 from avocet_client.export_state import ExportState, ExportStateDict
 from avocet_client.jsonl import JsonlDownload, Progress
 from avocet_client.render import Render, to_dict
@@ -23,9 +24,7 @@ from avocet_client.v1 import corrections_pb2 as pb
 class _Export:
     """What both iterators share: an export's state, and what its reader may know of it."""
 
-    def __init__(
-        self, open: Callable[..., Any], request: pb.StreamExportRequest, retry_for: float, timeout: float | None
-    ):
+    def __init__(self, open: Streams, request: pb.StreamExportRequest, retry_for: float, timeout: float | None):
         self._open = open
         self._request = request
         self._state = ExportState(request)
@@ -96,9 +95,10 @@ class _Export:
     def _request_stream(self) -> Any:
         return self._open(self._state.next_request(), timeout=self._timeout)
 
-    def _broke(self, error: CorrectionsError) -> float:
+    def _broke(self, error: CorrectionsError, closings: int) -> float:
         """Return the seconds to wait before the next call. Raises the error if there must be none."""
         self.close()
+        self._open.check(closings, error)
         return self._backoff.pause(error, time.monotonic())
 
     def _receive(self, response: pb.StreamExportResponse) -> None:
@@ -121,6 +121,7 @@ class Export(_Export, Iterator[pb.TrainingExample]):
         return example
 
     def _fill(self) -> None:
+        closings = self._open.closings
         try:
             if self._call is None:
                 self._call = self._request_stream()
@@ -134,7 +135,7 @@ class Export(_Export, Iterator[pb.TrainingExample]):
         except BaseException:
             self.close()  # Ctrl-C may have lost a response on its way here; who iterates on gets another stream
             raise
-        time.sleep(self._broke(error))
+        time.sleep(self._broke(error, closings))
 
     def write_jsonl(self, path: str | Path, *, render: Render = to_dict, on_progress: Progress | None = None) -> int:
         """Write all examples to `path`, a row a line, and give the number of examples.
@@ -168,6 +169,7 @@ class AsyncExport(_Export, AsyncIterator[pb.TrainingExample]):
         return example
 
     async def _fill(self) -> None:
+        closings = self._open.closings
         try:
             if self._call is None:
                 self._call = self._request_stream()
@@ -178,10 +180,13 @@ class AsyncExport(_Export, AsyncIterator[pb.TrainingExample]):
             error: CorrectionsError = self._state.ended()
         except grpc.RpcError as broken:
             error = error_of_call(broken)
+        except asyncio.CancelledError as cancelled:
+            self.close()  # gRPC has cancelled the stream with the task; who iterates on gets another
+            error = error_of_cancelled(cancelled)
         except BaseException:
             self.close()  # gRPC has cancelled the stream with the task; who iterates on gets another
             raise
-        await asyncio.sleep(self._broke(error))
+        await asyncio.sleep(self._broke(error, closings))
 
     async def write_jsonl(
         self, path: str | Path, *, render: Render = to_dict, on_progress: Progress | None = None

@@ -2,9 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
+import tempfile
 from pathlib import Path
+
+
+def replace_file(path: Path, content: str) -> None:
+    """Write the file in one step, durable and private. Raises OSError, and leaves the file as it was then."""
+    descriptor, made = tempfile.mkstemp(prefix=".", dir=path.parent)
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8", newline="") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(made, path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(made)
+        raise
 
 
 def place_of(path: Path) -> Path:

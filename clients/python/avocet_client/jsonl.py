@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -130,7 +131,11 @@ class JsonlDownload:
             self._on_progress(self._export.consumed, self._export.total)
 
     def _render_name(self) -> str:
-        return f"{getattr(self._render, '__module__', '')}.{getattr(self._render, '__qualname__', '')}"
+        name = getattr(self._render, "__qualname__", "<nameless>")
+        if "<" in name:
+            # A lambda or a partial may be any other one the next time.
+            name = secrets.token_hex(8)
+        return f"{getattr(self._render, '__module__', '')}.{name}"
 
 
 def _claimed(part: Path) -> IO[bytes]:

@@ -26,7 +26,7 @@ class Upload:
         self, path: str | Path, run_id: str, on_conflict: pb.OnConflict.ValueType, on_progress: Sent | None
     ) -> None:
         self._file, place = _opened(Path(path))
-        self._run_id = run_id or place.resolve().parent.name
+        self._run_id = run_id or place.parent.resolve().name
         self._on_conflict = on_conflict
         self._on_progress = on_progress
         self.error: BaseException | None = None

@@ -55,6 +55,9 @@ class WatchState:
         request.CopyFrom(self._request)
         if self._token:
             request.resume_token, request.since_revision = self._token, 0
+        elif self.revision:
+            # Of a state that was saved before the first response.
+            request.since_revision = self.revision
         return request
 
     def receive(self, response: pb.WatchResponse) -> None:

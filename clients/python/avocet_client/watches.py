@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from typing import Any
 
 import grpc
 
 from avocet_client.backoff import Backoff
+from avocet_client.base import Streams
 from avocet_client.calls import timeout_of
-from avocet_client.errors import CorrectionsError, TransportError, error_of_call
+from avocet_client.errors import CorrectionsError, TransportError, error_of_call, error_of_cancelled
 from avocet_client.v1 import corrections_pb2 as pb
 from avocet_client.watch_state import WatchState, WatchStateDict
 from avocet_client.words import CHANGE_ACTIONS, CandidateFilter, ChangeAction, number
@@ -37,9 +38,7 @@ def watch_request(
 class _Watch:
     """What both iterators share."""
 
-    def __init__(
-        self, open: Callable[..., Any], request: pb.WatchRequest, retry_for: float, timeout: float | None
-    ) -> None:
+    def __init__(self, open: Streams, request: pb.WatchRequest, retry_for: float, timeout: float | None) -> None:
         self._open = open
         self._state = WatchState(request)
         self._backoff = Backoff(retry_for)
@@ -81,8 +80,9 @@ class _Watch:
         self._state.receive(response)
         self._backoff.progressed()
 
-    def _broke(self, error: CorrectionsError) -> float:
+    def _broke(self, error: CorrectionsError, closings: int) -> float:
         self.close()
+        self._open.check(closings, error)
         return self._backoff.pause(error, time.monotonic())
 
 
@@ -99,6 +99,7 @@ class Watch(_Watch, Iterator[pb.Change]):
         return change
 
     def _fill(self) -> None:
+        closings = self._open.closings
         try:
             response = next(self._stream(), None)
             if response is not None:
@@ -110,7 +111,7 @@ class Watch(_Watch, Iterator[pb.Change]):
         except BaseException:
             self.close()
             raise
-        time.sleep(self._broke(error))
+        time.sleep(self._broke(error, closings))
 
 
 class AsyncWatch(_Watch, AsyncIterator[pb.Change]):
@@ -122,6 +123,7 @@ class AsyncWatch(_Watch, AsyncIterator[pb.Change]):
         return change
 
     async def _fill(self) -> None:
+        closings = self._open.closings
         try:
             response = await self._stream().read()
             if response is not grpc.aio.EOF:
@@ -130,10 +132,13 @@ class AsyncWatch(_Watch, AsyncIterator[pb.Change]):
             error: CorrectionsError = _ended()
         except grpc.RpcError as broken:
             error = error_of_call(broken)
+        except asyncio.CancelledError as cancelled:
+            self.close()  # gRPC has cancelled the stream with the task; who iterates on gets another
+            error = error_of_cancelled(cancelled)
         except BaseException:
             self.close()
             raise
-        await asyncio.sleep(self._broke(error))
+        await asyncio.sleep(self._broke(error, closings))
 
 
 def _ended() -> CorrectionsError:

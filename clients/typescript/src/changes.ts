@@ -114,7 +114,7 @@ export class Changes implements AsyncIterable<Change> {
   /** One call: from behind what was handed out to its end. */
   async *#stream(backoff: Backoff): AsyncGenerator<Change, void, undefined> {
     const { signal, timeoutMs } = this.options;
-    const behind = this.#token ? { sinceRevision: 0n, resumeToken: this.#token } : {};
+    const behind = this.#token ? { sinceRevision: 0n, resumeToken: this.#token } : { sinceRevision: this.#revision };
     const options = { ...(signal && { signal }), ...(timeoutMs !== undefined && { timeoutMs }) };
     for await (const { changes, revision, resumeToken } of this.open({ ...this.request, ...behind }, options)) {
       const taken = new Set(this.#taken.map(nameOf));

@@ -25,6 +25,7 @@ export class Claims {
   readonly #held = new Map<string, Held>();
   readonly #leaseMs: number;
   #timer: ReturnType<typeof setTimeout> | undefined;
+  #dueAt = 0;
   #closings = 0;
 
   constructor(
@@ -102,9 +103,16 @@ export class Claims {
     await this.close();
   }
 
+  /** Renew after this time, or when it is due already: what was taken before must not wait for what is taken now. */
   #renewLater(afterMs: number): void {
+    const dueAt = Date.now() + afterMs;
+    if (this.#timer !== undefined && this.#dueAt <= dueAt) {
+      return;
+    }
     clearTimeout(this.#timer);
+    this.#timer = undefined;
     if (this.#held.size > 0) {
+      this.#dueAt = dueAt;
       this.#timer = setTimeout(() => void this.#renewNow(), afterMs);
       // A program of Node that has nothing else to do may end.
       (this.#timer as { unref?: () => void }).unref?.();
@@ -112,6 +120,7 @@ export class Claims {
   }
 
   async #renewNow(): Promise<void> {
+    this.#timer = undefined;
     const closings = this.#closings;
     const renewLater = (afterMs: number) => closings === this.#closings && this.#renewLater(afterMs);
     try {

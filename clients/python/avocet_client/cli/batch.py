@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field, fields, replace
 from itertools import islice
 from pathlib import Path
@@ -108,6 +108,7 @@ def _decide(session: Session, piece: _Lines, request_id: str, retry_for: float, 
 def _check(session: Session, lines: _Lines, outcome: _Outcome) -> None:
     """Count what deciding would do, in the order of the lines, from what the service says of the candidates."""
     known = look_up(session.client, [decision.id for _, decision in lines])
+    mine = _held_by_the_token(session, lines)
     decided: dict[str, Decision] = {}
     for line, decision in lines:
         first = decided.get(decision.id)
@@ -119,14 +120,21 @@ def _check(session: Session, lines: _Lines, outcome: _Outcome) -> None:
                 outcome.fail(line, decision.id, ValueError("an earlier line decides it otherwise"))
         elif candidate is not None and is_decided_so(candidate, decision):
             outcome.before += 1
-        elif (why := _refusal(candidate, decision)) is not None:
+        elif (why := _refusal(candidate, decision, mine)) is not None:
             outcome.fail(line, decision.id, why)
         else:
             decided[decision.id] = decision
             outcome.decided += 1
 
 
-def _refusal(candidate: pb.Candidate | None, decision: Decision) -> Exception | None:
+def _held_by_the_token(session: Session, lines: _Lines) -> set[str]:
+    """Return the ids that the caller's token holds, if it is the token that says who decides."""
+    if all(decision.reviewer for _, decision in lines) or not session.connection.token:
+        return set()
+    return {candidate.id for candidate in session.client.in_review(claims="mine")}
+
+
+def _refusal(candidate: pb.Candidate | None, decision: Decision, mine: Collection[str]) -> Exception | None:
     """Return why the service would refuse the decision, as far as the candidate shows it."""
     if candidate is None:
         return CandidateNotFound("No candidate has this id.")
@@ -135,7 +143,8 @@ def _refusal(candidate: pb.Candidate | None, decision: Decision) -> Exception | 
     if candidate.status != pb.CANDIDATE_STATUS_NEEDS_REVIEW:
         return ValueError(f"it is {status_word(candidate) or 'not in review'} already")
     holder = candidate.claim.reviewer
-    if holder and not decision.lease_id and holder != decision.reviewer:
+    is_own = holder == decision.reviewer or (not decision.reviewer and decision.id in mine)
+    if holder and not decision.lease_id and not is_own:
         return ValueError(f"{holder} holds it")
     return None
 

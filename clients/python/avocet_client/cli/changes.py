@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
@@ -18,7 +16,7 @@ from avocet_client.cli.options import ChangeActionName, words_of
 from avocet_client.cli.plain import plain
 from avocet_client.cli.screen import Line
 from avocet_client.cli.session import Session
-from avocet_client.files import place_of
+from avocet_client.files import place_of, replace_file
 from avocet_client.v1 import corrections_pb2 as pb
 from avocet_client.watches import Watch
 from avocet_client.words import CandidateFilter, counted
@@ -72,6 +70,9 @@ def watch(
     A connection that breaks is made again, and no change is missed or printed twice. With --state that holds over runs
     of the command too: a change is in the file once it is printed.
     """
+    if state is not None and not since:
+        # What is saved before the first change says where this run began.
+        since = session.client.stats().revision
     changes = session.client.watch(
         since_revision=since, filter=filter, actions=words_of(actions), include_candidates=candidates
     )
@@ -89,6 +90,8 @@ def watch(
                 _save(changes, state)
     finally:
         changes.close()
+        if state is not None:
+            _save(changes, state)
 
 
 def _print(session: Session, change: pb.Change) -> None:
@@ -128,7 +131,4 @@ def _resume(changes: Watch, state: Path) -> None:
 
 def _save(changes: Watch, state: Path) -> None:
     """Put the state in the place of the one before, whole at every moment."""
-    descriptor, path = tempfile.mkstemp(prefix=f".{state.name}.", dir=state.parent)
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        json.dump(changes.state_dict(), file)
-    os.replace(path, state)
+    replace_file(state, json.dumps(changes.state_dict()))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import getpass
 import sys
 import threading
 import webbrowser
@@ -62,8 +63,16 @@ def web(
         if not no_open:
             threading.Thread(target=webbrowser.open, args=(address,), daemon=True).start()
 
-    asyncio.run(serve_web(session.connection, port, opened, reviewer or ""))
+    asyncio.run(serve_web(session.connection, port, opened, reviewer or _login()))
     return 0
+
+
+def _login() -> str:
+    """Return the login name; empty if this user has none, so that the page makes a name up."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return ""
 
 
 def _say(line: str) -> None:

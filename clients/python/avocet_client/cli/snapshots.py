@@ -50,7 +50,13 @@ def delete(
     if not yes:
         if not (sys.stdin.isatty() and sys.stderr.isatty()):
             raise ValueError("a snapshot that is deleted cannot be had back; without a terminal confirm it with --yes")
-        if not typer.confirm(f"Delete the snapshot {name!r}? It cannot be had back", err=True):
+        try:
+            deletes = typer.confirm(f"Delete the snapshot {name!r}? It cannot be had back", err=True)
+        except typer.Abort as error:
+            if isinstance(error.__context__, KeyboardInterrupt):
+                raise KeyboardInterrupt from None
+            deletes = False
+        if not deletes:
             session.err.print("Nothing was deleted.")
             return Exit.REFUSED
     session.client.delete_snapshot(name)

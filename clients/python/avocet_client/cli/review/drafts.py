@@ -18,6 +18,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from avocet_client.cli.review.workplace import Begun, abandoned, edited_in, workplace
+from avocet_client.files import replace_file
 
 FORMAT = 1
 TEXT, MESSAGE = ".md", ".json"
@@ -125,7 +126,7 @@ class Drafts:
             path = self.path(draft.id, draft.form)
             if os.path.lexists(path) and self._read(path, draft.form) is None:
                 path.rename(tempfile.mktemp(prefix=f"{path.name}.", suffix=".aside", dir=self._directory))
-            _replace(path, f"{json.dumps(head)}\n{draft.text}")
+            replace_file(path, f"{json.dumps(head)}\n{draft.text}")
             self._in_memory.pop((draft.id, draft.form), None)
         except OSError as error:
             self.trouble = f"Drafts cannot be kept in {self._directory}: {error.strerror}"
@@ -158,21 +159,6 @@ class Drafts:
             if ours and path == self.path(said["id"], form) and text.strip() and datetime.fromisoformat(said["at"]):
                 return Draft(said["id"], form, text, said["at"])
         return None
-
-
-def _replace(path: Path, content: str) -> None:
-    """Write the file in one step, durable and private."""
-    descriptor, made = tempfile.mkstemp(prefix=".", dir=path.parent)
-    try:
-        with os.fdopen(descriptor, "w", encoding="utf-8", newline="") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(made, path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            os.unlink(made)
-        raise
 
 
 def _name(of: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from avocet_client.messages import Message, response_dict
+from avocet_client.messages import Message, chat_message, response_dict, text_of
 from avocet_client.v1 import corrections_pb2 as pb
 
 
@@ -15,6 +15,9 @@ def template(candidate: pb.Candidate) -> str:
         function = {"name": _first_tool(candidate), "arguments": "{}"}
         calls = [{"id": "call_1", "type": "function", "function": function}]
         response = {"role": "assistant", "content": None, "tool_calls": calls}
+    elif not isinstance(response.get("content"), str):
+        # A corrected message has text, and no parts.
+        response = response | {"content": text_of(response.get("content")) or None}
     return json.dumps(response, indent=2, ensure_ascii=False) + "\n"
 
 
@@ -31,6 +34,10 @@ def read_message(typed: str) -> Message:
         raise ValueError(f"That is not JSON: {error}.") from None
     if not isinstance(message, dict):
         raise ValueError("That is not a JSON object with a role, content and tool_calls.")
+    try:
+        chat_message(message)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"That is not a message: {error}.") from None
     return message
 
 

@@ -1,0 +1,118 @@
+"""`avocet watch --state`, links and questions: what a user finds again after a command was ended."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from avocet_client import CorrectionsClient
+from avocet_client.cli.review.message_draft import read_message, template
+from avocet_client.v1 import corrections_pb2 as pb
+from tests.client.terminal import Terminal
+from tests.client.test_cli import Shell
+from tests.support import BIN, PATIENCE_S, SECRET, Server, record, write_records
+
+
+@pytest.fixture
+def served(tmp_path: Path) -> Iterator[Server]:
+    server = Server(tmp_path / "server")
+    server.data.mkdir(parents=True, exist_ok=True)
+    write_records(server.candidates, [record(f"c{n}") for n in range(6)])
+    yield server.start()
+    server.kill()
+
+
+@pytest.fixture
+def shell(served: Server, tmp_path: Path) -> Shell:
+    return Shell(tmp_path, {"AVOCET_ADDRESS": served.address, "AVOCET_TOKEN": SECRET})
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
+def test_a_watch_with_a_state_that_saw_nothing_yet_misses_nothing(
+    shell: Shell, served: Server, how: signal.Signals
+) -> None:
+    served.correct("c0")
+    state = shell.home / "w.json"
+    environment = os.environ | shell.variables | {"HOME": str(shell.home)}
+    watch = subprocess.Popen([str(BIN / "avocet"), "watch", "--state", str(state)], env=environment)
+    until = time.monotonic() + PATIENCE_S
+    while not state.exists() and time.monotonic() < until:
+        time.sleep(0.05)
+    watch.send_signal(how)
+    watch.wait(PATIENCE_S)
+    served.correct("c1")
+    told = shell.run("watch", "--state", str(state), "-n", "1", "--json").stdout
+    assert json.loads(told)["id"] == "c1"
+    assert [path.name for path in shell.home.iterdir() if path.name.startswith(".w")] == []
+
+
+def test_a_question_that_is_broken_off_is_an_interruption(shell: Shell, served: Server) -> None:
+    served.stub.CreateSnapshot(pb.CreateSnapshotRequest(name="first"))
+    variables = os.environ | shell.variables | {"HOME": str(shell.home), "TERM": "xterm"}
+    terminal = Terminal([str(BIN / "avocet"), "snapshot", "delete", "first"], variables)
+    try:
+        terminal.read_until("cannot be had back")
+        terminal.press("\x03")
+        assert terminal.end() == 130
+    finally:
+        terminal.close()
+    assert served.stub.GetSnapshot(pb.GetSnapshotRequest(name="first")).snapshot.name == "first"
+
+
+def test_an_upload_has_the_name_of_its_directory_and_not_of_what_a_link_leads_to(shell: Shell, served: Server) -> None:
+    store, run = shell.home / "store" / "ab12", shell.home / "nightly-7"
+    store.mkdir(parents=True)
+    run.mkdir()
+    write_records(store / "data.jsonl", [record("c0", model_response="another")])
+    (run / "sft_candidates.jsonl").symlink_to("../store/ab12/data.jsonl")
+    shell.run("upload", str(run), "--on-conflict", "qualify")
+    assert served.stub.GetCandidate(pb.GetCandidateRequest(id="nightly-7/c0")).candidate.id == "nightly-7/c0"
+
+
+def test_a_download_is_not_continued_with_another_nameless_renderer(
+    served: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("avocet_client.jsonl.CHECKPOINT_SECONDS", 0.0)
+    for n in range(6):
+        served.correct(f"c{n}")
+    path = tmp_path / "t.jsonl"
+
+    def broken(example: pb.TrainingExample) -> dict[str, str]:
+        raise KeyboardInterrupt
+
+    with CorrectionsClient(served.address) as client:
+        rows = iter([True, True, False])
+        with pytest.raises(KeyboardInterrupt):
+            client.export().write_jsonl(path, render=lambda e: {"a": e.id} if next(rows) else broken(e))
+        assert path.with_name("t.jsonl.part.state").exists()
+        client.export().write_jsonl(path, render=lambda e: {"b": e.id})
+    assert [list(json.loads(line)) for line in path.read_text().splitlines()] == [["b"]] * 6
+
+
+@pytest.mark.parametrize(
+    "typed",
+    [
+        '{"role": 5, "content": "a"}',
+        '{"role": "assistant", "content": [{"type": "text", "text": "a"}]}',
+        '{"role": "assistant", "content": null, "tool_calls": NaN}',
+        '{"role": "assistant", "content": "\\ud83d"}',
+    ],
+    ids=["role", "parts", "NaN", "half a character"],
+)
+def test_what_is_no_message_is_said_in_words(typed: str) -> None:
+    with pytest.raises(ValueError, match="That is not a message"):
+        read_message(typed)
+
+
+def test_the_template_of_a_response_in_parts_is_a_message() -> None:
+    calls = [{"id": "1", "type": "function", "function": {"name": "f", "arguments": "{}"}}]
+    response = {"content": [{"type": "text", "text": "Let me look."}], "tool_calls": calls}
+    candidate = pb.Candidate(id="a", model_response_json=json.dumps(response))
+    assert read_message(template(candidate)) == {"role": "assistant", "content": "Let me look.", "tool_calls": calls}

@@ -1,0 +1,108 @@
+"""A ledger that was cut off in a large change: `verify` does not call it damaged, and the next start takes it back."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from avocet_client.v1 import corrections_pb2 as pb
+from avocet_grpc.layout import DataDirectory
+from tests.support import BIN, Server, record, write_records
+
+CUT_OFF = """
+import os, sqlite3, sys
+db = sqlite3.connect(sys.argv[1], isolation_level=None)
+db.execute("PRAGMA journal_mode = DELETE")
+db.execute("PRAGMA cache_size = 5")
+db.execute("BEGIN IMMEDIATE")
+db.execute("UPDATE bodies SET raw = zeroblob(3000)")
+os._exit(9)
+"""
+
+
+@pytest.fixture
+def cut_off(stopped_server: Server) -> Server:
+    """A server that was stopped; then a process was killed in a change that has reached the ledger's file."""
+    server = stopped_server
+    write_records(server.candidates, [record(f"c{n}", model_response="x" * 2_000) for n in range(300)])
+    server.start()
+    server.correct("c0")
+    assert server.stop() == 0
+    ledger = DataDirectory(server.data).ledger
+    ledger.with_name("ledger.db-seal").unlink()
+    assert subprocess.run([sys.executable, "-c", CUT_OFF, str(ledger)]).returncode == 9
+    assert ledger.with_name("ledger.db-journal").stat().st_size > 0
+    return server
+
+
+def command(server: Server, *words: str) -> subprocess.CompletedProcess[str]:
+    line = [str(BIN / "avocet-grpc"), *words, "--data-dir", str(server.data)]
+    return subprocess.run(line, capture_output=True, text=True, timeout=60)
+
+
+def test_it_cannot_be_looked_at_and_the_next_start_heals_it(cut_off: Server) -> None:
+    looked = command(cut_off, "verify")
+    assert looked.returncode == 1, looked.stdout
+    assert "cannot be looked at now" in looked.stderr and "rebuild" not in looked.stdout + looked.stderr
+    cut_off.start()
+    assert cut_off.stub.GetCandidate(pb.GetCandidateRequest(id="c0")).candidate.status == pb.CANDIDATE_STATUS_APPROVED
+    assert cut_off.stop() == 0
+    assert command(cut_off, "verify").returncode == 0
+
+
+def test_a_rebuild_leaves_no_journal_beside_the_new_ledger(cut_off: Server) -> None:
+    assert command(cut_off, "rebuild", "--yes").returncode == 0
+    private = DataDirectory(cut_off.data).private
+    assert not (private / "ledger.db-journal").exists()
+    assert len([*private.glob("ledger-*.db-journal")]) == 1
+    cut_off.start()
+    assert cut_off.stats().total == 300
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may give files away")
+@pytest.mark.parametrize("words", [("rebuild", "--yes"), ("backup", "--to", "copy")])
+def test_what_root_makes_belongs_to_the_owner_of_the_data_directory(
+    stopped_server: Server, tmp_path: Path, words: tuple[str, ...]
+) -> None:
+    server = stopped_server
+    write_records(server.candidates, [record("c0")])
+    server.start()
+    assert server.stop() == 0
+    os.chown(server.data, 12_345, 12_345)
+    for path in server.data.rglob("*"):
+        os.chown(path, 12_345, 12_345)
+    copy = tmp_path / "the copy"
+    done = command(server, *(str(copy) if word == "copy" else word for word in words))
+    assert done.returncode == 0, done.stderr
+    made = copy / ".avocet" if copy.exists() else DataDirectory(server.data).private
+    assert {path.stat().st_uid for path in (made, *made.rglob("*"))} == {12_345}
+
+
+@pytest.mark.parametrize("words", [("rebuild", "--yes"), ("backup", "--to", "copy")])
+def test_the_old_ledger_of_a_store_in_postgresql_is_neither_backed_up_nor_made_again(
+    stopped_server: Server, tmp_path: Path, words: tuple[str, ...]
+) -> None:
+    server = stopped_server
+    server.start()
+    assert server.stop() == 0
+    DataDirectory(server.data).files_id.write_text("an id")
+    copy = tmp_path / "the copy"
+    done = command(server, *(str(copy) if word == "copy" else word for word in words))
+    assert done.returncode == 1 and "PostgreSQL" in done.stderr
+    assert not copy.exists()
+
+
+@pytest.mark.parametrize(
+    "flags, code",
+    [(("--keep-history", "nan"), 2), (("--keep-revisions", "inf"), 2), (("--metrics-listen", "a..b:9464"), 1)],
+)
+def test_a_flag_that_means_nothing_is_refused_in_words(
+    stopped_server: Server, flags: tuple[str, ...], code: int
+) -> None:
+    done = command(stopped_server, "serve", "--listen", "127.0.0.1:0", *flags)
+    assert done.returncode == code
+    assert "Traceback" not in done.stderr and done.stderr.strip()
