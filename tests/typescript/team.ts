@@ -106,6 +106,22 @@ test("two who claim never meet, and a claim ends with its decision", async () =>
   assert.equal((await client.stats({})).claimed, 0n);
 });
 
+test("a watch goes on from a state that was saved before its first response", async () => {
+  const { revision } = await client.stats({});
+  const state = client.changes({ sinceRevision: revision }).state();
+  const claims = client.claims({ reviewer: "kim" });
+  const [claim] = await claims.take();
+  const id = claim!.candidate!.id;
+  await client.submit({ id, action: Action.FLAG, leaseId: claim!.leaseId });
+  const { revision: now } = await client.undo({ id }).then(() => client.stats({}));
+  for await (const change of client.changes({ sinceRevision: now }, { state })) {
+    assert.equal(change.id, id);
+    break;
+  }
+  claims.settled(claim!.leaseId);
+  await claims.close();
+});
+
 test("a claim renews itself at half its time", async () => {
   const claims = client.claims({ reviewer: "kim", leaseSeconds: 10 });
   const [claim] = await claims.take();
