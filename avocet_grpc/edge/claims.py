@@ -63,7 +63,7 @@ def lease_ids(ids: Sequence[str]) -> tuple[str, ...]:
 
 
 def claim_bytes(reviewer: str, cache: CandidateCache, candidate: Candidate) -> int:
-    """Return what the claim of a candidate takes in a ClaimResponse, about."""
+    """Return about how many bytes the claim of a candidate takes in a ClaimResponse."""
     message = cache.encoded(candidate, include_record=False).message
     return len(message) + 2 * len(reviewer.encode()) + CLAIM_BYTES
 

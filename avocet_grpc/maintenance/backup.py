@@ -118,7 +118,7 @@ def _fill(partial: Path, data_dir: Path, ledger: Path, progress: Callable[[str, 
         progress(name, 0, 1)
         _copy_file(data_dir / name, partial / name)
         progress(name, 1, 1)
-    give_to_owner(copy.private, data_dir)
+    give_to_owner(partial, data_dir, but=SHARED_FILES.values())
     for path in (*partial.rglob("*"), partial):
         (sync_directory if path.is_dir() else sync_file)(path)
 

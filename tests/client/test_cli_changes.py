@@ -7,31 +7,18 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from avocet_client import CorrectionsClient
-from avocet_client.cli.review.message_draft import read_message, template
 from avocet_client.v1 import corrections_pb2 as pb
 from tests.client.terminal import Terminal
+from tests.client.test_batch import served, shell
 from tests.client.test_cli import Shell
-from tests.support import BIN, PATIENCE_S, SECRET, Server, record, write_records
+from tests.support import BIN, PATIENCE_S, Server, record, write_records
 
-
-@pytest.fixture
-def served(tmp_path: Path) -> Iterator[Server]:
-    server = Server(tmp_path / "server")
-    server.data.mkdir(parents=True, exist_ok=True)
-    write_records(server.candidates, [record(f"c{n}") for n in range(6)])
-    yield server.start()
-    server.kill()
-
-
-@pytest.fixture
-def shell(served: Server, tmp_path: Path) -> Shell:
-    return Shell(tmp_path, {"AVOCET_ADDRESS": served.address, "AVOCET_TOKEN": SECRET})
+__all__ = ["served", "shell"]
 
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
@@ -94,25 +81,3 @@ def test_a_download_is_not_continued_with_another_nameless_renderer(
         assert path.with_name("t.jsonl.part.state").exists()
         client.export().write_jsonl(path, render=lambda e: {"b": e.id})
     assert [list(json.loads(line)) for line in path.read_text().splitlines()] == [["b"]] * 6
-
-
-@pytest.mark.parametrize(
-    "typed",
-    [
-        '{"role": 5, "content": "a"}',
-        '{"role": "assistant", "content": [{"type": "text", "text": "a"}]}',
-        '{"role": "assistant", "content": null, "tool_calls": NaN}',
-        '{"role": "assistant", "content": "\\ud83d"}',
-    ],
-    ids=["role", "parts", "NaN", "half a character"],
-)
-def test_what_is_no_message_is_said_in_words(typed: str) -> None:
-    with pytest.raises(ValueError, match="That is not a message"):
-        read_message(typed)
-
-
-def test_the_template_of_a_response_in_parts_is_a_message() -> None:
-    calls = [{"id": "1", "type": "function", "function": {"name": "f", "arguments": "{}"}}]
-    response = {"content": [{"type": "text", "text": "Let me look."}], "tool_calls": calls}
-    candidate = pb.Candidate(id="a", model_response_json=json.dumps(response))
-    assert read_message(template(candidate)) == {"role": "assistant", "content": "Let me look.", "tool_calls": calls}

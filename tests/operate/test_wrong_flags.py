@@ -27,3 +27,14 @@ def test_an_empty_name_is_no_directory(tmp_path: Path, name: str) -> None:
     command[command.index("")] = "file"
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60)
     assert done.returncode == 2 and "'file' is not a directory" in unframed(done.stderr)
+
+
+@pytest.mark.parametrize(
+    "flags, code",
+    [(("--keep-history", "nan"), 2), (("--keep-revisions", "inf"), 2), (("--metrics-listen", "a..b:9464"), 1)],
+)
+def test_a_flag_that_means_nothing_is_refused_in_words(tmp_path: Path, flags: tuple[str, ...], code: int) -> None:
+    command = [str(BIN / "avocet-grpc"), "serve", "--listen", "127.0.0.1:0", *flags]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    assert done.returncode == code
+    assert "Traceback" not in done.stderr and done.stderr.strip()

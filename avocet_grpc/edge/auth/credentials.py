@@ -26,9 +26,8 @@ class WatchedCredentials:
     def __init__(self, settings: Settings) -> None:
         self._open = settings.tokens_file is None
         self._tokens = Watched("tokens", _paths(settings.tokens_file), _TokensFile(settings.tokens_file))
-        self._secret = Watched(
-            "ingestion secret", _paths(settings.ingestion_secret_file), partial(_secret, settings)
-        )  # fmt: skip
+        secret = _paths(settings.ingestion_secret_file)
+        self._secret = Watched("ingestion secret", secret, partial(_secret, settings))
         self.value = self._joined()
 
     @property

@@ -42,8 +42,8 @@ class Dialect:
     lines_apart: bool
     """Whether it is cheaper to read the keys of a page and then its lines than both in one statement."""
     finds_places: bool
-    """Whether an index leads to `(column, key) > (a, b)` at once. SQLite goes by `column >= a` alone, since the key of
-    a table is no column of the index to it, and passes over all rows that have this value."""
+    """Whether an index leads straight to `(column, key) > (a, b)`. SQLite uses only `column >= a` of it if `key` is the
+    table's own key, and reads every row whose column is `a`."""
     indexes_last: bool
     """Whether a large load drops the indexes and makes them again at its end; other connections must not be hurt."""
 

@@ -19,7 +19,7 @@ CHUNK_BYTES = 4 * 1024 * 1024
 PART_BYTES = 64 * CHUNK_BYTES
 SUFFIX = "-seal"
 END = b" bytes\n"
-"""Of a whole seal."""
+"""How a whole seal ends."""
 
 
 class SealBroken(Exception):

@@ -54,7 +54,7 @@ class Tls:
 
 
 LARGEST_REQUEST_BYTES = 17 << 20
-"""The service takes no larger one."""
+"""More than the 16 MB that the service takes, so that a request of any size is kept for another try."""
 
 
 def channel_options() -> Options:

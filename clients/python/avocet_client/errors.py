@@ -258,7 +258,7 @@ BY_REASON: Mapping[str, type[CorrectionsError]] = {kind.reason: kind for kind in
 
 
 def error_of_cancelled(cancelled: asyncio.CancelledError) -> CorrectionsError:
-    """Return the error of a call that was cancelled. Raises the error itself if it was this task that was."""
+    """Return the error of a call that was cancelled. If this task was cancelled, raise `cancelled` again."""
     task = asyncio.current_task()
     if task is None or task.cancelling():
         raise cancelled

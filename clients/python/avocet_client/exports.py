@@ -184,7 +184,7 @@ class AsyncExport(_Export, AsyncIterator[pb.TrainingExample]):
             self.close()  # gRPC has cancelled the stream with the task; who iterates on gets another
             error = error_of_cancelled(cancelled)
         except BaseException:
-            self.close()  # gRPC has cancelled the stream with the task; who iterates on gets another
+            self.close()
             raise
         await asyncio.sleep(self._broke(error, closings))
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import getpass
 import sys
 import threading
 import webbrowser
@@ -13,7 +12,7 @@ import typer
 
 from avocet_client.cli import lacks
 from avocet_client.cli.options import Reviewer
-from avocet_client.cli.session import Exit, Session, complain
+from avocet_client.cli.session import Exit, Session, complain, login_name
 
 DEFAULT_LISTEN = "127.0.0.1:8080"
 
@@ -63,16 +62,8 @@ def web(
         if not no_open:
             threading.Thread(target=webbrowser.open, args=(address,), daemon=True).start()
 
-    asyncio.run(serve_web(session.connection, port, opened, reviewer or _login()))
+    asyncio.run(serve_web(session.connection, port, opened, reviewer or login_name()))
     return 0
-
-
-def _login() -> str:
-    """Return the login name; empty if this user has none, so that the page makes a name up."""
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):
-        return ""
 
 
 def _say(line: str) -> None:

@@ -110,16 +110,22 @@ class Session:
         """Return who decides: who is stated, else the login name; nobody if the service knows it by the token."""
         if stated:
             return stated
-        try:
-            name = getpass.getuser()
-        except (KeyError, OSError):
-            raise ValueError("this user has no login name; --reviewer says who decides") from None
+        if not (name := login_name()):
+            raise ValueError("this user has no login name; --reviewer says who decides")
         if self.connection.token:
             try:
                 self.client.queue(per_page=1, claims="mine", reviewer=name)
             except InvalidField:
                 return ""
         return name
+
+
+def login_name() -> str:
+    """Return the login name; empty if this user has none."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return ""
 
 
 def with_session(command: Callable[..., int | None]) -> Callable[..., None]:

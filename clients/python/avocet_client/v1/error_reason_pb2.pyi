@@ -81,8 +81,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     - `current_revision`: the candidate's revision, in decimal.
     """
     ERROR_REASON_REVISION_EXPIRED: _ErrorReason.ValueType  # 7
-    """A resume token or a revision is no longer kept, or an earlier ledger gave it.
-    Start again without the token and the revision.
+    """The revision of the request, or of its token, is no longer kept or is of an
+    earlier ledger. Start again without them.
 
     Code: `OUT_OF_RANGE`.
 
@@ -296,8 +296,8 @@ Metadata:
 - `current_revision`: the candidate's revision, in decimal.
 """
 ERROR_REASON_REVISION_EXPIRED: ErrorReason.ValueType  # 7
-"""A resume token or a revision is no longer kept, or an earlier ledger gave it.
-Start again without the token and the revision.
+"""The revision of the request, or of its token, is no longer kept or is of an
+earlier ledger. Start again without them.
 
 Code: `OUT_OF_RANGE`.
 

@@ -112,8 +112,8 @@ export enum ErrorReason {
   REVISION_MISMATCH = 6,
 
   /**
-   * A resume token or a revision is no longer kept, or an earlier ledger gave it.
-   * Start again without the token and the revision.
+   * The revision of the request, or of its token, is no longer kept or is of an
+   * earlier ledger. Start again without them.
    *
    * Code: `OUT_OF_RANGE`.
    *
