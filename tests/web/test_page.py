@@ -168,6 +168,7 @@ def test_runs_search_history_figures_and_snapshots_have_their_views(server: Serv
         ["decided", [["discarded", "d"], ["flagged", "c"]]],
         ["after the undo", [["undone", "c"], ["discarded", "d"], ["flagged", "c"]]],
         ["left to undo", ["d"]],
+        ["reviewed", "#/", "c"],
         ["snapshot", "monday 1 example"],
         ["seen", [], []],
     ]

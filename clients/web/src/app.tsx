@@ -1,5 +1,5 @@
 import { reviewClient } from "@avocet/client/review";
-import { useEffect, useMemo, useReducer, useRef, useState } from "preact/hooks";
+import { useEffect, useLayoutEffect, useMemo, useReducer, useRef, useState } from "preact/hooks";
 import { actionsOf } from "./actions.js";
 import { Boundary } from "./boundary.js";
 import { CandidateView } from "./candidate.js";
@@ -83,7 +83,8 @@ export function App() {
     }
     return undefined;
   }, [session.notice]);
-  useEffect(() => {
+  // Before the browser shows a view: a key acts on what is seen, however soon it is pressed.
+  useLayoutEffect(() => {
     const pressed = (event: KeyboardEvent) => {
       const key = keyOf(event);
       const act = key && actionsOf(session, view, { setRaw, showFilters, help: () => help.current?.showModal() })[key];

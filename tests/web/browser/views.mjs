@@ -24,6 +24,7 @@ for (const turn of [1, 2]) {
 }
 await page.locator("li", { hasText: "2026-01-01" }).getByRole("button").click();
 await has("2026-01-01: 1 imported");
+await has("imported already");
 say(["import", await page.locator("li", { hasText: "2026-01-01" }).textContent()]);
 
 // A filter from the figures, and by category; what is decided there.
@@ -68,7 +69,8 @@ say(["left to undo", await page.evaluate(() => JSON.parse(sessionStorage.getItem
 // A candidate that was looked up is reviewed.
 await page.getByRole("link", { name: "c", exact: true }).first().click();
 await page.getByRole("button", { name: "Review it" }).click();
-await page.waitForFunction(() => location.hash === "#/" && document.querySelector(".chip")?.textContent.trim() === "c");
+await page.waitForSelector("[aria-label=Decision]"); // the page of the candidate has no decision, but the same chip
+say(["reviewed", new URL(page.url()).hash, await shown(page)]);
 await page.keyboard.press("c");
 await page.keyboard.press("Control+End");
 await page.keyboard.type("!");
