@@ -18,6 +18,7 @@ import structlog
 
 from avocet_grpc.core.model import File
 from avocet_grpc.core.ports.mirror import Cursor
+from avocet_grpc.core.record import digest_of
 from avocet_grpc.mirror.fs.signature import Signature
 from avocet_grpc.mirror.image import FileImage
 from avocet_grpc.mirror.index_database import IndexDamaged, connect, is_damage
@@ -269,7 +270,7 @@ class Index:
         if row.kind is not Kind.RECORD and row.order.number == 0:
             self._db.execute("UPDATE lines SET order_number = key WHERE key = ?", (number,))
         if raw is not None:
-            self._db.execute("INSERT OR REPLACE INTO bodies (key, raw) VALUES (?,?)", (number, raw))
+            self._keep_bytes(number, row, raw)
         return number
 
     def insert_records(self, file: File, rows: Iterable[Row]) -> None:
@@ -303,7 +304,12 @@ class Index:
             if row.key <= 0:
                 self.insert(file, row, raw)
             elif raw is not None and row.kind is not Kind.STALE:
-                self._db.execute("INSERT OR REPLACE INTO bodies (key, raw) VALUES (?,?)", (row.key, raw))
+                self._keep_bytes(row.key, row, raw)
+
+    def _keep_bytes(self, key: int, row: Row, raw: bytes) -> None:
+        if digest_of(raw) != row.digest:
+            raise ValueError("the bytes of another line would be put back for this one")
+        self._db.execute("INSERT OR REPLACE INTO bodies (key, raw) VALUES (?,?)", (key, raw))
 
     def delete(self, keys: Iterable[int]) -> None:
         """Remove rows."""

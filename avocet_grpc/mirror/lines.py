@@ -34,6 +34,8 @@ class Mark(enum.IntEnum):
     """The ledger's version must be written, or the order of the id's lines put right."""
     MISSING = 2
     """It disappeared; whether it counts as deleted is not decided yet."""
+    UNDECIDED = 3
+    """It came while the record of its id is missing; whether it is an edit of that is not decided yet."""
 
 
 class Order(NamedTuple):

@@ -94,6 +94,11 @@ class MemoryDisk(Disk):
         inode = self.names_.get(path)
         return bytes(inode.data) if inode is not None else b""
 
+    def versions(self, path: Path) -> list[bytes]:
+        """What the file holds, and what it may hold again after a power cut."""
+        inodes = [inode for inode in (self.names_.get(path), self.synced_names.get(path)) if inode is not None]
+        return [data for inode in inodes for data in (bytes(inode.data), inode.synced)]
+
     def kill(self) -> None:
         """The process is gone: its descriptors and leases too."""
         self.open_.clear()

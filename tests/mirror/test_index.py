@@ -11,6 +11,7 @@ import pytest
 
 from avocet_grpc.core.model import File
 from avocet_grpc.core.ports.mirror import Cursor
+from avocet_grpc.core.record import digest_of
 from avocet_grpc.mirror.fs.signature import Signature
 from avocet_grpc.mirror.image import FileImage
 from avocet_grpc.mirror.index import TWINS, DisplacedRow, Index, Twin
@@ -18,6 +19,7 @@ from avocet_grpc.mirror.index_database import IndexDamaged
 from avocet_grpc.mirror.lines import Kind, Lines, Mark, Order, Row, effective
 
 C, A = File.CANDIDATES, File.APPROVED
+DIGEST = digest_of(b"raw")
 
 
 @pytest.fixture
@@ -31,13 +33,16 @@ def index(path: Path) -> Index:
 
 
 def row(id: str | None, offset: int | None, kind: Kind = Kind.RECORD, **more: Any) -> Row:
-    what: dict[str, Any] = {"content": b"c" * 16, "digest": b"d" * 16, "length": 9, "order": Order(offset or 0)} | more
+    what: dict[str, Any] = {"content": b"c" * 16, "digest": DIGEST, "length": 3, "order": Order(offset or 0)} | more
     return Row(kind=kind, id=id, offset=offset, **what)
 
 
 def put(index: Index, *rows: Row) -> list[int]:
     with index.transaction():
-        return [index.insert(C, one, b"raw" if one.kind is not Kind.RECORD else None) for one in rows]
+        return [
+            index.insert(C, one, b"raw" if one.kind is not Kind.RECORD and one.digest == DIGEST else None)
+            for one in rows
+        ]
 
 
 def test_the_key_of_a_row_that_was_removed_is_not_used_again(index: Index, path: Path) -> None:
@@ -133,7 +138,7 @@ def test_a_removal_from_before_the_index_was_made_counts_from_then(index: Index)
 
 def test_a_record_that_becomes_a_duplicate_has_its_bytes_and_one_that_is_stale_has_none(index: Index) -> None:
     (key,) = put(index, row("a", 0))
-    for kind, raw in ((Kind.DUPLICATE, b"bytes"), (Kind.STALE, None)):
+    for kind, raw in ((Kind.DUPLICATE, b"raw"), (Kind.STALE, None)):
         lines = index.lines(C, ["a"])
         lines.change(lines.of("a")[0], raw, kind=kind)
         with index.transaction():
@@ -180,6 +185,17 @@ def test_lines_keep_what_was_added_changed_and_removed_apart() -> None:
     lines.remove(lines.of("b")[0])
     lines.remove(added)
     assert [one.key for one in lines.changes()] == [1] and lines.removed == {2} and lines.raw == {}
+
+
+def test_a_line_never_has_the_bytes_of_another_one(index: Index) -> None:
+    put(index, row("a", 0))
+    lines = index.lines(C, ["a"])
+    lines.change(lines.of("a")[0], b"other", kind=Kind.DUPLICATE)
+    with pytest.raises(ValueError, match="bytes of another line"), index.transaction():
+        index.save(lines)
+    with pytest.raises(ValueError, match="bytes of another line"), index.transaction():
+        index.insert(C, row("b", 10, Kind.DUPLICATE), b"other")
+    assert [one.kind for one in index.lines(C, ["a", "b"]).of("a")] == [Kind.RECORD]
 
 
 def test_twins_are_lines_that_stand_with_the_bytes_of_a_record_that_does_not(index: Index) -> None:

@@ -14,7 +14,7 @@ from avocet_grpc.mirror.inbound.reconcile import reconcile
 from avocet_grpc.mirror.inbound.remains import is_half_of_ours
 from avocet_grpc.mirror.inbound.rules import Aside, Look
 from avocet_grpc.mirror.inbound.tail import import_lines, import_tail
-from avocet_grpc.mirror.lines import Kind, Order, Row
+from avocet_grpc.mirror.lines import Kind, Mark, Order, Row
 from avocet_grpc.mirror.session import Session
 
 TORN_S = 5.0
@@ -129,6 +129,9 @@ class Looker:
 
     def _check(self, image: FileImage, still: float, stopping: bool) -> tuple[FileImage, bool]:
         """Once others have left the file alone: decide about what is missing, and look for hidden edits."""
+        undecided = image.has_missing and self._session.index.marked(self._session.file, Mark.UNDECIDED, 1)
+        if undecided and self._has_writer() is not True:
+            return self._compare(image, stopping)
         if image.has_missing and self._may_decide(stopping):
             judged = image.trust is Trust.EXACT or self._blocks_match(image, 0, image.read_to)
             return self._compare(image, stopping, judged=judged)
@@ -233,6 +236,8 @@ class Looker:
         look = Look(
             settled=judged or stopping or left_alone,
             may_go_on=may_go_on,
+            # If it is time to decide, who has it open is done with it; a stop does not wait for that time.
+            is_open=(stopping or not judged) and self._has_writer() is True,
             goes_on_aside=may_go_on and self._was_held_aside(),
             is_held=stopping and may_go_on,
             judged=judged,

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from itertools import chain
 
 from avocet_grpc.mirror.inbound.rules import Look
 from avocet_grpc.mirror.inbound.verdicts import Read
@@ -12,18 +13,23 @@ from avocet_grpc.mirror.lines import Lines, Mark, Row, exportable
 class Pairs:
     """Pairs records that disappeared with new lines of their ids.
 
-    `gone` are the rows that disappeared and where they stood, by key. `stood_to` is where the last row stood that the
-    file still has. `look` says whether a program may be half-way through the file.
+    `gone` are the rows that disappeared and where they stood, by key; `missing` those that disappeared before.
+    `stood_to` is where the last row stood that the file still has. `look` says whether a program may be half-way
+    through the file.
     """
 
-    def __init__(self, gone: Mapping[int, int], stood_to: int, look: Look) -> None:
-        self._gone, self._stood_to, self._look = gone, stood_to, look
+    def __init__(self, gone: Mapping[int, int], missing: Collection[int], stood_to: int, look: Look) -> None:
+        self._gone, self._missing, self._stood_to, self._look = gone, missing, stood_to, look
+        self.undecided: set[int] = set()
+        """Where lines stand of which a later look decides whether they are edits."""
 
     def of(self, lines: Lines, batch: Sequence[Read]) -> list[tuple[Row, Read]]:
         """Return the records among `lines` that the batch edits, each with its line.
 
         If other lines of the id disappeared in front of the record, those are paired before it. If no new line is left
         for the record then, a program that is half-way through the file may still write its line: it is not edited.
+        What the service wrote is not replaced either while such a program has the file open: the new line may be what
+        another one appended.
         """
         found: dict[str, list[Read]] = {}
         for one in sorted(batch, key=lambda one: one.line.offset):
@@ -33,6 +39,9 @@ class Pairs:
         for id, reads in found.items():
             record = lines.record(id)
             if record is None or not self._is_gone(record) or self._is_still_to_come(record):
+                continue
+            if self._is_undecided(lines, record):
+                self.undecided.update(one.line.offset for one in reads)
                 continue
             before = sum(self._is_gone(row) and self._stood_before(row, record) for row in lines.of(id))
             if before < len(reads) or not self._may_follow(record):
@@ -61,3 +70,9 @@ class Pairs:
     def _may_follow(self, record: Row) -> bool:
         """Return whether the program may not have come to the record yet."""
         return self._look.may_go_on and self._stood_to <= self._gone.get(record.key, self._stood_to)
+
+    def _is_undecided(self, lines: Lines, record: Row) -> bool:
+        """Return whether more is to follow than what the file has new lines for, perhaps with a record of ours."""
+        if not self._look.is_open or record.written_at is None or not self._may_follow(record):
+            return False
+        return any(lines.get(key) is None for key in chain(self._gone, self._missing))

@@ -69,6 +69,7 @@ class Reconciliation:
         self._mtime = min(found.mtime if found else session.clock.now(), look.as_noted_at)
         self._gone: dict[int, int] = {}  # by key, where the line stood
         self._torn = self._half_of_ours = False
+        self._missing_before: list[int] = []
         self._last_key = self._known_to = self._stood_to = 0
         self._accepted = self._undone = self._put_back = self._missing = 0
         self._edited = self._news = 0
@@ -93,6 +94,7 @@ class Reconciliation:
         index.delete(diff.found_again)
         self._known_to, self._stood_to = diff.known_to, diff.stood_to
         places = self._note_places(diff, moves, gone)
+        self._missing_before = [row.key for row in index.marked(file, Mark.MISSING, ALL)]
         for batch in self._batches(unknown):
             self._take_in(batch)
         left = [row for row in gone if row.key in self._gone and row.offset is not None]
@@ -128,6 +130,7 @@ class Reconciliation:
         session = self._session
         # Lines that an earlier run set aside are tried again; one that is gone is malformed, as it was.
         again = {row.key for row in session.index.set_aside(session.file) if row.digest not in session.aside}
+        again |= {row.key for row in session.index.marked(session.file, Mark.UNDECIDED, ALL)}
         diff = LineDiff(session.index.places(session.file), moves.add, again)
         scanner = LineScanner(session.disk, self._descriptor, 0, self._size, seen.feed)
         for number, line in enumerate(scanner):
@@ -215,7 +218,8 @@ class Reconciliation:
         lines = index.lines(file, {one.id for one in batch if one.id is not None})
         crashed = self._look.mode is Mode.CRASHED
         verdicts = Verdicts(self._session, lines, self._read_row, after_crash=crashed, is_rewrite=True)
-        edits = Pairs(self._gone, self._stood_to, self._look).of(lines, batch)
+        pairs = Pairs(self._gone, self._missing_before, self._stood_to, self._look)
+        edits = pairs.of(lines, batch)
         paired = {one.line.offset for _, one in edits}
         news = [one for one in sorted(batch, key=lambda one: one.line.offset) if one.line.offset not in paired]
         for record, _ in edits:
@@ -224,6 +228,7 @@ class Reconciliation:
         edits, news = self._without_deleted(lines, edits, news, now)
         self._accept_edits(verdicts, edits)
         self._take_new(verdicts, news, now)
+        verdicts.leave_undecided(pairs.undecided)
         verdicts.settle()
         index.save(lines)
         self._count(verdicts)

@@ -35,10 +35,10 @@ class Aside(NamedTuple):
 @dataclass(frozen=True, slots=True)
 class Look:
     """What is known of the moment. `settled`: a missing line counts as deleted now. `may_go_on`: a program has the file
-    open for writing, or had it a moment ago, and may be half-way through it; `goes_on_aside`: it has a displaced one.
-    `is_held`: the same as `may_go_on`, and nothing can be left for a later look. `judged`: the file is as it was at the
-    last look, which found lines missing and no damage. `torn_is_given_up`: nobody will end a last line without a
-    newline any more.
+    open for writing, or had it a moment ago, and may be half-way through it; `is_open`: it has it open now;
+    `goes_on_aside`: it has a displaced one. `is_held`: the same as `may_go_on`, and nothing can be left for a later
+    look. `judged`: the file is as it was at the last look, which found lines missing and no damage.
+    `torn_is_given_up`: nobody will end a last line without a newline any more.
 
     `seen` is the file for which all this is known. `as_noted_at` is the Unix time at which a look last found it as the
     index has it: whoever changed it did so later, and may have read it a little before.
@@ -47,6 +47,7 @@ class Look:
     mode: Mode = Mode.RUNNING
     settled: bool = False
     may_go_on: bool = False
+    is_open: bool = False
     goes_on_aside: bool = False
     is_held: bool = False
     judged: bool = False

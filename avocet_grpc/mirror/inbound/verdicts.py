@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 
 import msgspec
@@ -218,6 +218,13 @@ class Verdicts:
         good = exportable(self.file, one.parsed)
         what = kind, one.id, content, one.line.digest, offset, one.line.length, order, revision
         return Row(*what, is_exportable=good, mark=mark)
+
+    def leave_undecided(self, offsets: Collection[int]) -> None:
+        """A later look decides whether the duplicates that stand there are edits."""
+        for id in self.lines.ids():
+            for row in self.lines.of(id):
+                if row.kind is Kind.DUPLICATE and row.offset in offsets:
+                    self.lines.change(row, mark=Mark.UNDECIDED)
 
     def edited(self, old: Row, one: Read, outcome: Outcome) -> None:
         """Another content stands under a known id: `old` is the row, and no longer stands."""

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import structlog
 
-from avocet_grpc.core.model import File, Source
+from avocet_grpc.core.model import File, ParsedLine, Source
 from avocet_grpc.core.ports.mirror import Changed, Cursor, Edit, Expected, Found, How, Verdict
 from avocet_grpc.core.record import content_of, digest_of, parse
 from avocet_grpc.layout import SHARED_FILES
@@ -132,13 +132,18 @@ class Remake:
         reads = [Read(line, self._session.aside.parsed(line), 0) for line in batch]
         ids = {one.id for one in reads if one.id is not None}
         now, lines = self._session.changed(sorted(ids)), index.lines(file, ids)
+        respelled: dict[str, tuple[str, Expected, ParsedLine]] = {}
         for one in reads:
             self._line_bytes += one.line.length + 1
             if one.id is None:
                 self._note_malformed(lines, one)
-            else:
-                self._note_line(lines, one, now.get(one.id))
+            elif (row := self._note_line(lines, one, now.get(one.id))) and row.digest != digest_of(
+                now[one.id].raw or b""
+            ):
+                respelled[one.id] = one.id, row.expected, one.parsed
         index.save(lines)
+        # What others spelled anew comes back as they spelled it.
+        self._session.respell([*respelled.values()])
 
     def _note_malformed(self, lines: Lines, one: Read) -> None:
         line = one.line
@@ -147,7 +152,8 @@ class Remake:
         lines.add(row, line.raw)
         self.malformed.add(line, line.raw)
 
-    def _note_line(self, lines: Lines, one: Read, now: Changed | None) -> None:
+    def _note_line(self, lines: Lines, one: Read, now: Changed | None) -> Row | None:
+        """Add the row; return it if it is the record."""
         file, line = self._session.file, one.line
         good = exportable(file, one.parsed)
         is_bytes = now is not None and now.raw is not None and digest_of(now.raw) == line.digest
@@ -156,17 +162,18 @@ class Remake:
         if now is None or now.raw is None or content != now.digest:
             row = Row(Kind.DUPLICATE, one.id, content, *where, Order(self._after_key), is_exportable=good)
             lines.add(row, line.raw)
-            return
+            return None
         self._after_key = self._last_key = max(self._last_key, now.key)
         record = lines.record(one.id or "")
         counts = record is None or file is File.APPROVED
         if record is not None and counts:
-            lines.change(record, line.raw, kind=Kind.DUPLICATE, written_at=None)
+            lines.change(record, self._read_row(record), kind=Kind.DUPLICATE, written_at=None)
         kind = Kind.RECORD if counts else Kind.DUPLICATE
         written_at = self._session.clock.now() if counts and now.source is Source.SERVICE else None
         order = Order(now.key) if counts else Order(self._after_key)
         row = Row(kind, one.id, content, *where, order, now.revision, written_at, good)
         lines.add(row, None if counts else line.raw)
+        return row if counts else None
 
     def _decide_all(self) -> None:
         after = ""

@@ -334,7 +334,8 @@ class World:
         self.lose_index()
         self.ledger.close()
         self.ledger = SqliteLedger(None, encode)
-        self.oracle.foreign |= {raw for file in File for raw in self.lines(file)}
+        data = [data for file in File for data in self.disk.versions(self.path(file))]
+        self.oracle.foreign |= {raw for one in data for raw in lines_of(one)}
         self.oracle.removed_by_service.clear()
         self.oracle.deleted.clear()
         self.say(".avocet DELETED")
