@@ -62,5 +62,6 @@ def list_response(reader: TeamReader, query: ListQuery, search: Search | None = 
     page = fill(looked_at(), query.page_size, most)
     fill_same_prompt(reader, page.items)
     show_claims(reader, shown)
+    page.shorten()
     token = "" if page.last is None else list_token(query, page.last)
     return pb.ListCandidatesResponse(items=page.items, next_page_token=token)

@@ -16,10 +16,21 @@ M = TypeVar("M", bound=Message)
 
 @dataclass(slots=True)
 class Page(Generic[At, M]):
-    """The items of one page. `last` is where it ends, and None if nothing follows."""
+    """The items of one page and their places. `last` is where it ends, and None if nothing follows."""
 
     items: list[M] = field(default_factory=list)
+    places: list[At] = field(default_factory=list)
     last: At | None = None
+
+    def shorten(self) -> None:
+        """End the page earlier if it has more than 3 MB by now: messages may have grown since it was filled."""
+        size = 0
+        for count, message in enumerate(self.items):
+            size += message.ByteSize() + 8
+            if count and size > MAX_BYTES:
+                self.last = self.places[count - 1]
+                del self.items[count:]
+                return
 
 
 def fill(looked_at: Iterable[tuple[At, M | None]], page_size: int, scan: int) -> Page[At, M]:
@@ -34,6 +45,7 @@ def fill(looked_at: Iterable[tuple[At, M | None]], page_size: int, scan: int) ->
             if page.items and (size > MAX_BYTES or len(page.items) == page_size):
                 return page
             page.items.append(message)
+            page.places.append(at)
         page.last = at
         if seen == scan:
             return page

@@ -22,37 +22,43 @@ ITEMS: int = pb.QueueResponse.DESCRIPTOR.fields_by_name["items"].number
 def queue_response(reader: TeamReader, query: QueueQuery, cache: CandidateCache) -> bytes:
     """Return one page of the queue as the bytes of a QueueResponse. It ends at 3 MB; a larger record comes alone."""
     page = queue_page(reader, query.filter, query.order, query.page, query.per_page, query.page_token, query.held)
-    encoded, last = _fitting(page.items, cache, query.include_record)
+    encoded = _fitting(page.items, cache, query.include_record)
     others = [pb.Candidate(prompt_digest=one.prompt_digest) for one in encoded]
     fill_same_prompt(reader, others)
     show_claims(reader, [(item.candidate, message) for item, message in zip(page.items, others, strict=False)])
+    # A message in two parts is the sum of its fields.
+    messages = (one.message + more.SerializeToString() for one, more in zip(encoded, others, strict=True))
+    items = _first([length_delimited(ITEMS, message) for message in messages])
+    last = page.items[len(items) - 1] if items else None
     response = pb.QueueResponse(
         total=page.total,
         page=page.page,
         per_page=page.per_page,
-        next_page_token=_next_token(query, page, last, len(encoded)),
+        next_page_token=_next_token(query, page, last, len(items)),
     )
-    # A message in two parts is the sum of its fields.
-    items = [
-        length_delimited(ITEMS, one.message + more.SerializeToString())
-        for one, more in zip(encoded, others, strict=True)
-    ]
     return b"".join(items) + response.SerializeToString()
 
 
-def _fitting(
-    items: list[QueueItem], cache: CandidateCache, include_record: bool
-) -> tuple[list[Encoded], QueueItem | None]:
+def _fitting(items: list[QueueItem], cache: CandidateCache, include_record: bool) -> list[Encoded]:
     encoded: list[Encoded] = []
-    size, last = 0, None
+    size = 0
     for item in items:
         one = cache.encoded(item.candidate, include_record=include_record)
-        size += len(one.message) + 8
+        size += len(one.message)
         if encoded and size > MAX_BYTES:
             break
         encoded.append(one)
-        last = item
-    return encoded, last
+    return encoded
+
+
+def _first(items: list[bytes]) -> list[bytes]:
+    """Return the items up to 3 MB, and at least one."""
+    size = 0
+    for count, item in enumerate(items):
+        size += len(item)
+        if count and size > MAX_BYTES:
+            return items[:count]
+    return items
 
 
 def _next_token(query: QueueQuery, page: QueuePage, last: QueueItem | None, sent: int) -> str:

@@ -213,6 +213,27 @@ def test_an_answer_never_has_more_than_3_mb_and_is_nearly_full(stopped_server: S
     assert len(answer.claims) < 50 and 2_800_000 < answer.ByteSize() < 3_000_000
 
 
+def test_pages_of_what_is_claimed_never_have_more_than_3_mb(stopped_server: Server) -> None:
+    write_records(stopped_server.candidates, [record(f"c{n:03d}", model_response="x" * 6_000) for n in range(450)])
+    server = stopped_server.start()
+    for _ in range(9):
+        server.stub.Claim(pb.ClaimRequest(reviewer="\U0001d11e" * 1_000, limit=50))
+    queued: list[str] = []
+    listed: list[str] = []
+    queue, listing = pb.QueueRequest(per_page=500), pb.ListCandidatesRequest(page_size=500)
+    while not queued or queue.page_token:
+        page = server.stub.Queue(queue)
+        queued += [item.id for item in page.items]
+        queue.page_token = page.next_page_token
+        assert page.ByteSize() < 3_000_000
+    while not listed or listing.page_token:
+        rows = server.stub.ListCandidates(listing)
+        listed += [item.id for item in rows.items]
+        listing.page_token = rows.next_page_token
+        assert rows.ByteSize() < 3_000_000
+    assert queued == listed == [f"c{n:03d}" for n in range(450)]
+
+
 def test_a_claim_changes_neither_revision_nor_record(server: Server) -> None:
     before = server.stats().revision
     (taken,) = claim(server)
