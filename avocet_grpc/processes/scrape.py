@@ -1,4 +1,8 @@
-"""The metrics of all processes as one: asked of each when Prometheus comes, and added up."""
+"""The metrics of all processes as one: asked of each when Prometheus comes, and added up.
+
+A counter that fell would look like one that began again, and Prometheus would count all of it a second time. So what a
+process has counted stays if the process does not answer, or has ended.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +17,7 @@ from avocet_grpc.processes.messages import Family, Measure, Sample
 from avocet_grpc.telemetry import logs
 
 PATIENCE_S = 2.0
-"""How long a scrape waits for processes that do not answer; then it goes without them."""
+"""How long a scrape waits for processes that do not answer; then it has their counters of the last time alone."""
 
 LAG = "avocet_files_lag_seconds"
 """The mirror's; if it is dead, nobody else knows more than since when."""
@@ -22,6 +26,10 @@ LEAST = frozenset(
     {"process_start_time_seconds", "process_max_fds", "avocet_writes_serving", "python_info", "avocet_build_info"}
 )
 """Of these the smallest counts; all others are added up."""
+
+
+COUNTED = frozenset({"counter", "histogram", "summary"})
+"""The types of metrics that only grow."""
 
 
 class CannotMeasure(Exception):
@@ -36,8 +44,11 @@ class Scrape:
         self._one_at_a_time = threading.Lock()
         self._wanted = False
         self._missing: set[Child] = set()
-        self._found: list[list[Family]] = []
+        self._found: dict[Child, list[Family]] = {}
+        self._counted: dict[Child, list[Family]] = {}
+        self._ended: list[Family] = []
         self._complete = threading.Event()
+        self._changing = threading.Lock()
         self._mirror_gone_since: float | None = None
         if listen:
             self._serve(listen, stack)
@@ -74,7 +85,10 @@ class Scrape:
     def told(self, child: Child, families: list[Family]) -> None:
         """From the supervisor: a process has answered."""
         if child in self._missing:
-            self._found.append(families)
+            with self._changing:
+                self._found[child], self._counted[child] = families, counters_of(families)
+            if child.role is Role.MIRROR:
+                self._mirror_gone_since = None
             self._missing.discard(child)
             self._finish_if_complete()
 
@@ -82,6 +96,9 @@ class Scrape:
         """From the supervisor: a process has ended, and will not answer."""
         if child.role is Role.MIRROR:
             self._mirror_gone_since = time.monotonic()
+        with self._changing:
+            self._found.pop(child, None)
+            self._ended = added_up([self._ended, self._counted.pop(child, [])])
         self._missing.discard(child)
         self._finish_if_complete()
 
@@ -92,13 +109,15 @@ class Scrape:
     def families(self) -> list[Family]:
         """From the thread that serves: the metrics of all processes that answer, added up."""
         with self._one_at_a_time:
-            self._found = []
+            self._found = {}
             self._complete.clear()
             self._wanted = True
             self._wake()
             self._complete.wait(PATIENCE_S)
             self._missing = set()
-            found = [*added_up(self._found), self._restarts()]
+            with self._changing:
+                told = [*(self._counted | self._found).values(), self._ended]
+            found = [*added_up(told), self._restarts()]
         if self._mirror_gone_since is not None and not any(name == LAG for name, *_ in found):
             lag = time.monotonic() - self._mirror_gone_since
             found.append((LAG, "For how long no process has looked at the files", "gauge", [(LAG, {}, lag)]))
@@ -110,6 +129,11 @@ class Scrape:
             for child in self._children
         ]
         return "avocet_process_restarts", "How often a process died and was started again", "counter", samples
+
+
+def counters_of(families: Iterable[Family]) -> list[Family]:
+    """Return the metrics that only grow."""
+    return [family for family in families if family[2] in COUNTED]
 
 
 def added_up(processes: Iterable[list[Family]]) -> list[Family]:

@@ -9,6 +9,7 @@ import json
 import os
 import platform
 import re
+import signal
 import subprocess
 import time
 import urllib.error
@@ -75,15 +76,45 @@ def test_what_several_workers_count_is_added_up_and_the_state_of_the_ledger_is_n
     stopped_server.environment = {"AVOCET_METRICS_LISTEN": "127.0.0.1:0", "AVOCET_WORKERS": "2"}
     write_records(stopped_server.candidates, [record(f"c{n}") for n in range(5)])
     server = stopped_server.start()
-    asked = 0
-    while len({line["process"] for line in calls_logged(server)}) < 2:
+    asked = asked_of_both(server)
+    eventually(lambda: samples(server).get(("avocet_calls_total", f"{OURS}Stats OK")) == asked or None)
+    assert samples(server)["avocet_candidates", "needs_review"] == 5
+
+
+def test_a_counter_never_falls_whatever_becomes_of_a_process(stopped_server: Server) -> None:
+    stopped_server.environment = {"AVOCET_METRICS_LISTEN": "127.0.0.1:0", "AVOCET_WORKERS": "2"}
+    server = stopped_server.start()
+
+    def counted() -> float:
+        return samples(server)["avocet_calls_total", f"{OURS}Stats OK"]
+
+    asked = asked_of_both(server)
+    eventually(lambda: counted() == asked or None)
+    worker = server.processes("worker")[0]
+    os.kill(worker, signal.SIGSTOP)
+    try:
+        assert counted() == asked
+    finally:
+        os.kill(worker, signal.SIGCONT)
+    assert counted() == asked
+    os.kill(worker, signal.SIGKILL)
+    eventually(lambda: samples(server)["avocet_process_restarts_total", "worker 1"] == 1 or None)
+    assert counted() == asked
+    eventually(lambda: len(server.processes("worker")) == 2 or None)
+    asked += asked_of_both(server)
+    eventually(lambda: counted() == asked or None)
+
+
+def asked_of_both(server: Server) -> int:
+    """Call `Stats` until both workers have answered; return how often."""
+    before, asked = len(calls_logged(server)), 0
+    while len({line["process"] for line in calls_logged(server)[before:]}) < 2:
         # Each connection is some worker's.
         with grpc.insecure_channel(server.address, [("grpc.use_local_subchannel_pool", 1)]) as channel:
             stub: Any = corrections_pb2_grpc.CorrectionsServiceStub(channel)
-            stub.Stats(pb.StatsRequest(), timeout=60)
+            stub.Stats(pb.StatsRequest(), timeout=60, wait_for_ready=True)
         asked += 1
-    eventually(lambda: samples(server).get(("avocet_calls_total", f"{OURS}Stats OK")) == asked or None)
-    assert samples(server)["avocet_candidates", "needs_review"] == 5
+    return asked
 
 
 def test_the_ledgers_state_and_its_commits_are_shown(measured: Server) -> None:

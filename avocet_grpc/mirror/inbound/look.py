@@ -130,7 +130,7 @@ class Looker:
     def _check(self, image: FileImage, still: float, stopping: bool) -> tuple[FileImage, bool]:
         """Once others have left the file alone: decide about what is missing, and look for hidden edits."""
         undecided = image.has_missing and self._session.index.marked(self._session.file, Mark.UNDECIDED, 1)
-        if undecided and self._has_writer() is not True:
+        if undecided and self._has_writer() is not True and not self._was_held_aside():
             return self._compare(image, stopping)
         if image.has_missing and self._may_decide(stopping):
             judged = image.trust is Trust.EXACT or self._blocks_match(image, 0, image.read_to)

@@ -38,9 +38,9 @@ class Pairs:
         pairs: list[tuple[Row, Read]] = []
         for id, reads in found.items():
             record = lines.record(id)
-            if record is None or not self._is_gone(record) or self._is_still_to_come(record):
+            if record is None or not self._is_gone(record):
                 continue
-            if self._is_undecided(lines, record):
+            if self._is_still_to_come(record) or self._is_undecided(lines, record):
                 self.undecided.update(one.line.offset for one in reads)
                 continue
             before = sum(self._is_gone(row) and self._stood_before(row, record) for row in lines.of(id))

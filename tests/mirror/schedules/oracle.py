@@ -101,7 +101,17 @@ class Oracle:
                 return
             raise Violation(f"a decision on {id}, not in the file yet, was lost to a later line")
         if self._root(file, id, self.basis.get(key), standing) != standing:
+            if what == "edit" and any(self._edits(file, id, raw, standing) for raw in lines):
+                # The decision is replaced by one of the two; which of them is the edit, nobody can tell.
+                return
             raise Violation(f"a decision on {file.name} {id} was lost to a {what} of {self.basis.get(key)}")
+
+    def _edits(self, file: File, id: str, raw: bytes, standing: Content) -> bool:
+        """Return whether the line is an edit of this version by a program that had read it."""
+        record = record_of(raw)
+        if record is None or record["id"] != id or content_of(record) == standing:
+            return False
+        return self._root(file, id, content_of(record), standing) == standing
 
     def judge_deletion(self, file: File, now: Changed) -> None:
         """A record was deleted."""
@@ -184,7 +194,7 @@ class JudgedLedger:
             self._world.say("edit", file.name, edit.line.raw, "fresh" * edit.fresh, outcome.verdict.name)
             now = before.get(edit.id)
             if outcome.verdict is Verdict.EDITED and now is not None and now.raw is not None:
-                self._oracle.judge_edit(file, now, content_in(edit.line), "edit", [])
+                self._oracle.judge_edit(file, now, content_in(edit.line), "edit", self._world.lines(file))
         self._world.step(False)
         return outcomes
 
