@@ -25,6 +25,8 @@ MARKER = ".backup-is-not-finished"
 """Stands in a directory in which a backup grows; who makes the backup holds its lock."""
 SETTLE_S = 1.0
 """How long a file may take to end in a whole line."""
+ENDS_WITHIN_S = 5.0
+"""How long the last steps of a backup may take."""
 
 
 class CannotBackUp(Exception):
@@ -76,19 +78,30 @@ def _unfinished(target: Path) -> Iterator[Path]:
     """
     partial = target.with_name(f"{target.name}.partial")
     marker = partial / MARKER
-    with contextlib.suppress(FileExistsError):
-        partial.mkdir(mode=0o700, parents=True)
-    is_ours = partial.is_dir() and not partial.is_symlink() and (marker.is_file() or not any(partial.iterdir()))
-    if not is_ours:
+    until = time.monotonic() + ENDS_WITHIN_S
+    while True:
+        with contextlib.suppress(FileExistsError):
+            partial.mkdir(mode=0o700, parents=True)
+        if _is_ours(partial) or os.path.lexists(target) or time.monotonic() > until:
+            break
+        # A backup that ends at this moment has taken its marker away, and one that begins may just have made it.
+        time.sleep(0.05)
+    just_ended = f"another backup to {target} has just ended: name a new directory for each backup"
+    if os.path.lexists(target):
+        raise CannotBackUp(just_ended)
+    if not _is_ours(partial):
         raise CannotBackUp(f"{partial} is in the way, and no backup has left it: move it away, or name another place")
-    held = os.open(marker, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    try:
+        held = os.open(marker, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    except FileNotFoundError:
+        raise CannotBackUp(just_ended) from None
     try:
         try:
             fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise CannotBackUp(f"another backup to {target} is under way: name another place, or let it end") from None
         if not marker.exists() or not os.path.samestat(os.fstat(held), marker.stat()):
-            raise CannotBackUp(f"another backup to {target} has just ended: name a new directory for each backup")
+            raise CannotBackUp(just_ended)
         try:
             _empty(partial)
             yield partial
@@ -98,6 +111,16 @@ def _unfinished(target: Path) -> Iterator[Path]:
             raise
     finally:
         os.close(held)
+
+
+def _is_ours(partial: Path) -> bool:
+    """Return whether a backup has made the directory, which begins empty."""
+    try:
+        if not partial.is_dir() or partial.is_symlink():
+            return False
+        return (partial / MARKER).is_file() or not any(partial.iterdir())
+    except FileNotFoundError:
+        return False
 
 
 def _empty(partial: Path) -> None:

@@ -150,6 +150,26 @@ def test_a_backup_removes_nothing_but_what_a_backup_that_was_killed_has_left(ser
     assert not partial.exists()
 
 
+@pytest.mark.parametrize("ends", ["whole", "removed"])
+def test_a_backup_that_comes_as_another_one_ends_does_not_call_its_work_a_strangers(
+    server: Server, tmp_path: Path, ends: str
+) -> None:
+    partial = tmp_path / "backup.partial"
+    partial.mkdir()
+    (partial / "sft_approved.jsonl").touch()
+    command = [str(BIN / "avocet-grpc"), "backup", "--data-dir", str(server.data), "--to", str(tmp_path / "backup")]
+    waiting = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    time.sleep(1.5)
+    assert waiting.poll() is None
+    if ends == "whole":
+        partial.rename(tmp_path / "backup")
+    else:
+        shutil.rmtree(partial)
+    error = waiting.communicate(timeout=60)[1]
+    assert waiting.returncode == (1 if ends == "whole" else 0)
+    assert ("has just ended" in error) == (ends == "whole")
+
+
 def test_of_two_backups_to_one_place_one_is_made_and_the_other_says_why_not(server: Server, tmp_path: Path) -> None:
     write_records(server.candidates, [record(f"c{n}", model_response="x" * 20_000) for n in range(2_000)])
     eventually(lambda: knows(server, "c1999"))
