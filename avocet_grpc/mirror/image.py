@@ -60,8 +60,11 @@ class FileImage:
         """True if the last line has no newline."""
         return bool(self.end) and not self.end.endswith(b"\n")
 
-    def imported(self, found: Signature, parts: Iterable[bytes], blank: int, has_lines: bool) -> FileImage:
-        """Other programs appended these `parts`, of which `blank` bytes hold no line, and they are imported."""
+    def imported(self, found: Signature, parts: Iterable[bytes], blank: int) -> FileImage:
+        """Other programs appended these `parts`, of which `blank` bytes hold no line, and they are imported.
+
+        Blanks alone may hide an edit too.
+        """
         read_to, newlines, end, blocks = self.read_to, self.newlines, self.end, self.blocks.copy()
         for data in parts:
             if blocks.size == read_to:
@@ -77,7 +80,7 @@ class FileImage:
             blank=self.blank + max(0, blank),
             end=end,
             blocks=blocks,
-            trust=Trust.GREW if has_lines and self.trust is Trust.EXACT else self.trust,
+            trust=Trust.GREW if self.trust is Trust.EXACT else self.trust,
             checked=0,
         )
 

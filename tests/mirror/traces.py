@@ -52,6 +52,28 @@ def append(path: Path, content: Json) -> None:
         out.write(json.dumps(content) + "\n")
 
 
+def line_of(id: str, **more: Any) -> bytes:
+    """A candidate as a line, without its newline."""
+    return json.dumps(record(id, **more)).encode()
+
+
+def approved_line(id: str, text: str, spaces: int = 1) -> bytes:
+    """An approved record as a line, in the spelling with so many spaces in one place."""
+    what = id.encode(), b" " * spaces, text.encode()
+    return b'{"id": "%s",%s"status": "approved", "corrected_response": "%s"}' % what
+
+
+def put_behind(path: Path, data: bytes) -> None:
+    """Another program appends these bytes."""
+    with path.open("ab") as file:
+        file.write(data)
+
+
+def standing(path: Path) -> list[bytes]:
+    """The lines of a file, blank ones left out."""
+    return [line for line in path.read_bytes().split(b"\n") if line.strip()]
+
+
 def ids(path: Path) -> list[str]:
     return sorted(one["id"] for one in records(path))
 

@@ -45,6 +45,7 @@ class Looker:
         self._as_noted_at = math.inf
         self._half_written_at = -math.inf
         """When all of it was compared last while a program had it open that has not let go of it since."""
+        self._left_half = False
 
     def begin(self) -> None:
         """At a start: take the file's own time into account."""
@@ -68,6 +69,10 @@ class Looker:
         self._seen = now
         if hides:
             self._changed_at = self._session.clock.monotonic()
+
+    def failed_to_write(self) -> None:
+        """A write of ours failed, and may have left half a line."""
+        self._left_half = True
 
     def wrote_behind_others(self, ours: range) -> None:
         """We appended at these offsets, behind lines that we have not read: the next look reads both."""
@@ -207,7 +212,8 @@ class Looker:
         rest = scanner.rest
         if rest is None:
             return import_lines(self._session, self.path, image, found, [], found.size), True
-        if is_half_of_ours(self._session, image.level, rest, still >= TORN_S):
+        if self._left_half and is_half_of_ours(self._session, image.level, rest, still >= TORN_S):
+            self._left_half = False
             return self._take_half(image, found, rest), True
         is_whole = self._session.aside.parsed(rest).columns is not None and self._has_writer() is False
         if still < TORN_S and not is_whole:
@@ -242,6 +248,7 @@ class Looker:
             is_held=stopping and may_go_on,
             judged=judged,
             torn_is_given_up=self.still() >= TORN_S,
+            half_may_be_ours=self._left_half,
             seen=self._seen,
             as_noted_at=self._as_noted_at,
         )

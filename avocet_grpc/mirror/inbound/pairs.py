@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from itertools import chain
 
+from avocet_grpc.core.model import Source
+from avocet_grpc.core.ports.mirror import ABSENT, Changed, Expected
 from avocet_grpc.mirror.inbound.rules import Look
 from avocet_grpc.mirror.inbound.verdicts import Read
 from avocet_grpc.mirror.lines import Lines, Mark, Row, exportable
@@ -76,3 +78,26 @@ class Pairs:
         if not self._look.is_open or record.written_at is None or not self._may_follow(record):
             return False
         return any(lines.get(key) is None for key in chain(self._gone, self._missing))
+
+
+def without_deleted(
+    lines: Lines, edits: list[tuple[Row, Read]], news: list[Read], now: Mapping[str, Changed]
+) -> tuple[list[tuple[Row, Read]], list[Read]]:
+    """Treat what others wrote of a record that others deleted as a new one."""
+    kept: list[tuple[Row, Read]] = []
+    for row, one in edits:
+        state = now.get(row.id or "")
+        if state is not None and state.raw is None and state.source is Source.EXTERNAL:
+            lines.remove(row)
+            news = [*news, one]
+        else:
+            kept.append((row, one))
+    return kept, sorted(news, key=lambda one: one.line.offset)
+
+
+def expected_by(one: Read, record: Row | None) -> Expected:
+    """Return what a new line may take the place of: nothing if a record counts that stands behind it."""
+    if record is None or record.offset is None:
+        return ABSENT
+    is_before = record.is_exportable and one.line.offset < record.offset
+    return ABSENT if is_before else record.expected

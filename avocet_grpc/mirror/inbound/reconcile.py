@@ -13,14 +13,14 @@ import structlog
 from msgspec.structs import replace
 
 from avocet_grpc.core.model import Source
-from avocet_grpc.core.ports.mirror import ABSENT, Changed, Edit, Expected, Found, How
+from avocet_grpc.core.ports.mirror import Changed, Edit, Expected, Found, How, Verdict
 from avocet_grpc.layout import SHARED_FILES
 from avocet_grpc.mirror.fs.disk import FileChanged
 from avocet_grpc.mirror.fs.scan import Line, LineScanner, Seen, read_line
 from avocet_grpc.mirror.fs.signature import Signature, is_or_grew, signature, signature_of
 from avocet_grpc.mirror.image import FileImage
 from avocet_grpc.mirror.inbound.line_diff import LineDiff, Unknown
-from avocet_grpc.mirror.inbound.pairs import Pairs
+from avocet_grpc.mirror.inbound.pairs import Pairs, expected_by, without_deleted
 from avocet_grpc.mirror.inbound.problems import MalformedLines, log_malformed
 from avocet_grpc.mirror.inbound.remains import Remains, is_cut, is_half_of_ours, noted_bytes
 from avocet_grpc.mirror.inbound.rules import Look, Mode, is_damage
@@ -142,13 +142,15 @@ class Reconciliation:
         return diff, scanner
 
     def _take_torn_end(self, diff: LineDiff, rest: Line) -> None:
-        if is_half_of_ours(self._session, self._image.level, rest, self._look.torn_is_given_up):
+        look, level = self._look, self._image.level
+        given_up = look.torn_is_given_up and not look.is_held
+        if look.half_may_be_ours and is_half_of_ours(self._session, level, rest, given_up):
             self._torn = self._half_of_ours = True
         elif self._session.aside.parsed(rest).columns is None and not self._session.index.has_malformed(
             self._session.file, rest.digest
         ):
-            self._torn = self._look.mode is not Mode.CLEAN
-            if self._torn and not self._look.torn_is_given_up:
+            self._torn = look.mode is not Mode.CLEAN
+            if self._torn and not look.torn_is_given_up:
                 raise FileChanged
         diff.take(rest)
 
@@ -169,7 +171,7 @@ class Reconciliation:
         moves.apply()
         self._gone = {place.key: place.offset for place in gone if place.offset is not None}
         index.lose(self._gone)
-        places = self._take_places()
+        places = self._take_places(gone)
         if self._look.mode is Mode.CRASHED:
             self._remains = Remains(self._session, [place for place in gone if place.key in self._gone])
         returned = [*diff.returned, *places]
@@ -187,15 +189,19 @@ class Reconciliation:
         index.save(lines)
         return places
 
-    def _take_places(self) -> dict[int, int]:
+    def _take_places(self, gone: list[Place]) -> dict[int, int]:
         """Let records that are gone stand where another line with their very bytes does: that one is gone instead."""
-        twins = self._session.index.twins(self._session.file)
-        first = {twin.record: twin for twin in reversed(twins)}
-        self._session.index.delete(twin.key for twin in first.values())
-        places = {record: twin.offset for record, twin in first.items()}
-        for key in places:
-            self._gone.pop(key, None)
-        return places
+        index = self._session.index
+        first = {twin.record: twin for twin in reversed(index.twins(self._session.file))}
+        at = {place.key: number for number, place in enumerate(gone)}
+        for record, twin in first.items():
+            if record in self._gone:
+                self._gone[twin.key] = self._gone.pop(record)
+                gone[at[record]] = gone[at[record]]._replace(key=twin.key)
+                index.lose([twin.key])
+            else:
+                index.delete([twin.key])
+        return {record: twin.offset for record, twin in first.items()}
 
     def _batches(self, unknown: list[Unknown]) -> Iterator[list[Read]]:
         """Give the lines that the index does not have, read, a batch at a time."""
@@ -225,27 +231,13 @@ class Reconciliation:
         for record, _ in edits:
             self._gone.pop(record.key, None)
         now = self._session.changed([*{row.id or "" for row, _ in edits}, *{one.id or "" for one in news if one.id}])
-        edits, news = self._without_deleted(lines, edits, news, now)
+        edits, news = without_deleted(lines, edits, news, now)
         self._accept_edits(verdicts, edits)
         self._take_new(verdicts, news, now)
         verdicts.leave_undecided(pairs.undecided)
         verdicts.settle()
         index.save(lines)
         self._count(verdicts)
-
-    def _without_deleted(
-        self, lines: Lines, edits: list[tuple[Row, Read]], news: list[Read], now: dict[str, Changed]
-    ) -> tuple[list[tuple[Row, Read]], list[Read]]:
-        """Treat what others wrote of a record that others deleted as a new one."""
-        kept: list[tuple[Row, Read]] = []
-        for row, one in edits:
-            state = now.get(row.id or "")
-            if state is not None and state.raw is None and state.source is Source.EXTERNAL:
-                lines.remove(row)
-                news = [*news, one]
-            else:
-                kept.append((row, one))
-        return kept, sorted(news, key=lambda one: one.line.offset)
 
     def _accept_edits(self, verdicts: Verdicts, pairs: list[tuple[Row, Read]]) -> None:
         crashed, trusted = self._look.mode is Mode.CRASHED, self._look.mode is Mode.CLEAN
@@ -265,7 +257,9 @@ class Reconciliation:
                 self._note_malformed(verdicts, one)
             else:
                 verdicts.edited(row, one, outcome)
-        self._edited += len(pairs)
+        # A line that was cut in the blanks behind its record is no edit.
+        same = [outcome is not None and outcome.verdict is Verdict.SAME for outcome in outcomes]
+        self._edited += sum(not (alike and self._is_last(one)) for alike, (_, one) in zip(same, pairs, strict=True))
 
     def _take_new(self, verdicts: Verdicts, news: list[Read], now: dict[str, Changed]) -> None:
         lines = verdicts.lines
@@ -278,7 +272,7 @@ class Reconciliation:
         unseen |= {id for id, state in now.items() if state.raw is not None}
         for one in with_id:
             id = one.id or ""
-            found.append(Found(one.parsed, self._expected_by(one, lines.record(id)), id in unseen))
+            found.append(Found(one.parsed, expected_by(one, lines.record(id)), id in unseen))
         outcomes = iter(self._session.take_in(found, How.REWRITTEN, trusted=self._look.mode is Mode.CLEAN))
         for one in news:
             outcome = None if one.id is None else next(outcomes)
@@ -288,19 +282,12 @@ class Reconciliation:
                 lines.add(Row(Kind.STALE, None, None, one.line.digest, one.line.offset, one.line.length, Order(0)))
             else:
                 self._note_malformed(verdicts, one)
-                self._torn = self._torn or self._is_cut(one)
+                self._torn = self._torn or self._is_cut(one) or (one.line.raw is not None and self._is_last(one))
         self._news += len(news)
 
     def _note_malformed(self, verdicts: Verdicts, one: Read) -> None:
         verdicts.malformed(one)
         self.malformed.add(one.line, one.line.raw)
-
-    def _expected_by(self, one: Read, record: Row | None) -> Expected:
-        """Return what the line may take the place of: nothing if a record counts that stands behind it."""
-        if record is None or record.offset is None:
-            return ABSENT
-        is_before = record.is_exportable and one.line.offset < record.offset
-        return ABSENT if is_before else record.expected
 
     def _is_remains(self, one: Read) -> bool:
         """Return whether a malformed line is what a kill or a power cut left of ours."""
@@ -315,13 +302,17 @@ class Reconciliation:
         key = next((key for key, stood in self._gone.items() if stood == one.line.offset), None)
         return is_cut(one.line.raw, noted_bytes(self._session, key))
 
+    def _is_last(self, one: Read) -> bool:
+        """Return whether the line has no newline behind it."""
+        return one.line.offset + one.line.length >= self._size
+
     def _decide(self, gone: list[Place], diff: LineDiff, total: int, *, as_it_was: bool) -> None:
         """Decide about rows that are not in the file."""
         index, file = self._session.index, self._session.file
         keys = [place.key for place in gone]
         todo = sorted({*keys, *(row.key for row in index.marked(file, Mark.MISSING, ALL))})
         lost = sum(row.kind is Kind.RECORD and row.mark is not Mark.OWED for row in index.each(todo))
-        at_the_end = all(place.offset is not None and place.offset >= self._size for place in gone)
+        at_the_end = all(place.offset is not None and place.offset + place.length > self._size for place in gone)
         cut = self._torn or (as_it_was and at_the_end)
         self._damaged = bool(keys) and self._look.may_be_damage and is_damage(lost, diff.lines, total, cut=cut)
         for at in range(0, len(todo), BATCH_LINES):
@@ -380,13 +371,20 @@ class Reconciliation:
     def _fate(self, row: Row) -> Mark:
         """Return NONE if the line counts as deleted, OWED if it is put back, MISSING if that is not decided yet."""
         look = self._look
-        if look.mode is Mode.CLEAN and not look.is_held:
+        if (look.mode is Mode.CLEAN and not look.is_held) or self._goes_on(row):
             return Mark.NONE
         if self._damaged or look.mode is Mode.CRASHED or is_fresh(row.written_at, self._mtime):
             return Mark.OWED
         if not look.settled:
             return Mark.MISSING
         return Mark.OWED if look.is_held else Mark.NONE
+
+    def _goes_on(self, row: Row) -> bool:
+        """Return whether a malformed line is now the beginning of a longer one: its writer has ended it."""
+        stood, raw = self._gone.get(row.key), self._session.index.raw(row.key)
+        if row.kind is not Kind.MALFORMED or stood is None or not raw or self._found is None:
+            return False
+        return self._session.disk.read(self._descriptor, len(raw), stood) == raw
 
     def _read_row(self, row: Row) -> bytes:
         if row.offset is None:

@@ -25,7 +25,7 @@ def is_half_of_ours(session: Session, level: Cursor, rest: Line, is_given_up: bo
     for a malformed line before is one.
     """
     raw = rest.raw
-    if raw is None or session.index.has_malformed(session.file, rest.digest):
+    if raw is None or rest.parsed().columns is not None or session.index.has_malformed(session.file, rest.digest):
         return False
     for change in _unwritten(session, level):
         if change.raw is not None and change.raw.startswith(raw) and change.raw != raw:
@@ -68,7 +68,14 @@ class Remains:
         first = self._bytes_of(self._starts.get(line.offset))
         last = self._bytes_of(self._ends.get(line.offset + line.length))
         # The index is synced before the file, which a power cut may then end inside a line that is noted already.
-        return first.startswith(line.raw) or is_unwritten_block(line.raw, first, last)
+        return first.startswith(line.raw) or is_unwritten_block(line.raw, first, last) or self._is_half_blanked(line)
+
+    def _is_half_blanked(self, line: Line) -> bool:
+        """Return whether a line that we were blanking stands there, of which a kill left the end."""
+        key = self._starts.get(line.offset)
+        if key is None or key != self._ends.get(line.offset + line.length) or not (line.raw or b"").startswith(b" "):
+            return False
+        return any(row.kind in (Kind.RECORD, Kind.STALE) for row in self._session.index.each([key]))
 
     def _bytes_of(self, key: int | None) -> bytes:
         return noted_bytes(self._session, key)

@@ -38,7 +38,8 @@ class Look:
     open for writing, or had it a moment ago, and may be half-way through it; `is_open`: it has it open now;
     `goes_on_aside`: it has a displaced one. `is_held`: the same as `may_go_on`, and nothing can be left for a later
     look. `judged`: the file is as it was at the last look, which found lines missing and no damage.
-    `torn_is_given_up`: nobody will end a last line without a newline any more.
+    `torn_is_given_up`: nobody will end a last line without a newline any more. `half_may_be_ours`: what a kill or a
+    failed write left of ours may stand there.
 
     `seen` is the file for which all this is known. `as_noted_at` is the Unix time at which a look last found it as the
     index has it: whoever changed it did so later, and may have read it a little before.
@@ -52,6 +53,7 @@ class Look:
     is_held: bool = False
     judged: bool = False
     torn_is_given_up: bool = False
+    half_may_be_ours: bool = True
     seen: Signature | None = None
     as_noted_at: float = math.inf
 

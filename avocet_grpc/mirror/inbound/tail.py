@@ -59,7 +59,7 @@ def import_lines(
 ) -> FileImage:
     """Take these lines in, after which the file is read up to `end`. Raises what `import_tail` raises."""
     blank = end - image.read_to - sum(line.length + 1 for line in lines)
-    read = image.imported(found, _read_data(session, path, image.read_to, end), blank, bool(lines))
+    read = image.imported(found, _read_data(session, path, image.read_to, end), blank)
     if end_before(session.disk, path, image.read_to) != image.end:
         # Others wrote the whole file since it was looked at: these lines were not appended to what was noted.
         raise FileChanged

@@ -290,6 +290,7 @@ class Verdicts:
                 # The record was made again meanwhile, or removed: the feed says more.
                 continue
             self.lines.change(row, kind=Kind.RECORD, revision=now.revision, order=Order(now.key), content=now.digest)
+            self._spells(row, now, parse(raw))
             self.last_key = max(self.last_key, now.key)
 
     def _reorder(self, wrong: list[tuple[Row, Row]]) -> None:
@@ -303,7 +304,7 @@ class Verdicts:
             line = parse(self._bytes(best))
             edits.append((record, best, Edit(record.id or "", record.expected, line)))
         outcomes = self.session.accept_edits([edit for *_, edit in edits], trusted=True)
-        for (record, best, _), outcome in zip(edits, outcomes, strict=True):
+        for (record, best, edit), outcome in zip(edits, outcomes, strict=True):
             if outcome is None:
                 self.lines.set_aside(best, self._bytes(best))
                 continue
@@ -312,8 +313,14 @@ class Verdicts:
                 continue
             self._steps_back(record)
             self.lines.change(best, kind=Kind.RECORD, revision=state.revision, order=Order(state.key))
+            self._spells(best, state, edit.line)
             self.last_key = max(self.last_key, state.key)
             self.accepted += 1
+
+    def _spells(self, row: Row, now: Changed, line: ParsedLine) -> None:
+        """The record has this line from now on, so it is spelled in this way if it has to be put back."""
+        if now.raw is not None and digest_of(now.raw) != row.digest:
+            self._respelled.append((row.id or "", Expected(now.digest, now.revision), line))
 
     def _respell(self) -> None:
         lines, self._respelled = self._respelled, []

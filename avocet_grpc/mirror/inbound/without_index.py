@@ -132,18 +132,16 @@ class Remake:
         reads = [Read(line, self._session.aside.parsed(line), 0) for line in batch]
         ids = {one.id for one in reads if one.id is not None}
         now, lines = self._session.changed(sorted(ids)), index.lines(file, ids)
-        respelled: dict[str, tuple[str, Expected, ParsedLine]] = {}
+        spelled: dict[str, tuple[str, Expected, ParsedLine]] = {}
         for one in reads:
             self._line_bytes += one.line.length + 1
             if one.id is None:
                 self._note_malformed(lines, one)
-            elif (row := self._note_line(lines, one, now.get(one.id))) and row.digest != digest_of(
-                now[one.id].raw or b""
-            ):
-                respelled[one.id] = one.id, row.expected, one.parsed
+            elif (row := self._note_line(lines, one, now.get(one.id))) is not None:
+                spelled[one.id] = one.id, row.expected, one.parsed
         index.save(lines)
         # What others spelled anew comes back as they spelled it.
-        self._session.respell([*respelled.values()])
+        self._session.respell([one for one in spelled.values() if one[2].raw != now[one[0]].raw])
 
     def _note_malformed(self, lines: Lines, one: Read) -> None:
         line = one.line

@@ -141,7 +141,11 @@ class Writer:
         session, torn, before = self._session, image.ends_torn, image.signature
         started = session.clock.monotonic()
         blob = (b"\n" if torn else b"") + b"".join(line + b"\n" for line in lines_of(units))
-        done = append_lines(session, self._path, blob, torn, before)
+        try:
+            done = append_lines(session, self._path, blob, torn, before)
+        except OSError:
+            self._looker.failed_to_write()
+            raise
         if done is None:
             return Result(image, False)
         if done.error is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from avocet_grpc.mirror.fs.block_digests import BLOCK_BYTES
 from avocet_grpc.mirror.fs.disk import Stat
 from avocet_grpc.mirror.inbound import look
 from tests.mirror.in_process import CrashingDisk, InProcess, SteppedClock, opened
+from tests.mirror.traces import correct, line_of, rest, standing
 from tests.support import Server, eventually, record, records, write_records
 
 COUNT = 2_000
@@ -141,3 +143,41 @@ def test_an_edit_that_no_time_tells_holds_up_no_line_behind_it(tmp_path: Path) -
             service.round()
         assert name_of(service, "c2") == "edited"
         assert service.ask(lambda reader: reader.stats(CandidateFilter())).malformed == 1
+
+
+@pytest.fixture
+def torn(tmp_path: Path) -> Iterator[tuple[InProcess, Path, list[bytes]]]:
+    """A file of more than 64 KB whose last line has no newline."""
+    lines = [*(line_of(f"c{n}") for n in range(10)), line_of("long", pad="x" * 100_000), line_of("z0"), line_of("z1")]
+    lines[2] = line_of("c2", task_name="longer than others")
+    path = tmp_path / "sft_candidates.jsonl"
+    path.write_bytes(b"\n".join(lines))
+    with opened(tmp_path) as made:
+        made.wait(3_600)
+        made.come_to_rest()
+        yield made, path, lines
+
+
+def test_an_edit_that_a_newline_at_the_end_hides_is_served(torn: tuple[InProcess, Path, list[bytes]]) -> None:
+    service, path, lines = torn
+    lines[1] = lines[1].replace(b"Blue sky", b"Blue sea")
+    path.write_bytes(b"\n".join(lines) + b"\n")
+    rest(service, 200)
+    assert json.dumps(service.served("c1")).encode() == lines[1]
+
+
+def test_lines_that_a_newline_at_the_end_hides_in_another_order_are_not_cut(
+    torn: tuple[InProcess, Path, list[bytes]],
+) -> None:
+    service, path, lines = torn
+    lines[1], lines[2] = lines[2], lines[1]
+    path.write_bytes(b"\n".join(lines))
+    rest(service, 200)
+    lines[1], lines[2] = lines[2], lines[1]
+    path.write_bytes(b"\n".join(lines) + b"\n")
+    rest(service, 200)
+    correct(service, "z0")
+    rest(service, 200)
+    assert service.stop()
+    others = [[one for one in some if b'"z0"' not in one] for some in (standing(path), lines)]
+    assert sorted(others[0]) == sorted(others[1])
