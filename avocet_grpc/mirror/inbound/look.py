@@ -46,6 +46,7 @@ class Looker:
         self._half_written_at = -math.inf
         """When all of it was compared last while a program had it open that has not let go of it since."""
         self._left_half = False
+        """A write of ours failed: what it left may stand at the end."""
 
     def begin(self) -> None:
         """At a start: take the file's own time into account."""
@@ -66,12 +67,12 @@ class Looker:
 
     def wrote(self, now: Signature | None, *, hides: bool = False) -> None:
         """We changed the file. `hides`: without a lease, so that an edit may be hidden by it."""
-        self._seen = now
+        self._seen, self._left_half = now, False
         if hides:
             self._changed_at = self._session.clock.monotonic()
 
     def failed_to_write(self) -> None:
-        """A write of ours failed, and may have left half a line."""
+        """A write of ours raised."""
         self._left_half = True
 
     def wrote_behind_others(self, ours: range) -> None:

@@ -381,10 +381,11 @@ class Reconciliation:
 
     def _goes_on(self, row: Row) -> bool:
         """Return whether a malformed line is now the beginning of a longer one: its writer has ended it."""
-        stood, raw = self._gone.get(row.key), self._session.index.raw(row.key)
-        if row.kind is not Kind.MALFORMED or stood is None or not raw or self._found is None:
+        stood = self._gone.get(row.key)
+        if row.kind is not Kind.MALFORMED or stood is None or self._found is None:
             return False
-        return self._session.disk.read(self._descriptor, len(raw), stood) == raw
+        raw = self._session.index.raw(row.key)
+        return bool(raw) and self._session.disk.read(self._descriptor, row.length, stood) == raw
 
     def _read_row(self, row: Row) -> bytes:
         if row.offset is None:

@@ -221,7 +221,7 @@ class Verdicts:
 
     def leave_undecided(self, offsets: Collection[int]) -> None:
         """A later look decides whether the duplicates that stand there are edits."""
-        for id in self.lines.ids():
+        for id in self.lines.ids() if offsets else ():
             for row in self.lines.of(id):
                 if row.kind is Kind.DUPLICATE and row.offset in offsets:
                     self.lines.change(row, mark=Mark.UNDECIDED)

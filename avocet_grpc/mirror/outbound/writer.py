@@ -60,6 +60,13 @@ class Writer:
             image = done.image
             if done.done is not None:
                 return Result(image, done.done)
+        try:
+            return self._write_in_place(image, units)
+        except OSError:
+            self._looker.failed_to_write()
+            raise
+
+    def _write_in_place(self, image: FileImage, units: Sequence[Unit]) -> Result:
         appends = [unit for unit in units if not unit.blanks]
         changes = [unit for unit in units if unit.blanks and not self._needs_replacement(unit)]
         if appends:
@@ -141,11 +148,7 @@ class Writer:
         session, torn, before = self._session, image.ends_torn, image.signature
         started = session.clock.monotonic()
         blob = (b"\n" if torn else b"") + b"".join(line + b"\n" for line in lines_of(units))
-        try:
-            done = append_lines(session, self._path, blob, torn, before)
-        except OSError:
-            self._looker.failed_to_write()
-            raise
+        done = append_lines(session, self._path, blob, torn, before)
         if done is None:
             return Result(image, False)
         if done.error is not None:
