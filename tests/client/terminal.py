@@ -24,11 +24,17 @@ WITHIN = 60.0
 LAUNCH = """\
 import fcntl, os, signal, sys, termios
 fcntl.ioctl(0, termios.TIOCSCTTY, 0)  # so that Ctrl-C reaches it
-signal.signal(signal.SIGHUP, signal.SIG_DFL)  # which nohup ignores
+for each in (signal.SIGHUP, signal.SIGINT):
+    signal.signal(each, signal.SIG_DFL)  # which nohup and a script's background ignore
 exec(sys.argv[1])
 os.execv(sys.argv[2], sys.argv[2:])
 """
 """Takes the terminal and becomes the command. A `preexec_fn` would fork the threads of gRPC, which it does not bear."""
+
+HEED_INTERRUPTS = (
+    "import os, signal, sys; signal.signal(signal.SIGINT, signal.SIG_DFL); os.execv(sys.argv[1], sys.argv[1:])"
+)
+"""Becomes the command, which heeds interrupts then. A `preexec_fn` would fork the threads of gRPC."""
 
 
 class Terminal:

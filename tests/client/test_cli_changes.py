@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -13,7 +14,7 @@ import pytest
 
 from avocet_client import CorrectionsClient
 from avocet_client.v1 import corrections_pb2 as pb
-from tests.client.terminal import Terminal
+from tests.client.terminal import HEED_INTERRUPTS, Terminal
 from tests.client.test_batch import served, shell
 from tests.client.test_cli import Shell
 from tests.support import BIN, PATIENCE_S, Server, record, write_records
@@ -28,7 +29,8 @@ def test_a_watch_with_a_state_that_saw_nothing_yet_misses_nothing(
     served.correct("c0")
     state = shell.home / "w.json"
     environment = os.environ | shell.variables | {"HOME": str(shell.home)}
-    watch = subprocess.Popen([str(BIN / "avocet"), "watch", "--state", str(state)], env=environment)
+    command = [sys.executable, "-c", HEED_INTERRUPTS, str(BIN / "avocet"), "watch", "--state", str(state)]
+    watch = subprocess.Popen(command, env=environment)
     until = time.monotonic() + PATIENCE_S
     while not state.exists() and time.monotonic() < until:
         time.sleep(0.05)

@@ -18,17 +18,13 @@ from typer.testing import CliRunner
 from avocet_client import __version__
 from avocet_client.cli.app import GROUPS, SNAPSHOTS, app
 from avocet_client.v1 import corrections_pb2 as pb
-from tests.client.terminal import Terminal
+from tests.client.terminal import HEED_INTERRUPTS, Terminal
 from tests.client.test_cli import Shell
 from tests.support import BIN, SECRET, Server, eventually, make_run, record, write_records
 
 RUN = "2025-03-02-120000"
 LONG = "x" * 200
 WIDE = "天" * 100
-HEED_INTERRUPTS = (
-    "import os, signal, sys; signal.signal(signal.SIGINT, signal.SIG_DFL); os.execv(sys.argv[1], sys.argv[1:])"
-)
-"""Becomes the command, which heeds interrupts then. A `preexec_fn` would fork the threads of gRPC."""
 
 
 @pytest.fixture
