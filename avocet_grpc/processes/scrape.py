@@ -27,7 +27,6 @@ LEAST = frozenset(
 )
 """Of these the smallest counts; all others are added up."""
 
-
 COUNTED = frozenset({"counter", "histogram", "summary"})
 """The types of metrics that only grow."""
 

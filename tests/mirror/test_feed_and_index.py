@@ -148,31 +148,6 @@ def test_an_index_that_is_lost_or_another_one_loses_deletes_and_doubles_nothing(
     assert (stats.total, stats.malformed, stats.duplicate_ids) == (COUNT, 1, 1)
 
 
-@pytest.mark.parametrize("spaces", [-1, 1])
-def test_two_spellings_of_a_record_come_back_as_they_were_after_a_lost_index_and_damage(
-    service: InProcess, tmp_path: Path, spaces: int
-) -> None:
-    path = path_of(service, File.APPROVED)
-    spellings = [
-        b'{"id": "x",%s"status": "approved", "corrected_response": "y"}\n' % (b" " * n) for n in (2, 2 + spaces)
-    ]
-    path.write_bytes(b"".join(spellings))
-    service.come_to_rest()
-    service.crash()
-    (tmp_path / ".avocet" / "mirror.db").unlink()
-    service.open()
-    rest(service, 70)
-    os.truncate(path, 0)
-    rest(service, 70)
-    assert sorted(path.read_bytes().splitlines(keepends=True)) == sorted(spellings)
-    # A stop writes the file in the order of the records.
-    correct(service, "c1")
-    rest(service, 70)
-    assert service.stop()
-    lines = [line for line in path.read_bytes().splitlines(keepends=True) if line.strip()]
-    assert sorted(lines[:-1]) == sorted(spellings) and b'"c1"' in lines[-1]
-
-
 def index_of_another_directory(directory: Path) -> bytes:
     directory.mkdir()
     write_records(directory / "sft_candidates.jsonl", [record(f"other{n}") for n in range(3)])

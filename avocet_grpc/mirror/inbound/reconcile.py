@@ -257,7 +257,7 @@ class Reconciliation:
                 self._note_malformed(verdicts, one)
             else:
                 verdicts.edited(row, one, outcome)
-        # A line that was cut in the blanks behind its record is no edit.
+        # A cut right behind the JSON of the last line takes only blanks from it: nobody edited that record.
         same = [outcome is not None and outcome.verdict is Verdict.SAME for outcome in outcomes]
         self._edited += sum(not (alike and self._is_last(one)) for alike, (_, one) in zip(same, pairs, strict=True))
 

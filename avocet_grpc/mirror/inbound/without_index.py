@@ -140,7 +140,7 @@ class Remake:
             elif (row := self._note_line(lines, one, now.get(one.id))) is not None:
                 spelled[one.id] = one.id, row.expected, one.parsed
         index.save(lines)
-        # What others spelled anew comes back as they spelled it.
+        # The ledger keeps the spelling that the file has, in case the line has to be put back.
         self._session.respell([one for one in spelled.values() if one[2].raw != now[one[0]].raw])
 
     def _note_malformed(self, lines: Lines, one: Read) -> None:

@@ -81,8 +81,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     - `current_revision`: the candidate's revision, in decimal.
     """
     ERROR_REASON_REVISION_EXPIRED: _ErrorReason.ValueType  # 7
-    """The revision of the request, or of its token, is no longer kept or is of an
-    earlier ledger. Start again without them.
+    """The service no longer keeps the revision that the request or its token
+    names, or an earlier ledger gave it. Start again without revision and token.
 
     Code: `OUT_OF_RANGE`.
 
@@ -296,8 +296,8 @@ Metadata:
 - `current_revision`: the candidate's revision, in decimal.
 """
 ERROR_REASON_REVISION_EXPIRED: ErrorReason.ValueType  # 7
-"""The revision of the request, or of its token, is no longer kept or is of an
-earlier ledger. Start again without them.
+"""The service no longer keeps the revision that the request or its token
+names, or an earlier ledger gave it. Start again without revision and token.
 
 Code: `OUT_OF_RANGE`.
 

@@ -112,8 +112,8 @@ export enum ErrorReason {
   REVISION_MISMATCH = 6,
 
   /**
-   * The revision of the request, or of its token, is no longer kept or is of an
-   * earlier ledger. Start again without them.
+   * The service no longer keeps the revision that the request or its token
+   * names, or an earlier ledger gave it. Start again without revision and token.
    *
    * Code: `OUT_OF_RANGE`.
    *
