@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import json
 from pathlib import Path
 
 import pytest
@@ -9,6 +11,7 @@ import pytest
 from avocet_grpc.core.model import File
 from tests.mirror.in_process import Crash, CrashingDisk, InProcess, opened
 from tests.mirror.traces import correct, line_of, path_of, put_behind, rest, service, standing, wait
+from tests.support import record, write_records
 
 __all__ = ["service"]
 
@@ -55,6 +58,38 @@ def test_a_whole_record_without_a_newline_is_no_half_of_ours_when_the_index_is_l
         made.open()
         rest(made, 100)
         assert standing(path) == [line_of("c0"), line_of("c1")]
+
+
+class HalfWritten(CrashingDisk):
+    """Has room for half a line when it is `due`, and for nothing in the call after that."""
+
+    due = False
+    is_full = False
+
+    def append(self, descriptor: int, data: bytes) -> int:
+        if self.is_full:
+            self.is_full = False
+            raise OSError(errno.ENOSPC, "no room")
+        if self.due:
+            self.due, self.is_full = False, True
+            return super().append(descriptor, data[:20])
+        return super().append(descriptor, data)
+
+
+def test_half_a_line_that_a_full_disk_left_of_ours_is_blanked(tmp_path: Path) -> None:
+    disk, path = HalfWritten(), tmp_path / "sft_approved.jsonl"
+    write_records(tmp_path / "sft_candidates.jsonl", [record("c0")])
+    with opened(tmp_path, disk=disk) as made:
+        made.wait(3_600)
+        made.come_to_rest()
+        correct(made, "c0")
+        disk.due = True
+        # Another program has the file open, so that the half cannot be cut off.
+        with path.open("ab"), pytest.raises(OSError, match="no room"):
+            wait(made, 2)
+        rest(made, 30)
+        (line,) = standing(path)
+        assert json.loads(line)["corrected_response"] == "better"
 
 
 class HalfBlanked(CrashingDisk):
