@@ -240,7 +240,7 @@ bench: bench-tools ## measure beside the floors and the legacy algorithm; BENCH=
 	$(BIN)/python -m tests.bench run $(BENCH)
 
 .PHONY: bench-cpu
-bench-cpu: setup ## compare the CPU of a decision of two commits, by turns: BASE=main
+bench-cpu: setup ## compare what a decision costs with two commits, by turns: BASE=main
 	$(BIN)/python -m tests.bench cpu $(BASE)
 
 .PHONY: bench-compare

@@ -20,7 +20,7 @@ PATIENCE_S = 2.0
 """How long a scrape waits for processes that do not answer; then it has their counters of the last time alone."""
 
 LAG = "avocet_files_lag_seconds"
-"""The mirror's; if it is dead, nobody else knows more than since when."""
+"""The mirror's; if it is dead or does not answer, nobody else knows more than since when."""
 
 LEAST = frozenset(
     {"process_start_time_seconds", "process_max_fds", "avocet_writes_serving", "python_info", "avocet_build_info"}
@@ -48,7 +48,7 @@ class Scrape:
         self._ended: list[Family] = []
         self._complete = threading.Event()
         self._changing = threading.Lock()
-        self._mirror_gone_since: float | None = None
+        self._mirror_unseen_since: float | None = None
         if listen:
             self._serve(listen, stack)
 
@@ -87,14 +87,14 @@ class Scrape:
             with self._changing:
                 self._found[child], self._counted[child] = families, counters_of(families)
             if child.role is Role.MIRROR:
-                self._mirror_gone_since = None
+                self._mirror_unseen_since = None
             self._missing.discard(child)
             self._finish_if_complete()
 
     def gone(self, child: Child) -> None:
         """From the supervisor: a process has ended, and will not answer."""
         if child.role is Role.MIRROR:
-            self._mirror_gone_since = time.monotonic()
+            self._mirror_is_unseen(time.monotonic())
         with self._changing:
             self._found.pop(child, None)
             self._ended = added_up([self._ended, self._counted.pop(child, [])])
@@ -110,17 +110,24 @@ class Scrape:
         with self._one_at_a_time:
             self._found = {}
             self._complete.clear()
-            self._wanted = True
+            self._wanted, asked_at = True, time.monotonic()
             self._wake()
             self._complete.wait(PATIENCE_S)
+            if any(child.role is Role.MIRROR for child in self._missing.copy()):
+                self._mirror_is_unseen(asked_at)
             self._missing = set()
             with self._changing:
                 told = [*(self._counted | self._found).values(), self._ended]
             found = [*added_up(told), self._restarts()]
-        if self._mirror_gone_since is not None and not any(name == LAG for name, *_ in found):
-            lag = time.monotonic() - self._mirror_gone_since
+        since = self._mirror_unseen_since
+        if since is not None and not any(name == LAG for name, *_ in found):
+            lag = time.monotonic() - since
             found.append((LAG, "For how long no process has looked at the files", "gauge", [(LAG, {}, lag)]))
         return found
+
+    def _mirror_is_unseen(self, since: float) -> None:
+        if self._mirror_unseen_since is None:
+            self._mirror_unseen_since = since
 
     def _restarts(self) -> Family:
         samples: list[Sample] = [

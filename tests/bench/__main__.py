@@ -125,7 +125,7 @@ def cpu_by_turns(
     seconds: Annotated[float, typer.Option(help="Of one round at most.")] = 1.5,
     callers: Annotated[int, typer.Option(help="How many call at once.")] = 32,
 ) -> None:
-    """Measure the CPU of a Submit and an Ingest of another commit and of this tree, by turns."""
+    """Measure the CPU and the time of a Submit and an Ingest of another commit and of this tree, by turns."""
     paired(base, size, rounds, seconds, callers, console)
 
 

@@ -1,4 +1,4 @@
-"""The CPU that a decision costs the service of another commit and that of this tree, by turns.
+"""What a decision costs the service of another commit and that of this tree, in CPU and in time, by turns.
 
 The machine is shared, so two runs of one commit differ by a tenth. Two services that are measured by turns share its
 quick and its slow minutes: each round gives a ratio of both, and the median of those is steady. A process may also be
@@ -34,10 +34,14 @@ ROUNDS_A_START = 2
 
 
 class Cost(NamedTuple):
-    """Microseconds of CPU an operation: of the process that serves, and of all."""
+    """Microseconds an operation: CPU of the process that serves, and of all; how long a caller waits, at the median."""
 
     serving: float
     whole: float
+    wait: float
+
+
+COSTS = {"serving": "CPU, the process that serves", "whole": "CPU, all processes", "wait": "time of a call"}
 
 
 class Subject:
@@ -73,7 +77,8 @@ class Subject:
         # A service of one process has no worker.
         serving = {part: ns for part, ns in used.items() if part.startswith("worker")} or used
         each = 1_000 * len(load.seconds)
-        return Cost(sum(serving.values()) / each, sum(used.values()) / each)
+        wait = 1e6 * statistics.median(load.seconds)
+        return Cost(sum(serving.values()) / each, sum(used.values()) / each, wait)
 
 
 def paired(base: str, size: int, rounds: int, seconds: float, callers: int, console: Console) -> None:
@@ -92,13 +97,13 @@ def paired(base: str, size: int, rounds: int, seconds: float, callers: int, cons
                     for work, run in works.items():
                         costs = {one.name: run(one) for one in (first, second)}
                         found[work].append((costs[before.name], costs[after.name]))
-    table = Table("CPU an operation, us", "side", "serving process", "all processes", "serving, by turns")
+    table = Table("us an operation, medians", base, "this tree", "by turns")
     for work, pairs in found.items():
-        ratio = statistics.median(after.serving / before.serving for before, after in pairs)
-        for at, name in enumerate((base, "this tree")):
-            serving = statistics.median(pair[at].serving for pair in pairs)
-            whole = statistics.median(pair[at].whole for pair in pairs)
-            table.add_row(work, name, f"{serving:,.0f}", f"{whole:,.0f}", f"{ratio:.2f} x" if at else "")
+        for field, name in COSTS.items():
+            each = [(getattr(before, field), getattr(after, field)) for before, after in pairs]
+            was, now = (statistics.median(side) for side in zip(*each, strict=True))
+            ratio = statistics.median(after / before for before, after in each)
+            table.add_row(f"{work}: {name}", f"{was:,.0f}", f"{now:,.0f}", f"{ratio:.2f} x")
     console.print(table)
 
 

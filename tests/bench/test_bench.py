@@ -12,6 +12,7 @@ import pytest
 
 from tests.bench import report
 from tests.bench.__main__ import WORKS
+from tests.bench.paired import COSTS
 from tests.bench.report import PAGE
 from tests.bench.results import Figure, Ratio, Results
 from tests.bench.sides import ROOT
@@ -40,13 +41,14 @@ def test_two_commits_are_compared(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 def test_the_cpu_of_two_commits_is_compared_by_turns() -> None:
     done = _bench("cpu", "HEAD", "--size", "50", "--rounds", "2", "--seconds", "0.2", "--callers", "4")
     for work in ("Submit", "Ingest"):
-        row = r"[\s│]+([\d,]+)[\s│]+([\d,]+)[\s│]+"
-        found = re.search(rf"{work}[\s│]+HEAD{row}\n[\s│]*{work}[\s│]+this tree{row}(\d\.\d\d) x", done.stdout)
-        assert found, done.stdout
-        serving, whole, serving_now, whole_now = (int(number.replace(",", "")) for number in found.groups()[:4])
-        assert 0 < serving < whole
-        assert 0 < serving_now < whole_now
-        assert 0.2 < float(found[5]) < 5
+        rows = re.findall(rf"{work}: ([^│]*?)[\s│]+([\d,]+)[\s│]+([\d,]+)[\s│]+(\d\.\d\d) x", done.stdout)
+        assert [name for name, *_ in rows] == [*COSTS.values()], done.stdout
+        (serving, serving_now), (whole, whole_now), (wait, wait_now) = (
+            (int(before.replace(",", "")), int(now.replace(",", ""))) for _, before, now, _ in rows
+        )
+        assert 0 < serving < whole and 0 < serving_now < whole_now
+        assert wait > 0 and wait_now > 0
+        assert all(0.2 < float(ratio) < 5 for *_, ratio in rows)
 
 
 def test_the_page_is_made_of_the_results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -371,3 +371,24 @@ def test_the_lag_of_the_files_is_shown_while_they_cannot_be_written(measured: Se
     finally:
         subprocess.run(["chattr", "-i", str(measured.candidates)], check=True)
     eventually(lambda: samples(measured)["avocet_files_lag_seconds", ""] == 0)
+
+
+def test_the_lag_of_the_files_grows_while_their_process_does_not_answer(measured: Server) -> None:
+    def lag() -> float:
+        return samples(measured)["avocet_files_lag_seconds", ""]
+
+    eventually(lambda: lag() == 0)
+    (mirror,) = measured.processes("mirror")
+    os.kill(mirror, signal.SIGSTOP)
+    try:
+        first, second = lag(), lag()
+        assert 1 < first < second
+    finally:
+        os.kill(mirror, signal.SIGCONT)
+    eventually(lambda: lag() == 0)
+    os.kill(mirror, signal.SIGSTOP)
+    try:
+        # It counts from when it was asked again, not from the time before.
+        assert lag() < second
+    finally:
+        os.kill(mirror, signal.SIGCONT)
