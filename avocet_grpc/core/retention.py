@@ -10,6 +10,8 @@ from avocet_grpc.core.ports.team import TeamTransaction
 DAY = 86_400.0
 RESUMABLE_SECONDS = 7 * DAY
 """How long a resume token is valid after its export began, and a request_id after its answer."""
+EXPORT_SECONDS = DAY
+"""How much longer that is kept which exports need: one may still send when its token ends."""
 MOST_BETWEEN_MARKS = 3_600.0
 MARKS = 50
 """How exactly the age of a revision is known: a fiftieth of what is kept, or an hour if that is less."""
@@ -46,6 +48,7 @@ def raise_floors(tx: TeamTransaction, keep: Keep, uptime: Uptime | None = None) 
         history=floor(floors.history, keep.history),
         exports=floor(floors.exports, keep.revisions),
         resumes=floor(floors.resumes, keep.revisions, RESUMABLE_SECONDS),
+        examples=floor(floors.examples, keep.revisions, RESUMABLE_SECONDS + EXPORT_SECONDS),
     )
     tx.pruning.raise_floors(raised)
     return raised

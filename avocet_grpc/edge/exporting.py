@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Awaitable
 from functools import partial
 
 from avocet_client.v1 import corrections_pb2 as pb
+from avocet_grpc.core.errors import RevisionExpired
 from avocet_grpc.core.export import ExportCursor, ResumeTokens, open_export
 from avocet_grpc.core.ports.exports import ExportBatches
 from avocet_grpc.core.ports.ledger import Reads
@@ -39,12 +40,18 @@ class Export:
         self._ids = hashlib.sha256()
 
     def next_response(self, reader: ExportBatches, most_bytes: int) -> bytes | None:
-        """Return the next response, serialized; None after the last one. Raises NoRoom if one example is larger."""
+        """Return the next response, serialized; None after the last one.
+
+        Raises NoRoom if one example is larger, RevisionExpired in place of a summary of less than the total.
+        """
         if self.ended:
             return None
         first = self._sent == 0
         examples = self._next_batch(reader, most_bytes)
         self.ended = examples is None
+        if self.ended and self._sent != self._total:
+            # It went on for so long that what it needs was pruned.
+            raise RevisionExpired("the revision is no longer kept; begin the export anew")
         return self._response(examples or b"", first=first)
 
     def _next_batch(self, reader: ExportBatches, most_bytes: int) -> bytes | None:

@@ -184,7 +184,7 @@ class FollowingRules(Fresh):
         correct(port.ledger, "c0")
 
         def prune(tx: Any) -> None:
-            tx.pruning.raise_floors(Floors(0, tx.revision(), tx.revision()))
+            tx.pruning.raise_floors(Floors(0, tx.revision(), tx.revision(), tx.revision()))
             while tx.pruning.prune(100):
                 pass
 

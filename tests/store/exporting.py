@@ -91,7 +91,7 @@ class Store:
         before = self.revisions[0]
 
         def work(tx: Any) -> None:
-            tx.pruning.raise_floors(Floors(0, before, before))
+            tx.pruning.raise_floors(Floors(0, before, before, before))
             while tx.pruning.prune(100):
                 pass
 

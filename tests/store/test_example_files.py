@@ -120,20 +120,32 @@ def test_damaged_files_are_made_again(store: Store, name: str, damage: str) -> N
 
 
 @pytest.mark.parametrize("name", [BODIES, IDS])
-@pytest.mark.parametrize("damage", ["deleted", "cut off", "a bit flipped", "zeros"])
-def test_damage_while_exports_are_sent_is_no_error(store: Store, name: str, damage: str) -> None:
+@pytest.mark.parametrize("damage", ["deleted", "cut off", "emptied", "a bit flipped", "zeros"])
+@pytest.mark.parametrize("before", ["opened", "written", "sent"])
+@pytest.mark.parametrize("then", ["an export", "a change"])
+def test_damage_while_exports_are_sent_is_no_error(
+    store: Store, name: str, damage: str, before: str, then: str
+) -> None:
     store.copy.bring_level()
-    store.again()
+    if before == "opened":
+        store.again()
+    elif before == "sent":
+        store.check_some()
     store.copy.read(lambda reader: reader.export_total(ExportSelection(newest(store.plain)), 0))
     path = store.files / name
     if damage == "deleted":
         path.unlink()
     elif damage == "cut off":
         cut(path)
+    elif damage == "emptied":
+        os.truncate(path, 0)
     else:
         content = path.read_bytes()
         with path.open("r+b") as file:
             file.write(bytes(len(content)) if damage == "zeros" else bytes([content[0] ^ 1]) + content[1:])
+    if then == "a change":
+        store.change()
+        store.copy.bring_level()
     store.check_some()
     store.change()
     store.check_some()

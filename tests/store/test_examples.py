@@ -5,12 +5,27 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from avocet_grpc.core.errors import RevisionExpired
+from avocet_grpc.core.export import open_export
+from avocet_grpc.core.model import CandidateFilter, File
+from avocet_grpc.edge.exporting import Export
 from avocet_grpc.store.examples import ledger as export_ledger
 from avocet_grpc.store.examples import store as example_store
+from tests.ledger_suite import newest
 from tests.store.exporting import Store, longer
+
+ANY: dict[str, Any] = {
+    "shard_index": 0,
+    "shard_count": 1,
+    "split": None,
+    "at_revision": 0,
+    "since_revision": 0,
+    "resume_token": "",
+}
 
 
 @pytest.fixture(autouse=True)
@@ -61,3 +76,26 @@ def test_over_postgresql_every_export_is_what_the_ledger_itself_gives(database: 
         run_at_random(store)
     finally:
         store.copy.close()
+
+
+@pytest.mark.parametrize("store", range(3), indirect=True)
+@pytest.mark.parametrize("begins_again", [False, True])
+def test_an_export_whose_examples_were_pruned_meanwhile_is_refused_and_never_proved_complete(
+    store: Store, begins_again: bool
+) -> None:
+    store.keep_alone()
+    for _ in range(30):
+        store.change()
+    cursor = store.copy.read(lambda reader: open_export(reader, filter=CandidateFilter(), **ANY))
+    export = Export(cursor, batch_size=1)
+    assert cursor.total > 3
+    assert store.copy.read_batches(lambda reader: export.next_response(reader, 1 << 30))
+    for id in sorted(store.approved):
+        store.plain.write(lambda tx, id=id: tx.remove(File.APPROVED, id)).result()
+    store.revisions = [newest(store.plain)]
+    store.prune()
+    if begins_again:
+        store.copy.read(lambda reader: store.copy.store.forget_dead(reader.examples))
+    with pytest.raises(RevisionExpired, match="begin the export anew"):
+        while store.copy.read_batches(lambda reader: export.next_response(reader, 1 << 30)):
+            assert not export.ended

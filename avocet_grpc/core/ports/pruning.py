@@ -16,12 +16,14 @@ class Uptime:
 
 @dataclass(frozen=True, slots=True)
 class Floors:
-    """What is kept. Changes after the revision `history`; exports at the revisions from `exports` on; whatever an
-    export at a revision from `resumes` on needs, for resume tokens of exports that began before `exports` had grown."""
+    """What is kept. Changes after the revision `history`; exports at the revisions from `exports` on; resume tokens at
+    those from `resumes` on, of exports that began before `exports` had grown; the examples that those from `examples`
+    on need, for exports that went on before `resumes` had grown."""
 
     history: int
     exports: int
     resumes: int
+    examples: int
 
 
 class Pruning(Protocol):

@@ -1,4 +1,4 @@
-"""The blocks of the files of examples: where each lies, and which were checked since the files were opened."""
+"""The blocks of the files of examples: where each lies, and which were checked since anybody else changed the file."""
 
 from __future__ import annotations
 
@@ -82,6 +82,12 @@ class Blocks:
     def _block(self, name: str, number: int) -> Block:
         columns, seal = BLOCK[name], self._seals[number]
         return Block(number, int(seal[columns.start]), int(seal[columns.end]), int(seal[columns.sum]))
+
+    def forget_checks(self, name: str) -> None:
+        """The file was changed by somebody else: no block of it was checked."""
+        with self.lock:
+            self._are_checked[name][: self._count] = False
+            self._unchecked[name] = self._count
 
     def note_checked(self, name: str, number: int) -> None:
         """A block is what was written."""

@@ -2,7 +2,8 @@
 
 All are only appended to, a block at a time, and a block counts once its seal is behind its rows. Nothing is synced:
 what a power cut leaves is told by the checksums, of the rows at a start, of a block before it is sent for the first
-time. Whatever is wrong, the files are made again from the ledger.
+time. If anybody else changes a file meanwhile, its blocks are checked again. Whatever is wrong, the files are made
+again from the ledger.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from typing import NamedTuple
 
 from xxhash import xxh3_64, xxh3_64_intdigest
 
-from avocet_grpc.store.examples.blocks import Blocks
+from avocet_grpc.store.examples.blocks import BLOCK, Blocks
 from avocet_grpc.store.examples.layout import (
     EXAMPLE,
     REMOVAL,
@@ -59,6 +60,13 @@ class Found(NamedTuple):
     facets: bytes
 
 
+class Stand(NamedTuple):
+    """What tells a file of ours from one that somebody else has written to since."""
+
+    size: int
+    changed_at: int
+
+
 class Example(NamedTuple):
     """The bytes of an example to be stored, and its id with a newline behind it."""
 
@@ -81,8 +89,10 @@ class Segment:
         self._facets_sum = xxh3_64()
         self._blocks = Blocks()
         self._local = threading.local()
+        self._appending = threading.Lock()
         if new:
             self._write(ROWS, 0, self._header)
+        self._left = {name: self._stand(name) for name in BLOCK}
 
     @property
     def size(self) -> int:
@@ -140,7 +150,7 @@ class Segment:
     def append(self, rows: Array, examples: Sequence[Example], facets: bytes, covered: int) -> None:
         """Append a block: these rows of examples, whose places are filled in. `covered` as in SEAL_ROW.
 
-        Raises OSError; the files must not be used any more then.
+        Raises OSError, or Damaged if the files have less than was written; they must not be used any more then.
         """
         bodies, ids = b"".join([each.encoded for each in examples]), b"".join([each.id for each in examples])
         if not self._has_room(len(bodies) + len(ids)):
@@ -156,14 +166,30 @@ class Segment:
         seal["sum"], seal["ids_sum"] = xxh3_64_intdigest(bodies), xxh3_64_intdigest(ids)
         self._facets_sum.update(facets)
         seal["facets_end"], seal["facets_sum"] = self._facets_end + len(facets), self._facets_sum.intdigest()
-        self._write(BODIES, self._end, bodies)
-        self._write(IDS, self._ids_end, ids)
+        with self._appending:
+            self._write_block(bodies, ids)
         self._write(FACETS, self._facets_end, facets)
         self._write_rows(np.concatenate([rows, seal.view(ROW)]))
         self._end, self._ids_end = self._end + len(bodies), self._ids_end + len(ids)
         self._facets_end += len(facets)
         if ids:
             self._blocks.add(seal, are_checked=True)
+
+    def _write_block(self, bodies: bytes, ids: bytes) -> None:
+        for name in BLOCK:
+            self._note_changes(name)
+        # Behind the end of a file that was cut, zeros would come before what is written.
+        if self._left[BODIES].size < self._end or self._left[IDS].size < self._ids_end:
+            raise Damaged
+        self._write(BODIES, self._end, bodies)
+        self._write(IDS, self._ids_end, ids)
+        self._left = {name: self._stand(name) for name in BLOCK}
+
+    def _note_changes(self, name: str) -> None:
+        """Trust no block of a file that somebody else has written to. The caller holds `_appending`."""
+        if (stand := self._stand(name)) != self._left[name]:
+            self._blocks.forget_checks(name)
+            self._left[name] = stand
 
     def remove(self, removals: Sequence[tuple[int, int]]) -> None:
         """Append that these rows are not seen from a revision on. Raises OSError, as `append`."""
@@ -183,10 +209,14 @@ class Segment:
         """Return stretches of a file, joined. Each has whole examples, or whole ids. Raises Damaged."""
         if len(begins) == 1:
             return self.read_one(name, begins.item(), ends.item())
+        with self._appending:
+            self._note_changes(name)
         return b"".join(self._pieces(name, begins, ends))
 
     def read_one(self, name: str, begin: int, end: int) -> bytes:
         """Return one stretch of a file. Raises Damaged."""
+        with self._appending:
+            self._note_changes(name)
         if self._blocks.has_unchecked(name, begin, end):
             return bytes(self._viewed(name, begin, end))
         return self._read(name, begin, end - begin)
@@ -240,6 +270,10 @@ class Segment:
     def _has_room(self, size: int) -> bool:
         disk = os.statvfs(self._place.path)
         return disk.f_bavail * disk.f_frsize >= LEAVE_FREE * (self.size + size)
+
+    def _stand(self, name: str) -> Stand:
+        status = os.fstat(self._files[name].fileno())
+        return Stand(status.st_size, status.st_mtime_ns)
 
     def _size_of(self, name: str) -> int:
         return os.fstat(self._files[name].fileno()).st_size

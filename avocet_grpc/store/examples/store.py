@@ -248,6 +248,9 @@ class ExampleStore:
         try:
             segment.remove(removals)
             segment.append(rows, found, b"".join(map(facet_line, facets)), seals)
+        except Damaged as damage:
+            self.give_back(segment, damage)
+            return
         except Exception:
             self.give_back(segment)
             raise

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from avocet_grpc.core.ports.pruning import Floors, Uptime
-from avocet_grpc.core.retention import RESUMABLE_SECONDS
+from avocet_grpc.core.retention import EXPORT_SECONDS, RESUMABLE_SECONDS
 from avocet_grpc.store.sql.dialect import Session
 from avocet_grpc.store.sql.history import FLOOR as HISTORY_FLOOR
 from avocet_grpc.store.sql.history import History
@@ -15,6 +15,7 @@ from avocet_grpc.store.sql.rows import NEVER
 from avocet_grpc.store.sql.snapshots import RESUMES_FLOOR, Snapshots
 
 EXAMPLES_LOOKED_AT = "examples_looked_at"
+EXAMPLES_FLOOR = "examples_floor"
 STARTED, STARTED_AT = "machine_start", "machine_started_at"
 """The rows of `meta` that have which start of a machine was seen last, and when that was by the clock of then."""
 LEAST_STEP_S = 60
@@ -104,11 +105,13 @@ class Pruning:
 
     def floors(self) -> Floors:
         first = self._queries.head().first_revision
-        return Floors(self._history.floor(), first, self._snapshots.oldest_resumable())
+        examples = self._queries.meta(EXAMPLES_FLOOR) or 0
+        return Floors(self._history.floor(), first, self._snapshots.oldest_resumable(), examples)
 
     def raise_floors(self, floors: Floors) -> None:
         self._queries.set_meta(HISTORY_FLOOR, floors.history)
         self._queries.set_meta(RESUMES_FLOOR, floors.resumes)
+        self._queries.set_meta(EXAMPLES_FLOOR, floors.examples)
         level = self._session.number("SELECT coalesce(min(level_revision), 0) FROM reports")
         self._raise_head(floors.exports, min(floors.exports, level))
 
@@ -128,7 +131,7 @@ class Pruning:
     def _prune_examples(self, limit: int) -> int:
         """Look at removed examples in order of removal, and go on from there: those that a snapshot keeps stay."""
         looked_at = self._queries.meta(EXAMPLES_LOOKED_AT) or 0
-        values = {"looked_at": looked_at, "floor": self.floors().resumes, "limit": limit}
+        values = {"looked_at": looked_at, "floor": self.floors().examples, "limit": limit}
         old = self._session.all(_Old, OLD_EXAMPLES, values)
         if not old:
             return 0
@@ -146,7 +149,7 @@ class Pruning:
         return len(old)
 
     def _is_pinned(self, row: _Old) -> bool:
-        since = self.now() - RESUMABLE_SECONDS
+        since = self.now() - RESUMABLE_SECONDS - EXPORT_SECONDS
         values = {"approved": row.approved_revision, "removed": row.removed_revision, "since": since}
         return self._session.number(PINNED, values) > 0
 
@@ -163,13 +166,13 @@ class Pruning:
 
     def _rest(self, limit: int) -> int:
         """Delete snapshots that were deleted long ago, and moments that no floor will ask for again."""
-        before = self.now() - RESUMABLE_SECONDS
+        before = self.now() - RESUMABLE_SECONDS - EXPORT_SECONDS
         deleted = self._delete("snapshots", "number", "deleted_at > 0 AND deleted_at <= :before", limit, before=before)
         if deleted:
             # What they kept is to be looked at again.
             self._queries.set_meta(EXAMPLES_LOOKED_AT, 0)
         floors = self.floors()
-        floor = min(floors.history, floors.resumes)
+        floor = min(floors.history, floors.examples)
         return deleted + self._delete("moments", "at", "revision < :floor", limit - deleted, floor=floor)
 
     def _delete(self, table: str, key: str, where: str, limit: int, **values: Any) -> int:
