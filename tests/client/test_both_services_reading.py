@@ -208,6 +208,37 @@ def test_an_export_of_any_kind_is_continued_where_it_was_left(start: Start, opti
         assert [*before, *ids(resumed)] == ["a", "b", "c"]
 
 
+@pytest.mark.parametrize("again", [False, True], ids=["deleted", "made again"])
+def test_an_export_of_a_snapshot_goes_on_after_its_end(start: Start, again: bool) -> None:
+    client = start(*(record(id) for id in "abcd"))
+    for id in "abc":
+        client.submit(id, action="correct", corrected_response=id)
+    client.create_snapshot("s-1")
+    for handed_out in range(1, 4):
+        before, states = client.export(batch_size=2, snapshot="s-1"), []
+        found = [next(before).id for _ in range(handed_out)]
+        states.append(before.state_dict())
+        client.undo("a")
+        client.delete_snapshot("s-1")
+        if again:
+            client.create_snapshot("s-1")
+        while len(found) < 4:
+            # Each part is a process of its own, which has the state alone.
+            part = client.export(batch_size=2, snapshot="s-1")
+            part.load_state_dict(json.loads(json.dumps(states[-1])))
+            found += [example.id for example in [next(part, None)] if example] or ["end"]
+            states.append(part.state_dict())
+        assert found == ["a", "b", "c", "end"]
+        client.submit("a", action="correct", corrected_response="a")
+        if again:
+            client.delete_snapshot("s-1")
+        # In the order of their approval, as before.
+        for id in "bc":
+            client.undo(id)
+            client.submit(id, action="correct", corrected_response=id)
+        client.create_snapshot("s-1")
+
+
 def test_runs_are_listed_imported_and_uploaded(start: Start, tmp_path: Path) -> None:
     lines = [record("a", benchmark_run_id=RUN), record("b"), "{torn", record("c", status="pending"), record("a")]
     client = start(record("b", model_response="another"), **{RUN: lines, "2025-03-01-120000": []})

@@ -6,6 +6,7 @@ import json
 import pickle
 from collections import Counter
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -149,3 +150,25 @@ def test_shuffled_shards_are_still_all_there(client: CorrectionsClient) -> None:
     shuffled = prompts(dataset.shuffle(seed=3, buffer_size=10))
     assert shuffled != prompts(dataset)
     assert sorted(shuffled) == sorted(prompts(dataset))
+
+
+@pytest.mark.parametrize("again", [False, True], ids=["deleted", "made again"])
+def test_a_data_set_of_a_snapshot_stays_what_it_was(tmp_path: Path, again: bool) -> None:
+    server = Server(tmp_path)
+    write_records(server.candidates, [record(id) for id in "abc"])
+    server.start()
+    try:
+        with CorrectionsClient(server.address) as client:
+            for id in "ab":
+                client.submit(id, action="correct", corrected_response=id)
+            client.create_snapshot("run")
+            dataset = iterable_dataset(client, snapshot="run", num_shards=2)
+            before = list(dataset)
+            client.delete_snapshot("run")
+            client.submit("c", action="correct", corrected_response="c")
+            if again:
+                client.create_snapshot("run")
+            assert len(before) == 2
+            assert list(dataset) == before
+    finally:
+        server.kill()

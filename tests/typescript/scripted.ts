@@ -9,6 +9,7 @@ import {
   CorrectionsService,
   ErrorInfoSchema,
   ExportCorrupted,
+  type ExportState,
   IngestionNotConfigured,
   Overloaded,
   RetryInfoSchema,
@@ -74,38 +75,43 @@ test("a stream that ends without its summary is continued behind its last batch"
   assert.equal(stream.total, 3);
 });
 
-test("an export of a snapshot is continued by its token alone, since its name stands for the revision", async () => {
-  const asked: StreamExportRequest[] = [];
-  const exporting = client({
-    async *streamExport(request) {
-      asked.push(request);
-      if (asked.length < 3) {
-        yield { examples: examples("a"), resumeToken: "behind a", revision: 7n, total: 2n };
-      } else {
-        yield { examples: examples("b"), resumeToken: "behind b", revision: 7n, total: 1n, summary: proof("b") };
+for (const handedOut of [1, 2]) {
+  const way = handedOut === 1 ? "revision, before it has a token" : "token, which belongs to the name";
+  test(`an export of a snapshot is continued by its ${way}`, async () => {
+    const asked: StreamExportRequest[] = [];
+    const exporting = client({
+      async *streamExport(request) {
+        asked.push(request);
+        if (request.resumeToken === "") {
+          yield { examples: examples("a"), resumeToken: "behind a", revision: 7n, total: 3n };
+          yield { examples: examples("b"), resumeToken: "behind b", revision: 7n };
+        } else {
+          yield { examples: examples("b", "c"), resumeToken: "behind c", revision: 7n, total: 2n, summary: proof("b", "c") };
+        }
+      },
+    });
+    const ids: string[] = [];
+    let state: ExportState | undefined;
+    for (const stop of handedOut === 1 ? [1, 2, 9] : [2, 9]) {
+      const part = exporting.export({ snapshot: "monday" }, state === undefined ? {} : { state });
+      for await (const { id } of part) {
+        ids.push(id);
+        if (ids.length === stop) {
+          break;
+        }
       }
-    },
+      state = JSON.parse(JSON.stringify(part.state())) as ExportState;
+    }
+    assert.deepEqual(ids, ["a", "b", "c"]);
+    const named = ["monday", 0n];
+    assert.deepEqual(
+      asked.map(({ snapshot, atRevision, resumeToken }) => [snapshot, atRevision, resumeToken]),
+      handedOut === 1
+        ? [[...named, ""], ["", 7n, ""], ["", 7n, "behind a"]]
+        : [[...named, ""], [...named, "behind a"]],
+    );
   });
-  const ids: string[] = [];
-  const begun = exporting.export({ snapshot: "monday" });
-  for await (const { id } of begun) {
-    ids.push(id);
-    break;
-  }
-  const state = JSON.parse(JSON.stringify(begun.state()));
-  for await (const { id } of exporting.export({ snapshot: "monday" }, { state })) {
-    ids.push(id);
-  }
-  assert.deepEqual(ids, ["a", "b"]);
-  assert.deepEqual(
-    asked.map(({ snapshot, atRevision, resumeToken }) => [snapshot, atRevision, resumeToken]),
-    [
-      ["monday", 0n, ""],
-      ["monday", 0n, ""],
-      ["monday", 0n, "behind a"],
-    ],
-  );
-});
+}
 
 const CORRUPTED: Record<string, Response[][]> = {
   "ids of other examples": [

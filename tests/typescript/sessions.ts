@@ -59,6 +59,36 @@ for (const request of [{}, { shardCount: 2 }]) {
   });
 }
 
+for (const again of [false, true]) {
+  const what = again ? "the name is another snapshot's" : "the snapshot was deleted";
+  test(`an export of a snapshot goes on from within its first batch although ${what}`, async () => {
+    const client = correctionsClient(address, { token });
+    const name = `gone-${again}`;
+    await client.createSnapshot({ name });
+    const asked = { snapshot: name, batchSize: 3 };
+    const whole: string[] = [];
+    for await (const { id } of client.export(asked)) {
+      whole.push(id);
+    }
+    const begun = client.export(asked);
+    const ids: string[] = [];
+    for await (const { id } of begun) {
+      ids.push(id);
+      break;
+    }
+    await client.deleteSnapshot({ name });
+    if (again) {
+      await client.ingest({ source: "ts", taskType: "sum", prompt: "1 + 1?", correction: "2" });
+      await client.createSnapshot({ name });
+    }
+    for await (const { id } of client.export(asked, { state: begun.state() })) {
+      ids.push(id);
+    }
+    assert.ok(whole.length > 3);
+    assert.deepEqual(ids, whole);
+  });
+}
+
 test("a client lives on after calls that were given up while they were being sent", { timeout: 50_000 }, async () => {
   const client = correctionsClient(address, { token });
   for (let n = 0; n < 3; n += 1) {

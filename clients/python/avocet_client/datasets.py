@@ -33,8 +33,8 @@ def iterable_dataset(
 
     `state_dict()` and `load_state_dict()` continue at the very row, and read nothing again that came before it.
     """
-    pinned_options, _ = pinned(client, options)
-    export = _ExportIterable(client, render, list(range(num_shards)), num_shards, pinned_options)
+    pinned_options, revision = pinned(client, options)
+    export = _ExportIterable(client, render, list(range(num_shards)), num_shards, pinned_options, revision)
     return datasets.IterableDataset(export)
 
 
@@ -44,7 +44,13 @@ class _ExportIterable(_BaseExamplesIterable):  # type: ignore[misc]
     _sleep_on_threads_shutdown = False
 
     def __init__(
-        self, client: CorrectionsClient, render: Render, shards: list[int], count: int, options: ExportOptions
+        self,
+        client: CorrectionsClient,
+        render: Render,
+        shards: list[int],
+        count: int,
+        options: ExportOptions,
+        revision: int,
     ) -> None:
         super().__init__()
         self._client = client
@@ -52,12 +58,14 @@ class _ExportIterable(_BaseExamplesIterable):  # type: ignore[misc]
         self._shards = shards
         self._count = count
         self._options = options
+        self._revision = revision
 
     def __iter__(self) -> Iterator[tuple[str, Row]]:
         state = self._state_dict or self._fresh_state()
         while state["shard_idx"] < len(self._shards):
             shard = self._shards[state["shard_idx"]]
             export = self._client.export(shard_index=shard, shard_count=self._count, **self._options)
+            export.pin(self._revision)
             rows = Rows(export, self._render)
             if state["rows"] is not None:
                 rows.load_state_dict(state["rows"])
@@ -92,4 +100,4 @@ class _ExportIterable(_BaseExamplesIterable):  # type: ignore[misc]
         return {"shard_idx": 0, "rows": None, "type": type(self).__name__}
 
     def _with(self, shards: list[int]) -> _ExportIterable:
-        return _ExportIterable(self._client, self._render, shards, self._count, self._options)
+        return _ExportIterable(self._client, self._render, shards, self._count, self._options, self._revision)

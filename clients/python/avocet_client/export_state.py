@@ -19,11 +19,16 @@ from avocet_client.words import counted
 VERSION = 1
 
 
-class ExportStateDict(TypedDict):
+class _Pinned(TypedDict, total=False):
+    by_revision: bool
+
+
+class ExportStateDict(_Pinned):
     """Where an export stands, in plain values for JSON, pickle or `torch.save`.
 
     `request` is a digest of what was asked for; `resume_token` continues behind a whole batch, and `skip` examples of
-    what follows were handed out already; `consumed` examples were handed out in all, of `total`.
+    what follows were handed out already; `consumed` examples were handed out in all, of `total`. `by_revision` is there
+    if the token belongs to the snapshot's revision, and not to its name.
     """
 
     version: int
@@ -49,6 +54,7 @@ class ExportState:
         self.total: int | None = None
         self._complete = False
         self._token = ""
+        self._by_revision = False
         self._skip = 0  # handed out after the token, before the present batch
         self._before = 0  # handed out before the present batch
         self._batch: Sequence[pb.TrainingExample] = ()
@@ -79,10 +85,19 @@ class ExportState:
         request = pb.StreamExportRequest()
         request.CopyFrom(self._request)
         request.resume_token = self._token
+        if not self._token and not self._request.at_revision:
+            # A snapshot may be deleted, and another one get its name, before there is a token.
+            self._by_revision = bool(request.snapshot) and self.revision > 0
+        if self._by_revision:
+            # The service refuses the two together.
+            request.snapshot = ""
         if not request.snapshot:
-            # A snapshot names its revision, and the service refuses the two together.
             request.at_revision = self.revision
         return request
+
+    def pin(self, revision: int) -> None:
+        """Ask for this revision, which the snapshot's name stood for before. Call it before the first request."""
+        self.revision = revision
 
     def take(self) -> pb.TrainingExample | None:
         """Return the next example that has arrived, or None if another response is needed."""
@@ -124,7 +139,7 @@ class ExportState:
     def state_dict(self) -> ExportStateDict:
         """Return where the export stands, at the very example."""
         self._settle()
-        return ExportStateDict(
+        state = ExportStateDict(
             version=VERSION,
             request=self._digest,
             revision=self.revision,
@@ -134,6 +149,9 @@ class ExportState:
             total=self.total,
             finished=self.finished,
         )
+        if self._by_revision:
+            state["by_revision"] = True
+        return state
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go to where `state` stands. Raises ValueError if it is of another request or version, or no state at all."""
@@ -144,6 +162,7 @@ class ExportState:
             raise ValueError(f"the state is of revision {state['revision']}, not {self._request.at_revision}")
         self.revision, self.total = state["revision"], state["total"]
         self._token, self._skip, self._before = state["resume_token"], state["skip"], state["consumed"]
+        self._by_revision = state.get("by_revision", False)
         self._complete, self._corrupted = state["finished"], None
         self._set_batch(())
         self._begin_call()

@@ -61,6 +61,13 @@ class _Export:
         self.close()
         self._state.load_state_dict(state)
 
+    def pin(self, revision: int) -> None:
+        """Take the examples of this revision, which the snapshot's name stood for when it was looked up.
+
+        Call it before the first example.
+        """
+        self._state.pin(revision)
+
     def close(self) -> None:
         """Let the stream go. Iterating on opens another that continues."""
         if self._call is not None:

@@ -54,12 +54,13 @@ class Rows(Iterator[Row]):
 def pinned(client: CorrectionsClient, options: ExportOptions) -> tuple[ExportOptions, int]:
     """Return the options of one revision, and which it is: the present one, if they state neither it nor a snapshot.
 
-    Workers that open their streams one after another then read the same examples.
+    Workers that open their streams one after another then read the same examples. Each stream of a snapshot must be
+    told the revision (`Export.pin`): the name may be another snapshot's by then.
     """
     if revision := options.get("at_revision"):
         return options, revision
     probe = client.export(batch_size=1, **options)
     next(probe, None)
     probe.close()
-    # A snapshot names its revision, and the service refuses the two together.
+    # The service refuses a snapshot and a revision together.
     return options if options.get("snapshot") else {**options, "at_revision": probe.revision}, probe.revision

@@ -56,6 +56,7 @@ class ExportDataset(torch.utils.data.IterableDataset[Row]):  # type: ignore[misc
         index, workers = (worker.id, worker.num_workers) if worker else (0, 1)
         part, parts = self._rank * workers + index, self._world_size * workers
         export = self._client.export(shard_index=part, shard_count=parts, **self._options)
+        export.pin(self._revision)
         self._rows = Rows(export, self._render)
         if self._start:
             self._rows.load_state_dict(self._start)
@@ -64,7 +65,9 @@ class ExportDataset(torch.utils.data.IterableDataset[Row]):  # type: ignore[misc
 
     def state_dict(self) -> dict[str, Any]:
         """Return where the iteration stands in this process."""
-        return dict(self._rows.state_dict() if self._rows else self._start or {})
+        if self._start is not None:
+            return dict(self._start)
+        return dict(self._rows.state_dict()) if self._rows else {}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Let the next iteration begin where `state` stands."""

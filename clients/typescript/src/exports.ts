@@ -38,6 +38,8 @@ export interface ExportState {
   readonly consumed: number;
   readonly total: number | null;
   readonly finished: boolean;
+  /** Whether the token belongs to the snapshot's revision, and not to its name. */
+  readonly byRevision?: boolean;
 }
 
 const VERSION = 1;
@@ -50,6 +52,7 @@ const FORM: Form<ExportState> = {
   consumed: isCount,
   total: (value) => value === null || isCount(value),
   finished: (value) => typeof value === "boolean",
+  byRevision: (value) => value === undefined || typeof value === "boolean",
 };
 
 /**
@@ -60,6 +63,7 @@ export class Export implements AsyncIterable<TrainingExample> {
   readonly #digest: string;
   #revision = 0n;
   #token = "";
+  #byRevision = false;
   #skip = 0;
   #consumed = 0;
   #total: number | null = null;
@@ -105,6 +109,7 @@ export class Export implements AsyncIterable<TrainingExample> {
       consumed: this.#consumed,
       total: this.#total,
       finished: this.#finished,
+      ...(this.#byRevision && { byRevision: true }),
     };
   }
 
@@ -135,6 +140,7 @@ export class Export implements AsyncIterable<TrainingExample> {
       throw new TypeError(`The state is of revision ${revision}, not ${this.#revision}.`);
     }
     this.#revision = BigInt(revision);
+    this.#byRevision = state.byRevision ?? false;
     [this.#token, this.#skip, this.#consumed] = [resumeToken, skip, consumed];
     [this.#total, this.#finished] = [total, finished];
   }
@@ -142,9 +148,17 @@ export class Export implements AsyncIterable<TrainingExample> {
   /** One call: from behind the last token to its end. */
   async *#stream(backoff: Backoff): AsyncGenerator<TrainingExample, void, undefined> {
     const { signal, timeoutMs } = this.options;
+    if (this.#token === "" && !this.request.atRevision) {
+      // A snapshot may be deleted, and another one get its name, before there is a token.
+      this.#byRevision = Boolean(this.request.snapshot) && this.#revision > 0n;
+    }
     // A snapshot's name stands for its revision, and the service refuses the two together.
-    const atRevision = this.request.snapshot ? this.request.atRevision : this.#revision;
-    const request = { ...this.request, ...(atRevision !== undefined && { atRevision }), resumeToken: this.#token };
+    const isNamed = this.request.snapshot && !this.#byRevision;
+    const request = {
+      ...this.request,
+      ...(isNamed ? {} : { snapshot: "", atRevision: this.#revision }),
+      resumeToken: this.#token,
+    };
     const proof = new Proof();
     let handedOut = this.#skip;
     const before = this.#consumed - handedOut;

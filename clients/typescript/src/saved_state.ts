@@ -6,7 +6,7 @@ import { encoded } from "./requests.js";
 const WHOLE = "Give one whole as state() returned it, or none to start again from the beginning.";
 
 /** What each value of a saved state must be. */
-export type Form<S> = { readonly [K in keyof S]: (value: unknown) => boolean };
+export type Form<S> = { readonly [K in keyof S]-?: (value: unknown) => boolean };
 
 /**
  * Throw a `TypeError`, which says what to do, unless `state` is of this version and has each value of the form: its
