@@ -62,11 +62,12 @@ def claim(tx: TeamTransaction, request: ClaimRequest, bytes_of: Callable[[Candid
     """Hand out candidates in review that nobody holds; return an empty list if none is left.
 
     `bytes_of` is asked for the size of a candidate's claim on the wire if all of them might not fit. A request_id used
-    again gives those claims of the first answer that still live. Raises InvalidField for a request_id of other content.
+    again gives those claims of the first answer that still live, as many as fit. Raises InvalidField for a request_id
+    of other content.
     """
     digest = idempotency.digest("Claim", request)
     if (answer := idempotency.recall(tx, request, digest)) is not None:
-        return _still_held(tx, answer["leases"])
+        return _still_held(tx, answer["leases"], bytes_of)
     tx.claims.sweep(SWEPT)
     expires_at = tx.claims.now() + request.lease_seconds
     room = min(request.limit, MAX_HELD - tx.claims.held_by(request.reviewer))
@@ -130,9 +131,11 @@ def _own(tx: TeamTransaction, lease_ids: Sequence[str], principal: str) -> Lease
     return Leases([own[id] for id in asked if id in own], [id for id in asked if id not in own])
 
 
-def _still_held(tx: TeamTransaction, lease_ids: list[str]) -> list[Held]:
+def _still_held(tx: TeamTransaction, lease_ids: list[str], bytes_of: Callable[[Candidate], int]) -> list[Held]:
     living, candidates = tx.claims.find(lease_ids), tx.claims.held_candidates(lease_ids)
-    return [Held(living[id], candidates[id]) for id in lease_ids if id in living]
+    held = [Held(living[id], candidates[id]) for id in lease_ids if id in living]
+    # Other programs may have made the records longer since.
+    return held[: len(_fitting([one.candidate for one in held], bytes_of))]
 
 
 def _new_lease_ids(count: int) -> list[str]:

@@ -8,16 +8,20 @@ from avocet_grpc.core import idempotency
 from avocet_grpc.core.clock import now_iso
 from avocet_grpc.core.model import ChangeAction, Correction, File, Ingested, Record, Status
 from avocet_grpc.core.ports.ledger import HistoryEntry, Transaction
-from avocet_grpc.core.record import render
+from avocet_grpc.core.record import check_length, render
 
 
 def ingest(tx: Transaction, correction: Correction) -> Ingested:
-    """Store the correction in both files. Raises InvalidField for a request_id of other content."""
+    """Store the correction in both files.
+
+    Raises InvalidField for a request_id of other content, or texts whose line would be too long.
+    """
     digest = idempotency.digest("Ingest", correction)
     if (answer := idempotency.recall(tx, correction, digest)) is not None:
         return Ingested(answer["id"], created=False)
     record = new_record(correction)
     line = render(record)
+    check_length(line, max(("prompt", "response", "correction"), key=lambda name: len(getattr(correction, name))))
     tx.add(File.CANDIDATES, line)
     tx.add(File.APPROVED, line)
     tx.note(

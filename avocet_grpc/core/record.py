@@ -11,6 +11,7 @@ import msgspec
 import xxhash
 from msgspec.structs import force_setattr
 
+from avocet_grpc.core.errors import InvalidField
 from avocet_grpc.core.model import Candidate, Columns, ParsedLine, Record
 
 MAX_ID_CHARACTERS = 512
@@ -86,6 +87,12 @@ def render(record: Record) -> ParsedLine:
     """Return a record of ours as the line that we write: ASCII-only JSON, keys in the record's own order."""
     raw = json.dumps(record).encode("ascii")
     return ParsedLine(raw, digest_of(raw), columns_of(record), record)
+
+
+def check_length(line: ParsedLine, field: str) -> None:
+    """Raise InvalidField, of the field that makes it so long, for a line that no file could have as a record."""
+    if len(line.raw) > MAX_LINE_BYTES:
+        raise InvalidField(field, f"would make the record's line longer than {MAX_LINE_BYTES >> 20} MB")
 
 
 def is_our_spelling(line: ParsedLine) -> bool:

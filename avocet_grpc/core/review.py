@@ -11,7 +11,6 @@ from avocet_grpc.core.clock import now_iso
 from avocet_grpc.core.errors import (
     AlreadyInReview,
     CandidateNotFound,
-    InvalidField,
     NotInReview,
     RevisionMismatch,
 )
@@ -28,7 +27,7 @@ from avocet_grpc.core.model import (
     UndoRequest,
 )
 from avocet_grpc.core.ports.ledger import HistoryEntry, Transaction
-from avocet_grpc.core.record import MAX_LINE_BYTES, difference, record_in, record_of, render, replace_surrogates
+from avocet_grpc.core.record import check_length, difference, record_in, record_of, render, replace_surrogates
 
 DECISIONS = frozenset(action.value for action in Action)
 OF_OTHERS = frozenset({ChangeAction.EDIT, ChangeAction.OVERRULE})
@@ -57,7 +56,7 @@ def submit(tx: Transaction, decision: Decision) -> Candidate:
     if reviewer != decision.reviewer:
         decision = replace(decision, reviewer=reviewer)
     line = render(_decided(record, decision))
-    _check_length(line, _field_of_text(decision))
+    check_length(line, _field_of_text(decision))
     at = record_in(line)["reviewed_at"]
     after = _write(tx, record, line, ChangeAction(decision.action.value), decision.reviewer, at)
     if decision.action is Action.CORRECT:
@@ -80,7 +79,7 @@ def undo(tx: Transaction, request: UndoRequest) -> Candidate:
         raise AlreadyInReview("in review already")
     before = _before_decision(tx, record)
     line = render(before)
-    _check_length(line, "id")
+    check_length(line, "id")
     after = _write(tx, record, line, ChangeAction.UNDO, request.reviewer, now_iso())
     tx.remove(File.APPROVED, request.id)
     idempotency.keep(tx, request, digest, _as_answer(after))
@@ -121,11 +120,6 @@ def _field_of_text(decision: Decision) -> str:
     if decision.action is not Action.CORRECT:
         return "id"
     return "corrected_response" if decision.corrected_message is None else "corrected_message"
-
-
-def _check_length(line: ParsedLine, field: str) -> None:
-    if len(line.raw) > MAX_LINE_BYTES:
-        raise InvalidField(field, f"would make the record's line longer than {MAX_LINE_BYTES >> 20} MB")
 
 
 def _changes(decision: Decision) -> Record:

@@ -10,6 +10,7 @@ import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from avocet_client.v1 import corrections_pb2 as pb
 from tests.faults.acks import Acks
 from tests.faults.check import answers, check, export
 from tests.faults.load import Load, candidates
@@ -54,6 +55,27 @@ def test_a_full_disk_refuses_writes_serves_reads_and_goes_on_when_there_is_room(
         check(acks, victim, asked=10_000)
         assert victim.stop() == 0
         check(acks, victim.start())
+        victim.kill()
+
+
+def test_the_journal_of_the_ledger_leaves_a_small_disk_to_the_records(victim: Server, acks: Acks) -> None:
+    need("root")
+    with mounted(victim.data, "-t", "tmpfs", "-o", "size=40m", "tmpfs"):
+        prepare(victim, acks)
+        victim.start()
+        texts = (os.urandom(6_000).hex() for _ in range(10_000))
+        request = {"source": "a", "task_type": "t", "prompt": "p", "response": "r"}
+        refused = 0
+        while refused < 3:
+            try:
+                victim.ingest(pb.IngestRequest(**request, correction=next(texts)))
+            except grpc.RpcError as error:
+                assert error.code() is FULL
+                refused += 1
+        journal = sum(path.stat().st_size for path in victim.data.rglob("*.db-wal"))
+        kept = sum(path.stat().st_size for path in [*victim.data.rglob("*.db"), *victim.data.glob("*.jsonl")])
+        assert journal < 18_000_000 < kept
+        reads_go_on(victim, acks)
         victim.kill()
 
 

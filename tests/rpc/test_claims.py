@@ -10,7 +10,7 @@ import grpc
 import pytest
 
 from avocet_client.v1 import corrections_pb2 as pb
-from tests.support import Server, failure_of, record, write_records
+from tests.support import Server, eventually, failure_of, record, write_records
 
 pytestmark = pytest.mark.both_engines
 
@@ -211,6 +211,47 @@ def test_an_answer_never_has_more_than_3_mb_and_is_nearly_full(stopped_server: S
     write_records(stopped_server.candidates, [record(f"c{n}", **more) for n in range(50)])
     answer = stopped_server.start().stub.Claim(pb.ClaimRequest(reviewer="\U0001d11e" * 1_000, limit=50))
     assert len(answer.claims) < 50 and 2_800_000 < answer.ByteSize() < 3_000_000
+
+
+def test_an_answer_given_again_has_as_many_as_fit_although_the_records_grew(stopped_server: Server) -> None:
+    write_records(stopped_server.candidates, [record(f"c{n}") for n in range(50)])
+    server = stopped_server.start()
+    request = pb.ClaimRequest(reviewer="ann", limit=50, request_id="again")
+    first = server.stub.Claim(request)
+    assert len(first.claims) == 50
+    if not server.has_files:
+        pytest.skip("only the files' own programs make records longer")
+    write_records(server.candidates, [record(f"c{n}", model_response="x" * 200_000) for n in range(50)])
+    grown = pb.GetCandidateRequest(id="c49")
+    eventually(lambda: len(server.stub.GetCandidate(grown).candidate.model_response) > 100_000 or None)
+    again = server.stub.Claim(request)
+    assert 10 < len(again.claims) < 20 and again.ByteSize() < 3_000_000
+    assert [one.lease_id for one in again.claims] == [one.lease_id for one in first.claims][: len(again.claims)]
+
+
+@pytest.mark.parametrize("order", range(pb.ORDER_FILE, pb.ORDER_QUALITY_DESC + 1))
+@pytest.mark.parametrize("state", [pb.CLAIM_STATE_CLAIMED, pb.CLAIM_STATE_MINE, pb.CLAIM_STATE_UNCLAIMED])
+@pytest.mark.parametrize("filtered", [False, True])
+def test_page_numbers_of_what_is_claimed_give_what_tokens_give(
+    stopped_server: Server, order: Any, state: Any, filtered: bool
+) -> None:
+    def odd(n: int) -> dict[str, Any]:
+        return {"quality_score": None, "timestamp": None} if n % 2 else {"quality_score": n / 40}
+
+    write_records(stopped_server.candidates, [record(f"c{n:02d}", **odd(n)) for n in range(40)])
+    server = stopped_server.start()
+    claim(server, "bob", 20)
+    asked: dict[str, Any] = {"per_page": 6, "order": order, "claims": state, "reviewer": "bob"}
+    if filtered:
+        asked["filter"] = pb.CandidateFilter(task_types=[record("x")["task_type"]])
+    by_token, token = list[str](), ""
+    while not by_token or token:
+        answer = server.stub.Queue(pb.QueueRequest(page_token=token, **asked))
+        by_token += [item.id for item in answer.items]
+        token = answer.next_page_token
+    pages = [server.stub.Queue(pb.QueueRequest(page=page, **asked)) for page in range(1, 6)]
+    assert [item.id for page in pages for item in page.items] == by_token
+    assert len(by_token) == (10 if filtered else 20)
 
 
 def test_pages_of_what_is_claimed_never_have_more_than_3_mb(stopped_server: Server) -> None:

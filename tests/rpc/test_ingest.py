@@ -146,3 +146,21 @@ def test_what_came_before_a_refused_message_is_answered_in_order(server: Server)
     if server.has_files:
         eventually(lambda: len(records(server.approved)) == 60)
         assert [content["id"] for content in records(server.approved)] == [result.id for result in results]
+
+
+LONGEST = {name: "\x01" * 4_000_000 for name in ("prompt", "response", "correction")}
+"""Texts that are as long as they may be, each of whose characters takes six in a line: more than 64 MB."""
+
+
+@pytest.mark.both_engines
+def test_texts_whose_line_no_file_could_have_are_refused(server: Server) -> None:
+    single = failure_of(lambda: server.ingest(request(**LONGEST)))
+    assert (single.code, single.fields) == (grpc.StatusCode.INVALID_ARGUMENT, ["prompt"])
+    assert "longer than 64 MB" in single.message
+    items = [request(), request(**LONGEST), request()]
+    messages = iter([pb.StreamIngestRequest(items=[item]) for item in items])
+    answers = server.stub.StreamIngest(messages, metadata=bearer())
+    results = [result for answer in answers for result in answer.results]
+    assert [bool(result.id) for result in results] == [True, False, True]
+    assert failure_of_status(results[1].error).fields == ["prompt"]
+    assert server.stats().total == server.stats().export_ready == 2

@@ -65,11 +65,12 @@ class _Place(NamedTuple):
 
 class _Records(NamedTuple):
     """The records that a page is taken from. If `keys_first`, the lines are read once the page's keys are sorted.
-    `also` is asked of the first in order alone."""
+    `also` is asked of the first in order alone. `counted` is the table as all of them are counted."""
 
     table: str
     where: str
     values: dict[str, Any]
+    counted: str
     keys_first: bool = False
     also: Also = ANYTHING
 
@@ -94,7 +95,7 @@ class QueuePages:
         where, values = filtered + also.where, values | also.values
         if also.driven_by:
             driven = f"{also.driven_by}records r{self._session.dialect.scan}"
-            return self._ordered(_Records(driven, where, values), order, after, offset, limit)
+            return self._ordered(_Records(driven, where, values, driven), order, after, offset, limit)
         facets = self._counts.queue_facets(filter)
         of_facets = ""
         if facets is not None:
@@ -109,20 +110,26 @@ class QueuePages:
         elif facets is not None and order is Order.FILE and offset + limit <= NEAR:
             return self._merged(len(facets), where, values | {"key": after.key if after else 0}, offset, limit)
         elif order is not Order.FILE and (facets is not None or (has_range(filter) and not filter.prompt_digests)):
-            records = self._by(INDEX_OF[SORTED_BY[order]], of_facets + where, values)._replace(keys_first=False)
+            by_order = self._by(INDEX_OF[SORTED_BY[order]], of_facets + where, values)
+            records = by_order._replace(counted=self._scan(), keys_first=False)
         else:
-            records = _Records("records r", where, values)
+            records = _Records("records r", where, values, self._scan())
         return self._ordered(records, order, after, offset, limit)
 
     def _by(self, index: str, where: str, values: dict[str, Any]) -> _Records:
-        return _Records(f"records r{self._session.dialect.by_index.format(index)}", where, values, keys_first=True)
+        table = f"records r{self._session.dialect.by_index.format(index)}"
+        return _Records(table, where, values, table, keys_first=True)
+
+    def _scan(self) -> str:
+        # By an index each row would be looked up in the table at random, which costs ten times the whole table.
+        return f"records r{self._session.dialect.scan}"
 
     def _few(self, index: str, where: str, values: dict[str, Any], also: Also) -> _Records:
         """Few records pass: they are found first and sorted then."""
         if not (alone := self._session.dialect.alone):
             return self._by(index, where, values)._replace(also=also)
         found = f"(SELECT r.* FROM records r WHERE r.queued = 1{where}{alone}) r"
-        return _Records(found, "", values, keys_first=True, also=also)
+        return _Records(found, "", values, found, keys_first=True, also=also)
 
     def _ordered(
         self, records: _Records, order: Order, after: Position | None, offset: int, limit: int
@@ -198,10 +205,8 @@ class QueuePages:
 
     def _with_key(self, records: _Records, column: str) -> int:
         """Return how many have the order's key."""
-        # By an index each row would be looked up in the table at random, which costs ten times the whole table.
-        table = records.table if records.keys_first else f"records r{self._session.dialect.scan}"
         where = f"{records.where}{records.also.where}"
-        query = f"SELECT count(*) FROM {table} WHERE r.queued = 1 AND {column} IS NOT NULL{where}"
+        query = f"SELECT count(*) FROM {records.counted} WHERE r.queued = 1 AND {column} IS NOT NULL{where}"
         return self._session.number(query, records.values)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import sqlite3
 import threading
 import time
@@ -29,6 +30,8 @@ LARGEST_JOURNAL = 4 * JOURNAL_BYTES
 """With so many bytes commits wait for what copies it."""
 PAUSE_S = 1.0
 """Between two times that the journal is copied."""
+SMALL_JOURNAL = JOURNAL_BYTES // 16
+"""A smaller one may take what is free on the disk."""
 FEW_PAGES = 500
 """So many are copied in some milliseconds."""
 PASSES = 3
@@ -172,7 +175,7 @@ class Checkpoint:
     def __init__(self, connection: sqlite3.Connection, path: Path | None, condition: Condition) -> None:
         self._db, self._path, self._condition = connection, path, condition
         self._journal = None if path is None else path.with_name(f"{path.name}-wal")
-        self._copied = 0
+        self._copied = self._stood_at = 0
         self._began_at = self._tried_at = 0.0
         self._thread: threading.Thread | None = None
         # A start on a full disk could not empty the journal, which would fill the disk again.
@@ -197,11 +200,11 @@ class Checkpoint:
             return
         with self._lock:
             try:
-                self._run_if_due(_size_of(self._journal))
+                self._run_if_due(self._journal, _size_of(self._journal))
             except OSError as error:
                 self._condition.fail(error)
 
-    def _run_if_due(self, size: int) -> None:
+    def _run_if_due(self, journal: Path, size: int) -> None:
         now = time.monotonic()
         if self.is_full and now - self._tried_at >= FULL_PAUSE_S:
             self.is_full, self._tried_at = False, now
@@ -212,14 +215,22 @@ class Checkpoint:
             if not self._thread.is_alive():
                 self._thread = None
                 self._copy(self._db)
-        elif now - self._began_at >= PAUSE_S and self._is_large(size):
-            self._began_at = now
+        elif self._takes_the_room(journal, size) or (now - self._began_at >= PAUSE_S and self._is_large(size)):
+            self._began_at, self._stood_at = now, size
             thread = threading.Thread(target=self._copy_most, name="ledger-checkpoint", daemon=True)
             thread.start()
             self._thread, self._copied = thread, self._db.total_changes
 
     def _is_large(self, size: int) -> bool:
         return self._db.total_changes - self._copied >= CHECKPOINT_CHANGES or size > JOURNAL_BYTES
+
+    def _takes_the_room(self, journal: Path, size: int) -> bool:
+        """Return whether the journal has grown to half of what is free: to copy it takes room, too."""
+        self._stood_at = min(self._stood_at, size)
+        if size <= max(SMALL_JOURNAL, self._stood_at):
+            return False
+        disk = os.statvfs(journal)
+        return size * 2 > disk.f_bavail * disk.f_frsize
 
     def _copy_most(self) -> None:
         """Copy until few pages come while it copies."""
