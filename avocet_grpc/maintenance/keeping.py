@@ -53,7 +53,9 @@ class Keeping:
     def __init__(self, ledger: PostgresLedger, url: str, address: str, holder: str, data_dir: Path) -> None:
         self._ledger, self._address = ledger, address
         self._directory = DataDirectory(data_dir)
-        self._lease = Lease(url, holder, socket.gethostname(), str(data_dir.resolve()))
+        host, directory = socket.gethostname(), str(data_dir.resolve())
+        self.place = f"{host}:{directory}"
+        self._lease = Lease(url, holder, host, directory)
         self._renewing = threading.Lock()
         self._epoch = 0
         self._good_until = 0.0

@@ -47,12 +47,14 @@ class Keeper(Follower):
 
     def run(self) -> int:
         """Keep the files whenever it can be done, until the end. Raises WrongDirectory at the start."""
-        level = True
+        level: bool | None = None
         while not self._ending.is_set():
             if not self._is_released and self._holds():
                 level = self._kept()
             self._say_running()
             self._ending.wait(TRY_EVERY_S)
+        if level is None:
+            level = self._is_released or self._others_keep()
         if not level:
             self._say_behind()
         return ExitCode.OK if level else ExitCode.FILES_BEHIND
@@ -81,8 +83,19 @@ class Keeper(Follower):
             return False
         return True
 
-    def _kept(self) -> bool:
-        """Keep the files until the end, or until another server may. Returns whether they need nothing more."""
+    def _others_keep(self) -> bool:
+        """Return whether a server elsewhere keeps the files. One that kept them here is dead: we have its lock."""
+        try:
+            state = self._keeping.state()
+        except (StorageUnreachable, Overloaded):
+            return False
+        return state.is_kept and state.place != self._keeping.place
+
+    def _kept(self) -> bool | None:
+        """Keep the files until the end, or until another server may.
+
+        Returns whether they need nothing more; None if the lease was lost.
+        """
         try:
             while True:
                 self._mirror = self._new_mirror()
@@ -100,7 +113,7 @@ class Keeper(Follower):
             self._mirror.close()
             self._mirror = self._new_mirror()
             self._say("this server does not keep the shared files for now", error=str(error))
-            return not self._keeping.is_held
+            return False if self._keeping.is_held else None
         if self._keeping.release_wanted:
             if not level:
                 self._say_behind()

@@ -84,3 +84,21 @@ def test_a_mirror_that_starts_again_over_another_ledgers_files_says_so_once_and_
         new = new_server(tmp_path / "new", database, keeps=True)
         assert keeper("take-over", "--store", database, "--data-dir", str(new.data)).returncode == 0
         assert "refused" not in keeper("status", "--store", database).stdout
+
+
+@pytest.mark.timeout(300)
+def test_a_stop_before_the_lease_of_a_dead_keeper_has_ended_does_not_say_that_the_files_are_level(
+    database: str, tmp_path: Path
+) -> None:
+    first = filled(tmp_path / "first", database)
+    other = new_server(tmp_path / "other", database).start()
+    with ended(first, other):
+        soon(lambda: state(database).is_kept)
+        first.kill()
+        other.correct("c1")
+        first.start()
+        assert first.stop() == ExitCode.FILES_BEHIND
+        assert "c1" not in ids(first.approved)
+        first.start()
+        soon(lambda: ids(first.approved) == ["c1"])
+        assert first.stop() == ExitCode.OK
