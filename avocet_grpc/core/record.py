@@ -80,7 +80,7 @@ def malformed_reason(raw: bytes) -> str:
         return "the line is not a JSON object"
     if "id" not in record:
         return "the record has no id"
-    return f"the id is not a string of 1 to {MAX_ID_CHARACTERS} characters of valid Unicode"
+    return f"the id is not a string of 1 to {MAX_ID_CHARACTERS} characters of valid Unicode, none of them NUL"
 
 
 def render(record: Record) -> ParsedLine:

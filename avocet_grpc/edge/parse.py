@@ -222,7 +222,7 @@ def run_id(run_id: str) -> str:
     """Return a run's directory name, which cannot lead out of the results directory."""
     at_most("run_id", run_id, MAX_STRING)
     if not run_id or run_id == "." or ".." in run_id or any(c in run_id for c in "/\\\0"):
-        raise InvalidField("run_id", "must be the name of a run, without path separators, '..' or NUL")
+        raise InvalidField("run_id", "must be the name of a run, without path separators, '..' or NUL, and not '.'")
     return run_id
 
 

@@ -127,7 +127,7 @@ def test_an_import_says_of_each_line_that_is_no_record_what_is_wrong(start: Star
     file.write_bytes(b"\n".join(lines))
     answer = client.upload_run(file)
     assert counts(answer) == (3, 0, 0, 9, 0)
-    bad_id = "the id is not a string of 1 to 512 characters of valid Unicode"
+    bad_id = "the id is not a string of 1 to 512 characters of valid Unicode, none of them NUL"
     assert [(one.line, one.reason) for one in answer.problems] == [
         (2, "the line is not UTF-8 text"),
         (3, bad_id),

@@ -168,7 +168,7 @@ def snapshot_name(name: str, field: str = "name") -> None:
 
 def run_id(value: str) -> None:
     if not value or value == "." or ".." in value or any(c in value for c in "/\\\0"):
-        raise invalid("run_id", "must be the name of a run, without path separators, '..' or NUL")
+        raise invalid("run_id", "must be the name of a run, without path separators, '..' or NUL, and not '.'")
 
 
 def config(request: pb.SetConfigRequest) -> None:

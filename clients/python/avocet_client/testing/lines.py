@@ -88,4 +88,6 @@ def _read(raw: bytes) -> Record | str:
         return "the line is not a JSON object"
     if "id" not in record:
         return "the record has no id"
-    return record if is_id(record["id"]) else f"the id is not a string of 1 to {MAX_ID} characters of valid Unicode"
+    if is_id(record["id"]):
+        return record
+    return f"the id is not a string of 1 to {MAX_ID} characters of valid Unicode, none of them NUL"

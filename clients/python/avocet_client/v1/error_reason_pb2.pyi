@@ -32,7 +32,7 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     has too many values. Repeating the call as it is cannot succeed.
 
     Code: `INVALID_ARGUMENT`. Also carries `google.rpc.BadRequest`, which names
-    each field at fault.
+    the first field at fault.
 
     Metadata:
     - `field`: the path of the first field at fault, for example
@@ -62,7 +62,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     Code: `FAILED_PRECONDITION`.
 
     Metadata:
-    - `current_status`: the status word in its record, for example `approved`.
+    - `current_status`: the status word in its record, for example `approved`;
+      `unknown` if it has none.
     """
     ERROR_REASON_ALREADY_IN_REVIEW: _ErrorReason.ValueType  # 5
     """`Undo` on a candidate that is in review already: there is nothing to undo.
@@ -233,8 +234,8 @@ class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     `google.rpc.ErrorInfo` in its status details. Its `domain` is
     `avocet.corrections.v1`. Its `reason` is the name of one of these values
     without the prefix `ERROR_REASON_`. Its `metadata` holds the keys listed at
-    that value, all of them strings. Decide by code and reason; the message is
-    for people, and its wording may change.
+    that value, all of them strings; one of more than 1,000 bytes is cut. Decide
+    by code and reason; the message is for people, and its wording may change.
     """
 
 ERROR_REASON_UNSPECIFIED: ErrorReason.ValueType  # 0
@@ -247,7 +248,7 @@ the request as a whole (`field` is `request`) is not valid, too large, or
 has too many values. Repeating the call as it is cannot succeed.
 
 Code: `INVALID_ARGUMENT`. Also carries `google.rpc.BadRequest`, which names
-each field at fault.
+the first field at fault.
 
 Metadata:
 - `field`: the path of the first field at fault, for example
@@ -277,7 +278,8 @@ or its status is a word of another program. Read the candidate again;
 Code: `FAILED_PRECONDITION`.
 
 Metadata:
-- `current_status`: the status word in its record, for example `approved`.
+- `current_status`: the status word in its record, for example `approved`;
+  `unknown` if it has none.
 """
 ERROR_REASON_ALREADY_IN_REVIEW: ErrorReason.ValueType  # 5
 """`Undo` on a candidate that is in review already: there is nothing to undo.

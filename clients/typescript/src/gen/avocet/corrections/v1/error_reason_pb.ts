@@ -18,8 +18,8 @@ export const file_avocet_corrections_v1_error_reason: GenFile = /*@__PURE__*/
  * `google.rpc.ErrorInfo` in its status details. Its `domain` is
  * `avocet.corrections.v1`. Its `reason` is the name of one of these values
  * without the prefix `ERROR_REASON_`. Its `metadata` holds the keys listed at
- * that value, all of them strings. Decide by code and reason; the message is
- * for people, and its wording may change.
+ * that value, all of them strings; one of more than 1,000 bytes is cut. Decide
+ * by code and reason; the message is for people, and its wording may change.
  *
  * @generated from enum avocet.corrections.v1.ErrorReason
  */
@@ -39,7 +39,7 @@ export enum ErrorReason {
    * has too many values. Repeating the call as it is cannot succeed.
    *
    * Code: `INVALID_ARGUMENT`. Also carries `google.rpc.BadRequest`, which names
-   * each field at fault.
+   * the first field at fault.
    *
    * Metadata:
    * - `field`: the path of the first field at fault, for example
@@ -81,7 +81,8 @@ export enum ErrorReason {
    * Code: `FAILED_PRECONDITION`.
    *
    * Metadata:
-   * - `current_status`: the status word in its record, for example `approved`.
+   * - `current_status`: the status word in its record, for example `approved`;
+   *   `unknown` if it has none.
    *
    * @generated from enum value: ERROR_REASON_NOT_IN_REVIEW = 4;
    */
