@@ -11,6 +11,7 @@ import pytest
 
 from avocet_client.v1 import corrections_pb2 as pb
 from avocet_grpc.layout import DataDirectory
+from tests.store.test_rebuild_version_3 import make_old_with_files
 from tests.support import BIN, Server, record, write_records
 
 CUT_OFF = """
@@ -81,6 +82,17 @@ def test_what_root_makes_belongs_to_the_owner_of_the_data_directory(
     made = copy / ".avocet" if copy.exists() else DataDirectory(server.data).private
     top = [copy] if copy.exists() else []
     assert {path.stat().st_uid for path in (*top, made, *made.rglob("*"))} == {12_345}
+
+
+def test_a_ledger_of_the_version_before_is_refused_until_a_start_has_upgraded_it(stopped_server: Server) -> None:
+    server = stopped_server
+    make_old_with_files(server.data)
+    copy = [str(BIN / "avocet-grpc"), "store", "copy", "--from", str(server.data), "--to", "postgres://a@127.0.0.1:9/b"]
+    for done in (command(server, "verify"), subprocess.run(copy, capture_output=True, text=True, timeout=60)):
+        assert done.returncode == 1
+        assert "of version 3, and this program of version 4: start the service once, which upgrades it" in done.stderr
+    assert server.start().stop() == 0
+    assert command(server, "verify").returncode == 0
 
 
 @pytest.mark.parametrize("words", [("rebuild", "--yes"), ("backup", "--to", "copy")])

@@ -17,6 +17,7 @@ from avocet_grpc.store.sql.schema import VERSION
 from avocet_grpc.store.sqlite.integrity import LedgerUnusable, damage
 from avocet_grpc.store.sqlite.opening import version_of
 from avocet_grpc.store.sqlite.session import BUSY_S, SqliteSession
+from avocet_grpc.store.sqlite.upgrade import FROM_VERSION
 
 PAGE = 500
 NOT_NOW = frozenset(
@@ -66,7 +67,9 @@ def opened(path: Path, *, lenient: bool = True) -> Iterator[SqliteSession]:
         if version is None:
             raise sqlite3.DatabaseError("it is empty")
         if version != VERSION:
-            raise LedgerUnusable(f"the ledger is of version {version}, and this program of version {VERSION}")
+            is_older = version == FROM_VERSION
+            way = "start the service once, which upgrades it" if is_older else "use the program that made it"
+            raise LedgerUnusable(f"the ledger is of version {version}, and this program of version {VERSION}: {way}")
         yield SqliteSession(connection, lenient=lenient)
     finally:
         connection.close()
