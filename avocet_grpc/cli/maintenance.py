@@ -17,6 +17,7 @@ from avocet_grpc.settings import SQLITE
 from avocet_grpc.wording import NEEDS_DRIVER, counted
 
 if TYPE_CHECKING:
+    from avocet_grpc.maintenance.lock import DataDirectoryLock
     from avocet_grpc.maintenance.verify import Report
 
 DataDir = Annotated[
@@ -125,20 +126,19 @@ def rebuild(
 
     Exit codes: 0 when it is done; 1 if it failed or was declined; 3 if a server has the data directory.
     """
-    from avocet_grpc.maintenance.lock import DataDirectoryTaken
-    from avocet_grpc.maintenance.rebuild import lock
+    from avocet_grpc.maintenance.lock import DataDirectoryLock, DataDirectoryTaken
     from avocet_grpc.telemetry import logs
 
     logs.configure(take_stderr=False)
     try:
-        held = lock(data_dir)
+        held = DataDirectoryLock(data_dir)
     except DataDirectoryTaken as error:
         print(f"avocet-grpc: {error}; stop it first", file=sys.stderr)
         raise typer.Exit(ExitCode.DIRECTORY_TAKEN) from None
     except OSError as error:
         raise _refused(error) from None
     try:
-        _rebuild(data_dir, yes)
+        _rebuild(data_dir, held, yes)
     finally:
         held.release()
 
@@ -167,21 +167,26 @@ def backup(
     output.say(f"backed up {data_dir} to {to} ({counted(size, 'byte')})")
 
 
-def _rebuild(data_dir: Path, yes: bool) -> None:
+def _rebuild(data_dir: Path, held: DataDirectoryLock, yes: bool) -> None:
     from avocet_grpc.core.errors import CorrectionsError
     from avocet_grpc.layout import DataDirectory
     from avocet_grpc.maintenance.files_id import WrongDirectory, refuse_if_shared
     from avocet_grpc.maintenance.rebuild import Rebuild
+    from avocet_grpc.maintenance.replacement import finish
     from avocet_grpc.store.sqlite.integrity import LedgerUnusable
 
+    directory = DataDirectory(data_dir)
     try:
-        refuse_if_shared(DataDirectory(data_dir))
-    except WrongDirectory as error:
+        refuse_if_shared(directory)
+        if finish(directory):
+            print("A rebuild that was cut off is finished now; what follows is a new one.")
+        work = Rebuild(data_dir)
+        if not work.has_ledger():
+            print("there is no ledger; the next start makes one from the files")
+            return
+        held.name("no address: it rebuilds the ledger")
+    except (WrongDirectory, OSError) as error:
         raise _refused(error) from None
-    work = Rebuild(data_dir)
-    if not work.has_ledger():
-        print("there is no ledger; the next start makes one from the files")
-        return
     print("This cannot come back:")
     for line in work.losses():
         print(f"  - {line}")

@@ -20,6 +20,7 @@ Reading order
     `verify`, `verify_store`    the report of that comparison and of the ledger's soundness
     `move`                the ledger of a stopped service into a database
     `rebuild`             a new ledger from the files, with what the old one can still give
+    `replacement`         how it takes the place of the old one; a start finishes what was cut off
 
 Rules
     - `verify` changes nothing and runs beside a service. `rebuild` needs the directory for itself.

@@ -18,6 +18,7 @@ from pathlib import Path
 from avocet_grpc.durable import sync_directory, sync_file
 from avocet_grpc.layout import SHARED_FILES, DataDirectory
 from avocet_grpc.maintenance.private_directory import give_to_owner
+from avocet_grpc.maintenance.replacement import is_unfinished, way_to_finish
 from avocet_grpc.mirror.fs.disk import BUFFER_BYTES, Disk
 from avocet_grpc.store.sqlite.backup import copy_ledger
 
@@ -42,6 +43,8 @@ def back_up(data_dir: Path, target: Path, progress: Callable[[str, int, int], No
     ledger = DataDirectory(data_dir).ledger
     if DataDirectory(data_dir).files_id.exists():
         raise CannotBackUp(f"{data_dir} has the files of a store in PostgreSQL: back up the database")
+    if is_unfinished(DataDirectory(data_dir)):
+        raise CannotBackUp(way_to_finish(data_dir))
     if not ledger.exists():
         raise CannotBackUp(f"{data_dir} is no data directory of a server: it has no {ledger.relative_to(data_dir)}")
     _refuse_place(target, data_dir)

@@ -55,10 +55,17 @@ class DataDirectoryLock:
         return self._fd
 
     def name(self, address: str) -> None:
-        """Note the process that holds the directory; not if the disk is full. Raises OSError."""
+        """Note the process that holds the directory; not if the disk is full. Raises OSError.
+
+        A note of root's, if root is killed, would keep the service of another user from starting.
+        """
         self._owner.parent.mkdir(mode=0o700, exist_ok=True)
         try:
-            self._owner.write_text(f"process {os.getpid()} at {address}\n", encoding="utf-8")
+            with self._owner.open("w", encoding="utf-8") as file:
+                if os.geteuid() == 0:
+                    of_directory = self._owner.parent.stat()
+                    os.fchown(file.fileno(), of_directory.st_uid, of_directory.st_gid)
+                file.write(f"process {os.getpid()} at {address}\n")
         except OSError as error:
             if error.errno not in NO_ROOM:
                 raise

@@ -10,6 +10,7 @@ import psycopg
 
 from avocet_grpc.layout import DataDirectory
 from avocet_grpc.maintenance.lock import DataDirectoryLock
+from avocet_grpc.maintenance.replacement import is_unfinished, way_to_finish
 from avocet_grpc.store.postgres.connect import connect, shown
 from avocet_grpc.store.postgres.failure import text_of
 from avocet_grpc.store.postgres.fill import Filled, Progress, fill
@@ -28,6 +29,8 @@ def move(data_dir: Path, url: str, progress: Progress) -> Filled:
     Raises CannotMove, DatabaseUnusable, LedgerUnusable, DataDirectoryTaken or OSError.
     """
     directory = DataDirectory(data_dir)
+    if is_unfinished(directory):
+        raise CannotMove(way_to_finish(data_dir))
     if not directory.ledger.exists():
         name = directory.ledger.relative_to(data_dir)
         raise CannotMove(f"{data_dir} is not the data directory of a service: it has no {name}")

@@ -37,14 +37,14 @@ def refuse_if_planted(data_dir: Path, *, for_its_owner: bool = False) -> None:
         _refuse(path, found, whole, "a regular file", owners)
 
 
-def give_to_owner(made: Path, data_dir: Path, but: Collection[str] = ()) -> None:
-    """Give the directory that root has made, and all below it, to the owner of the data directory.
+def give_to_owner(made: Path, directory: Path, but: Collection[str] = ()) -> None:
+    """Give the directory that root has made, and all below it, to the owner of `directory`.
 
     The service runs as that user. Files with the names `but` keep their owner. Raises OSError.
     """
     if os.geteuid() != 0:
         return
-    owner = os.stat(data_dir)
+    owner = os.stat(directory)
     for path in (made, *(path for path, _ in _below(made) if path.name not in but)):
         os.chown(path, owner.st_uid, owner.st_gid, follow_symlinks=False)
 

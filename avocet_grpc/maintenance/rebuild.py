@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
 from avocet_grpc.core.model import CandidateFilter, File, ParsedLine
-from avocet_grpc.durable import sync_directory
 from avocet_grpc.edge.convert.example import encode_example
-from avocet_grpc.layout import INDEX, LEDGER, PRIVATE, DataDirectory
-from avocet_grpc.maintenance.lock import DataDirectoryLock
+from avocet_grpc.layout import DataDirectory
 from avocet_grpc.maintenance.private_directory import give_to_owner
+from avocet_grpc.maintenance.replacement import database, growing, replace
 from avocet_grpc.mirror.fs.disk import Disk
 from avocet_grpc.mirror.fs.scan import LineScanner
 from avocet_grpc.store.sql.carry_over import carry_over
@@ -25,8 +22,6 @@ from avocet_grpc.store.sqlite.floor import RevisionFloor
 from avocet_grpc.store.sqlite.inspect import Contents
 from avocet_grpc.store.sqlite.version_3 import OldContents
 from avocet_grpc.wording import counted
-
-SUFFIXES = ("", "-wal", "-shm", "-journal", "-seal")
 
 
 class Rebuild:
@@ -39,7 +34,7 @@ class Rebuild:
 
     def has_ledger(self) -> bool:
         """Return whether there is anything to make again."""
-        return any(path.exists() for path in _database(self._directory.ledger))
+        return any(path.exists() for path in database(self._directory.ledger))
 
     def losses(self) -> Iterator[str]:
         """Yield what cannot come back, line by line."""
@@ -63,28 +58,15 @@ class Rebuild:
 
         That is None if only the files beside a ledger were there.
 
-        The mirror's index goes: the next start makes it again. A kill on the way leaves the old ledger, or the files
-        alone, from which the next start makes one. Raises OSError, or what the ledger raises.
+        The mirror's index goes: the next start makes it again. Wherever it is cut off, the old ledger is in place, or
+        the next start or rebuild puts the new one there. Raises OSError, or what the ledger raises.
         """
-        private = self._directory.private
-        stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
-        building, aside = private / f"rebuild-{stamp}", private / f"ledger-{stamp}.db"
-        had_one = self._directory.ledger.exists()
-        building.mkdir(mode=0o700, parents=True)
-        try:
+        with growing(self._directory) as building:
             with self._new_ledger(building) as ledger:
                 records = self._fill(ledger)
-            give_to_owner(building, self._directory.root)
-            for path in _database(private / INDEX):
-                path.unlink(missing_ok=True)
-            for suffix in SUFFIXES:
-                _move(private / (LEDGER + suffix), aside.with_name(aside.name + suffix))
-            for suffix in SUFFIXES:
-                _move(building / PRIVATE / (LEDGER + suffix), private / (LEDGER + suffix))
-            sync_directory(private)
-        finally:
-            shutil.rmtree(building, ignore_errors=True)
-        return records, aside if had_one else None
+            # The service runs as the user whose private directory it is.
+            give_to_owner(building, self._directory.private)
+            return records, replace(self._directory, building)
 
     def _fill(self, ledger: SqliteLedger) -> int:
         """Take in what the files have, then what they lack. Gives the number of candidates."""
@@ -112,13 +94,6 @@ class Rebuild:
             ledger.close()
 
 
-def lock(data_dir: Path) -> DataDirectoryLock:
-    """Keep services out of the directory meanwhile. Raises DataDirectoryTaken, OSError."""
-    held = DataDirectoryLock(data_dir)
-    held.name("no address: it rebuilds the ledger")
-    return held
-
-
 def _records(disk: Disk, descriptor: int) -> Iterator[ParsedLine]:
     """Yield the records of an open file, in order; malformed lines are the mirror's alone."""
     if descriptor < 0:
@@ -132,26 +107,23 @@ def _records(disk: Disk, descriptor: int) -> Iterator[ParsedLine]:
 
 
 def _append(path: Path, lines: list[bytes]) -> None:
-    """Lines of others that the old ledger had saved and that the file lacks."""
+    """Lines of others that the old ledger had saved and that the file lacks.
+
+    They stand there already if a rebuild was cut off after this.
+    """
     if not lines:
         return
+    added = b"".join(line + b"\n" for line in lines)
     with open(Disk().open_to_append(path), "r+b") as file:
         end = file.seek(0, os.SEEK_END)
-        file.seek(max(0, end - 1))
-        torn = end > 0 and file.read(1) != b"\n"
+        file.seek(max(0, end - len(added)))
+        if (last := file.read()) == added:
+            return
+        torn = end > 0 and not last.endswith(b"\n")
         file.seek(0, os.SEEK_END)
-        file.write(b"\n" * torn + b"".join(line + b"\n" for line in lines))
+        file.write(b"\n" * torn + added)
         file.flush()
         os.fsync(file.fileno())
-
-
-def _database(path: Path) -> list[Path]:
-    return [path.with_name(path.name + suffix) for suffix in SUFFIXES]
-
-
-def _move(source: Path, target: Path) -> None:
-    if source.exists():
-        source.rename(target)
 
 
 def _counted(number: int | None, one: str) -> str:

@@ -15,6 +15,7 @@ from avocet_grpc.core.model import File
 from avocet_grpc.layout import SHARED_FILES, DataDirectory
 from avocet_grpc.maintenance.comparison import Comparison, State, copied_index
 from avocet_grpc.maintenance.files_id import WrongDirectory
+from avocet_grpc.maintenance.replacement import is_unfinished, way_to_finish
 from avocet_grpc.mirror.fs.clock import Clock
 from avocet_grpc.mirror.fs.disk import Disk, FileChanged
 from avocet_grpc.store.sql.dialect import Session
@@ -51,6 +52,8 @@ def verify(data_dir: Path, progress: Progress) -> Report:
     if directory.files_id.exists():
         raise WrongDirectory(f"{data_dir} has the files of a store in PostgreSQL: give its --store too")
     ledger = directory.ledger
+    if is_unfinished(directory):
+        raise LedgerUnusable(way_to_finish(data_dir))
     state = state_of(directory)
     report = Report(state.value)
     way_out = f"the way out: avocet-grpc rebuild --data-dir {data_dir}"

@@ -17,8 +17,10 @@ import structlog
 
 from avocet_grpc.edge.address import CannotListen
 from avocet_grpc.exit_codes import ExitCode
+from avocet_grpc.layout import DataDirectory
 from avocet_grpc.maintenance.lock import DataDirectoryLock, DataDirectoryTaken
 from avocet_grpc.maintenance.private_directory import UnsafeDirectory, refuse_if_planted
+from avocet_grpc.maintenance.replacement import finish
 from avocet_grpc.processes.bells import new_bell
 from avocet_grpc.processes.child import Child, Phase, Role
 from avocet_grpc.processes.exposure import Exposed, refuse_if_exposed
@@ -103,6 +105,8 @@ class Supervisor:
             refuse_if_planted(settings.data_dir)
             lock.name(settings.listen)
         give_back_or_set_aside(settings.data_dir)
+        with _clear("cannot finish a rebuild of the ledger that was cut off"):
+            finish(DataDirectory(settings.data_dir))
         return lock
 
     def _catch_signals(self, stack: ExitStack) -> None:

@@ -14,6 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/types.h>
 #include <unistd.h>
@@ -126,4 +127,14 @@ int link(const char *from, const char *to) {
 int unlink(const char *path) {
     count("unlink", path, 0);
     return NEXT(unlink)(path);
+}
+
+int unlinkat(int directory, const char *path, int flags) {
+    count_open("unlinkat", directory, 0);
+    return NEXT(unlinkat)(directory, path, flags);
+}
+
+int mkdir(const char *path, mode_t mode) {
+    count("mkdir", path, 0);
+    return NEXT(mkdir)(path, mode);
 }

@@ -11,6 +11,7 @@ import pytest
 
 from avocet_client.v1 import corrections_pb2 as pb
 from avocet_grpc.layout import DataDirectory
+from avocet_grpc.maintenance.rebuild import Rebuild
 from tests.store.test_rebuild_version_3 import make_old_with_files
 from tests.support import BIN, Server, record, write_records
 
@@ -82,6 +83,36 @@ def test_what_root_makes_belongs_to_the_owner_of_the_data_directory(
     made = copy / ".avocet" if copy.exists() else DataDirectory(server.data).private
     top = [copy] if copy.exists() else []
     assert {path.stat().st_uid for path in (*top, made, *made.rglob("*"))} == {12_345}
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may give files away")
+def test_a_service_of_root_in_the_directory_of_another_user_starts_after_a_rebuild(stopped_server: Server) -> None:
+    server = stopped_server
+    write_records(server.candidates, [record("c0")])
+    os.chown(server.data, 12_345, 12_345)
+    server.start()
+    assert server.stop() == 0
+    assert command(server, "rebuild", "--yes").returncode == 0
+    assert server.start().stats().total == 1
+
+
+def test_a_rebuild_without_a_ledger_leaves_nothing_behind(stopped_server: Server) -> None:
+    write_records(stopped_server.candidates, [record("c0")])
+    done = command(stopped_server, "rebuild", "--yes")
+    assert done.returncode == 0 and "there is no ledger" in done.stdout
+    assert [path.name for path in stopped_server.data.iterdir()] == ["sft_candidates.jsonl"]
+
+
+def test_no_rebuild_overwrites_the_old_ledger_of_another_one(stopped_server: Server) -> None:
+    server = stopped_server
+    write_records(server.candidates, [record("c0")])
+    server.start()
+    server.correct("c0")
+    assert server.stop() == 0
+    before = DataDirectory(server.data).ledger.read_bytes()
+    asides = [Rebuild(server.data).run()[1] for _ in range(5)]
+    assert len(set(asides)) == 5 and all(aside is not None and aside.exists() for aside in asides)
+    assert asides[0] is not None and asides[0].read_bytes() == before
 
 
 def test_a_ledger_of_the_version_before_is_refused_until_a_start_has_upgraded_it(stopped_server: Server) -> None:

@@ -10,6 +10,7 @@ import pytest
 from avocet_grpc.core.model import CandidateFilter, File
 from avocet_grpc.edge.convert import encode_example
 from avocet_grpc.layout import DataDirectory
+from avocet_grpc.maintenance import rebuild
 from avocet_grpc.maintenance.rebuild import Rebuild
 from avocet_grpc.store.sqlite.engine import SqliteLedger
 from tests.store.test_upgrade import FACTS, exported, make_old
@@ -33,9 +34,9 @@ def make_old_with_files(root: Path) -> DataDirectory:
 
 def test_a_rebuild_has_every_record_of_the_old_ledger_also_those_that_waited_for_the_files(tmp_path: Path) -> None:
     directory = make_old_with_files(tmp_path)
-    rebuild = Rebuild(tmp_path)
-    assert rebuild.has_ledger() and rebuild.carried_over() == 21
-    records, aside = rebuild.run()
+    work = Rebuild(tmp_path)
+    assert work.has_ledger() and work.carried_over() == 21
+    records, aside = work.run()
     assert records == len(FACTS["candidates"]) and aside.exists()
     ledger = SqliteLedger(directory, encode_example)
     for id, known in FACTS["candidates"].items():
@@ -59,3 +60,19 @@ def test_a_rebuild_puts_back_the_lines_of_others_that_the_old_ledger_alone_had(t
         path.unlink()
     Rebuild(tmp_path).run()
     assert lines(path) == [*before, TORN]
+
+
+def test_lines_of_others_are_put_back_once_although_the_rebuild_that_did_it_was_cut_off(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = make_old_with_files(tmp_path).shared_file(File.CANDIDATES)
+
+    def cut_off(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as cut:
+        cut.setattr(rebuild, "replace", cut_off)
+        with pytest.raises(KeyboardInterrupt):
+            Rebuild(tmp_path).run()
+    Rebuild(tmp_path).run()
+    assert lines(path).count(TORN) == 1
