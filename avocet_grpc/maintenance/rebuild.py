@@ -9,10 +9,12 @@ from functools import partial
 from pathlib import Path
 
 from avocet_grpc.core.model import CandidateFilter, File, ParsedLine
+from avocet_grpc.core.ports.mirror import Cursor, FileReport
 from avocet_grpc.edge.convert.example import encode_example
 from avocet_grpc.layout import DataDirectory
 from avocet_grpc.maintenance.private_directory import give_to_owner
 from avocet_grpc.maintenance.replacement import database, growing, replace
+from avocet_grpc.mirror.feed import LAST_KEY
 from avocet_grpc.mirror.fs.disk import Disk
 from avocet_grpc.mirror.fs.scan import LineScanner
 from avocet_grpc.store.sql.carry_over import carry_over
@@ -76,6 +78,11 @@ class Rebuild:
             with disk.reading(disk.resolve_file(self._directory.shared_file(file))) as descriptor:
                 for _ in mirror.adopt(epoch, file, _records(disk, descriptor)):
                     pass
+        # What the files had is level with them: another rebuild before the next start believes what they have then.
+        with mirror.view() as view:
+            level = Cursor(view.head().revision, LAST_KEY)
+        for file in File:
+            mirror.set_report(epoch, file, FileReport(level, malformed=0, duplicate_ids=0))
         for file, changes in self._old.pending.items():
             ledger.write(partial(carry_over, file=file, changes=changes)).result()
         if isinstance(self._old, OldContents):

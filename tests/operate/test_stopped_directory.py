@@ -13,7 +13,7 @@ from avocet_client.v1 import corrections_pb2 as pb
 from avocet_grpc.layout import DataDirectory
 from avocet_grpc.maintenance.rebuild import Rebuild
 from tests.store.test_rebuild_version_3 import make_old_with_files
-from tests.support import BIN, Server, record, write_records
+from tests.support import BIN, Server, record, records, write_records
 
 CUT_OFF = """
 import os, sqlite3, sys
@@ -113,6 +113,26 @@ def test_no_rebuild_overwrites_the_old_ledger_of_another_one(stopped_server: Ser
     asides = [Rebuild(server.data).run()[1] for _ in range(5)]
     assert len(set(asides)) == 5 and all(aside is not None and aside.exists() for aside in asides)
     assert asides[0] is not None and asides[0].read_bytes() == before
+
+
+def test_what_was_edited_by_hand_between_two_rebuilds_is_not_undone(stopped_server: Server) -> None:
+    server = stopped_server
+    write_records(server.candidates, [record(f"c{number}") for number in range(4)])
+    server.start()
+    server.correct("c1", "by the service")
+    assert server.stop() == 0
+    assert command(server, "rebuild", "--yes").returncode == 0
+    kept = [one for one in records(server.candidates) if one["id"] != "c3"]
+    write_records(server.candidates, [one | {"task_name": "by hand"} if one["id"] == "c2" else one for one in kept])
+    write_records(server.approved, [one | {"corrected_response": "by hand"} for one in records(server.approved)])
+    again = command(server, "rebuild", "--yes")
+    assert again.returncode == 0 and "Carried over" not in again.stdout
+    server.start()
+    assert server.stats().total == 3
+    assert server.stub.GetCandidate(pb.GetCandidateRequest(id="c2")).candidate.task_name == "by hand"
+    assert server.stop() == 0
+    assert {one["id"]: one["task_name"] for one in records(server.candidates)}["c2"] == "by hand"
+    assert [one["corrected_response"] for one in records(server.approved)] == ["by hand"]
 
 
 def test_a_ledger_of_the_version_before_is_refused_until_a_start_has_upgraded_it(stopped_server: Server) -> None:
