@@ -160,6 +160,17 @@ def test_the_history_says_who_changed_what(start: Start) -> None:
     assert (change.source, change.file) == (pb.CHANGE_SOURCE_SERVICE, pb.SHARED_FILE_CANDIDATES)
 
 
+def test_a_decision_changes_no_key_whose_value_stays(start: Start) -> None:
+    odd = {"quality_score": float("nan"), "x": [1.5, {"y": float("-inf")}], "z": "a"}
+    client = start(record("a", failure_category=None, **odd))
+    begin = client.stats().revision
+    client.submit("a", action="flag", failure_category="wrong_answer", reviewer="kim")
+    client.undo("a")
+    for change in client.history(since_revision=begin):
+        names = {field.name for field in change.fields}
+        assert names == {"status", "failure_category", "reviewed_at", "reviewed_by"}
+
+
 def test_a_watch_sees_each_change_once_and_goes_on_from_its_state(start: Start) -> None:
     client = start(*(record(id) for id in "abcd"))
     begin = client.stats().revision

@@ -61,14 +61,14 @@ def read_lines(lines: Sequence[bytes]) -> Iterator[tuple[int, Record | str]]:
             yield number, _read(raw)
 
 
-def content_of(record: Record) -> str:
+def content_of(value: Any) -> str:
     """Return a text that is the same for the same content: 1 and 1.0 are, 1 and true are not; keys have any order."""
 
     def number(text: str) -> float:
-        value = float(text)
-        return int(value) if value.is_integer() else value
+        found = float(text)
+        return int(found) if found.is_integer() else found
 
-    return json.dumps(json.loads(json.dumps(record), parse_float=number), sort_keys=True)
+    return json.dumps(json.loads(json.dumps(value), parse_float=number), sort_keys=True)
 
 
 def _clean(value: Any) -> Any:

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from google.protobuf.message import Message
 
 from avocet_client.testing.forms import text_of
-from avocet_client.testing.lines import Record, without_surrogates
+from avocet_client.testing.lines import Record, content_of, without_surrogates
 from avocet_client.testing.refusals import Refusal, invalid
 from avocet_client.v1 import corrections_pb2 as pb
 from avocet_client.words import CHANGE_ACTIONS
@@ -78,7 +78,9 @@ class Noted:
         if self.before is None:
             return []
         keys = {**self.before, **self.after}
-        return [key for key in keys if self.before.get(key, self) != self.after.get(key, self)]
+        both = self.before.keys() & self.after.keys()
+        # NaN is not equal to itself.
+        return [key for key in keys if key not in both or content_of(self.before[key]) != content_of(self.after[key])]
 
 
 @dataclass
