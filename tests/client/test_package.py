@@ -63,6 +63,7 @@ NAMES = [
     "Order",
     "Overloaded",
     "Pager",
+    "RequestTooLarge",
     "RevisionExpired",
     "RevisionMismatch",
     "RunNotFound",

@@ -101,6 +101,8 @@ def test_texts_of_the_services_limit_are_taken_however_they_are_escaped(front: F
 def test_a_body_beyond_what_the_service_takes_is_refused_with_the_limit(front: Front) -> None:
     answer = front.post("/ingest", INGESTED | {"prompt": "x" * 18_000_000})
     assert answer.status == 413 and "17,000,000 bytes" in answer.json["detail"]
+    answer = front.post("/ingest", INGESTED | {"prompt": "x" * 16_900_000})
+    assert answer.status == 413 and "16,777,216" in answer.json["detail"]
     answer = ask(front.address, "POST", "/api/sft/ingest", b" " * 103_000_000, JSON)
     assert answer.status == 413 and "102,000,000 bytes" in answer.json["detail"]
 

@@ -260,9 +260,8 @@ class AsyncCorrectionsClient(AsyncTeamClient):
 
     async def _carry_out(self, call: Call[T]) -> T:
         try:
-            response = await self._method(call.method)(
-                call.request, timeout=call.timeout, metadata=self._sent_with(call.metadata)
-            )
+            metadata = self._sent_with(call.metadata)
+            response = await self._begin(call.method, call.request, call.timeout, metadata, call.request_id)
         except grpc.aio.AioRpcError as error:
             raise error_of_call(error, call.request_id) from None
         return call.result(response)

@@ -7,9 +7,11 @@ import threading
 from typing import Any, Generic, TypeVar
 
 import grpc
+from google.protobuf.message import Message
 
 from avocet_client.connection import Connection, Metadata, Options, Tls, call_metadata
 from avocet_client.errors import CorrectionsError, TransportError
+from avocet_client.requests import check_size
 from avocet_client.v1 import corrections_pb2_grpc
 
 C = TypeVar("C")
@@ -57,6 +59,12 @@ class ClientBase(Generic[C]):
             self._stub = corrections_pb2_grpc.CorrectionsServiceStub(channel)
         return getattr(self._stub, name)
 
+    def _begin(self, method: str, request: Any, timeout: float, metadata: Metadata, request_id: str = "") -> Any:
+        """Begin a call. Raises RequestTooLarge, before anything is sent, if the request is one message."""
+        if isinstance(request, Message):
+            check_size(method, request, request_id)
+        return self._method(method)(request, timeout=timeout, metadata=metadata)
+
     def _sent_with(self, metadata: Metadata) -> Metadata:
         """The metadata of one call: a key of its own wins over the client's."""
         stated = {key for key, _ in metadata}
@@ -74,7 +82,7 @@ class Streams:
         self._client, self._method, self._metadata = client, method, metadata
 
     def __call__(self, request: Any, timeout: float) -> Any:
-        return self._client._method(self._method)(request, timeout=timeout, metadata=self._metadata)
+        return self._client._begin(self._method, request, timeout, self._metadata)
 
     @property
     def closings(self) -> int:

@@ -12,6 +12,7 @@ from typing import Any, Generic, TypeVar
 
 from avocet_client.connection import Metadata
 from avocet_client.messages import chat_message
+from avocet_client.requests import sendable
 from avocet_client.service_config import TIMEOUTS
 from avocet_client.v1 import corrections_pb2 as pb
 from avocet_client.words import (
@@ -56,7 +57,7 @@ def list_runs(
     *, page_size: int = 0, page_token: str = "", timeout: float | None = None, metadata: Metadata = ()
 ) -> Call[pb.ListRunsResponse]:
     """Return the call of `CorrectionsClient.list_runs`."""
-    request = pb.ListRunsRequest(page_size=page_size, page_token=page_token)
+    request = sendable(pb.ListRunsRequest)(page_size=page_size, page_token=page_token)
     return Call("ListRuns", request, timeout_of("ListRuns", timeout), whole, metadata)
 
 
@@ -68,7 +69,7 @@ def import_run(
     metadata: Metadata = (),
 ) -> Call[pb.ImportResponse]:
     """Return the call of `CorrectionsClient.import_run`."""
-    request = pb.ImportRequest(run_id=run_id, on_conflict=on_conflict)
+    request = sendable(pb.ImportRequest)(run_id=run_id, on_conflict=on_conflict)
     return Call("Import", request, timeout_of("Import", timeout), whole, metadata)
 
 
@@ -86,7 +87,7 @@ def queue(
     metadata: Metadata = (),
 ) -> Call[pb.QueueResponse]:
     """Return the call of `CorrectionsClient.queue`."""
-    request = pb.QueueRequest(
+    request = sendable(pb.QueueRequest)(
         page=page,
         per_page=per_page,
         page_token=page_token,
@@ -103,7 +104,7 @@ def get_candidate(
     id: str, *, include_record: bool = False, timeout: float | None = None, metadata: Metadata = ()
 ) -> Call[pb.Candidate]:
     """Return the call of `CorrectionsClient.get_candidate`."""
-    request = pb.GetCandidateRequest(id=id, include_record=include_record)
+    request = sendable(pb.GetCandidateRequest)(id=id, include_record=include_record)
     return Call("GetCandidate", request, timeout_of("GetCandidate", timeout), _candidate, metadata)
 
 
@@ -123,7 +124,7 @@ def submit(
 ) -> Call[pb.Candidate]:
     """Return the call of `CorrectionsClient.submit`."""
     unspecified = pb.FAILURE_CATEGORY_UNSPECIFIED
-    request = pb.SubmitRequest(
+    request = sendable(pb.SubmitRequest)(
         id=id,
         action=number("action", action, ACTIONS),
         corrected_response=corrected_response,
@@ -147,7 +148,7 @@ def undo(
     metadata: Metadata = (),
 ) -> Call[pb.Candidate]:
     """Return the call of `CorrectionsClient.undo`."""
-    request = pb.UndoRequest(
+    request = sendable(pb.UndoRequest)(
         id=id, reviewer=reviewer, request_id=request_id or new_request_id(), expected_revision=expected_revision
     )
     return Call("Undo", request, timeout_of("Undo", timeout), _candidate, metadata, request.request_id)
@@ -157,7 +158,7 @@ def stats(
     *, filter: CandidateFilter | None = None, timeout: float | None = None, metadata: Metadata = ()
 ) -> Call[pb.StatsResponse]:
     """Return the call of `CorrectionsClient.stats`."""
-    request = pb.StatsRequest(filter=filter.message() if filter else None)
+    request = sendable(pb.StatsRequest)(filter=filter.message() if filter else None)
     return Call("Stats", request, timeout_of("Stats", timeout), whole, metadata)
 
 
@@ -173,7 +174,7 @@ def get_config(*, timeout: float | None = None, metadata: Metadata = ()) -> Call
 
 def set_config(*, bench_results_dir: str, timeout: float | None = None, metadata: Metadata = ()) -> Call[pb.Config]:
     """Return the call of `CorrectionsClient.set_config`."""
-    request = pb.SetConfigRequest(config=pb.Config(bench_results_dir=bench_results_dir))
+    request = sendable(pb.SetConfigRequest)(config=sendable(pb.Config, "config")(bench_results_dir=bench_results_dir))
     return Call("SetConfig", request, timeout_of("SetConfig", timeout), _config, metadata)
 
 
@@ -190,7 +191,7 @@ def ingest(
     metadata: Metadata = (),
 ) -> Call[pb.IngestResponse]:
     """Return the call of `CorrectionsClient.ingest`."""
-    request = pb.IngestRequest(
+    request = sendable(pb.IngestRequest)(
         source=source,
         task_type=task_type,
         prompt=prompt,

@@ -34,7 +34,8 @@ class CorrectionsClient(TeamClient):
 
     A client of an address connects at its first call. It connects again in a process that was forked or unpickled it.
 
-    `timeout` is in seconds in every method. None means the method's own deadline of `service_config.json`.
+    `timeout` is in seconds in every method. None means the method's own deadline of `service_config.json`. Every method
+    raises InvalidField for half a character in a text, and RequestTooLarge, before anything is sent.
     """
 
     def list_runs(
@@ -216,8 +217,8 @@ class CorrectionsClient(TeamClient):
     ) -> pb.IngestResponse:
         """Store a correction that a user of yours made, as an approved record. It is durable when this returns.
 
-        Raises IngestionNotConfigured, TokenMissing, TokenRefused, InvalidField. After TryLater or TransportError keep
-        the correction, and send it again with the error's `request_id`.
+        Raises IngestionNotConfigured, TokenMissing, TokenRefused, InvalidField, RequestTooLarge. After TryLater or
+        TransportError keep the correction, and send it again with the error's `request_id`.
         """
         call = calls.ingest(
             source=source,
@@ -262,11 +263,12 @@ class CorrectionsClient(TeamClient):
     ) -> Iterator[IngestResult]:
         """Store many corrections over one stream. Iterate over the results; nothing is sent before you do.
 
-        There is one result for each correction, in order, once it is durable or refused; a refused one has its error.
-        `corrections` is read as fast as the server stores, and sent 200 at a time. For a source that has one now and
-        then use `ingest`. A broken stream is continued, over an outage of up to `retry_for` seconds, and nothing is
-        stored twice. `timeout` bounds one stream. With request ids of your own, a correction that was sent before an
-        error may be sent again. Raises what `ingest` raises, for the whole call, and what `corrections` raises.
+        There is one result for each correction, in order, once it is durable or refused. A refused one has its error,
+        also one that cannot be sent. `corrections` is read as fast as the server stores, and sent 200 at a time. For a
+        source that has one now and then use `ingest`. A broken stream is continued, over an outage of up to `retry_for`
+        seconds, and nothing is stored twice. `timeout` bounds one stream. With request ids of your own, a correction
+        that was sent before an error may be sent again. Raises what `ingest` raises about token and service, for the
+        whole call, and what `corrections` raises.
         """
         deadline = calls.timeout_of("StreamIngest", timeout)
         return ingest_many(self._streams("StreamIngest", metadata), corrections, retry_for, deadline)
@@ -294,9 +296,8 @@ class CorrectionsClient(TeamClient):
 
     def _carry_out(self, call: Call[T]) -> T:
         try:
-            response = self._method(call.method)(
-                call.request, timeout=call.timeout, metadata=self._sent_with(call.metadata)
-            )
+            metadata = self._sent_with(call.metadata)
+            response = self._begin(call.method, call.request, call.timeout, metadata, call.request_id)
         except grpc.RpcError as error:
             raise error_of_call(error, call.request_id) from None
         return call.result(response)

@@ -11,6 +11,7 @@ CorrectionsError
 ├── ConfigUnreadable
 ├── CallTooLong             the server ended the call, whatever its own deadline
 ├── InternalError
+├── RequestTooLarge         one message is longer than the service takes: permanent
 ├── UnknownReason           a reason that this client is too old to know
 ├── TransportError          no answer of the service: connection, deadline, a proxy's own error
 │   └── DeadlineExceeded
@@ -30,6 +31,7 @@ from google.rpc import error_details_pb2, status_pb2
 
 DOMAIN = "avocet.corrections.v1"
 _STATUS_TRAILER = "grpc-status-details-bin"
+_TOO_LARGE = "SERVER: Received message larger than max"
 _CODES = {code.value[0]: code for code in grpc.StatusCode}
 
 
@@ -231,6 +233,10 @@ class CallTooLong(CorrectionsError):
     reason = "CALL_TOO_LONG"
 
 
+class RequestTooLarge(CorrectionsError):
+    """One message is longer than the service takes. Nothing was stored, and to send it again does not help."""
+
+
 class UnknownReason(CorrectionsError):
     """The service gave a reason that this version does not know; `code` and `message` tell what it can."""
 
@@ -276,8 +282,8 @@ def error_of_call(error: Any, request_id: str = "") -> CorrectionsError:
             if _info(status):
                 return error_of_status(status, request_id)
     code = error.code()
-    kind = DeadlineExceeded if code is grpc.StatusCode.DEADLINE_EXCEEDED else TransportError
-    return kind(error.details() or code.name, code=code, request_id=request_id)
+    details = error.details() or code.name
+    return _kind_without_reason(code, details)(details, code=code, request_id=request_id)
 
 
 def error_of_status(status: status_pb2.Status, request_id: str = "") -> CorrectionsError:
@@ -291,6 +297,14 @@ def error_of_status(status: status_pb2.Status, request_id: str = "") -> Correcti
         field_violations=_violations(status),
         request_id=request_id,
     )
+
+
+def _kind_without_reason(code: grpc.StatusCode, details: str) -> type[CorrectionsError]:
+    if code is grpc.StatusCode.DEADLINE_EXCEEDED:
+        return DeadlineExceeded
+    # gRPC refuses it before the service sees it, and has nothing but its words to tell it from other exhaustion.
+    is_large = code is grpc.StatusCode.RESOURCE_EXHAUSTED and details.startswith(_TOO_LARGE)
+    return RequestTooLarge if is_large else TransportError
 
 
 def _info(status: status_pb2.Status) -> error_details_pb2.ErrorInfo | None:

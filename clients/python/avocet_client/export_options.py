@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TypedDict
 
+from avocet_client.requests import sendable
 from avocet_client.v1 import corrections_pb2 as pb
 from avocet_client.words import SPLIT_BYS, SPLITS, CandidateFilter, SplitBy, SplitName, number
 
@@ -43,7 +44,7 @@ def export_request(
     if unknown := sorted(options.keys() - ExportOptions.__annotations__.keys()):
         raise TypeError(f"an export has no option {', '.join(unknown)}")
     filter = options.get("filter")
-    return pb.StreamExportRequest(
+    return sendable(pb.StreamExportRequest)(
         filter=filter.message() if filter else None,
         shard_index=shard_index,
         shard_count=shard_count,

@@ -6,6 +6,8 @@ from typing import Any, Literal, cast
 
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from avocet_client.requests import sendable
+
 Health = Literal["serving", "not_serving", "unknown", "service_unknown"]
 
 SERVICE = "avocet.corrections.v1.CorrectionsService"
@@ -15,7 +17,7 @@ SECONDS = 10.0
 def health_call(channel: Any, service: str) -> tuple[Any, health_pb2.HealthCheckRequest]:
     """The method of a channel, sync or async, and its request."""
     stub: Any = health_pb2_grpc.HealthStub(channel)
-    return stub.Check, health_pb2.HealthCheckRequest(service=service)
+    return stub.Check, sendable(health_pb2.HealthCheckRequest)(service=service)
 
 
 def health_word(answer: health_pb2.HealthCheckResponse) -> Health:

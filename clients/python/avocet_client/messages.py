@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import avocet_client.strict_json as strict_json
+from avocet_client.requests import sendable
 from avocet_client.v1 import corrections_pb2 as pb
 
 Message = dict[str, Any]
@@ -25,12 +26,15 @@ def message_dict(message: pb.ChatMessage) -> Message:
 
 
 def chat_message(message: Mapping[str, Any]) -> pb.ChatMessage:
-    """Return the wire's message of a dict, for `corrected_message`. Raises ValueError for content that is not text."""
+    """Return the wire's message of a dict, for `corrected_message`.
+
+    Raises ValueError for content that is not text, and InvalidField for half a character.
+    """
     rest = {key: value for key, value in message.items() if key not in ("role", "content")}
     content = message.get("content")
     if content is not None and not isinstance(content, str):
         raise ValueError(f"the content of a corrected message is a string or None; it is {type(content).__name__}")
-    return pb.ChatMessage(
+    return sendable(pb.ChatMessage, "corrected_message")(
         role=message.get("role") or "", content=content, extra_json=json.dumps(rest, allow_nan=False) if rest else ""
     )
 

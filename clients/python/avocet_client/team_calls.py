@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from avocet_client.calls import Call, new_request_id, timeout_of, whole
 from avocet_client.connection import Metadata
+from avocet_client.requests import sendable
 from avocet_client.v1 import corrections_pb2 as pb
 from avocet_client.words import (
     CHANGE_ACTIONS,
@@ -39,7 +40,7 @@ def list_candidates(
 ) -> Call[pb.ListCandidatesResponse]:
     """Return the call of `CorrectionsClient.list_candidates`."""
     words = STATUSES | {OTHER: pb.CANDIDATE_STATUS_UNSPECIFIED}
-    request = pb.ListCandidatesRequest(
+    request = sendable(pb.ListCandidatesRequest)(
         statuses=[number("statuses", word, words) for word in statuses],
         filter=filter.message() if filter else None,
         text=text,
@@ -64,7 +65,7 @@ def list_history(
     metadata: Metadata = (),
 ) -> Call[pb.ListHistoryResponse]:
     """Return the call of `CorrectionsClient.list_history`."""
-    request = pb.ListHistoryRequest(
+    request = sendable(pb.ListHistoryRequest)(
         id=id,
         actors=actors,
         actions=[number("actions", word, CHANGE_ACTIONS) for word in actions],
@@ -88,7 +89,7 @@ def claim(
     metadata: Metadata = (),
 ) -> Call[list[pb.Claim]]:
     """Return the call of `CorrectionsClient.claim`."""
-    request = pb.ClaimRequest(
+    request = sendable(pb.ClaimRequest)(
         reviewer=reviewer,
         limit=limit,
         lease_seconds=lease_seconds,
@@ -103,7 +104,7 @@ def renew_claims(
     lease_ids: Iterable[str], *, lease_seconds: int = 0, timeout: float | None = None, metadata: Metadata = ()
 ) -> Call[pb.RenewClaimsResponse]:
     """Return the call of `CorrectionsClient.renew_claims`."""
-    request = pb.RenewClaimsRequest(lease_ids=lease_ids, lease_seconds=lease_seconds)
+    request = sendable(pb.RenewClaimsRequest)(lease_ids=list(lease_ids), lease_seconds=lease_seconds)
     return Call("RenewClaims", request, timeout_of("RenewClaims", timeout), whole, metadata)
 
 
@@ -111,7 +112,7 @@ def release_claims(
     lease_ids: Iterable[str], *, postpone_seconds: int = 0, timeout: float | None = None, metadata: Metadata = ()
 ) -> Call[pb.ReleaseClaimsResponse]:
     """Return the call of `CorrectionsClient.release_claims`."""
-    request = pb.ReleaseClaimsRequest(lease_ids=lease_ids, postpone_seconds=postpone_seconds)
+    request = sendable(pb.ReleaseClaimsRequest)(lease_ids=list(lease_ids), postpone_seconds=postpone_seconds)
     return Call("ReleaseClaims", request, timeout_of("ReleaseClaims", timeout), whole, metadata)
 
 
@@ -125,7 +126,7 @@ def create_snapshot(
     metadata: Metadata = (),
 ) -> Call[pb.Snapshot]:
     """Return the call of `CorrectionsClient.create_snapshot`."""
-    request = pb.CreateSnapshotRequest(
+    request = sendable(pb.CreateSnapshotRequest)(
         name=name, at_revision=at_revision, note=note, request_id=request_id or new_request_id()
     )
     return Call(
@@ -135,22 +136,21 @@ def create_snapshot(
 
 def get_snapshot(name: str, *, timeout: float | None = None, metadata: Metadata = ()) -> Call[pb.Snapshot]:
     """Return the call of `CorrectionsClient.get_snapshot`."""
-    return Call(
-        "GetSnapshot", pb.GetSnapshotRequest(name=name), timeout_of("GetSnapshot", timeout), _snapshot, metadata
-    )
+    request = sendable(pb.GetSnapshotRequest)(name=name)
+    return Call("GetSnapshot", request, timeout_of("GetSnapshot", timeout), _snapshot, metadata)
 
 
 def list_snapshots(
     *, page_size: int = 0, page_token: str = "", timeout: float | None = None, metadata: Metadata = ()
 ) -> Call[pb.ListSnapshotsResponse]:
     """Return the call of `CorrectionsClient.list_snapshots`."""
-    request = pb.ListSnapshotsRequest(page_size=page_size, page_token=page_token)
+    request = sendable(pb.ListSnapshotsRequest)(page_size=page_size, page_token=page_token)
     return Call("ListSnapshots", request, timeout_of("ListSnapshots", timeout), whole, metadata)
 
 
 def delete_snapshot(name: str, *, timeout: float | None = None, metadata: Metadata = ()) -> Call[None]:
     """Return the call of `CorrectionsClient.delete_snapshot`."""
-    request = pb.DeleteSnapshotRequest(name=name)
+    request = sendable(pb.DeleteSnapshotRequest)(name=name)
     return Call("DeleteSnapshot", request, timeout_of("DeleteSnapshot", timeout), _nothing, metadata)
 
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO
 
+from avocet_client.requests import check_size, sendable
 from avocet_client.v1 import corrections_pb2 as pb
 
 FILE = "sft_candidates.jsonl"
@@ -46,7 +47,9 @@ class Upload:
 
     def _read(self) -> Iterator[pb.UploadRunRequest]:
         total = os.fstat(self._file.fileno()).st_size
-        yield pb.UploadRunRequest(run_id=self._run_id, on_conflict=self._on_conflict)
+        first = sendable(pb.UploadRunRequest)(run_id=self._run_id, on_conflict=self._on_conflict)
+        check_size("UploadRun", first)
+        yield first
         while lines := self._file.read(PART_BYTES):
             yield pb.UploadRunRequest(lines=lines)
             if self._on_progress is not None:

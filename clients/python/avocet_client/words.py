@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
 
+from avocet_client.requests import sendable
 from avocet_client.v1 import corrections_pb2 as pb
 
 Action = Literal["correct", "discard", "flag"]
@@ -103,8 +104,8 @@ class CandidateFilter:
                 raise TypeError(f"{name} is a list of strings; write [{getattr(self, name)!r}]")
 
     def message(self) -> pb.CandidateFilter:
-        """Return the filter as the wire has it. Raises ValueError for an unknown failure category."""
-        return pb.CandidateFilter(
+        """Return the filter as the wire has it. Raises ValueError for an unknown failure category, and InvalidField."""
+        return sendable(pb.CandidateFilter, "filter")(
             task_types=self.task_types,
             model_names=self.model_names,
             sources=self.sources,

@@ -18,7 +18,7 @@ from avocet_client.cli.lines import check_names, object_of, told
 from avocet_client.cli.lookup import look_up
 from avocet_client.cli.options import RequestId, Reviewer
 from avocet_client.cli.session import Exit, Session, complain
-from avocet_client.errors import CandidateNotFound, CorrectionsError, NotInReview, RevisionMismatch
+from avocet_client.errors import CandidateNotFound, CorrectionsError, InvalidField, NotInReview, RevisionMismatch
 from avocet_client.v1 import corrections_pb2 as pb
 from avocet_client.words import ACTIONS, status_word
 
@@ -157,7 +157,7 @@ def _decisions(lines: Iterable[bytes], reviewer: str, outcome: _Outcome) -> Iter
         try:
             stated = object_of(line, number)
             decision = _decision(stated)
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, InvalidField) as error:
             id = stated.get("id")
             outcome.fail(number, id if isinstance(id, str) else "", error)
         else:
@@ -183,7 +183,7 @@ def _decision(stated: dict[str, Any]) -> Decision:
 
 
 def _wire(decision: Decision) -> None:
-    """Raise ValueError for what gRPC cannot carry (half a character, a number too large) in this line alone."""
+    """Raise InvalidField for half a character, and ValueError for a number that is too large, in this line alone."""
     submit(
         decision.id,
         action=decision.action,

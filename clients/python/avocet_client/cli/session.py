@@ -27,6 +27,7 @@ from avocet_client.errors import (
     ExportCorrupted,
     InvalidField,
     NotFound,
+    RequestTooLarge,
     TransportError,
     TryLater,
     Unauthorized,
@@ -70,6 +71,8 @@ _CODES: tuple[tuple[type[CorrectionsError], Exit], ...] = (
     (TransportError, Exit.UNAVAILABLE),
     (ExportCorrupted, Exit.CORRUPTED),
 )
+_UNSENT = (InvalidField, RequestTooLarge)
+"""Errors of flags, too: the client raises them, without a reason, before it sends anything."""
 _MADE_OF_FLAGS: Mapping[str, Options] = {"filter": FILTER, "options": FILTER | EXPORT}
 
 
@@ -183,6 +186,8 @@ def _carry_out(command: Callable[..., int | None], arguments: dict[str, Any]) ->
         return code
     except CorrectionsError as error:
         _explain(err, error, as_json)
+        if isinstance(error, _UNSENT) and not error.reason and (client is None or not client.asked_for_change):
+            return Exit.USAGE
         return next((code for kind, code in _CODES if isinstance(error, kind)), Exit.REFUSED)
     except BrokenPipeError:
         let_go_of_output()

@@ -10,7 +10,7 @@ from typing import Any
 import grpc
 from starlette.responses import Response
 
-from avocet_client.errors import CorrectionsError, InvalidField
+from avocet_client.errors import CorrectionsError, InvalidField, RequestTooLarge
 
 STATUS: Mapping[grpc.StatusCode, int] = MappingProxyType(
     {
@@ -69,4 +69,6 @@ def _status(error: CorrectionsError) -> int:
     faults = {violation.field for violation in error.field_violations}
     if isinstance(error, InvalidField) and faults and faults <= _NAMES:
         return 404
+    if isinstance(error, RequestTooLarge):
+        return 413
     return STATUS.get(error.code, 500)

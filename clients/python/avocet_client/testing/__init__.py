@@ -10,9 +10,10 @@
 clients. One suite of tests runs on this service and on the real server.
 
 What it leaves out: edits and deletions by other writers of the shared files (`Service.add` appends to them), malformed
-lines of these files, how a line is spelled (`record_json` is as Python's `json` writes it), limits of size, retention,
-roles of tokens, retries of the channel, gRPC's checks of metadata, deadlines of calls with one answer, and prompts that
-are neither a list of messages with `role` nor a string: those are served as `prompt_json`, and not exported.
+lines of these files, how a line is spelled (`record_json` is as Python's `json` writes it), limits of size beyond those
+of one request, retention, roles of tokens, retries of the channel, gRPC's checks of metadata, deadlines of calls with
+one answer, and prompts that are neither a list of messages with `role` nor a string: those are served as `prompt_json`,
+and not exported.
 
 Reading order: `lines` and `forms` (what a record is, and what it means), `store` (what is held), `adding` (what others
 append), `records` (the wire's messages), `checks` (fields), `tokens`, `deciding`, `reading`, `exporting`, `importing`,

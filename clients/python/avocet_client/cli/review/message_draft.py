@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+from avocet_client.errors import InvalidField
 from avocet_client.messages import Message, chat_message, response_dict, text_of
 from avocet_client.v1 import corrections_pb2 as pb
 
@@ -36,7 +37,7 @@ def read_message(typed: str) -> Message:
         raise ValueError("That is not a JSON object with a role, content and tool_calls.")
     try:
         chat_message(message)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, InvalidField) as error:
         raise ValueError(f"That is not a message: {error}.") from None
     return message
 
