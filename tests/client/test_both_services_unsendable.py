@@ -9,7 +9,7 @@ from typing import Any
 import grpc
 import pytest
 
-from avocet_client import CandidateFilter, InvalidField, RequestTooLarge, TransportError
+from avocet_client import CandidateFilter, Correction, Decision, InvalidField, RequestTooLarge, TransportError
 from tests.client.conftest import Make, Start
 from tests.operate.support import limited
 from tests.support import SECRET, Server, record
@@ -57,6 +57,10 @@ TEXTS: dict[str, tuple[Callable[..., Any], str]] = {
     "a snapshot to export": (lambda c: next(c.export(snapshot=HALF)), "snapshot"),
     "a filter of an export": (lambda c: next(c.export(filter=NARROW)), "filter.task_types[1]"),
     "a filter of a watch": (lambda c: next(c.watch(filter=NARROW)), "filter.task_types[1]"),
+    "the request id of a batch": (
+        lambda c: c.submit_many([Decision(id="a", action="flag")], request_id=HALF),
+        "request_id",
+    ),
     "a run that is sent": (lambda c: c.upload_run(__file__, run_id=HALF), "run_id"),
     "a service": (lambda c: c.health(service=HALF), "service"),
 }
@@ -98,6 +102,53 @@ def test_too_long_a_request_is_refused_for_good(start: Start) -> None:
         assert not isinstance(caught.value, TransportError)
         assert caught.value.request_id == ("mine" if number < 2 else "")
     assert client.stats() == before
+
+
+def test_a_bulk_ingest_refuses_what_cannot_be_sent_and_stores_every_other_one_once(start: Start) -> None:
+    client = start()
+    wrong: dict[int, dict[str, Any]] = {0: {"prompt": HALF}, 500: TOO_LONG, 501: {"label": HALF}, 1_009: TOO_LONG}
+    wrong |= {number: {"source": HALF} for number in range(600, 800)}
+    stated = [Correction(**FIELDS | {"prompt": f"p{n}"} | wrong.get(n, {}), request_id=f"r{n}") for n in range(1_010)]
+    results = list(client.ingest_many(stated))
+    assert [(each.index, each.correction) for each in results] == list(enumerate(stated))
+    errors = {each.index: each.error for each in results if each.error}
+    assert sorted(errors) == sorted(wrong)
+    assert {number for number, error in errors.items() if isinstance(error, RequestTooLarge)} == {500, 1_009}
+    assert [violation.field for violation in errors[501].field_violations] == ["label"]
+    assert all(error.request_id == f"r{number}" for number, error in errors.items())
+    assert all(each.created and each.id for each in results if not each.error)
+    assert client.stats().total == len({each.id for each in results if not each.error}) == len(stated) - len(wrong)
+    assert not any(each.created for each in client.ingest_many(stated)), "what was stored is not stored again"
+
+
+def test_a_bulk_ingest_of_nothing_that_can_be_sent_has_a_result_for_each(start: Start) -> None:
+    client = start()
+    results = list(client.ingest_many([Correction(**FIELDS | {"prompt": HALF})] * 3))
+    assert [type(each.error) for each in results] == [InvalidField] * 3
+    assert client.stats().total == 0
+
+
+def test_a_batch_refuses_what_cannot_be_sent_and_decides_every_other_one_once(start: Start) -> None:
+    ids = [f"c{number:04d}" for number in range(1_002)]
+    client = start(*(record(id) for id in ids))
+    long = {"content": LONG, "x": "y" * 5_000_000}
+    decisions = [Decision(id=id, action="flag") for id in ids]
+    decisions[0] = Decision(id=ids[0], action="correct", corrected_response=HALF)
+    decisions[499] = Decision(id=ids[499], action="correct", corrected_message=long)
+    decisions[1_001] = Decision(id=HALF, action="flag")
+    results = client.submit_many(decisions, request_id="r")
+    assert [each.id for each in results] == [decision.id for decision in decisions]
+    assert {n: type(each.error) for n, each in enumerate(results) if each.error} == {
+        0: InvalidField,
+        499: RequestTooLarge,
+        1_001: InvalidField,
+    }
+    assert [violation.field for violation in results[0].error.field_violations] == ["corrected_response"]
+    assert results[0].error.request_id == results[499].error.request_id == ""
+    assert client.stats().by_status == {"needs_review": 3, "model_rejected": 999}
+    again = client.submit_many(decisions, request_id="r")
+    assert [(each.revision, type(each.error)) for each in again] == [(e.revision, type(e.error)) for e in results]
+    assert [type(each.error) for each in client.submit_many(decisions[:1])] == [InvalidField]
 
 
 def test_a_server_that_takes_less_refuses_a_long_request_for_good(make_client: Make, tmp_path: Path) -> None:

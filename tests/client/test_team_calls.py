@@ -12,7 +12,7 @@ import pytest
 
 import avocet_client
 from avocet_client import CandidateFilter, Decision
-from avocet_client.batch_state import PIECE_DECISIONS, batch_calls
+from avocet_client.batch_state import PIECE_DECISIONS, Batch
 from avocet_client.v1 import corrections_pb2 as pb
 from tests.client.conftest import Make
 from tests.client.drivers import Proxy, wait_for
@@ -100,12 +100,12 @@ def test_many_decisions_go_in_pieces_and_each_has_its_result(make_client: Make, 
 def test_large_decisions_are_cut_by_size_and_the_same_way_each_time() -> None:
     text = "x" * 3_000_000
     decisions = [Decision(id=f"{number}", action="correct", corrected_response=text) for number in range(3)]
-    calls = list(batch_calls(decisions, "r", None, ()))
+    calls = list(Batch(decisions, "r").calls(None, ()))
     assert [[one.id for one in call.request.decisions] for call in calls] == [["0"], ["1"], ["2"]]
     assert [call.request.request_id for call in calls] == ["r", "r/1", "r/2"]
     assert {call.request_id for call in calls} == {"r"}
     with pytest.raises(ValueError, match="request_id"):
-        next(batch_calls(decisions, "r" * 101, None, ()))
+        Batch(decisions, "r" * 101)
 
 
 def test_a_batch_sits_out_a_restart_and_decides_each_once(make_client: Make, stopped_server: Server) -> None:

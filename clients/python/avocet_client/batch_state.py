@@ -8,7 +8,8 @@ from typing import Any
 
 from avocet_client.calls import Call, new_request_id, submit, timeout_of
 from avocet_client.connection import Metadata
-from avocet_client.errors import CorrectionsError, TransportError, error_of_status
+from avocet_client.errors import CorrectionsError, InvalidField, RequestTooLarge, TransportError, error_of_status
+from avocet_client.requests import check_size, sendable
 from avocet_client.v1 import corrections_pb2 as pb
 from avocet_client.words import Action, FailureCategory, Status, counted, status_word
 
@@ -16,6 +17,8 @@ PIECE_DECISIONS = 500
 PIECE_BYTES = 4_000_000
 REQUEST_ID_LENGTH = 100
 """How long a request id may be here: each piece beyond the first adds its number."""
+LARGEST_NUMBER = 20
+"""How many characters the number of a piece may add."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,20 +45,39 @@ class DecisionResult:
     status: Status | None = None
 
 
-def batch_calls(
-    decisions: Iterable[Decision], request_id: str | None, timeout: float | None, metadata: Metadata
-) -> Iterator[Call[list[DecisionResult]]]:
-    """The calls that send the decisions, in order, each of at most 500 decisions and some 4 MB.
+class Batch:
+    """Many decisions. One that cannot be sent is in no call, and has its error among the results.
 
-    The same decisions with the same `request_id` make the same calls, so a repeated batch is decided once.
-    Raises ValueError for a word that does not exist, or a request id that is too long.
+    Raises ValueError for a word that does not exist, or a request id that is too long, and InvalidField for one that
+    is not text.
     """
-    first = request_id or new_request_id()
-    if len(first) > REQUEST_ID_LENGTH:
-        raise ValueError(f"request_id has {len(first)} characters; submit_many takes at most {REQUEST_ID_LENGTH}")
-    for number, piece in enumerate(_pieces([_wire(decision) for decision in decisions])):
-        request = pb.BatchSubmitRequest(decisions=piece, request_id=f"{first}/{number}" if number else first)
-        yield Call("BatchSubmit", request, timeout_of("BatchSubmit", timeout), _reader(request), metadata, first)
+
+    def __init__(self, decisions: Iterable[Decision], request_id: str | None) -> None:
+        self._request_id = request_id or new_request_id()
+        if len(self._request_id) > REQUEST_ID_LENGTH:
+            length = len(self._request_id)
+            raise ValueError(f"request_id has {length} characters; submit_many takes at most {REQUEST_ID_LENGTH}")
+        largest = sendable(pb.BatchSubmitRequest)(request_id=self._request_id + " " * LARGEST_NUMBER)
+        self._decisions = [(decision.id, _wire(decision, largest)) for decision in decisions]
+
+    def calls(self, timeout: float | None, metadata: Metadata) -> Iterator[Call[list[DecisionResult]]]:
+        """The calls that send the decisions, in order, each of at most 500 decisions and some 4 MB.
+
+        The same decisions with the same request id make the same calls, so a repeated batch is decided once.
+        """
+        first, seconds = self._request_id, timeout_of("BatchSubmit", timeout)
+        wires = [wire for _, wire in self._decisions if isinstance(wire, pb.SubmitRequest)]
+        for number, piece in enumerate(_pieces(wires)):
+            request = pb.BatchSubmitRequest(decisions=piece, request_id=f"{first}/{number}" if number else first)
+            yield Call("BatchSubmit", request, seconds, _reader(request), metadata, first)
+
+    def results(self, answered: Iterable[DecisionResult]) -> list[DecisionResult]:
+        """Return what became of each decision, in order; `answered` has what all calls returned."""
+        answers = iter(answered)
+        return [
+            DecisionResult(id, error=wire) if isinstance(wire, CorrectionsError) else next(answers)
+            for id, wire in self._decisions
+        ]
 
 
 def _pieces(decisions: list[pb.SubmitRequest]) -> Iterator[list[pb.SubmitRequest]]:
@@ -71,18 +93,24 @@ def _pieces(decisions: list[pb.SubmitRequest]) -> Iterator[list[pb.SubmitRequest
         yield piece
 
 
-def _wire(decision: Decision) -> pb.SubmitRequest:
-    request: pb.SubmitRequest = submit(
-        decision.id,
-        action=decision.action,
-        corrected_response=decision.corrected_response,
-        corrected_message=decision.corrected_message,
-        failure_category=decision.failure_category,
-        reviewer=decision.reviewer,
-        lease_id=decision.lease_id,
-        expected_revision=decision.expected_revision,
-    ).request
-    request.request_id = ""
+def _wire(decision: Decision, batch: pb.BatchSubmitRequest) -> pb.SubmitRequest | CorrectionsError:
+    """Return the decision as the wire has it, or why it cannot be sent, not even alone in `batch`."""
+    try:
+        request: pb.SubmitRequest = submit(
+            decision.id,
+            action=decision.action,
+            corrected_response=decision.corrected_response,
+            corrected_message=decision.corrected_message,
+            failure_category=decision.failure_category,
+            reviewer=decision.reviewer,
+            lease_id=decision.lease_id,
+            expected_revision=decision.expected_revision,
+        ).request
+        request.request_id = ""
+        check_size("BatchSubmit", pb.BatchSubmitRequest(decisions=[request], request_id=batch.request_id))
+    except (InvalidField, RequestTooLarge) as error:
+        error.request_id = ""  # a decision of a batch has none
+        return error
     return request
 
 

@@ -11,7 +11,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from avocet_client.calls import new_request_id
-from avocet_client.errors import CorrectionsError, TransportError, error_of_status
+from avocet_client.errors import CorrectionsError, InvalidField, RequestTooLarge, TransportError, error_of_status
+from avocet_client.requests import check_size, sendable
 from avocet_client.v1 import corrections_pb2 as pb
 from avocet_client.words import counted
 
@@ -48,13 +49,36 @@ class IngestResult:
     correction: Correction
 
 
+class _Batch:
+    """The corrections of one message. One that cannot be sent is not in the message, and has its error here."""
+
+    def __init__(self) -> None:
+        self.message = pb.StreamIngestRequest()
+        self.corrections: list[tuple[Correction, CorrectionsError | None]] = []
+        self._size = 0
+
+    def has_room(self, size: int) -> bool:
+        return not self.corrections or self._size + size <= MESSAGE_BYTES
+
+    @property
+    def is_full(self) -> bool:
+        return len(self.corrections) >= MESSAGE_ITEMS
+
+    def add(self, correction: Correction, part: pb.StreamIngestRequest | CorrectionsError, size: int) -> None:
+        if isinstance(part, CorrectionsError):
+            self.corrections.append((correction, part))
+        else:
+            self.corrections.append((correction, None))
+            self.message.MergeFrom(part)
+            self._size += size
+
+
 class IngestState:
     """The state of one bulk ingest."""
 
     def __init__(self) -> None:
-        self._filling: list[Correction] = []
-        self._filling_bytes = 0
-        self._pending: deque[list[Correction]] = deque()
+        self._filling = _Batch()
+        self._pending: deque[_Batch] = deque()
         self._done = 0
 
     @property
@@ -70,34 +94,35 @@ class IngestState:
         """Take a correction in. Gives a message to send once it is full."""
         if not correction.request_id:
             correction = replace(correction, request_id=new_request_id())
-        size = 4 * sum(len(text) for text in (correction.prompt, correction.response, correction.correction))
-        message = self.flush() if self._filling and self._filling_bytes + size > MESSAGE_BYTES else None
-        self._filling.append(correction)
-        self._filling_bytes += size
-        if message is None and len(self._filling) >= MESSAGE_ITEMS:
-            return self.flush()
-        return message
+        part = _part(correction)
+        size = 0 if isinstance(part, CorrectionsError) else part.ByteSize()
+        message = None if self._filling.has_room(size) else self.flush()
+        self._filling.add(correction, part, size)
+        return self.flush() if message is None and self._filling.is_full else message
 
     def flush(self) -> pb.StreamIngestRequest | None:
         """Return the message of what was taken in and not sent, if anything."""
-        if not self._filling:
+        if not self._filling.corrections:
             return None
         self._pending.append(self._filling)
-        self._filling, self._filling_bytes = [], 0
-        return _message(self._pending[-1])
+        self._filling = _Batch()
+        return self._pending[-1].message
 
     def unsettled(self) -> Iterable[pb.StreamIngestRequest]:
         """Return the messages to send again over a new call."""
-        return [_message(corrections) for corrections in self._pending]
+        return [batch.message for batch in self._pending]
 
     def receive(self, response: pb.StreamIngestResponse) -> list[IngestResult]:
         """Return the results of the oldest message, in order. Raises TransportError unless each item has one."""
-        corrections = self._pending.popleft() if self._pending else []
-        if len(response.results) != len(corrections):
-            given, wanted = counted(len(response.results), "result"), counted(len(corrections), "correction")
+        batch = self._pending.popleft() if self._pending else _Batch()
+        if len(response.results) != len(batch.message.items):
+            given, wanted = counted(len(response.results), "result"), counted(len(batch.message.items), "correction")
             raise TransportError(f"The server gave {given} for {wanted}.")
-        pairs = enumerate(zip(corrections, response.results, strict=True), self._done)
-        results = [_result(index, *pair) for index, pair in pairs]
+        answers = iter(response.results)
+        results = [
+            IngestResult(index, "", False, error, correction) if error else _result(index, correction, next(answers))
+            for index, (correction, error) in enumerate(batch.corrections, self._done)
+        ]
         self._done += len(results)
         return results
 
@@ -106,14 +131,15 @@ class IngestState:
         return TransportError("The stream ended before its last results.")
 
 
-def _message(corrections: list[Correction]) -> pb.StreamIngestRequest:
-    return pb.StreamIngestRequest(items=[item_of(correction) for correction in corrections])
-
-
-def item_of(correction: Correction) -> pb.IngestRequest:
-    """Return the correction as the wire has it. Raises TypeError or ValueError for what is not text."""
+def _part(correction: Correction) -> pb.StreamIngestRequest | CorrectionsError:
+    """Return the correction as a message of its own, or why it cannot be sent. Raises TypeError for a wrong type."""
     fields: dict[str, Any] = {name: getattr(correction, name) for name in Correction.__slots__}
-    return pb.IngestRequest(**fields)
+    try:
+        part = pb.StreamIngestRequest(items=[sendable(pb.IngestRequest)(**fields)])
+        check_size("StreamIngest", part, correction.request_id)
+    except (InvalidField, RequestTooLarge) as error:
+        return error
+    return part
 
 
 def _result(index: int, correction: Correction, result: pb.StreamIngestResult) -> IngestResult:

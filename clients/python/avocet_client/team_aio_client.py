@@ -10,7 +10,7 @@ from typing import TypeVar
 
 import avocet_client.team_calls as team_calls
 from avocet_client.backoff import RETRY_FOR_SECONDS, Backoff
-from avocet_client.batch_state import Decision, DecisionResult, batch_calls
+from avocet_client.batch_state import Batch, Decision, DecisionResult
 from avocet_client.calls import Call, timeout_of, whole
 from avocet_client.connection import Metadata
 from avocet_client.errors import CorrectionsError
@@ -181,11 +181,11 @@ class AsyncTeamClient(AsyncListingClient):
 
         See `CorrectionsClient.submit_many`.
         """
-        results: list[DecisionResult] = []
-        for call in batch_calls(decisions, request_id, timeout, metadata):
+        batch, answered = Batch(decisions, request_id), list[DecisionResult]()
+        for call in batch.calls(timeout, metadata):
             piece = await self._carry_out_again(call, Backoff(retry_for))
-            results += piece
-        return results
+            answered += piece
+        return batch.results(answered)
 
     async def create_snapshot(
         self,

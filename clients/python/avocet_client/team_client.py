@@ -9,7 +9,7 @@ from typing import TypeVar
 
 import avocet_client.team_calls as team_calls
 from avocet_client.backoff import RETRY_FOR_SECONDS, Backoff
-from avocet_client.batch_state import Decision, DecisionResult, batch_calls
+from avocet_client.batch_state import Batch, Decision, DecisionResult
 from avocet_client.calls import Call, timeout_of, whole
 from avocet_client.connection import Metadata
 from avocet_client.errors import CorrectionsError
@@ -186,16 +186,16 @@ class TeamClient(ListingClient):
     ) -> list[DecisionResult]:
         """Decide many candidates, each for itself, and return what became of each, in order.
 
-        A refused decision has its `error` and stops no other. At most 500 decisions go together, in one commit. An
-        outage of up to `retry_for` seconds is sat out; `timeout` bounds one piece. After an error call it again with
-        the same decisions and the error's `request_id`: nothing is decided twice, and the first results come.
-        Raises InvalidField, ValueError, and the last error of a longer outage.
+        A refused decision has its `error` and stops no other, also one that cannot be sent. At most 500 decisions go
+        together, in one commit. An outage of up to `retry_for` seconds is sat out; `timeout` bounds one piece. After an
+        error call it again with the same decisions and the error's `request_id`: nothing is decided twice, and the
+        first results come. Raises ValueError, InvalidField for the request id, and the last error of a longer outage.
         """
-        results: list[DecisionResult] = []
-        for call in batch_calls(decisions, request_id, timeout, metadata):
+        batch, answered = Batch(decisions, request_id), list[DecisionResult]()
+        for call in batch.calls(timeout, metadata):
             piece = self._carry_out_again(call, Backoff(retry_for))
-            results += piece
-        return results
+            answered += piece
+        return batch.results(answered)
 
     def create_snapshot(
         self,

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from avocet_client.bulk_state import Correction, item_of
+from avocet_client.bulk_state import Correction
 from avocet_client.cli.lines import check_names, object_of, told
 from avocet_client.cli.options import RequestId
 from avocet_client.cli.plain import plain
@@ -115,6 +115,4 @@ def _correction(given: dict[str, Any]) -> Correction:
     stated = {name: value for name, value in given.items() if (name, value) != ("label", None)}
     if wrong := [name for name, value in stated.items() if not isinstance(value, str)]:
         raise TypeError(f"{', '.join(wrong)} must be a string")
-    correction = Correction(**stated)
-    item_of(correction)  # what gRPC cannot carry, a lone surrogate, is this line's fault alone
-    return correction
+    return Correction(**stated)
