@@ -192,6 +192,8 @@ def make_template(server: Postgres) -> None:
     server.execute(f"CREATE DATABASE {TEMPLATE}")
     with connect(server.url(TEMPLATE)) as db:
         migrate(db)
+        # A database that is made from it is a new ledger, and no copy of an older one.
+        db.execute("DELETE FROM meta WHERE name <> 'began'")
 
 
 def _exists(name: str) -> bool:

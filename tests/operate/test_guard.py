@@ -157,11 +157,11 @@ def test_other_servers_commits_are_noticed_after_failures_of_the_look_and_of_who
     monkeypatch.setattr(wake, "EVERY_S", 0.001)
     before, looks, rings = guard.failures["waking"], count(1), list[int]()
 
-    def read(_: object) -> int:
+    def read(_: object) -> wake.Seen:
         look = next(looks)
         if look in (1, 2):
             raise KeyError("x")
-        return look
+        return wake.Seen(look, file=1)
 
     def ring() -> None:
         rings.append(1)

@@ -239,12 +239,22 @@ def test_revisions_and_keys_jump_if_the_database_was_failed_over(ledger: Postgre
         again.close()
 
 
-def test_revisions_jump_after_a_failover_that_cut_off_a_commit_which_is_stored(cut: Any, database: str) -> None:
+def test_revisions_jump_after_a_failover_that_cut_off_a_commit_which_is_stored(
+    cut: Any, database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     ledger, proxy = cut
     import_candidates(ledger, 2)
     before = newest(ledger)
-    with connect(database) as db:
-        db.execute("UPDATE meta SET value = value - 1 WHERE name = 'timeline'")
+    lock, locks = Head.lock, list[int]()
+
+    def fails_over_before_the_look(self: Head, *at: Any) -> Any:
+        locks.append(1)
+        if len(locks) == 2:
+            with connect(database) as db:
+                db.execute("UPDATE meta SET value = value - 1 WHERE name = 'timeline'")
+        return lock(self, *at)
+
+    monkeypatch.setattr(Head, "lock", fails_over_before_the_look)
     proxy.cut_after.set()
     assert correct(ledger, "c0").revision == before + 1
     assert proxy.cuts == 1

@@ -69,7 +69,8 @@ class PostgresLedger:
         self.reach = Reach()
         self._readers = Readers(url, self.reach, clock)
         self._writer = Writer(url, encode, self.reach, waiting=waiting, clock=clock)
-        self._wake = Wake(url, self._writer.server, self._readers.read, self._writer.committed, self._writer.look)
+        writer = self._writer
+        self._wake = Wake(url, writer.server, self._readers.read, writer.committed, writer.look, writer.commit_nothing)
 
     @property
     def observer(self) -> Observer:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from avocet_grpc.store.postgres.connect import Connection, DatabaseUnusable
+from avocet_grpc.store.postgres.head import note_home
 from avocet_grpc.store.postgres.session import CLOCK, COLUMNS, POSTGRES, PostgresSession, StoreClock
 from avocet_grpc.store.sql.claims import PostponedRow
 from avocet_grpc.store.sql.counts import CountsToAdd
@@ -70,6 +71,7 @@ def fill(db: Connection, source: Session, progress: Progress) -> Filled:
                 Queries(target).set_meta(name, value)
         # A mirror of the other engine must not go on here.
         target.execute(SET_HEAD, head._replace(mirror_epoch=head.mirror_epoch + 1)._asdict())
+        note_home(db, target)
     return Filled(head.revision, rows)
 
 

@@ -12,15 +12,31 @@ from avocet_grpc.store.sql.queries import HEAD, Queries
 from avocet_grpc.store.sql.rows import HeadRow
 
 LAST_GROUP = "SELECT last_group FROM servers WHERE server = %s"
-WHICH = (
-    "SELECT system_identifier, ('x' || left(pg_walfile_name(pg_current_wal_lsn()), 8))::bit(32)::bigint"
+JUMP = 1_000_000
+"""After a failover or restore that may have lost changes, revisions go on so far beyond the last one that is known."""
+FORGOTTEN_AFTER_S = 7 * 86_400
+
+
+class Home(NamedTuple):
+    """Where a ledger lies, in numbers that no restore brings along; the rows of `meta` that note it have these names.
+
+    A failover or a restore of the whole cluster changes the first two. A dump that is restored into the same cluster
+    comes into another database, or gives `head` another file: also if the tables were only emptied by TRUNCATE.
+    """
+
+    system_identifier: int | None
+    timeline: int | None
+    database: int | None
+    head_file: int | None
+
+
+HERE = (
+    "SELECT system_identifier, ('x' || left(pg_walfile_name(pg_current_wal_lsn()), 8))::bit(32)::bigint,"
+    " (SELECT oid::bigint FROM pg_database WHERE datname = current_database()), pg_relation_filenode('head')::bigint"
     " FROM pg_control_system()"
 )
-"""Which database this is, and how often it was failed over or restored."""
-SYSTEM, TIMELINE = "system_identifier", "timeline"
-JUMP = 1_000_000
-"""After a failover that may have lost changes, revisions go on so far beyond the last one that is known."""
-FORGOTTEN_AFTER_S = 7 * 86_400
+NOTED = "SELECT " + ", ".join(f"(SELECT value FROM meta WHERE name = '{name}')" for name in Home._fields)
+NOWHERE = Home(None, None, None, None)
 
 
 class ServerRow(NamedTuple):
@@ -32,7 +48,10 @@ class ServerRow(NamedTuple):
 
 
 class Locked(NamedTuple):
-    """The head, the database's clock, and the number of this server's last commit that is stored."""
+    """The head, the database's clock, and the number of this server's last commit that is stored.
+
+    The head must be stored: it may have moved on.
+    """
 
     head: HeadRow
     now: float
@@ -40,16 +59,11 @@ class Locked(NamedTuple):
 
 
 class Head:
-    """The head as one server locks it.
-
-    `is_unknown`: nothing is committed on this connection yet, and it may lead to another database. What `lock` returns
-    then must be stored.
-    """
+    """The head as one server locks it."""
 
     def __init__(self, server: str) -> None:
         self._server = server
         self._number = 0
-        self.is_unknown = True
 
     def next_number(self) -> int:
         """Return the number of the next commit."""
@@ -63,13 +77,14 @@ class Head:
             head = db.execute(f"{HEAD} FOR UPDATE")
             clock = db.execute(CLOCK)
             last = db.execute(LAST_GROUP, [self._server])
+            # With each commit: a dump may be restored between two on one connection.
+            here, noted = db.execute(HERE), db.execute(NOTED)
         row, now, found = head.fetchone(), clock.fetchone(), last.fetchone()
         if row is None or now is None:
             raise LookupError("the ledger has no head")
         locked = Locked(HeadRow._make(row), float(now[0]), int(found[0]) if found else 0)
-        if self.is_unknown:
-            locked = locked._replace(head=self._known(session, locked))
-        return locked
+        home, known = Home._make(here.fetchone() or NOWHERE), Home._make(noted.fetchone() or NOWHERE)
+        return locked if home == known else locked._replace(head=_moved(session, locked, home, known))
 
     def note(self, session: PostgresSession, number: int) -> None:
         """This commit has this number."""
@@ -82,22 +97,26 @@ class Head:
         before = int(time.time()) - FORGOTTEN_AFTER_S
         db.execute("DELETE FROM servers WHERE server = %s OR seen_at < %s", [self._server, before])
 
-    def _known(self, session: PostgresSession, locked: Locked) -> HeadRow:
-        """Return the head, moved on if the database was failed over or restored since the last commit.
 
-        What was acknowledged may be lost then, and its revisions must not come again: others have seen them.
-        """
-        which = session.one(tuple, WHICH)
-        if which is None:
-            return locked.head
-        queries = Queries(session)
-        known, system_and_timeline = (queries.meta(SYSTEM), queries.meta(TIMELINE)), (which[0], which[1])
-        if known == system_and_timeline:
-            return locked.head
-        queries.set_meta(SYSTEM, system_and_timeline[0])
-        queries.set_meta(TIMELINE, system_and_timeline[1])
-        if known == (None, None):
-            return locked.head
-        revision = max(locked.head.revision + JUMP, int(locked.now * 1_000_000))
-        queries.begin_life(revision, after=locked.head.revision)
-        return locked.head._replace(revision=revision, incarnation=secrets.token_hex(16))
+def note_home(db: Connection, session: PostgresSession) -> None:
+    """Note where the ledger lies: it is new here. Raises psycopg.Error."""
+    _note(session, Home._make(db.execute(HERE).fetchone() or NOWHERE))
+
+
+def _moved(session: PostgresSession, locked: Locked, home: Home, known: Home) -> HeadRow:
+    """Return the head of a ledger that lies elsewhere than it says: it was failed over or restored.
+
+    What was acknowledged may be lost then, and its revisions must not come again: others have seen them.
+    """
+    _note(session, home)
+    if known == NOWHERE:
+        return locked.head
+    revision = max(locked.head.revision + JUMP, int(locked.now * 1_000_000))
+    Queries(session).begin_life(revision, after=locked.head.revision)
+    return locked.head._replace(revision=revision, incarnation=secrets.token_hex(16))
+
+
+def _note(session: PostgresSession, home: Home) -> None:
+    queries = Queries(session)
+    for name, value in home._asdict().items():
+        queries.set_meta(name, value)

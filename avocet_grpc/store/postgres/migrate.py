@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import contextlib
 import secrets
+import time
 from collections.abc import Callable, Iterable, Iterator
 from importlib.resources import files
 
 import psycopg
 
 from avocet_grpc.store.postgres.connect import Connection, DatabaseUnusable
-from avocet_grpc.store.postgres.session import POSTGRES
+from avocet_grpc.store.postgres.head import note_home
+from avocet_grpc.store.postgres.session import POSTGRES, PostgresSession
 from avocet_grpc.store.sql import queries, schema
 
 VERSION = 2
@@ -79,6 +81,7 @@ def migrate(connection: Connection) -> list[int]:
             if number == 1:
                 connection.execute(HEAD, [secrets.token_hex(16)])
                 connection.execute(BEGAN.encode())
+                note_home(connection, PostgresSession(connection, time.time))
             connection.execute("INSERT INTO avocet_schema (version) VALUES (%s)", [number])
         done.append(number)
     return done

@@ -1,4 +1,4 @@
-"""Notices what other servers commit.
+"""Notices what other servers commit, and that the database was restored.
 
 Each commit sends a notification. It is a short cut: without any, the head is looked at so often that nobody who follows
 waits for long.
@@ -10,6 +10,7 @@ import contextlib
 import threading
 import time
 from collections.abc import Callable
+from typing import NamedTuple
 
 import psycopg
 
@@ -25,6 +26,7 @@ LISTENING_S = 0.5
 AGAIN_S = 1.0
 """Between two attempts to connect."""
 
+LOOK = "SELECT revision, pg_relation_filenode('head')::bigint FROM head"
 CHANNEL = "avocet_commits"
 LISTEN = f"SET application_name = 'avocet-grpc listener'; LISTEN {CHANNEL}"
 
@@ -37,21 +39,24 @@ def notification(server: str) -> str:
 class Wake:
     """Calls `ring` whenever another server than `own` has committed; in a thread of its own.
 
-    It is called for the server's own commits too, now and then. `look` is called several times a second.
+    It is called for the server's own commits too, now and then. `look` is called several times a second, `note` if the
+    head has gone back or is another one: a commit notes that, and until then nobody else knows.
     """
 
     def __init__(
         self,
         url: str,
         own: str,
-        read: Callable[[Callable[[PostgresSession], int]], int],
+        read: Callable[[Callable[[PostgresSession], Seen | None]], Seen | None],
         ring: Callable[[], None],
         look: Callable[[], None] = lambda: None,
+        note: Callable[[], None] = lambda: None,
     ) -> None:
-        self._own, self._read, self._ring, self._look = own, read, guarded("waking", ring), guarded("waking", look)
+        self._own, self._read, self._ring = own, read, guarded("waking", ring)
+        self._look, self._note = guarded("waking", look), guarded("waking", note)
         self._ended = threading.Event()
         self._ear = _Ear(url, self._ended)
-        self._seen: int | None = None
+        self._seen: Seen | None = None
         self._thread = threading.Thread(target=self._watch, name="ledger-wake", daemon=True)
         self._thread.start()
 
@@ -84,14 +89,26 @@ class Wake:
         What was committed just before the first look has rung for nobody.
         """
         try:
-            now = self._read(lambda session: session.number("SELECT revision FROM head"))
+            now = self._read(lambda session: session.one(Seen, LOOK))
         except CorrectionsError:
             return False
         except Exception as error:
             failed("waking", error)
             return False
+        if now is None:
+            # A restore has emptied the table.
+            return False
         before, self._seen = self._seen, now
+        if before is not None and (now.revision < before.revision or now.file != before.file):
+            self._note()
         return before != now
+
+
+class Seen(NamedTuple):
+    """The newest revision, and the file in which the database has the head."""
+
+    revision: int
+    file: int
 
 
 class _Ear:

@@ -70,6 +70,10 @@ class Writer:
         future: Future[Any] = self._waiting.put(group)
         return future
 
+    def commit_nothing(self) -> None:
+        """Let the next commit come although nobody has a change: it notes that the database was restored."""
+        self.queue(Group((lambda tx: None,), one=True))
+
     def look(self) -> None:
         """Tell who asked for it, once, if the database has not answered a commit for long: another thread calls this.
 
@@ -189,7 +193,6 @@ class Writer:
                 self._head.note(session, attempt.number)
                 db.execute(notification(self.server))
                 db.execute("COMMIT")
-            self._head.is_unknown = False
             return outcomes, time.perf_counter() - started
         except Exception:
             _roll_back(db)
@@ -203,7 +206,6 @@ class Writer:
                 session.execute(SET_HEAD, head._asdict())
                 self._head.note(session, number)
                 db.execute("COMMIT")
-            self._head.is_unknown = False
         except psycopg.Error as error:
             # Whatever it is, nothing may be run again, nor refused.
             raise psycopg.OperationalError(text_of(error)) from error
@@ -220,7 +222,6 @@ class Writer:
     def _connection(self) -> Connection:
         if self._db is None or self._db.closed:
             self._db = connect(self._url, holds_head=True)
-            self._head.is_unknown = True
         return self._db
 
     def _lose(self, error: psycopg.Error) -> None:
