@@ -161,7 +161,7 @@ def test_other_servers_commits_are_noticed_after_failures_of_the_look_and_of_who
         look = next(looks)
         if look in (1, 2):
             raise KeyError("x")
-        return wake.Seen(look, file=1)
+        return wake.Seen(look, has_moved=False)
 
     def ring() -> None:
         rings.append(1)

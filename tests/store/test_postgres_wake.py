@@ -98,7 +98,9 @@ def test_a_change_is_noticed_without_any_notification(nobody_listens: None, pair
 def test_a_change_from_before_the_first_look_is_noticed() -> None:
     """Whoever follows may have read the ledger before it was made."""
     rings: list[int] = []
-    late = Wake("postgresql://127.0.0.1:1/none", "late", lambda _: wake.Seen(5, file=1), lambda: rings.append(1))
+    late = Wake(
+        "postgresql://127.0.0.1:1/none", "late", lambda _: wake.Seen(5, has_moved=False), lambda: rings.append(1)
+    )
     try:
         eventually(lambda: rings == [1], within=WITHIN)
     finally:

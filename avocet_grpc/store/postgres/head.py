@@ -35,7 +35,7 @@ HERE = (
     " (SELECT oid::bigint FROM pg_database WHERE datname = current_database()), pg_relation_filenode('head')::bigint"
     " FROM pg_control_system()"
 )
-NOTED = "SELECT " + ", ".join(f"(SELECT value FROM meta WHERE name = '{name}')" for name in Home._fields)
+NOTED = "SELECT " + ", ".join(f"(SELECT value FROM meta WHERE name = '{name}') AS {name}" for name in Home._fields)
 NOWHERE = Home(None, None, None, None)
 
 

@@ -16,6 +16,7 @@ import psycopg
 
 from avocet_grpc.core.errors import CorrectionsError
 from avocet_grpc.store.postgres.connect import Connection, DatabaseUnusable, connect
+from avocet_grpc.store.postgres.head import HERE, NOTED
 from avocet_grpc.store.postgres.session import PostgresSession
 from avocet_grpc.telemetry.guard import failed, guarded
 
@@ -26,7 +27,10 @@ LISTENING_S = 0.5
 AGAIN_S = 1.0
 """Between two attempts to connect."""
 
-LOOK = "SELECT revision, pg_relation_filenode('head')::bigint FROM head"
+LOOK = (
+    "SELECT revision, noted.database IS NOT NULL AND here IS DISTINCT FROM noted"
+    f" FROM head, ({HERE}) here, ({NOTED}) noted"
+)
 CHANNEL = "avocet_commits"
 LISTEN = f"SET application_name = 'avocet-grpc listener'; LISTEN {CHANNEL}"
 
@@ -39,8 +43,8 @@ def notification(server: str) -> str:
 class Wake:
     """Calls `ring` whenever another server than `own` has committed; in a thread of its own.
 
-    It is called for the server's own commits too, now and then. `look` is called several times a second, `note` if the
-    head has gone back or is another one: a commit notes that, and until then nobody else knows.
+    It is called for the server's own commits too, now and then. `look` is called several times a second, `note` as
+    often as the ledger is seen to lie elsewhere than it says: a commit must note that, and there may be none for long.
     """
 
     def __init__(
@@ -98,17 +102,17 @@ class Wake:
         if now is None:
             # A restore has emptied the table.
             return False
-        before, self._seen = self._seen, now
-        if before is not None and (now.revision < before.revision or now.file != before.file):
+        if now.has_moved:
             self._note()
+        before, self._seen = self._seen, now
         return before != now
 
 
 class Seen(NamedTuple):
-    """The newest revision, and the file in which the database has the head."""
+    """The newest revision, and whether the ledger lies elsewhere than it says: it was failed over or restored."""
 
     revision: int
-    file: int
+    has_moved: bool
 
 
 class _Ear:

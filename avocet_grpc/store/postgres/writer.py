@@ -52,6 +52,7 @@ class Writer:
         self._head = Head(self.server)
         self._db: Connection | None = None
         self._waits: _Wait | None = None
+        self._nothing: Future[Any] | None = None
         self._on_commit: list[Callable[[], None]] = []
         self._on_full: list[Callable[[], None]] = []
         self._thread = threading.Thread(target=self._work, name="ledger-writer", daemon=True)
@@ -72,7 +73,8 @@ class Writer:
 
     def commit_nothing(self) -> None:
         """Let the next commit come although nobody has a change: it notes that the database was restored."""
-        self.queue(Group((lambda tx: None,), one=True))
+        if self._nothing is None or self._nothing.done():
+            self._nothing = self.queue(Group((lambda tx: None,), one=True))
 
     def look(self) -> None:
         """Tell who asked for it, once, if the database has not answered a commit for long: another thread calls this.
