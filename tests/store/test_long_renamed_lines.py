@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from avocet_grpc.core import imports, review
+from avocet_grpc.core import imports, record, review
 from avocet_grpc.core.errors import InvalidField
 from avocet_grpc.core.model import Action, Decision, Imported, OnConflict, UndoRequest
 from avocet_grpc.core.record import parse, record_of
@@ -20,7 +20,7 @@ LIMIT = 2_000
 
 @pytest.fixture
 def ledger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[SqliteLedger]:
-    for module in (imports, review):
+    for module in (imports, record):
         monkeypatch.setattr(module, "MAX_LINE_BYTES", LIMIT)
     ledger = SqliteLedger(DataDirectory(tmp_path), encode)
     yield ledger
@@ -48,9 +48,9 @@ def test_an_undo_that_would_make_a_line_too_long_is_refused(
     ledger: SqliteLedger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ledger.write(lambda tx: imports.import_run(tx, "run", [parse(line_of("\u0416" * 900))])).result()
-    monkeypatch.setattr(review, "MAX_LINE_BYTES", 100 * LIMIT)
+    monkeypatch.setattr(record, "MAX_LINE_BYTES", 100 * LIMIT)
     ledger.write(lambda tx: review.submit(tx, Decision("a", Action.FLAG))).result()
-    monkeypatch.setattr(review, "MAX_LINE_BYTES", LIMIT)
+    monkeypatch.setattr(record, "MAX_LINE_BYTES", LIMIT)
     with pytest.raises(InvalidField):
         ledger.write(lambda tx: review.undo(tx, UndoRequest("a"))).result()
     candidate = ledger.read(lambda reader: reader.candidate("a"))
