@@ -61,7 +61,7 @@ class Found(NamedTuple):
 
 
 class Stand(NamedTuple):
-    """What tells a file of ours from one that somebody else has written to since."""
+    """What tells a file of ours from one that somebody else has written to since: bytes, and a time in nanoseconds."""
 
     size: int
     changed_at: int
@@ -117,7 +117,7 @@ class Segment:
         self._facets_sum.update(facets)
         if self._facets_sum.intdigest() != int(last["facets_sum"]):
             raise Damaged
-        if self._size_of(BODIES) < self._end or self._size_of(IDS) < self._ids_end:
+        if self._stand(BODIES).size < self._end or self._stand(IDS).size < self._ids_end:
             raise Damaged
         # What follows would be taken for the rest of what is appended next.
         os.ftruncate(self._files[ROWS].fileno(), HEADER_BYTES + self._rows * ROW.itemsize)
@@ -274,9 +274,6 @@ class Segment:
     def _stand(self, name: str) -> Stand:
         status = os.fstat(self._files[name].fileno())
         return Stand(status.st_size, status.st_mtime_ns)
-
-    def _size_of(self, name: str) -> int:
-        return os.fstat(self._files[name].fileno()).st_size
 
     def _read(self, name: str, offset: int, size: int) -> bytes:
         """Return so many bytes of a file. Raises Damaged."""

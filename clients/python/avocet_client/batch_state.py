@@ -93,20 +93,30 @@ def _pieces(decisions: list[pb.SubmitRequest]) -> Iterator[list[pb.SubmitRequest
         yield piece
 
 
+def request_of(decision: Decision) -> pb.SubmitRequest:
+    """Return the decision as the wire has it, without a request id.
+
+    Raises InvalidField for half a character in a text, and ValueError for a word that does not exist or a number that
+    is too large.
+    """
+    request: pb.SubmitRequest = submit(
+        decision.id,
+        action=decision.action,
+        corrected_response=decision.corrected_response,
+        corrected_message=decision.corrected_message,
+        failure_category=decision.failure_category,
+        reviewer=decision.reviewer,
+        lease_id=decision.lease_id,
+        expected_revision=decision.expected_revision,
+    ).request
+    request.request_id = ""
+    return request
+
+
 def _wire(decision: Decision, batch: pb.BatchSubmitRequest) -> pb.SubmitRequest | CorrectionsError:
     """Return the decision as the wire has it, or why it cannot be sent, not even alone in `batch`."""
     try:
-        request: pb.SubmitRequest = submit(
-            decision.id,
-            action=decision.action,
-            corrected_response=decision.corrected_response,
-            corrected_message=decision.corrected_message,
-            failure_category=decision.failure_category,
-            reviewer=decision.reviewer,
-            lease_id=decision.lease_id,
-            expected_revision=decision.expected_revision,
-        ).request
-        request.request_id = ""
+        request = request_of(decision)
         check_size("BatchSubmit", pb.BatchSubmitRequest(decisions=[request], request_id=batch.request_id))
     except (InvalidField, RequestTooLarge) as error:
         error.request_id = ""  # a decision of a batch has none

@@ -11,8 +11,8 @@ from typing import Annotated, Any
 
 import typer
 
-from avocet_client.batch_state import Decision
-from avocet_client.calls import new_request_id, submit
+from avocet_client.batch_state import Decision, request_of
+from avocet_client.calls import new_request_id
 from avocet_client.cli.decided import is_decided_so
 from avocet_client.cli.lines import check_names, object_of, told
 from avocet_client.cli.lookup import look_up
@@ -178,22 +178,9 @@ def _decision(stated: dict[str, Any]) -> Decision:
     decision = Decision(**given)
     if decision.action == "correct" and not decision.corrected_response.strip() and decision.corrected_message is None:
         raise ValueError("a correction needs corrected_response, which must not be blank, or corrected_message")
-    _wire(decision)
+    # What cannot be sent is told of this line alone.
+    request_of(decision)
     return decision
-
-
-def _wire(decision: Decision) -> None:
-    """Raise InvalidField for half a character, and ValueError for a number that is too large, in this line alone."""
-    submit(
-        decision.id,
-        action=decision.action,
-        corrected_response=decision.corrected_response,
-        corrected_message=decision.corrected_message,
-        failure_category=decision.failure_category,
-        reviewer=decision.reviewer,
-        expected_revision=decision.expected_revision,
-        lease_id=decision.lease_id,
-    )
 
 
 def _summarize(session: Session, outcome: _Outcome, dry_run: bool) -> None:
