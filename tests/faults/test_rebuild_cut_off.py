@@ -53,11 +53,14 @@ def rebuild(server: Server, *prefix: str, **environment: str) -> subprocess.Comp
 def nothing_is_lost(server: Server) -> None:
     """Start and stop it: every acknowledged change is served and reaches the files, and nothing is left over."""
     server.start()
-    for number in range(ACKNOWLEDGED):
-        found = server.stub.GetCandidate(pb.GetCandidateRequest(id=f"c{number}")).candidate
-        assert (found.status, found.corrected_response) == (pb.CANDIDATE_STATUS_APPROVED, f"text {number}")
-    assert server.stats().total == 9
-    assert server.stop() == 0
+    try:
+        for number in range(ACKNOWLEDGED):
+            found = server.stub.GetCandidate(pb.GetCandidateRequest(id=f"c{number}")).candidate
+            assert (found.status, found.corrected_response) == (pb.CANDIDATE_STATUS_APPROVED, f"text {number}")
+        assert server.stats().total == 9
+        assert server.stop() == 0
+    finally:
+        server.kill()
     written = {one["id"]: one["corrected_response"] for one in records(server.approved)}
     assert written == {f"c{number}": f"text {number}" for number in range(ACKNOWLEDGED)}
     left = [path.name for place in (server.data, DataDirectory(server.data).private) for path in place.iterdir()]
