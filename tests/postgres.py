@@ -117,6 +117,12 @@ class Postgres:
         self.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
         return self.url(name)
 
+    def limit_time(self, url: str, limit: str) -> None:
+        """Set each time limit that this PostgreSQL has to `limit`, for who connects to the database from now on."""
+        kinds = ("statement_timeout", "transaction_timeout", "lock_timeout")
+        for (kind,) in self.execute(f"SELECT name FROM pg_settings WHERE name IN {kinds}"):
+            self.execute(f"ALTER DATABASE {url.rpartition('/')[2]} SET {kind} = '{limit}'")
+
     def drop(self, url: str) -> None:
         """Drop a database, whoever is connected to it."""
         self.execute(f"DROP DATABASE {url.rpartition('/')[2]} WITH (FORCE)")

@@ -120,6 +120,19 @@ def test_tokens_pins_snapshots_request_ids_and_claims_say_the_same_before_and_af
         new.kill()
 
 
+def test_a_time_limit_of_the_database_ends_neither_a_copy_nor_the_check_of_it(
+    stopped_server: Server, database: str, postgres: Postgres
+) -> None:
+    write_records(stopped_server.candidates, [record(f"c{n:05d}") for n in range(20_000)])
+    assert stopped_server.start().stop() == 0
+    postgres.limit_time(database, "60ms")
+    said = copy(stopped_server.data, database)
+    assert said.returncode == 0 and "copied" in said.stdout, said.stderr
+    command = [str(BIN / "avocet-grpc"), "verify", "--store", database]
+    found = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+    assert found.returncode == 0 and "the ledger is sound" in found.stdout, found.stderr
+
+
 def test_what_cannot_be_copied_is_refused_and_says_why(
     stopped_server: Server, database: str, postgres: Postgres, tmp_path: Path
 ) -> None:

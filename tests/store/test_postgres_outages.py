@@ -193,14 +193,7 @@ def test_a_writer_that_was_paused_in_a_commit_keeps_nobody_from_the_head_and_goe
 
 
 def test_a_time_limit_of_the_database_does_not_reach_commits(database: str, postgres: Postgres) -> None:
-    name = database.rpartition("/")[2]
-    limits = [
-        limit
-        for limit in ("statement_timeout", "transaction_timeout", "lock_timeout")
-        if postgres.execute(f"SELECT 1 FROM pg_settings WHERE name = '{limit}'")
-    ]
-    for limit in limits:
-        postgres.execute(f"ALTER DATABASE {name} SET {limit} = '200ms'")
+    postgres.limit_time(database, "200ms")
     with opened(database) as ledger:
         slow = ledger.write(lambda tx: tx._session.number("SELECT 7 FROM pg_sleep(0.5)"))
         assert slow.result(WITHIN) == 7

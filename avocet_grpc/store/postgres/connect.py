@@ -34,16 +34,15 @@ PLANS = (
     " SET enable_sort = off; SET enable_bitmapscan = off; SET enable_seqscan = off; SET random_page_cost = 1.1;"
     " SET TimeZone = 'UTC'"
 )
-HOLDER = (
-    "SET idle_in_transaction_session_timeout = '5s';"
-    " SELECT set_config(name, '0', false) FROM pg_settings"
-    " WHERE name IN ('statement_timeout', 'transaction_timeout', 'lock_timeout')"
+WITHOUT_LIMITS = (
+    "SELECT set_config(name, '0', false) FROM pg_settings WHERE name IN"
+    " ('statement_timeout', 'transaction_timeout', 'lock_timeout', 'idle_in_transaction_session_timeout')"
 )
-"""A writer that was paused must not keep the head from the others.
-
-No time limit of the role or database may cut off a commit that waits for a standby. It would be stored on one machine,
-and visible. Nor may one refuse the head to a server that looks what became of such a commit.
+"""No time limit of the role or database may end a long copy, or cut off a commit that waits for a standby: it would be
+stored on one machine, and visible. Nor may one refuse the head to a server that looks what became of such a commit.
 """
+HOLDER = "SET idle_in_transaction_session_timeout = '5s'"
+"""A writer that was paused must not keep the head from the others."""
 
 
 class DatabaseUnusable(Exception):
@@ -71,14 +70,19 @@ def shown(url: str) -> str:
     return f"postgres://{user}{places}/{parts.get('dbname', '')}"
 
 
-def connect(url: str, *, holds_head: bool = False) -> Connection:
-    """Return a connection in autocommit mode. Raises NotAnAddress, psycopg.Error."""
+def connect(url: str, *, holds_head: bool = False, heeds_limits: bool = False) -> Connection:
+    """Return a connection in autocommit mode.
+
+    One that reads for callers heeds the time limits that the operator has set for the role or database.
+    Raises NotAnAddress, psycopg.Error.
+    """
     given = _parts(url)
     logging.getLogger("psycopg").setLevel(logging.ERROR)  # It warns of each pipeline that a broken connection ends.
     connection: Connection = HeedfulConnection.connect(make_conninfo("", **{**DEFAULTS, **given}), autocommit=True)
     try:
         adapters.register(connection.adapters)
-        connection.execute(f"{PLANS}; {HOLDER}" if holds_head else PLANS)
+        limits = () if heeds_limits else (WITHOUT_LIMITS, HOLDER) if holds_head else (WITHOUT_LIMITS,)
+        connection.execute("; ".join((PLANS, *limits)))
     except BaseException:
         connection.close()
         raise

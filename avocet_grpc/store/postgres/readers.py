@@ -86,7 +86,7 @@ class Readers:
     def _taken(self) -> Connection:
         with contextlib.suppress(queue.Empty):
             return self._idle.get_nowait()
-        return connect(self._url)
+        return connect(self._url, heeds_limits=True)
 
     def _look_at_clock(self, connection: Connection) -> None:
         if self._clock_is_given or time.monotonic() - self._looked_at_clock < TRUST_CLOCK_S:
