@@ -4,6 +4,8 @@ from __future__ import annotations
 
 NEEDS_DRIVER = "a PostgreSQL store needs psycopg: in the source tree, run pip install '.[postgres]'"
 
+FILES_BEHIND = "the shared files could not be brought up to date; start and stop again"
+
 
 def counted(number: int, one: str) -> str:
     """Return how many there are: `1 row`, `2,000 rows`. The plural of `one` is made with an s."""

@@ -14,6 +14,7 @@ import structlog
 from avocet_grpc.core.errors import RunNotFound
 from avocet_grpc.core.lines import RunLine, read_lines
 from avocet_grpc.core.ports.runs import Run
+from avocet_grpc.core.runs import is_run_name
 from avocet_grpc.foreign_files import open_regular
 
 log = structlog.get_logger("avocet_grpc")
@@ -119,8 +120,8 @@ def _signature(file: BinaryIO) -> Signature:
 
 
 def _is_plain(name: str) -> bool:
-    """Return True for one path component that is valid Unicode and that Import takes."""
-    if name in ("", ".") or ".." in name or any(c in name for c in "/\\\0"):
+    """Return True for a name of a run that is valid Unicode."""
+    if not is_run_name(name):
         return False
     with contextlib.suppress(UnicodeEncodeError):
         name.encode()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import io
 import os
 from functools import lru_cache
@@ -16,11 +15,11 @@ from ruamel.yaml.comments import CommentedMap
 
 from avocet_grpc.adapters.rewriting import BeingWritten, change, read_settled
 from avocet_grpc.core.errors import ConfigUnreadable, StorageFull
+from avocet_grpc.durable import NO_ROOM
 from avocet_grpc.foreign_files import Unreadable, parse_yaml
 
 NAME = "label_tool.yaml"
 BYTE_ORDER_MARK = "\ufeff"
-FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 SECTION = "sft"
 KEY = "bench_results_dir"
 READ_WAIT_S = 1.0
@@ -51,7 +50,7 @@ class YamlConfigFile:
         except Unreadable as error:
             raise ConfigUnreadable("the config file cannot be read") from error
         except OSError as error:
-            if error.errno in FULL:
+            if error.errno in NO_ROOM:
                 raise StorageFull from error
             raise ConfigUnreadable("the config file cannot be written") from error
 

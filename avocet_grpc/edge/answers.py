@@ -78,7 +78,6 @@ class Answers:
         self._waiting: deque[tuple[Hold, int, asyncio.Future[None], float]] = deque()
         self._looking: asyncio.Task[Any] | None = None
         self.held = 0
-        self.closed = 0
         self.turns = Turns()
 
     def held_by(self, hold: Hold) -> int:
@@ -155,7 +154,6 @@ class Answers:
             if not stalled[name]:
                 break
             if await asyncio.to_thread(self._close, name):
-                self.closed += 1
                 log.warning("connection closed: its answers were not taken off", bytes=stalled[name])
                 break
 

@@ -24,6 +24,7 @@ from avocet_grpc.core.model import (
 )
 from avocet_grpc.core.ports.claims import ANY, ClaimState, HeldBy
 from avocet_grpc.core.record import MAX_ID_CHARACTERS, is_valid_id
+from avocet_grpc.core.runs import is_run_name
 from avocet_grpc.core.snapshots import NAME
 from avocet_grpc.edge.checks import (
     MAX_STRING,
@@ -221,7 +222,7 @@ def candidate_id(id: str) -> str:
 def run_id(run_id: str) -> str:
     """Return a run's directory name, which cannot lead out of the results directory."""
     at_most("run_id", run_id, MAX_STRING)
-    if not run_id or run_id == "." or ".." in run_id or any(c in run_id for c in "/\\\0"):
+    if not is_run_name(run_id):
         raise InvalidField("run_id", "must be the name of a run, without path separators, '..' or NUL, and not '.'")
     return run_id
 

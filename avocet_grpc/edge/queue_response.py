@@ -11,11 +11,11 @@ from avocet_grpc.core.queue import QueuePage, queue_page, queue_token
 from avocet_grpc.core.runs import runs_page
 from avocet_grpc.edge.candidate_cache import CandidateCache, Encoded
 from avocet_grpc.edge.claims import show_claims
+from avocet_grpc.edge.paging import MAX_BYTES
 from avocet_grpc.edge.parse import QueueQuery
 from avocet_grpc.edge.same_prompt import fill_same_prompt
 from avocet_grpc.edge.wire import length_delimited
 
-MAX_BYTES = 3_000_000
 ITEMS: int = pb.QueueResponse.DESCRIPTOR.fields_by_name["items"].number
 
 

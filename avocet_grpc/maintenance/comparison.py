@@ -26,6 +26,7 @@ from avocet_grpc.mirror.fs.exchange import displaced_by
 from avocet_grpc.mirror.fs.signature import signature_of
 from avocet_grpc.mirror.image import FileImage, Trust
 from avocet_grpc.mirror.inbound.beginning import Beginning, begin
+from avocet_grpc.mirror.inbound.look import SETTLE_S
 from avocet_grpc.mirror.inbound.problems import MalformedLines
 from avocet_grpc.mirror.inbound.reconcile import Reconciliation
 from avocet_grpc.mirror.inbound.resync import resync
@@ -74,7 +75,7 @@ class What(enum.Enum):
     STALE = "in an older state of ours: will be blanked"
     PUT_BACK = "missing: will be put back"
     DELETED = "deleted by others: will be accepted; if that was not meant, put the file back first"
-    DOUBTFUL = "missing: deleted, once the file has been still for 10 s"
+    DOUBTFUL = f"missing: deleted, once the file has been still for {SETTLE_S:.0f} s"
 
 
 TAKEN = {

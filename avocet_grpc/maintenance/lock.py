@@ -7,20 +7,19 @@ service inherit it, so that a killed supervisor's directory stays taken until th
 from __future__ import annotations
 
 import contextlib
-import errno
 import fcntl
 import os
 import re
 import time
 from pathlib import Path
 
+from avocet_grpc.durable import NO_ROOM
 from avocet_grpc.layout import DataDirectory
 
 DYING_S = 5.0
 """How long the processes of a supervisor that is gone may take to end; they are being killed."""
 
 PAUSE_S = 0.02
-NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
 class DataDirectoryTaken(Exception):

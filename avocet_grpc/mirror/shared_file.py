@@ -14,7 +14,7 @@ from avocet_grpc.mirror.fs.signature import end_before, has_writer, signature
 from avocet_grpc.mirror.image import FileImage, Trust
 from avocet_grpc.mirror.inbound.beginning import Beginning, begin
 from avocet_grpc.mirror.inbound.first_start import adopt_first
-from avocet_grpc.mirror.inbound.look import Looker
+from avocet_grpc.mirror.inbound.look import TORN_S, Looker
 from avocet_grpc.mirror.inbound.reconcile import Progress, reconcile
 from avocet_grpc.mirror.inbound.resync import resync
 from avocet_grpc.mirror.inbound.rules import Aside, Look, Mode
@@ -108,7 +108,7 @@ class SharedFile:
             self._sync_what_others_left()
         mode = Mode.CLEAN if clean else Mode.CRASHED
         is_held, still = has_writer(session.disk, path) is True, self._looker.still()
-        torn_is_given_up = still >= 5.0 or clean
+        torn_is_given_up = still >= TORN_S or clean
         look = Look(mode, may_go_on=is_held, is_held=is_held, torn_is_given_up=torn_is_given_up, seen=found)
         return reconcile(session, path, image, look, progress)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
 import sqlite3
 import threading
@@ -18,6 +17,7 @@ from avocet_grpc.core.errors import Overloaded, StorageFailed, StorageFull
 from avocet_grpc.core.model import File
 from avocet_grpc.core.observer import SILENT, Observer
 from avocet_grpc.core.ports.mirror import Fenced
+from avocet_grpc.durable import NO_ROOM
 from avocet_grpc.exit_codes import ExitCode
 from avocet_grpc.layout import DataDirectory
 from avocet_grpc.maintenance import files_id
@@ -32,12 +32,12 @@ from avocet_grpc.processes.memory import keep_small
 from avocet_grpc.processes.messages import Alive, Failed, Measure, Measured, Ping, Prepared, Running, Stop
 from avocet_grpc.processes.parent import Parent
 from avocet_grpc.store.sqlite import search_index
-from avocet_grpc.store.sqlite.failure import StorageRefused
+from avocet_grpc.store.sqlite.failure import StorageRefused, kind_of
 from avocet_grpc.store.sqlite.integrity import LedgerUnusable
 from avocet_grpc.store.sqlite.search_index import SearchFollower
 from avocet_grpc.telemetry import logs
 from avocet_grpc.telemetry.guard import GuardedObserver, failed, guarded
-from avocet_grpc.wording import NEEDS_DRIVER
+from avocet_grpc.wording import FILES_BEHIND, NEEDS_DRIVER
 
 LOOK_EVERY_S = 0.25
 NOT_LEVEL_S = 0.05
@@ -51,9 +51,6 @@ SEARCH_STEP_S = 0.5
 SEARCH_PAUSE_S = 0.005
 SEARCH_AGAIN_S = 30.0
 TELL_EVERY_S = 5.0
-PRIMARY = 0xFF
-"""The part of SQLite's extended error codes that names the kind."""
-NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 log = structlog.get_logger("avocet_grpc")
 
@@ -146,7 +143,7 @@ class Follower:
         return ExitCode.OK if level else ExitCode.FILES_BEHIND
 
     def _say_behind(self) -> None:
-        logs.say("avocet-grpc: the shared files could not be brought up to date; start and stop again")
+        logs.say(f"avocet-grpc: {FILES_BEHIND}")
 
     def _search(self) -> threading.Thread:
         """Keep the index of texts in a thread of its own, or delete one that nobody asked for."""
@@ -276,7 +273,7 @@ class Progress:
 def _is_full(error: Exception) -> bool:
     """Return whether the disk has no room for what the mirror or the ledger writes."""
     if isinstance(error, sqlite3.Error):
-        return getattr(error, "sqlite_errorcode", 0) & PRIMARY in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR)
+        return kind_of(error) in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR)
     return isinstance(error, StorageFull) or (isinstance(error, OSError) and error.errno in NO_ROOM)
 
 

@@ -36,10 +36,6 @@ class Parent:
         """Return a descriptor that is readable when an order has come."""
         return self._control.fileno()
 
-    def has_order(self) -> bool:
-        """Return whether an order has come."""
-        return self._control.poll()
-
     def next_order(self) -> Order:
         """Wait for an order. Stop if the supervisor is gone."""
         try:

@@ -32,6 +32,7 @@ from avocet_grpc.processes.scrape import CannotMeasure, Scrape
 from avocet_grpc.settings import Settings
 from avocet_grpc.store.sqlite.search_index import CannotSearch, refuse_without_trigrams
 from avocet_grpc.telemetry import logs
+from avocet_grpc.wording import FILES_BEHIND
 
 MARGIN_S = 5.0
 """How long a process may overrun the time that it has for its end."""
@@ -303,9 +304,7 @@ class Supervisor:
             self._ended(child, child.kill())
 
     def _files_behind(self) -> int:
-        return _complain(
-            "the shared files could not be brought up to date; start and stop again", ExitCode.FILES_BEHIND
-        )
+        return _complain(FILES_BEHIND, ExitCode.FILES_BEHIND)
 
     def _storage_failed(self, failed: Child) -> None:
         """Nobody may write to the ledger again: the others end at once, the one that failed once it has said so."""

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, NoReturn
 from avocet_grpc import __version__
 from avocet_grpc.adapters.bench_runs import BenchRuns
 from avocet_grpc.adapters.config_file import YamlConfigFile
-from avocet_grpc.core.errors import StorageFailed, StorageFull
+from avocet_grpc.core.errors import CorrectionsError, StorageFailed, StorageFull
 from avocet_grpc.core.model import File, ServerVersion
 from avocet_grpc.core.ports.config import ConfigFile
 from avocet_grpc.core.ports.ledger import Ledger
@@ -56,7 +56,7 @@ from avocet_grpc.store.sql import schema
 from avocet_grpc.store.sqlite.integrity import LedgerUnusable
 from avocet_grpc.store.sqlite.search_index import SearchIndex
 from avocet_grpc.telemetry import logs
-from avocet_grpc.telemetry.guard import GuardedObserver, guarded, keep
+from avocet_grpc.telemetry.guard import GuardedObserver, failed, guarded, keep
 
 if TYPE_CHECKING:
     # Loaded only if somebody wants metrics.
@@ -258,9 +258,11 @@ async def _look_at_writes(events: Events, ledger: Ledger, health: Health, settin
     try:
         if has_room:
             await asyncio.wrap_future(ledger.write(lambda tx: None))
-    except Exception:
+    except Exception as error:
         # Whatever it is: this is asked again, or the health would say so for ever.
         has_room = False
+        if not isinstance(error, CorrectionsError):
+            failed("writes", error)
     if has_room:
         health.set_writes(True)
     else:

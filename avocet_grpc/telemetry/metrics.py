@@ -161,9 +161,9 @@ class LedgerCollector(Collector):
         except Exception as error:
             if not isinstance(error, CorrectionsError):
                 guard.failed("metrics", error)
-            yield _gauge("avocet_ledger_readable", "1 while the ledger can be read", 0)
+            yield _readable(0)
             return
-        yield _gauge("avocet_ledger_readable", "1 while the ledger can be read", 1)
+        yield _readable(1)
         yield from _of_stats(stats)
         yield from team
         waiting = GaugeMetricFamily("avocet_files_pending_lines", "Lines that a file lacks", labels=["file"])
@@ -220,6 +220,10 @@ def _of_stats(stats: Stats) -> Iterable[Metric]:
     yield _gauge("avocet_malformed_lines", "Lines of both files that are no records", stats.malformed)
     yield _gauge("avocet_duplicate_ids", "Lines of both files that repeat an id", stats.duplicate_ids)
     yield _gauge("avocet_revision", "The newest revision", stats.revision)
+
+
+def _readable(is_readable: int) -> GaugeMetricFamily:
+    return _gauge("avocet_ledger_readable", "1 while the ledger can be read", is_readable)
 
 
 def _gauge(name: str, text: str, value: float) -> GaugeMetricFamily:

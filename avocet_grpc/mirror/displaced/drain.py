@@ -11,7 +11,7 @@ import structlog
 
 from avocet_grpc.layout import SHARED_FILES
 from avocet_grpc.mirror.displaced.file import Displaced, end_digest
-from avocet_grpc.mirror.displaced.late import Versions, note_versions, take_late, take_whole
+from avocet_grpc.mirror.displaced.late import Versions, take_late, take_whole
 from avocet_grpc.mirror.fs.block_digests import BlockDigests, Span
 from avocet_grpc.mirror.fs.disk import FileChanged, Lease
 from avocet_grpc.mirror.fs.exchange import DISPLACED, displaced_by, remove_half_built
@@ -189,7 +189,7 @@ class Drain:
         session, seen, versions = self._session, set[str](), Versions()
         if not exact:
             for reads, _ in self._parts(old.path, 0, found.size, whole_lines):
-                note_versions(session, reads, versions)
+                versions.note(session, reads)
         for reads, end in self._parts(old.path, old.read_to if exact else 0, found.size, whole_lines):
             failpoints.hit("drain.read")
             with session.index.transaction():

@@ -47,6 +47,18 @@ class Versions:
         self.last: dict[str, int] = {}
         self.current: set[str] = set()
 
+    def note(self, session: Session, reads: Sequence[Read]) -> None:
+        """Note what the ledger knows of these lines, which follow those noted before."""
+        contents = [(one.id, content_of(one.parsed), one.line.offset) for one in reads if one.id is not None]
+        known = session.knows([(id, content) for id, content, _ in contents])
+        now = session.changed(sorted({id for id, *_ in contents}))
+        for id, content, offset in contents:
+            is_current = (state := now.get(id)) is not None and state.digest == content
+            if is_current:
+                self.current.add(id)
+            if is_current or (id, content) in known:
+                self.last[id] = offset
+
     def hide(self, one: Read, again: bool) -> bool:
         """Return whether the record counts more than this line of its id; `again`: another one stands in front of it.
 
@@ -54,19 +66,6 @@ class Versions:
         read what the record is now.
         """
         return one.line.offset < self.last.get(one.id or "", -1) or (again and one.id not in self.current)
-
-
-def note_versions(session: Session, reads: Sequence[Read], versions: Versions) -> None:
-    """Note what the ledger knows of these lines."""
-    contents = [(one.id, content_of(one.parsed), one.line.offset) for one in reads if one.id is not None]
-    known = session.knows([(id, content) for id, content, _ in contents])
-    now = session.changed(sorted({id for id, *_ in contents}))
-    for id, content, offset in contents:
-        is_current = (state := now.get(id)) is not None and state.digest == content
-        if is_current:
-            versions.current.add(id)
-        if is_current or (id, content) in known:
-            versions.last[id] = offset
 
 
 def take_whole(
@@ -80,7 +79,7 @@ def take_whole(
 ) -> None:
     """Take in what is new in a file that is read as a whole: nothing is deleted by it. Call it inside a transaction.
 
-    `seen` are the ids that stand before these lines in it, `versions` is what `note_versions` found in the whole of it.
+    `seen` are the ids that stand before these lines in it, `versions` are noted of the whole of it.
     A further line of an id is a late one; the first may be an edit of the record, unless a decision of ours came after
     the file was displaced. A line that `versions` hide is neither: it counts less than the record.
     """

@@ -103,7 +103,7 @@ class Looker:
             if found is not None and not image.is_read:
                 if end_before(self._session.disk, self.path, image.read_to) != image.end:
                     return self._compare(image.distrust("an edit was hidden by growth"), stopping)
-                return self._take_rest(image, found, still, stopping)
+                return self._take_rest(image, found, still)
             return self._check(image, still, stopping)
         if found is not None and self.is_growth(image, found):
             image = self._import_tail(image, found)
@@ -201,7 +201,7 @@ class Looker:
     def _has_writer(self) -> bool | None:
         return has_writer(self._session.disk, self.path)
 
-    def _take_rest(self, image: FileImage, found: Signature, still: float, stopping: bool) -> tuple[FileImage, bool]:
+    def _take_rest(self, image: FileImage, found: Signature, still: float) -> tuple[FileImage, bool]:
         """Take in what is behind the last newline, unless somebody is still writing it."""
         with self._session.disk.reading(self.path) as descriptor:
             # Up to the first line alone: what is left of a large growth is gone through here again and again.

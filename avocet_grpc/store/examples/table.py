@@ -28,7 +28,6 @@ class Table:
         self.count = 0
         self.facets: list[Facet] = []
         self._codes: dict[Facet, int] = {}
-        self._rows = np.zeros(0, MEMORY)
         self._columns: dict[str, Array] = {name: np.zeros(0, MEMORY[name]) for name in MEMORY.names or ()}
         self._order: Array | None = None
         self._last_key = 0

@@ -9,6 +9,7 @@ import tempfile
 from pathlib import Path
 
 from avocet_grpc.core.errors import CorrectionsError, Overloaded, StorageFailed, StorageFull
+from avocet_grpc.durable import NO_ROOM
 
 PRIMARY = 0xFF
 PROBE_BYTES = 64 * 1024
@@ -34,7 +35,6 @@ REFUSED_BEFORE_STORING = frozenset(
 )
 """Failures that leave nothing of a transaction behind if the system refused a write: no room, or not permitted. A
 failed sync is none of them: what it left on the disk is unknown, whatever room there is."""
-NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 NO_LEAVE = frozenset({errno.EROFS, errno.EACCES, errno.EPERM})
 NO_DESCRIPTORS = frozenset({errno.EMFILE, errno.ENFILE})
 
@@ -43,20 +43,25 @@ class StorageRefused(StorageFailed):
     """The disk takes no writes (it is read-only): nothing was stored, reads go on."""
 
 
+def kind_of(error: sqlite3.Error) -> int:
+    """Return SQLite's code of the error without what extends it."""
+    return int(getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR)) & PRIMARY
+
+
 def meaning(error: sqlite3.Error, ledger: Path | None) -> CorrectionsError | None:
     """Return the error that callers get; None if the statement is at fault, and not the storage.
 
     StorageFull, Overloaded and StorageRefused: nothing was stored, and the ledger may go on. Any other StorageFailed:
     what was under way is unknown, and the ledger must not be touched again.
     """
-    code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR)
-    if code & PRIMARY == sqlite3.SQLITE_FULL:
+    code, kind = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR), kind_of(error)
+    if kind == sqlite3.SQLITE_FULL:
         return StorageFull("the disk is full")
-    if code & PRIMARY in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+    if kind in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
         return Overloaded("another program has locked the ledger")
-    if code & PRIMARY not in FAILED:
+    if kind not in FAILED:
         return None
-    if ledger is not None and (code in REFUSED_BEFORE_STORING or code & PRIMARY == sqlite3.SQLITE_READONLY):
+    if ledger is not None and (code in REFUSED_BEFORE_STORING or kind == sqlite3.SQLITE_READONLY):
         return _refusal(ledger) or StorageFailed("the ledger failed")
     return StorageFailed("the ledger failed")
 

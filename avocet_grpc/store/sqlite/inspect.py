@@ -14,6 +14,7 @@ from avocet_grpc.core.record import is_content_digest, load
 from avocet_grpc.store.sql.feed import SqlMirrorReader
 from avocet_grpc.store.sql.rows import NEVER
 from avocet_grpc.store.sql.schema import VERSION
+from avocet_grpc.store.sqlite.failure import kind_of
 from avocet_grpc.store.sqlite.integrity import LedgerUnusable, damage
 from avocet_grpc.store.sqlite.opening import version_of
 from avocet_grpc.store.sqlite.session import BUSY_S, SqliteSession
@@ -88,7 +89,7 @@ def problems(path: Path) -> list[str]:
         with opened(path) as session:
             return list(damage(session.connection))
     except sqlite3.DatabaseError as error:
-        if getattr(error, "sqlite_errorcode", 0) & 0xFF not in NOT_NOW:
+        if kind_of(error) not in NOT_NOW:
             return [f"it cannot be read: {error}"]
         why = "it is busy, this disk cannot be written, or the next start has to take back what was cut off"
         raise LedgerUnusable(f"the ledger cannot be looked at now: {error}; {why}") from error

@@ -10,7 +10,7 @@ from avocet_client.testing.forms import is_exportable, prompt_digest, text_of
 from avocet_client.testing.lines import Record
 from avocet_client.testing.reading import passes, since
 from avocet_client.testing.records import example_message
-from avocet_client.testing.refusals import Refusal, invalid
+from avocet_client.testing.refusals import EXPIRED, Refusal, invalid
 from avocet_client.testing.store import Approval, Store
 from avocet_client.testing.tokens import state_of, token_of
 from avocet_client.v1 import corrections_pb2 as pb
@@ -107,7 +107,7 @@ def _kept(store: Store, revision: int) -> int:
     if revision > store.revision:
         raise invalid("at_revision", f"is still to come; the newest revision is {store.revision}")
     if 0 < revision < store.floor:
-        raise Refusal("REVISION_EXPIRED", "The server no longer keeps that revision; start again without it.")
+        raise Refusal(*EXPIRED)
     return revision
 
 

@@ -10,7 +10,7 @@ from avocet_client.testing import checks
 from avocet_client.testing.forms import is_exportable, prompt_digest, searched_texts, text_of, unexportable
 from avocet_client.testing.lines import Record
 from avocet_client.testing.records import candidate_message, quality_of
-from avocet_client.testing.refusals import Refusal, invalid
+from avocet_client.testing.refusals import EXPIRED, Refusal, invalid
 from avocet_client.testing.store import Item, Store, change_message, status_word
 from avocet_client.testing.tokens import state_of, token_of
 from avocet_client.v1 import corrections_pb2 as pb
@@ -205,7 +205,7 @@ def since(store: Store, revision: int) -> None:
     if revision > store.revision:
         raise invalid("since_revision", f"is still to come; the newest revision is {store.revision}")
     if 0 < revision < store.floor:
-        raise Refusal("REVISION_EXPIRED", "The server no longer keeps that revision; start again without it.")
+        raise Refusal(*EXPIRED)
 
 
 def _held(store: Store, item: Item, request: pb.QueueRequest) -> bool:

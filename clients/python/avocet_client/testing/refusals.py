@@ -45,6 +45,12 @@ RESOURCES: Mapping[str, tuple[str, str]] = {
 }
 """What a reason is about, and the metadata that has its name."""
 
+EXPIRED = (
+    "REVISION_EXPIRED",
+    "The server no longer keeps that revision; start again without the token and the revision.",
+)
+"""The reason and sentence of a token or revision that is too old."""
+
 
 class Refusal(Exception):
     """A call, or one item of it, that is refused."""
