@@ -9,6 +9,7 @@ from typing import Any
 
 from avocet_client.v1 import corrections_pb2 as pb
 from avocet_grpc.core.history import SCANNED, HistoryQuery, history_token, names_of, scan
+from avocet_grpc.core.json_text import python_json
 from avocet_grpc.core.model import ChangeAction, File, Source
 from avocet_grpc.core.ports.ledger import HistoryCursor, HistoryEntry
 from avocet_grpc.core.ports.team import TeamReader
@@ -68,7 +69,7 @@ def _with_values(change: str | None) -> list[pb.FieldChange]:
 
 
 def _json(values: dict[str, Any], name: str) -> str:
-    return json.dumps(values[name]) if name in values else ""
+    return python_json(values[name]) if name in values else ""
 
 
 def _moment(text: str) -> datetime:

@@ -216,6 +216,29 @@ def test_a_download_that_was_broken_off_is_continued(
     assert sorted(each.name for each in tmp_path.glob("*.jsonl*")) == ["broken.jsonl", "whole.jsonl"]
 
 
+@pytest.mark.parametrize("asks_again", [False, True], ids=["for now", "for the revision"])
+def test_a_download_of_a_revision_is_continued_by_who_asks_for_it_alone(
+    make_client: Make, stopped_server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, asks_again: bool
+) -> None:
+    write_records(stopped_server.approved, approved(COUNT))
+    client = make_client(stopped_server.start().address, token=SECRET)
+    before = stopped_server.stats().revision
+    monkeypatch.setattr("avocet_client.jsonl.CHECKPOINT_SECONDS", 0)
+
+    def interrupt(done: int, total: int) -> None:
+        raise KeyboardInterrupt
+
+    path = tmp_path / "out.jsonl"
+    with pytest.raises(KeyboardInterrupt):
+        client.export(at_revision=before).write_jsonl(path, on_progress=interrupt)
+    client.ingest(source="s", task_type="t", prompt="p", correction="c")
+    started: list[int] = []
+    again = client.export(at_revision=before if asks_again else 0)
+    count = again.write_jsonl(path, on_progress=lambda done, _: started.append(done))
+    assert (count, started[0]) == ((COUNT, 2) if asks_again else (COUNT + 1, 1))
+    assert len(path.read_text().splitlines()) == count
+
+
 def test_a_part_of_another_export_or_revision_long_gone_is_not_continued(client: Any, tmp_path: Path) -> None:
     path = tmp_path / "out.jsonl"
     export = client.export(shard_count=2)

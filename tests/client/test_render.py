@@ -150,6 +150,27 @@ def test_without_a_response_of_its_own_there_is_no_pair(example: pb.TrainingExam
     assert to_sft(alone) == to_sft(example)
 
 
+@pytest.mark.parametrize(
+    "nothing",
+    [
+        {"role": "assistant", "content": ""},
+        {"role": "assistant", "content": None, "tool_calls": []},
+        {"role": "assistant", "content": [], "function_call": None},
+        {"role": "assistant", "function_call": {}},
+    ],
+)
+def test_a_message_that_says_nothing_is_no_response(example: pb.TrainingExample, nothing: dict[str, Any]) -> None:
+    alone = changed(example, rejected="", rejected_json=json.dumps(nothing))
+    assert to_preference(alone) is None
+    assert [row["label"] for row in to_kto(alone)] == [True]
+
+
+def test_a_function_call_of_the_old_form_is_a_response(example: pb.TrainingExample) -> None:
+    said = {"role": "assistant", "function_call": {"name": "weather", "arguments": "{}"}}
+    row = to_preference(changed(example, rejected="", rejected_json=json.dumps(said)))
+    assert row is not None and row["rejected"] == [said]
+
+
 def test_two_spellings_of_the_same_characters_are_no_pair(example: pb.TrainingExample) -> None:
     given = changed(example, rejected="Cafe\u0301 ")
     given.messages[-1].content = "Caf\u00e9"

@@ -11,6 +11,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 import urllib.request
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -204,6 +205,31 @@ def test_all_a_running_service_says_is_json_but_for_the_two_lines_that_say_where
     said = [json.loads(line) for line in server.log.splitlines() if line not in plain]
     assert all(line["event"] and line["level"] and line["timestamp"] for line in said)
     assert "call" in {line["event"] for line in said}
+
+
+def test_a_reader_that_leaves_a_stream_early_is_no_fault_of_the_service(stopped_server: Server) -> None:
+    server = stopped_server
+    lines = [record(f"a{n}", status="approved", corrected_response="x" * 60_000) for n in range(300)]
+    write_records(server.approved, lines)
+    server.environment = {"AVOCET_WORKERS": "1"}
+    server.start()
+
+    def codes() -> list[str]:
+        said = [json.loads(line) for line in server.log.splitlines() if line.startswith("{")]
+        return [line["code"] for line in said if line.get("method", "").endswith("/StreamExport")]
+
+    for _ in range(5):
+        stream = server.stub.StreamExport(pb.StreamExportRequest())
+        next(stream)
+        # Long enough for the service to wait until more is read.
+        time.sleep(0.1)
+        stream.cancel()
+    eventually(lambda: len(codes()) == 5)
+    late = server.stub.StreamExport(pb.StreamExportRequest(), timeout=0.5)
+    next(late)
+    eventually(lambda: len(codes()) == 6)
+    assert codes() == ["CANCELLED"] * 5 + ["DEADLINE_EXCEEDED"]
+    late.cancel()
 
 
 def test_lines_below_the_level_are_left_out() -> None:

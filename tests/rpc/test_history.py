@@ -156,6 +156,17 @@ def test_a_change_of_very_many_keys_still_has_all_their_names(stopped_server: Se
     assert {"status", "reviewed_at"} < {field.name for field in history(server)[0].fields}
 
 
+def test_half_a_character_in_a_value_is_replaced(stopped_server: Server) -> None:
+    half = record("c0", failure_category="\ud83d", corrected_response={"text\udfff": ["half \ud800", "\U0001f600"]})
+    write_records(stopped_server.candidates, [half])
+    server = stopped_server.start()
+    server.correct("c0")
+    (change,) = history(server, id="c0", actions=[pb.CHANGE_ACTION_CORRECT])
+    before = {field.name: json.loads(field.before_json) for field in change.fields if field.before_json}
+    assert before["failure_category"] == "\ufffd"
+    assert before["corrected_response"] == {"text\ufffd": ["half \ufffd", "\U0001f600"]}
+
+
 def test_values_that_are_no_strict_json_are_kept_in_python_s_dialect(stopped_server: Server) -> None:
     stopped_server.candidates.write_text('{"id": "a", "status": "needs_review", "corrected_response": NaN}\n')
     server = stopped_server.start()

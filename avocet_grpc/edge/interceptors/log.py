@@ -57,4 +57,8 @@ def code_of(error: BaseException, context: Any) -> str:
     if isinstance(error, grpc.aio.AbortError):
         code: Any = context.code()
         return CODES.get(code, code if isinstance(code, grpc.StatusCode) else grpc.StatusCode.UNKNOWN).name
+    if isinstance(error, grpc.aio.InternalError):
+        # A message could not be sent: the caller has ended the call, or its connection is gone.
+        is_late = context.time_remaining() is not None and context.time_remaining() <= 0
+        return (grpc.StatusCode.DEADLINE_EXCEEDED if is_late else grpc.StatusCode.CANCELLED).name
     return grpc.StatusCode.UNIMPLEMENTED.name if isinstance(error, NotImplementedError) else "INTERNAL"

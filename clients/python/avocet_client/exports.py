@@ -45,6 +45,11 @@ class _Export:
         return self._state.revision
 
     @property
+    def asked_revision(self) -> int:
+        """The revision that was asked for; 0 for what there is when the export begins."""
+        return self._request.at_revision
+
+    @property
     def consumed(self) -> int:
         """How many examples were handed out, those before a loaded state included."""
         return self._state.consumed

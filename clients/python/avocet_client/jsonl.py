@@ -62,7 +62,7 @@ class JsonlDownload:
         if self._state.exists():
             try:
                 saved = json.loads(self._state.read_bytes())
-                if saved["render"] == self._render_name() and saved["bytes"] <= self._part.stat().st_size:
+                if self._continues(saved):
                     before = saved["rows"]
                     load(saved["export"])
                     size, self.rows, self.resumed = saved["bytes"], before, True
@@ -112,12 +112,18 @@ class JsonlDownload:
         self._state.unlink(missing_ok=True)
         self.rows, self.resumed = 0, False
 
+    def _continues(self, saved: Mapping[str, Any]) -> bool:
+        if saved["render"] != self._render_name() or saved["bytes"] > self._part.stat().st_size:
+            return False
+        # Who asked for a revision before, and asks for none now, wants what there is by now.
+        return bool(self._export.asked_revision or not saved.get("at_revision"))
+
     def _checkpoint(self) -> None:
         assert self._file is not None
         self._file.flush()
         os.fsync(self._file.fileno())
         state = {"render": self._render_name(), "bytes": self._file.tell(), "rows": self.rows}
-        state["export"] = self._export.state_dict()
+        state |= {"at_revision": self._export.asked_revision, "export": self._export.state_dict()}
         new = self._state.with_name(self._state.name + ".new")
         with new.open("wb") as file:
             file.write(json.dumps(state).encode())

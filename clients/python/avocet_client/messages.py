@@ -12,6 +12,8 @@ from avocet_client.requests import sendable
 from avocet_client.v1 import corrections_pb2 as pb
 
 Message = dict[str, Any]
+SAID = {"content", "tool_calls", "function_call"}
+"""The keys of a message that say something."""
 TEXT_PARTS = (None, "text", "input_text", "output_text")
 
 
@@ -40,7 +42,7 @@ def chat_message(message: Mapping[str, Any]) -> pb.ChatMessage:
 
 
 def response_dict(text: str, response_json: str) -> Message | None:
-    """Return the model's own response as an assistant message; None if it is not known.
+    """Return the model's own response as an assistant message; None if it is not known, or says nothing.
 
     `response_json` is the response if it is not a string: a message, a list of tool calls, parts of content, or any
     other value, which stands as its JSON text.
@@ -50,7 +52,9 @@ def response_dict(text: str, response_json: str) -> Message | None:
     value = strict_json.loads(response_json)
     if value is None or value == [] or value == {}:
         return None
-    if isinstance(value, dict) and ("content" in value or "tool_calls" in value):
+    if isinstance(value, dict) and not SAID.isdisjoint(value):
+        if not any(value.get(key) for key in SAID):
+            return None
         return {"role": "assistant"} | {key: each for key, each in value.items() if key != "role"}
     if _are_calls(value):
         return {"role": "assistant", "content": None, "tool_calls": value}
