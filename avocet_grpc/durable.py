@@ -12,6 +12,9 @@ from pathlib import Path
 NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 """The errors of a write that found no room: on the disk, in a quota, or below a limit of the size of files."""
 
+ACCESS_LIST = "system.posix_acl_access"
+"""The attribute of a file that has the POSIX access list."""
+
 
 def sync_directory(path: Path) -> None:
     """Make the names in a directory durable: created, renamed and removed ones. Raises OSError."""
@@ -33,7 +36,8 @@ def put_in_place(complete: Path, place: Path) -> None:
 def replace_content(path: Path, data: bytes, check: Callable[[], None] | None = None) -> None:
     """Give the file this content in one durable rename; its mode and owner stay. Raises OSError, with nothing changed.
 
-    A file that did not exist gets mode 0600. The owner stays only if this process may set it. `check` is called right
+    So do its access list and its attributes. A file that did not exist gets mode 0600. The owner stays only if this
+    process may set it. `check` is called right
     before the rename; nothing is changed if it raises.
     """
     descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
@@ -44,7 +48,7 @@ def replace_content(path: Path, data: bytes, check: Callable[[], None] | None = 
                 old = os.stat(path)
                 with contextlib.suppress(PermissionError):
                     os.fchown(file.fileno(), old.st_uid, old.st_gid)
-                os.fchmod(file.fileno(), old.st_mode & 0o7777)
+                take_rights(file.fileno(), path)
             file.flush()
             os.fsync(file.fileno())
         if check is not None:
@@ -55,6 +59,35 @@ def replace_content(path: Path, data: bytes, check: Callable[[], None] | None = 
             os.unlink(name)
         raise
     sync_directory(path.parent)
+
+
+def take_rights(descriptor: int, source: int | Path) -> None:
+    """Give an open file, whose owner is right by now, the mode, access list and `user.` attributes of another one.
+
+    Raises OSError.
+    """
+    mode, names = os.stat(source).st_mode & 0o7777, _attributes(source)
+    for name in names:
+        if name.startswith("user."):
+            with contextlib.suppress(OSError):
+                os.setxattr(descriptor, name, os.getxattr(source, name))
+    try:
+        if ACCESS_LIST in names:
+            os.setxattr(descriptor, ACCESS_LIST, os.getxattr(source, ACCESS_LIST))
+        elif ACCESS_LIST in _attributes(descriptor):
+            # By default files of the directory have one.
+            os.removexattr(descriptor, ACCESS_LIST)
+    except OSError:
+        # Without the list, the group would have what the list allows all whom it names.
+        mode &= ~0o070
+    os.fchmod(descriptor, mode)
+
+
+def _attributes(file: int | Path) -> list[str]:
+    try:
+        return os.listxattr(file)
+    except OSError:
+        return []
 
 
 def _sync(path: Path, flags: int) -> None:

@@ -109,6 +109,10 @@ def _spliced(text: str, value: str) -> str:
     quoted = "'" + value.replace("'", "''") + "'"
     root = yaml.compose(text, Loader=yaml.SafeLoader)
     section = _value_of(root, SECTION) if root is not None else None
+    if isinstance(section, yaml.MappingNode) and section.flow_style and _value_of(section, KEY) is None:
+        inside = section.start_mark.index + 1
+        more = f", {text[inside:].lstrip(' ')}" if section.value else text[inside:]
+        return f"{text[:inside]}{KEY}: {quoted}{more}"
     if section is not None and not section.value:
         # An empty mapping, or none at all.
         begin, end = section.start_mark.index, section.end_mark.index
@@ -120,7 +124,10 @@ def _spliced(text: str, value: str) -> str:
     if (old := _value_of(section, KEY)) is not None:
         begin, end = old.start_mark.index, old.end_mark.index
         gap = "" if text[begin - 1].isspace() else " "
-        return text[:begin] + gap + quoted + text[end:]
+        before = text[begin:end]
+        # A value of several lines ends where the next thing begins.
+        rest = before[len(before.rstrip()) :] if getattr(old, "style", None) in ("|", ">") else ""
+        return text[:begin] + gap + quoted + rest + text[end:]
     first = section.value[0][0].start_mark
     return f"{text[: first.index]}{KEY}: {quoted}{ending}{' ' * first.column}{text[first.index :]}"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
@@ -79,6 +80,7 @@ class Mirror:
         Call it once, before the service listens. Nothing is written to the files before both are compared. Raises
         OSError (NotARegularFile for a pipe, device or directory under a file's name), Fenced, or an error of the port.
         """
+        self._refuse_one_file_for_both()
         marker = self._directory.running
         clean = not self._disk.exists(marker)
         self._disk.make_directory(marker.parent)
@@ -177,6 +179,15 @@ class Mirror:
             return failed
         self._said.pop(file, None)
         return level
+
+    def _refuse_one_file_for_both(self) -> None:
+        seen = dict[tuple[int, int], Path]()
+        for path in map(self._directory.shared_file, SHARED_FILES):
+            if (found := self._disk.stat(path)) is not None:
+                other = seen.setdefault((found.device, found.inode), path)
+                if other != path:
+                    text = f"it is a link to the same file as {other.name}; give each a file of its own"
+                    raise OSError(errno.EINVAL, text, str(path))
 
     def _note_failure(self, file: File, error: Exception) -> None:
         """Say it once until it changes or works again; a full disk would fill the log."""

@@ -61,6 +61,27 @@ def test_setting_the_directory_changes_that_key_alone(server: Server) -> None:
 
 @pytest.mark.files("the file label_tool.yaml")
 @pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("sft: { a: 1, # x\n  b: 2 }\n", "sft: {bench_results_dir: '/new', a: 1, # x\n  b: 2 }\n"),
+        ("sft: {\n # inner\n} # c\n", "sft: {bench_results_dir: '/new'\n # inner\n} # c\n"),
+        (
+            "sft:\n  bench_results_dir: |-\n    /a\n  # c\n  b: 1\n",
+            "sft:\n  bench_results_dir: '/new'\n  # c\n  b: 1\n",
+        ),
+        ("sft:\n  bench_results_dir: >\n    /a\n\n# c\nz: 1\n", "sft:\n  bench_results_dir: '/new'\n\n# c\nz: 1\n"),
+    ],
+)
+def test_comments_stay_whatever_the_style_of_the_section(server: Server, before: str, after: str) -> None:
+    path = server.config / "label_tool.yaml"
+    path.write_text(before)
+    set_directory(server, "/new")
+    assert get_directory(server) == "/new"
+    assert path.read_text() == after
+
+
+@pytest.mark.files("the file label_tool.yaml")
+@pytest.mark.parametrize(
     "before",
     [
         "c: ~\ng: |-\n   x\n",

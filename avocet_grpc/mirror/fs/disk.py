@@ -13,12 +13,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from avocet_grpc.durable import take_rights
+
 AT_FDCWD = -100
 RENAME_EXCHANGE = 2
 NO_EXCHANGE = frozenset({errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP})
 NO_COPY = frozenset({errno.ENOSYS, errno.EXDEV, errno.EINVAL, errno.EOPNOTSUPP, errno.EPERM})
 NO_LEASE_NOW = frozenset({errno.EAGAIN, errno.EBUSY})
 NO_LEASES = frozenset({errno.EINVAL, errno.EACCES, errno.EPERM, errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS})
+MOST = 2**63 - 1
 COPY_BYTES = 64 * 1024 * 1024
 BUFFER_BYTES = 1024 * 1024
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -195,11 +198,14 @@ class Disk:
         return copied
 
     def take_after(self, descriptor: int, source: int) -> None:
-        """Give an open file the mode and owner of another one."""
+        """Give an open file the owner, mode, access list and attributes of another one."""
         made, old = os.fstat(descriptor), os.fstat(source)
         if (made.st_uid, made.st_gid) != (old.st_uid, old.st_gid):
-            os.fchown(descriptor, old.st_uid, old.st_gid)
-        os.fchmod(descriptor, old.st_mode & 0o7777)
+            try:
+                os.fchown(descriptor, old.st_uid, old.st_gid)
+            except PermissionError as error:
+                raise _not_ours(old, source) from error
+        take_rights(descriptor, source)
 
     def write_lease(self, descriptor: int) -> Lease:
         """Ask for the lease under which every program that opens the file waits. It ends with the descriptor."""
@@ -248,4 +254,15 @@ class Disk:
 
 
 def _stat(found: os.stat_result) -> Stat:
-    return Stat(found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_nlink)
+    """Return what the index can store: some file systems have inode numbers and times of more than 63 bits."""
+    device, inode = (number - 2**64 if number > MOST else number for number in (found.st_dev, found.st_ino))
+    mtime, ctime = (min(max(time, -MOST), MOST) for time in (found.st_mtime_ns, found.st_ctime_ns))
+    return Stat(device, inode, found.st_size, mtime, ctime, found.st_nlink)
+
+
+def _not_ours(file: os.stat_result, descriptor: int) -> PermissionError:
+    text = (
+        f"the file belongs to user {file.st_uid} and group {file.st_gid}, and the service may not make another one of"
+        f" theirs: give it the file with chown, or run it as that user"
+    )
+    return PermissionError(errno.EPERM, text, os.readlink(f"/proc/self/fd/{descriptor}"))
