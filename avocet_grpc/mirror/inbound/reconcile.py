@@ -222,8 +222,7 @@ class Reconciliation:
         """Decide about lines that the index does not have: edits of records that are gone, and new lines."""
         index, file = self._session.index, self._session.file
         lines = index.lines(file, {one.id for one in batch if one.id is not None})
-        crashed = self._look.mode is Mode.CRASHED
-        verdicts = Verdicts(self._session, lines, self._read_row, after_crash=crashed, is_rewrite=True)
+        verdicts = Verdicts(self._session, lines, self._read_row, mode=self._look.mode, is_rewrite=True)
         pairs = Pairs(self._gone, self._missing_before, self._stood_to, self._look)
         edits = pairs.of(lines, batch)
         paired = {one.line.offset for _, one in edits}
@@ -338,7 +337,7 @@ class Reconciliation:
             else:
                 self._decide_one(lines, row, accepted)
         gone = [(row.id or "", Expected(row.content, row.revision)) for row in accepted]
-        verdicts = Verdicts(self._session, lines, self._read_row)
+        verdicts = Verdicts(self._session, lines, self._read_row, mode=self._look.mode)
         for row, outcome in zip(accepted, self._session.accept_deletions(gone), strict=True):
             verdicts.deleted(row, outcome)
         verdicts.settle()
@@ -350,7 +349,7 @@ class Reconciliation:
         index, file, after = self._session.index, self._session.file, ""
         while ids := index.ids_with_duplicates(file, after, BATCH_LINES):
             after, lines = ids[-1], index.lines(file, ids)
-            verdicts = Verdicts(self._session, lines, self._read_row)
+            verdicts = Verdicts(self._session, lines, self._read_row, mode=self._look.mode)
             verdicts.settle()
             index.save(lines)
             self._count(verdicts)

@@ -13,6 +13,7 @@ from avocet_grpc.core.model import File, ParsedLine, Source
 from avocet_grpc.core.ports.mirror import Changed, Edit, Expected, Found, How, Outcome, Verdict
 from avocet_grpc.core.record import content_of, digest_of, is_our_spelling, parse
 from avocet_grpc.mirror.fs.scan import Line
+from avocet_grpc.mirror.inbound.rules import Mode
 from avocet_grpc.mirror.lines import Kind, Lines, Mark, Order, Row, effective, exportable, standing
 from avocet_grpc.mirror.session import Session, is_fresh
 
@@ -42,9 +43,10 @@ class Read(msgspec.Struct, frozen=True, gc=False):
 class Verdicts:
     """Turns outcomes into rows.
 
-    `after_crash`: this is the first look after an end that was not clean. `is_rewrite`: others wrote the whole file.
-    `is_late`: the lines stand in a displaced file. `ours` are the offsets that the mirror itself wrote last. `owed` are
-    the rows of malformed lines and duplicates that the mirror was to put back, by the digest of their bytes.
+    `mode` is that of the look: after a clean stop the order of lines is the others' too. `is_rewrite`: others wrote the
+    whole file. `is_late`: the lines stand in a displaced file. `ours` are the offsets that the mirror itself wrote
+    last. `owed` are the rows of malformed lines and duplicates that the mirror was to put back, by the digest of their
+    bytes.
 
     `respelled` collects records whose line has the ledger's content in other bytes.
     """
@@ -52,7 +54,7 @@ class Verdicts:
     session: Session
     lines: Lines
     read: ReadRow
-    after_crash: bool = False
+    mode: Mode = Mode.RUNNING
     is_rewrite: bool = False
     is_late: bool = False
     ours: range = range(0)
@@ -137,7 +139,7 @@ class Verdicts:
         A kill may leave one of ours, a program that read both writes both back, and one may write ours just before us,
         or bring it in the rest of a rewrite, after we have put it back.
         """
-        if self.after_crash or one.line.offset in self.ours:
+        if self.mode is Mode.CRASHED or one.line.offset in self.ours:
             return True
         if is_fresh(record.written_at, self.session.clock.now()):
             return True
@@ -260,7 +262,10 @@ class Verdicts:
             self.lines.change(other, revision=max(other.revision, _revision(outcome)))
 
     def settle(self) -> None:
-        """Let the ledger have the line that counts by the order in the file; what the service wrote counts anyway."""
+        """Let the ledger have the line that counts by the order in the file; what the service wrote counts anyway.
+
+        Not after a clean stop: then the files are the truth, their order too.
+        """
         promoted: list[tuple[Row, bytes]] = []
         wrong: list[tuple[Row, Row]] = []
         for id in sorted(self.lines.ids()):
@@ -298,7 +303,7 @@ class Verdicts:
         edits: list[tuple[Row, Row, Edit]] = []
         for record, best in wrong:
             state = now.get(record.id or "")
-            if state is None or state.source is not Source.EXTERNAL or state.digest != record.content:
+            if state is None or not self._is_theirs(state) or state.digest != record.content:
                 self.lines.change(record, mark=Mark.OWED)
                 continue
             line = parse(self._bytes(best))
@@ -316,6 +321,9 @@ class Verdicts:
             self._spells(best, state, edit.line)
             self.last_key = max(self.last_key, state.key)
             self.accepted += 1
+
+    def _is_theirs(self, state: Changed) -> bool:
+        return self.mode is Mode.CLEAN or state.source is Source.EXTERNAL
 
     def _spells(self, row: Row, now: Changed, line: ParsedLine) -> None:
         """The record has this line from now on, so it is spelled in this way if it has to be put back."""

@@ -24,6 +24,7 @@ from avocet_grpc.mirror.image import FileImage, Trust
 from avocet_grpc.mirror.inbound.problems import MalformedLines, log_malformed
 from avocet_grpc.mirror.inbound.reconcile import Progress
 from avocet_grpc.mirror.inbound.remains import is_half_of_ours
+from avocet_grpc.mirror.inbound.rules import Mode
 from avocet_grpc.mirror.inbound.tail import BATCH_BYTES, BATCH_LINES
 from avocet_grpc.mirror.inbound.verdicts import Read, Verdicts, living
 from avocet_grpc.mirror.index import ALL_BEFORE
@@ -185,7 +186,7 @@ class Remake:
         rows = {id: standing(lines.of(id)) for id in ids}
         pairs = {(id, row.content) for id, all in rows.items() for row in all if row.content is not None}
         known = self._session.knows([(id, content) for id, content in pairs if content is not None])
-        verdicts = Verdicts(self._session, lines, self._read_row, after_crash=True)
+        verdicts = Verdicts(self._session, lines, self._read_row, mode=Mode.CRASHED)
         edits: list[tuple[Row, Changed]] = []
         news: list[str] = []
         for id in ids:

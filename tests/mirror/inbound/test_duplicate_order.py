@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from pathlib import Path
+
+import pytest
 
 from avocet_client.v1 import corrections_pb2 as pb
 from tests.support import Server, eventually, record, records, write_records
@@ -46,6 +50,28 @@ def test_two_approved_lines_that_change_places_are_an_edit(stopped_server: Serve
     rewrite(path, [contents[1], contents[0], record("z", status="approved", corrected_response="z")])
     eventually(lambda: exported() == {"d": "one", "z": "z"})
     assert server.stats().export_ready == 2
+
+
+@pytest.mark.parametrize("keeps", [True, False], ids=["kept", ".avocet deleted"])
+def test_lines_that_change_places_while_the_service_is_stopped_count_as_they_stand(
+    stopped_server: Server, keeps: bool
+) -> None:
+    server, path = stopped_server, stopped_server.candidates
+    write_records(path, [record("d", model_response="one"), record("z")])
+    server.start().correct("d", "decided")
+    with path.open("a") as file:
+        file.write(json.dumps(record("d", model_response="two")) + "\n")
+    eventually(lambda: server.stats().duplicate_ids == 1)
+    assert server.stop() == 0
+    first, *others = records(path)
+    assert (first["id"], first["status"]) == ("d", "approved")
+    write_records(path, [*reversed(others), first])
+    if not keeps:
+        shutil.rmtree(server.data / ".avocet")
+    found = server.start().stub.GetCandidate(pb.GetCandidateRequest(id="d")).candidate
+    assert (found.model_response, found.status) == ("two", pb.CANDIDATE_STATUS_NEEDS_REVIEW)
+    assert server.stop() == 0
+    assert [one["model_response"] for one in records(path) if one["id"] == "d"] == ["two", "one"]
 
 
 def test_a_decision_on_the_first_of_two_lines_outlives_a_rewrite_that_moves_others(stopped_server: Server) -> None:
