@@ -1,8 +1,8 @@
 """What every call passes through, from the outside in: errors, log, auth, limits.
 
 Owns
-    The one interceptor of the server. gRPC's own chain would cost a hand-over for each layer at each call, so `passage`
-    puts all of them round a method's handler once.
+    The one interceptor of the server: `passage` puts all layers round a method's handler once. That is simpler than
+    gRPC's own chain, and what either costs is within the noise.
 
 May import
     gRPC, `core.errors`, `settings`, `telemetry`, and the edge's `auth`, `status`, `call_context`, `arrivals`, `wire`.
