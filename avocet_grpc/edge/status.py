@@ -1,4 +1,7 @@
-"""Each domain error's code, reason and public sentence, in one table, and the `google.rpc.Status` made of them.
+"""Each domain error's code, reason and public sentence, and the `google.rpc.Status` made of them.
+
+`TABLE` has them. `status_of` has the sentences that depend on the error: for a refused field, for a missing role, and
+for a config file that is being written.
 
 No text here comes from an exception's own message, so that no path, stack or other caller's data can leave by it.
 """
