@@ -1,4 +1,7 @@
-"""The HTTP listener for Prometheus and for probes: `/metrics`, `/healthz`, and 404 for anything else."""
+"""The HTTP listener for Prometheus and for probes: `/metrics` and `/healthz`.
+
+Any other path is 404, and a method other than GET and HEAD is 405.
+"""
 
 from __future__ import annotations
 

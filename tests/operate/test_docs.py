@@ -158,12 +158,18 @@ def test_each_limit_has_its_default_and_its_meaning_on_the_page() -> None:
         assert f"{name}=" in tested
 
 
-def test_each_flag_is_on_the_page_with_its_variable() -> None:
+def test_each_flag_is_on_the_page_with_its_variable_and_its_default() -> None:
     operations = (DOCS / "operations.md").read_text()
-    listed = set(re.findall(r"^\| `(--[a-z-]+)` \| `(AVOCET_[A-Z_]+)` \|$", operations, re.MULTILINE))
+    rows = re.findall(r"^\| `(--[a-z-]+)` \| `(AVOCET_[A-Z_]+)` \| (.+) \|$", operations, re.MULTILINE)
     commands: Any = typer.main.get_command(app)
-    serve = commands.commands["serve"]
-    assert listed == {(one.opts[0], one.envvar) for one in serve.params if one.envvar}
+    flags = [one for one in commands.commands["serve"].params if one.envvar]
+    assert {(flag, variable) for flag, variable, _ in rows} == {(one.opts[0], one.envvar) for one in flags}
+    shown = {flag: default for flag, _, default in rows}
+    for one in flags:
+        if one.default:
+            assert shown[one.opts[0]].startswith(f"`{getattr(one.default, 'value', one.default)}`"), one.opts[0]
+        else:
+            assert "`" not in shown[one.opts[0]], one.opts[0]
 
 
 def test_each_role_is_on_the_page_with_what_it_opens() -> None:
