@@ -28,7 +28,7 @@ class CandidateNotFound(CorrectionsError):
 
 
 class RunNotFound(CorrectionsError):
-    """The benchmark results directory has no such run."""
+    """The benchmark results directory has no such run, or the run's file cannot be read."""
 
     def __init__(self, run_id: str) -> None:
         super().__init__("no such run")
@@ -106,11 +106,11 @@ class SnapshotExists(CorrectionsError):
 
 
 class StorageFull(CorrectionsError):
-    """The disk is full: nothing was stored, reads go on."""
+    """The disk is full: nothing was stored, except for whole steps of an import; reads go on."""
 
 
 class Overloaded(CorrectionsError):
-    """Too many calls at once, or too many that wait: nothing was stored."""
+    """Too many calls at once, or too many that wait: nothing was stored, except for whole steps of an import."""
 
 
 class CallTooLong(CorrectionsError):
@@ -130,7 +130,7 @@ class StorageUnreachable(CorrectionsError):
 
 
 class ConfigUnreadable(CorrectionsError):
-    """The config file is not a valid YAML mapping, or another program takes long to write it."""
+    """The config file is not a valid YAML mapping, cannot be written, or is being written by another program."""
 
     def __init__(self, problem: str = "", *, is_being_written: bool = False) -> None:
         super().__init__(problem)

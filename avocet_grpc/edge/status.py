@@ -51,7 +51,9 @@ TABLE: Mapping[type[errors.CorrectionsError], Entry] = MappingProxyType(
             StatusCode.NOT_FOUND, "CANDIDATE_NOT_FOUND", "No candidate has this id; take ids from Queue."
         ),
         errors.RunNotFound: _entry(
-            StatusCode.NOT_FOUND, "RUN_NOT_FOUND", "There is no such benchmark run; take its id from ListRuns."
+            StatusCode.NOT_FOUND,
+            "RUN_NOT_FOUND",
+            "There is no such benchmark run, or its file cannot be read; take its id from ListRuns.",
         ),
         errors.NotInReview: _entry(
             StatusCode.FAILED_PRECONDITION,
@@ -109,12 +111,14 @@ TABLE: Mapping[type[errors.CorrectionsError], Entry] = MappingProxyType(
         errors.StorageFull: _entry(
             StatusCode.RESOURCE_EXHAUSTED,
             "STORAGE_FULL",
-            "The server's disk is full and nothing was stored; try again when its operator has made room.",
+            "The server's disk is full and nothing was stored, except for whole steps of an import; try again when its"
+            " operator has made room.",
         ),
         errors.Overloaded: _entry(
             StatusCode.RESOURCE_EXHAUSTED,
             "OVERLOADED",
-            "Too many calls are waiting, and nothing was stored; try again after a pause.",
+            "Too many calls are waiting, and nothing was stored, except for whole steps of an import; try again after a"
+            " pause.",
         ),
         errors.CallTooLong: _entry(
             StatusCode.DEADLINE_EXCEEDED,
@@ -141,8 +145,9 @@ TABLE: Mapping[type[errors.CorrectionsError], Entry] = MappingProxyType(
         errors.ConfigUnreadable: _entry(
             StatusCode.FAILED_PRECONDITION,
             "CONFIG_UNREADABLE",
-            "The server's config file is not what it must be: a regular file of at most 1 MB, a YAML mapping in which"
-            " `sft` is a mapping of its own, without an anchor. It was left as it is; repair it by hand.",
+            "The server's config file cannot be written, or is not what it must be: a regular file of at most 1 MB, a"
+            " YAML mapping in which `sft` is a mapping of its own, without an anchor. It was left as it is; repair it"
+            " by hand.",
         ),
     }
 )

@@ -14,5 +14,6 @@ class ConfigFile(Protocol):
     def set_bench_results_dir(self, value: str) -> None:
         """Change that key alone, atomically.
 
-        Raises ConfigUnreadable if the file is not a YAML mapping, or another program is writing it.
+        Raises ConfigUnreadable if the file is not a YAML mapping, if it cannot be written, or if another program is
+        writing it.
         """

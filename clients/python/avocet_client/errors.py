@@ -99,7 +99,7 @@ class CandidateNotFound(NotFound):
 
 
 class RunNotFound(NotFound):
-    """There is no such benchmark run."""
+    """There is no such benchmark run, or its file cannot be read."""
 
     reason = "RUN_NOT_FOUND"
 
@@ -183,13 +183,13 @@ class IngestionNotConfigured(TryLater):
 
 
 class StorageFull(TryLater):
-    """The server's disk is full; nothing was stored."""
+    """The server's disk is full; nothing was stored, except for whole steps of an import."""
 
     reason = "STORAGE_FULL"
 
 
 class Overloaded(TryLater):
-    """Too many calls at once; nothing was stored."""
+    """Too many calls at once; nothing was stored, except for whole steps of an import."""
 
     reason = "OVERLOADED"
 
@@ -213,7 +213,7 @@ class StorageUnreachable(TryLater):
 
 
 class ConfigUnreadable(CorrectionsError):
-    """The server's config file is not valid YAML; somebody must repair it by hand."""
+    """The server's config file is not valid YAML or cannot be written; somebody must repair it by hand."""
 
     reason = "CONFIG_UNREADABLE"
 

@@ -83,9 +83,9 @@ export class TokenRefused extends Unauthorized {}
 export class TryLater extends CorrectionsError {}
 /** The server accepts no corrections until its operator sets an ingestion secret. */
 export class IngestionNotConfigured extends TryLater {}
-/** The server's disk is full; nothing was stored. */
+/** The server's disk is full; nothing was stored, except for whole steps of an import. */
 export class StorageFull extends TryLater {}
-/** Too many calls at once; nothing was stored. */
+/** Too many calls at once; nothing was stored, except for whole steps of an import. */
 export class Overloaded extends TryLater {}
 /** The server is stopping and has not begun the call; nothing was stored. */
 export class ShuttingDown extends TryLater {}
@@ -93,7 +93,7 @@ export class ShuttingDown extends TryLater {}
 export class StorageFailed extends TryLater {}
 /** The server cannot reach its store now; whether the change was stored is unknown. */
 export class StorageUnreachable extends TryLater {}
-/** The server's config file is not valid YAML; somebody has to repair it by hand. */
+/** The server's config file is not valid YAML or cannot be written; somebody has to repair it by hand. */
 export class ConfigUnreadable extends CorrectionsError {}
 /** Something unforeseen; the server's log has it under `metadata.correlation_id`. */
 export class InternalError extends CorrectionsError {}

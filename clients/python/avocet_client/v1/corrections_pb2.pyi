@@ -544,8 +544,8 @@ class Candidate(_message.Message):
 
     These forms are read: a list of `{role, content}`, a list of `{from,
     value}`, a string, and null. An object may hold such a list under
-    `messages` or `conversations`. A message needs a role, and content or tool
-    calls.
+    `messages` or `conversations`. A message needs a role, and content,
+    `tool_calls` or `function_call`.
     """
     model_response_json: _builtins.str
     """Output only. `model_response` of the record as JSON text, if it is neither a
@@ -1343,10 +1343,10 @@ class StreamExportRequest(_message.Message):
     """
     resume_token: _builtins.str
     """Optional. `resume_token` of a response that arrived: continues after its last
-    example, at the same revision. The filter, shard, split,
-    `since_revision` and `unique_prompts` have to be those of the call that made
-    it; `batch_size` may differ. Kept for at least 7 days, also over a restart of
-    the server.
+    example, at the same revision. The filter, shard, split, `since_revision`,
+    `unique_prompts` and `snapshot` have to be those of the call that made it;
+    `batch_size` may differ. Kept for at least 7 days, also over a restart of the
+    server.
     """
     unique_prompts: _builtins.bool
     """Optional. Of the examples that match the filter at the pinned revision, only
@@ -2050,7 +2050,7 @@ class GetVersionResponse(_message.Message):
     --version` says it.
     """
     schema_version: _builtins.int
-    """Output only. The version of the store's schema."""
+    """Output only. The version of the tables that all engines share."""
     engine: _builtins.str
     """Output only. What holds the store: `sqlite` or `postgresql`."""
     @_builtins.property
@@ -2696,7 +2696,10 @@ class WatchResponse(_message.Message):
     """Output only. Continues behind the last change of this response."""
     @_builtins.property
     def changes(self) -> _containers.RepeatedCompositeFieldContainer[Global___Change]:
-        """Output only. The next changes: at most 1,000, and 3 MB. None in a heartbeat."""
+        """Output only. The next changes: at most 1,000. A response also ends at 16 to
+        512 KB, by the number of watches; a larger change comes alone. None in a
+        heartbeat.
+        """
 
     def __init__(
         self,

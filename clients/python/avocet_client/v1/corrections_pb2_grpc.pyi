@@ -65,9 +65,10 @@ class CorrectionsServiceStub:
     to what is decompressed. A text (`prompt`, `response`, `correction`,
     `corrected_response`) is at most 4,000,000 characters, any other string 1,000
     unless its comment says otherwise. A page size beyond its maximum is taken as
-    the maximum; any other number out of its range is refused. A page or a batch
-    ends at 3 MB, so that a client with gRPC's default limit of 4 MB can read it.
-    A larger record comes alone.
+    the maximum; any other number out of its range is refused. A page ends at
+    3 MB, so that a client with gRPC's default limit of 4 MB can read it. A
+    response of an export ends at 500 kB, one of `Watch` at 512 KB at most. A
+    larger record comes alone.
 
     **Strings.** A key that a record lacks, or whose value is null, is the empty
     string in a field that is not `optional`. A lone surrogate in a record is
@@ -172,7 +173,8 @@ class CorrectionsServiceStub:
     the `resume_token` of the last response that arrived.
 
     Errors: `INVALID_FIELD` (also an `at_revision` or a `since_revision` in the
-    future, and a `resume_token` of another filter, shard or split),
+    future, and a `resume_token` of another filter, shard, split,
+    `since_revision`, `unique_prompts` or `snapshot`), `SNAPSHOT_NOT_FOUND`,
     `REVISION_EXPIRED` (also a revision or a `resume_token` of a ledger that was
     there before: export everything again).
     """
@@ -369,9 +371,10 @@ class CorrectionsServiceAsyncStub(CorrectionsServiceStub):
     to what is decompressed. A text (`prompt`, `response`, `correction`,
     `corrected_response`) is at most 4,000,000 characters, any other string 1,000
     unless its comment says otherwise. A page size beyond its maximum is taken as
-    the maximum; any other number out of its range is refused. A page or a batch
-    ends at 3 MB, so that a client with gRPC's default limit of 4 MB can read it.
-    A larger record comes alone.
+    the maximum; any other number out of its range is refused. A page ends at
+    3 MB, so that a client with gRPC's default limit of 4 MB can read it. A
+    response of an export ends at 500 kB, one of `Watch` at 512 KB at most. A
+    larger record comes alone.
 
     **Strings.** A key that a record lacks, or whose value is null, is the empty
     string in a field that is not `optional`. A lone surrogate in a record is
@@ -473,7 +476,8 @@ class CorrectionsServiceAsyncStub(CorrectionsServiceStub):
     the `resume_token` of the last response that arrived.
 
     Errors: `INVALID_FIELD` (also an `at_revision` or a `since_revision` in the
-    future, and a `resume_token` of another filter, shard or split),
+    future, and a `resume_token` of another filter, shard, split,
+    `since_revision`, `unique_prompts` or `snapshot`), `SNAPSHOT_NOT_FOUND`,
     `REVISION_EXPIRED` (also a revision or a `resume_token` of a ledger that was
     there before: export everything again).
     """
@@ -669,9 +673,10 @@ class CorrectionsServiceServicer(metaclass=_abc_1.ABCMeta):
     to what is decompressed. A text (`prompt`, `response`, `correction`,
     `corrected_response`) is at most 4,000,000 characters, any other string 1,000
     unless its comment says otherwise. A page size beyond its maximum is taken as
-    the maximum; any other number out of its range is refused. A page or a batch
-    ends at 3 MB, so that a client with gRPC's default limit of 4 MB can read it.
-    A larger record comes alone.
+    the maximum; any other number out of its range is refused. A page ends at
+    3 MB, so that a client with gRPC's default limit of 4 MB can read it. A
+    response of an export ends at 500 kB, one of `Watch` at 512 KB at most. A
+    larger record comes alone.
 
     **Strings.** A key that a record lacks, or whose value is null, is the empty
     string in a field that is not `optional`. A lone surrogate in a record is
@@ -813,7 +818,8 @@ class CorrectionsServiceServicer(metaclass=_abc_1.ABCMeta):
         the `resume_token` of the last response that arrived.
 
         Errors: `INVALID_FIELD` (also an `at_revision` or a `since_revision` in the
-        future, and a `resume_token` of another filter, shard or split),
+        future, and a `resume_token` of another filter, shard, split,
+        `since_revision`, `unique_prompts` or `snapshot`), `SNAPSHOT_NOT_FOUND`,
         `REVISION_EXPIRED` (also a revision or a `resume_token` of a ledger that was
         there before: export everything again).
         """

@@ -47,7 +47,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     - `id`: the id that was asked for.
     """
     ERROR_REASON_RUN_NOT_FOUND: _ErrorReason.ValueType  # 3
-    """No benchmark run has this id, or no directory of runs is configured.
+    """No benchmark run has this id, its file cannot be read, or no directory of
+    runs is configured.
 
     Code: `NOT_FOUND`. Also carries `google.rpc.ResourceInfo`.
 
@@ -116,8 +117,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
       token itself was refused.
     """
     ERROR_REASON_STORAGE_FULL: _ErrorReason.ValueType  # 11
-    """The server's disk is full. Nothing was stored; reads go on, and writes
-    resume when there is room.
+    """The server's disk is full. Nothing was stored, except for whole steps of
+    `Import` and `UploadRun`. Reads go on, and writes resume when there is room.
 
     Code: `RESOURCE_EXHAUSTED`.
 
@@ -126,7 +127,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_OVERLOADED: _ErrorReason.ValueType  # 12
     """Too many calls at once, too many bytes of requests under way, or a database
     of the store's own that has too much to do. Nothing was stored, except for
-    the items whose results a stream has sent. Try again after a pause.
+    the items whose results a stream has sent, and whole steps of `Import` and
+    `UploadRun`. Try again after a pause.
 
     Code: `RESOURCE_EXHAUSTED`. Also carries `google.rpc.RetryInfo`, which says
     how long to pause.
@@ -142,9 +144,9 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     Metadata: none.
     """
     ERROR_REASON_CONFIG_UNREADABLE: _ErrorReason.ValueType  # 14
-    """The server's config file is not what it must be: a regular file of at most
-    1 MB, a YAML mapping in which `sft` is a mapping of its own, without an
-    anchor. It was left as it is; repair it by hand. If
+    """The server's config file cannot be written, or is not what it must be: a
+    regular file of at most 1 MB, a YAML mapping in which `sft` is a mapping of
+    its own, without an anchor. It was left as it is; repair it by hand. If
     `google.rpc.RetryInfo` is among the details, another program is writing the
     file, and the call may be sent again.
 
@@ -263,7 +265,8 @@ Metadata:
 - `id`: the id that was asked for.
 """
 ERROR_REASON_RUN_NOT_FOUND: ErrorReason.ValueType  # 3
-"""No benchmark run has this id, or no directory of runs is configured.
+"""No benchmark run has this id, its file cannot be read, or no directory of
+runs is configured.
 
 Code: `NOT_FOUND`. Also carries `google.rpc.ResourceInfo`.
 
@@ -332,8 +335,8 @@ Metadata:
   token itself was refused.
 """
 ERROR_REASON_STORAGE_FULL: ErrorReason.ValueType  # 11
-"""The server's disk is full. Nothing was stored; reads go on, and writes
-resume when there is room.
+"""The server's disk is full. Nothing was stored, except for whole steps of
+`Import` and `UploadRun`. Reads go on, and writes resume when there is room.
 
 Code: `RESOURCE_EXHAUSTED`.
 
@@ -342,7 +345,8 @@ Metadata: none.
 ERROR_REASON_OVERLOADED: ErrorReason.ValueType  # 12
 """Too many calls at once, too many bytes of requests under way, or a database
 of the store's own that has too much to do. Nothing was stored, except for
-the items whose results a stream has sent. Try again after a pause.
+the items whose results a stream has sent, and whole steps of `Import` and
+`UploadRun`. Try again after a pause.
 
 Code: `RESOURCE_EXHAUSTED`. Also carries `google.rpc.RetryInfo`, which says
 how long to pause.
@@ -358,9 +362,9 @@ Code: `UNAVAILABLE`.
 Metadata: none.
 """
 ERROR_REASON_CONFIG_UNREADABLE: ErrorReason.ValueType  # 14
-"""The server's config file is not what it must be: a regular file of at most
-1 MB, a YAML mapping in which `sft` is a mapping of its own, without an
-anchor. It was left as it is; repair it by hand. If
+"""The server's config file cannot be written, or is not what it must be: a
+regular file of at most 1 MB, a YAML mapping in which `sft` is a mapping of
+its own, without an anchor. It was left as it is; repair it by hand. If
 `google.rpc.RetryInfo` is among the details, another program is writing the
 file, and the call may be sent again.
 

@@ -245,8 +245,8 @@ export type Candidate = Message<"avocet.corrections.v1.Candidate"> & {
    *
    * These forms are read: a list of `{role, content}`, a list of `{from,
    * value}`, a string, and null. An object may hold such a list under
-   * `messages` or `conversations`. A message needs a role, and content or tool
-   * calls.
+   * `messages` or `conversations`. A message needs a role, and content,
+   * `tool_calls` or `function_call`.
    *
    * @generated from field: string prompt_json = 23;
    */
@@ -1131,10 +1131,10 @@ export type StreamExportRequest = Message<"avocet.corrections.v1.StreamExportReq
 
   /**
    * Optional. `resume_token` of a response that arrived: continues after its last
-   * example, at the same revision. The filter, shard, split,
-   * `since_revision` and `unique_prompts` have to be those of the call that made
-   * it; `batch_size` may differ. Kept for at least 7 days, also over a restart of
-   * the server.
+   * example, at the same revision. The filter, shard, split, `since_revision`,
+   * `unique_prompts` and `snapshot` have to be those of the call that made it;
+   * `batch_size` may differ. Kept for at least 7 days, also over a restart of the
+   * server.
    *
    * @generated from field: string resume_token = 8;
    */
@@ -1793,7 +1793,7 @@ export type GetVersionResponse = Message<"avocet.corrections.v1.GetVersionRespon
   version: string;
 
   /**
-   * Output only. The version of the store's schema.
+   * Output only. The version of the tables that all engines share.
    *
    * @generated from field: int32 schema_version = 2;
    */
@@ -2520,7 +2520,9 @@ export const WatchRequestSchema: GenMessage<WatchRequest> = /*@__PURE__*/
  */
 export type WatchResponse = Message<"avocet.corrections.v1.WatchResponse"> & {
   /**
-   * Output only. The next changes: at most 1,000, and 3 MB. None in a heartbeat.
+   * Output only. The next changes: at most 1,000. A response also ends at 16 to
+   * 512 KB, by the number of watches; a larger change comes alone. None in a
+   * heartbeat.
    *
    * @generated from field: repeated avocet.corrections.v1.Change changes = 1;
    */
@@ -3528,9 +3530,10 @@ export const ClaimStateSchema: GenEnum<ClaimState> = /*@__PURE__*/
  * to what is decompressed. A text (`prompt`, `response`, `correction`,
  * `corrected_response`) is at most 4,000,000 characters, any other string 1,000
  * unless its comment says otherwise. A page size beyond its maximum is taken as
- * the maximum; any other number out of its range is refused. A page or a batch
- * ends at 3 MB, so that a client with gRPC's default limit of 4 MB can read it.
- * A larger record comes alone.
+ * the maximum; any other number out of its range is refused. A page ends at
+ * 3 MB, so that a client with gRPC's default limit of 4 MB can read it. A
+ * response of an export ends at 500 kB, one of `Watch` at 512 KB at most. A
+ * larger record comes alone.
  *
  * **Strings.** A key that a record lacks, or whose value is null, is the empty
  * string in a field that is not `optional`. A lone surrogate in a record is
@@ -3675,7 +3678,8 @@ export const CorrectionsService: GenService<{
    * the `resume_token` of the last response that arrived.
    *
    * Errors: `INVALID_FIELD` (also an `at_revision` or a `since_revision` in the
-   * future, and a `resume_token` of another filter, shard or split),
+   * future, and a `resume_token` of another filter, shard, split,
+   * `since_revision`, `unique_prompts` or `snapshot`), `SNAPSHOT_NOT_FOUND`,
    * `REVISION_EXPIRED` (also a revision or a `resume_token` of a ledger that was
    * there before: export everything again).
    *

@@ -62,7 +62,8 @@ export enum ErrorReason {
   CANDIDATE_NOT_FOUND = 2,
 
   /**
-   * No benchmark run has this id, or no directory of runs is configured.
+   * No benchmark run has this id, its file cannot be read, or no directory of
+   * runs is configured.
    *
    * Code: `NOT_FOUND`. Also carries `google.rpc.ResourceInfo`.
    *
@@ -163,8 +164,8 @@ export enum ErrorReason {
   TOKEN_REFUSED = 10,
 
   /**
-   * The server's disk is full. Nothing was stored; reads go on, and writes
-   * resume when there is room.
+   * The server's disk is full. Nothing was stored, except for whole steps of
+   * `Import` and `UploadRun`. Reads go on, and writes resume when there is room.
    *
    * Code: `RESOURCE_EXHAUSTED`.
    *
@@ -177,7 +178,8 @@ export enum ErrorReason {
   /**
    * Too many calls at once, too many bytes of requests under way, or a database
    * of the store's own that has too much to do. Nothing was stored, except for
-   * the items whose results a stream has sent. Try again after a pause.
+   * the items whose results a stream has sent, and whole steps of `Import` and
+   * `UploadRun`. Try again after a pause.
    *
    * Code: `RESOURCE_EXHAUSTED`. Also carries `google.rpc.RetryInfo`, which says
    * how long to pause.
@@ -201,9 +203,9 @@ export enum ErrorReason {
   STORAGE_FAILED = 13,
 
   /**
-   * The server's config file is not what it must be: a regular file of at most
-   * 1 MB, a YAML mapping in which `sft` is a mapping of its own, without an
-   * anchor. It was left as it is; repair it by hand. If
+   * The server's config file cannot be written, or is not what it must be: a
+   * regular file of at most 1 MB, a YAML mapping in which `sft` is a mapping of
+   * its own, without an anchor. It was left as it is; repair it by hand. If
    * `google.rpc.RetryInfo` is among the details, another program is writing the
    * file, and the call may be sent again.
    *
