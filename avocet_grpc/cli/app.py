@@ -17,6 +17,7 @@ from avocet_grpc import __version__
 from avocet_grpc.cli import database, keeper, maintenance, output, token
 from avocet_grpc.cli import store as stores
 from avocet_grpc.cli.paths import a_path
+from avocet_grpc.exit_codes import ExitCode
 from avocet_grpc.lean import leave_out_rich
 from avocet_grpc.settings import LIMITS, SQLITE, Limits, Settings
 
@@ -290,4 +291,4 @@ def main() -> None:
     except OSError as error:
         # The help or the version could not be printed; each command reports its own errors.
         output.tell(f"avocet-grpc: {error}")
-        sys.exit(output.finished(1))
+        sys.exit(output.finished(ExitCode.FAILED))

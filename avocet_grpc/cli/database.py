@@ -22,7 +22,7 @@ def migrate(
 
         avocet-grpc migrate --store postgres://avocet@db1,db2/avocet
 
-    The password comes from PGPASSFILE, PGPASSWORD or the URL.
+    The password comes from PGPASSFILE, PGPASSWORD or the URL. Exit codes: 0 when it is done; 1 if it failed.
     """
     try:
         import psycopg

@@ -79,7 +79,8 @@ def release(store: Store) -> None:
 
         avocet-grpc keeper release --store postgres://avocet@db1,db2/avocet
 
-    Exit codes: 0 once nobody keeps the files; 1 if the keeper did not give them up within 90 s.
+    Exit codes: 0 once the keeper has given the files up, or if nobody keeps them; 1 if it did not give them up within
+    90 s, or if the database cannot be asked.
     """
     from avocet_grpc.store.postgres.keeper import Lease
 

@@ -80,7 +80,7 @@ def verify(
     if not report.notes and not report.damage:
         lines.append("the ledger is sound, and both files agree with it" if report.state else "the ledger is sound")
     output.say(*lines, done="the ledger or a file is damaged" if report.damage else "nothing is damaged")
-    raise typer.Exit(ExitCode.DAMAGED if report.damage else 0)
+    raise typer.Exit(ExitCode.DAMAGED if report.damage else ExitCode.OK)
 
 
 def _verified(data_dir: Path) -> Report:

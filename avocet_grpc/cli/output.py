@@ -7,6 +7,8 @@ import errno
 import os
 import sys
 
+from avocet_grpc.exit_codes import ExitCode
+
 
 class Unprintable(Exception):
     """Stdout cannot be written; the text says why."""
@@ -48,7 +50,7 @@ def tell(line: str) -> None:
 
 
 def finished(code: int) -> int:
-    """Write what is left of the output. Return the exit code: `code`, or 1 if it was 0 and output is lost."""
+    """Write what is left of the output. Return the exit code: `code`, or FAILED if it was OK and output is lost."""
     try:
         if sys.stdout is not None:
             sys.stdout.flush()
@@ -56,7 +58,7 @@ def finished(code: int) -> int:
         _drop_output()
         if error.errno != errno.EPIPE:
             tell(f"avocet-grpc: the output could not be written: {_why(error)}")
-        return code or 1
+        return code or ExitCode.FAILED
     return code
 
 

@@ -77,6 +77,8 @@ def new(
     was. A name may have several tokens. A running server reads the file again.
 
         avocet-grpc token new alice --role reviewer --tokens-file tokens.yaml
+
+    Exit codes: 0 when it is done; 1 if it failed.
     """
     from avocet_grpc.edge.auth import token_file
     from avocet_grpc.edge.auth.tokens import entry_text, new_token
@@ -98,6 +100,8 @@ def list_tokens(tokens_file: TokensFile) -> None:
     """List the tokens of the file: name, id, roles, and when each expires.
 
     The id is the beginning of the token's SHA-256; 'revoke' takes it.
+
+    Exit codes: 0 when it is done; 1 if it failed.
     """
     from avocet_grpc.edge.auth.token_file import id_of
     from avocet_grpc.edge.auth.tokens import read_tokens
@@ -124,6 +128,8 @@ def revoke(
     """Remove the tokens of a name, or one of them, from the file.
 
     A running server refuses them within a second, or at once after SIGHUP.
+
+    Exit codes: 0 when it is done; 1 if it failed.
     """
     from avocet_grpc.edge.auth import token_file
     from avocet_grpc.edge.auth.token_file import id_of
@@ -149,6 +155,8 @@ def rotate(
     after that. If it cannot be printed, the file stays as it was.
 
         avocet-grpc token rotate kiwi --grace-hours 48 --tokens-file tokens.yaml
+
+    Exit codes: 0 when it is done; 1 if it failed.
     """
     from avocet_grpc.edge.auth import token_file
     from avocet_grpc.edge.auth.token_file import id_of

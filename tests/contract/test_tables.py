@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import inspect
 import json
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
+import typer
 from google.rpc import error_details_pb2
 from grpc_channelz.v1 import channelz_pb2
 from grpc_health.v1 import health_pb2
@@ -15,6 +18,7 @@ from grpc_reflection.v1alpha import reflection_pb2
 
 from avocet_client.v1 import corrections_pb2 as pb
 from avocet_client.v1 import error_reason_pb2
+from avocet_grpc.cli.app import app
 from avocet_grpc.core import errors, model
 from avocet_grpc.edge.auth.policy import POLICIES, Role
 from avocet_grpc.edge.message_limits import most_bytes
@@ -31,6 +35,21 @@ SERVICES = [
     )
 ]
 SERVICE_CONFIG = Path(__file__).parents[2] / "protos/avocet/corrections/v1/service_config.json"
+
+
+def test_each_command_says_in_its_help_how_it_can_end() -> None:
+    def commands(group: Any, path: str) -> Iterator[tuple[str, Any]]:
+        for name, command in group.commands.items():
+            if hasattr(command, "commands"):
+                yield from commands(command, f"{path}{name} ")
+            else:
+                yield f"{path}{name}", command
+
+    stated = dict(commands(typer.main.get_command(app), ""))
+    assert {"serve", "migrate", "token new", "keeper release"} <= stated.keys()
+    assert [
+        name for name, command in stated.items() if "Exit codes: 0" not in " ".join((command.help or "").split())
+    ] == []
 
 
 def test_the_policy_table_has_exactly_the_methods_that_are_served() -> None:
