@@ -33,7 +33,7 @@ COMMAND = [sys.executable, "-m", "tests.faults.sabotage"] if os.environ.get("SAB
 SECRET = "a-secret-of-the-tests"
 DOMAIN = "avocet.corrections.v1"
 PATIENCE_S = 30.0
-"""How long a test waits for what must come about. What the contract says in seconds, the benchmark measures."""
+"""How long a test waits for what must come about. What the pages promise in seconds, the benchmark measures."""
 
 TEAM_FULL = os.environ.get("TEAM") == "full"
 """Whether the tests of reviewing as a team run at full size, as `make test-team` does."""

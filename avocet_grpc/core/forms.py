@@ -1,6 +1,6 @@
 """What a record means, whatever its form: prompt, response, tools and correction of records of many programs.
 
-The files keep their bytes; these functions only read. The rules are the contract's "Forms that records come in".
+The files keep their bytes; these functions only read. docs/records.md has the rules.
 """
 
 from __future__ import annotations

@@ -41,7 +41,7 @@ def ingest(tx: Transaction, correction: Correction) -> Ingested:
 
 
 def new_record(correction: Correction) -> Record:
-    """Return the record as the contract lays it out; its id is a new UUID4."""
+    """Return the record, with keys of `Candidate` in `corrections.proto`; its id is a new UUID4."""
     return {
         "id": str(uuid.uuid4()),
         "source": correction.source,

@@ -1,4 +1,4 @@
-"""The nouns of the service; shapes and limits come from the contract.
+"""The nouns of the service; shapes and limits come from `corrections.proto`.
 
 Most are frozen dataclasses. What each line of a file needs is a msgspec struct, which is made in a tenth of the time.
 """

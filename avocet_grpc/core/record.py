@@ -32,7 +32,7 @@ _typical = msgspec.json.Decoder(Columns)
 
 
 def is_valid_id(value: object) -> bool:
-    """Return True for a string of 1 to 512 characters of valid Unicode without NUL (the contract's rule for an id)."""
+    """Return True for a string of 1 to 512 characters of valid Unicode without NUL (`Candidate.id` of the proto)."""
     return (
         isinstance(value, str)
         and 1 <= len(value) <= MAX_ID_CHARACTERS

@@ -1,4 +1,4 @@
-"""What a decision and its undo write into the record and the two files (the contract's table of decisions)."""
+"""What a decision and its undo write into the record and the two files (`Submit` and `Undo` in corrections.proto)."""
 
 from __future__ import annotations
 
@@ -139,7 +139,7 @@ def _changes(decision: Decision) -> Record:
 
 
 def _before_decision(tx: Transaction, record: Record) -> Record:
-    """Return the record without what its decision set, as the history knows it, else by the contract's defaults."""
+    """Return the record without what its decision set, as the history knows it, else as the proto says of `Undo`."""
     entry = tx.newest_change(record["id"], lambda e: e.file is File.CANDIDATES and e.action not in OF_OTHERS)
     before = dict(record)
     if entry and entry.action in DECISIONS and entry.change and entry.status_after == record.get("status"):

@@ -266,7 +266,7 @@ def _decided(known: Known, action: str, word: str) -> State:
 
 
 def _undone(known: Known) -> State:
-    """As it was before its decision; by the contract's defaults where the history has none (Ingest, other hands)."""
+    """As it was before its decision; by the defaults of `Undo` if the history has none (Ingest, other hands)."""
     if known.changes and known.changes[-1].action in ("correct", "discard", "flag"):
         return State(NEEDS_REVIEW, known.changes[-2].after.fields if len(known.changes) > 1 else ())
     fields = dict(known.state.fields) | {"corrected_response": None}

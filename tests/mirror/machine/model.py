@@ -1,4 +1,4 @@
-"""What the two files and the ledger must say: plain dicts, changed by the contract's tables and nothing else."""
+"""What the two files and the ledger must say: plain dicts, changed by the promised rules and nothing else."""
 
 from __future__ import annotations
 
