@@ -24,7 +24,6 @@ $(VENV)/.stamp: pyproject.toml clients/python/pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e clients/python -e '.[dev]'
 	touch $@
 
-# buf alone comes from npm, and only lint needs it.
 $(VENV)/npm/.stamp-$(BUF_VERSION): | $(VENV)/.stamp
 	npm install --silent --no-audit --no-fund --prefix $(VENV)/npm @bufbuild/buf@$(BUF_VERSION)
 	touch $@

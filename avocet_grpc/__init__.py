@@ -7,7 +7,7 @@ Reading order
     `edge`, `mirror`                     gRPC; the two shared files
     `store`, `adapters`                  the ledger; other programs' files that the core reads
     `telemetry`                          logs, metrics, crash points
-    `settings`, `layout`                 what can be set; every path below the data directory
+    `settings`, `layout`                 what can be set; the paths below the data directory that rooms share
     `core`                               the product, and in `core/ports` what it asks of its surroundings
 
 To understand the service, begin with `core/model.py`, `core/ports/ledger.py` and `edge/servicer.py`.

@@ -1,7 +1,7 @@
 """The paths below the data directory that several rooms use, and nothing else.
 
-What one room alone makes beside them is named there: locks and the seal in `store/sqlite`, copies and displaced files
-in `mirror/fs`, what a rebuild or a take-over puts aside in `maintenance`.
+What one room alone makes beside them is named there: locks and the seal in `store/sqlite`, copies and displaced
+files in `mirror/fs` and `mirror/displaced`, what a rebuild or a take-over puts aside in `maintenance`.
 """
 
 from __future__ import annotations

@@ -5,7 +5,8 @@ Owns
     response; the code, reason and sentence of each error.
 
 May import
-    gRPC, `avocet_client.v1` (the generated messages), `core`, `settings`, `telemetry`. No SQL and no shared file.
+    gRPC, `avocet_client.v1` (the generated messages), `core`, `settings`, `telemetry`, `allocator`; `durable` and
+    `foreign_files` in `auth` alone. No SQL and no shared file.
 
 Reading order
     `servicer`         every RPC, a few lines each

@@ -1,12 +1,12 @@
-"""What an operator does to a data directory: lock, back up, verify, rebuild, move.
+"""What an operator does to a data directory: lock, back up, verify, rebuild, move, take over.
 
 Owns
-    The lock that keeps a second service out, and the work behind `avocet-grpc backup`, `verify`,
-    `rebuild` and `store copy`.
+    The lock that keeps a second service out, the keeper's lease of the files, and the work behind `avocet-grpc backup`,
+    `verify`, `rebuild`, `store copy` and `keeper take-over`.
 
 May import
-    `store`, `mirror`, `layout`, `core`, `durable`, and `edge.convert` to encode examples. With `processes` it is the
-    only room that sees both the ledger and the files.
+    `store`, `mirror`, `layout`, `core`, `telemetry`, `durable`, `wording`, and `edge.convert` to encode examples. With
+    `processes` it is the only room that sees both the ledger and the files.
 
 Reading order
     `lock`                one service for each data directory

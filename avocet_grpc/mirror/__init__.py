@@ -9,7 +9,7 @@ Life cycle, in a process of its own
     mirror.adopt()                      # before the service listens: both files are compared with the ledger
     while not told_to_stop:
         level = mirror.round()          # foreign changes in, then ours out; call it every 0.25 s and after commits
-    clean = mirror.stop(deadline)       # level, compacted and synced
+    clean = mirror.stop(timeout)        # level, compacted and synced
 
 May import
     `core`, `layout`, `telemetry`. No gRPC, no wire message, nothing of `store`.

@@ -5,7 +5,7 @@ Owns
     only carry it over.
 
 May import
-    `avocet_client.v1` and `core`.
+    `avocet_client.v1`, `core`, and `edge.enums`.
 
 Reading order
     `fields`      which values of a record fit a typed field, and what is left over

@@ -5,7 +5,8 @@ Owns
     gRPC's own chain, and what either costs is within the noise.
 
 May import
-    gRPC, `core.errors`, `settings`, `telemetry`, and the edge's `auth`, `status`, `call_context`, `arrivals`, `wire`.
+    gRPC, `core.errors`, `settings`, `telemetry`, and the edge's `auth`, `status`, `call_context`, `message_limits`,
+    `arrivals`, `answers`, `unfinished`, `shutdown_gate`.
 
 Reading order
     `passage`   the way of a call through all layers, for each of the four shapes of a method
