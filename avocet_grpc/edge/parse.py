@@ -81,7 +81,7 @@ class ExportQuery:
 
 
 def queue_query(request: pb.QueueRequest) -> QueueQuery:
-    """Return the page that is asked for; `page` 0 is 1."""
+    """Return the page that is asked for; `page` 0 is 1. Raises InvalidField."""
     not_negative("page", request.page)
     if request.page and request.page_token:
         raise InvalidField("page", "must be left out together with page_token")
@@ -98,7 +98,7 @@ def queue_query(request: pb.QueueRequest) -> QueueQuery:
 
 
 def export_query(request: pb.StreamExportRequest) -> ExportQuery:
-    """Return the export that is asked for; `shard_count` 0 is 1."""
+    """Return the export that is asked for; `shard_count` 0 is 1. Raises InvalidField."""
     if not 0 <= request.batch_size <= MAX_BATCH:
         raise InvalidField("batch_size", f"must be from 0 to {MAX_BATCH:,}")
     for field in ("shard_count", "at_revision", "since_revision"):
@@ -121,7 +121,7 @@ def export_query(request: pb.StreamExportRequest) -> ExportQuery:
 
 
 def decision(request: pb.SubmitRequest, principal: str = "") -> Decision:
-    """Return a reviewer's decision; `principal` is the name of the caller's token."""
+    """Return a reviewer's decision; `principal` is the name of the caller's token. Raises InvalidField."""
     action = ACTIONS.get(request.action)
     if action is None:
         raise InvalidField("action", "must be ACTION_CORRECT, ACTION_DISCARD or ACTION_FLAG")
@@ -147,7 +147,7 @@ def decision(request: pb.SubmitRequest, principal: str = "") -> Decision:
 
 
 def undo_request(request: pb.UndoRequest, principal: str = "") -> UndoRequest:
-    """Return a request to take a decision back; `principal` is the name of the caller's token."""
+    """Return a request to take a decision back; `principal` names the caller's token. Raises InvalidField."""
     at_most("reviewer", request.reviewer, MAX_STRING)
     return UndoRequest(
         id=candidate_id(request.id),
@@ -159,7 +159,7 @@ def undo_request(request: pb.UndoRequest, principal: str = "") -> UndoRequest:
 
 
 def correction(request: pb.IngestRequest, principal: str = "") -> Correction:
-    """Return a sibling's correction; `principal` is the name of the caller's token."""
+    """Return a sibling's correction; `principal` is the name of the caller's token. Raises InvalidField."""
     limits = {"source": MAX_STRING, "task_type": MAX_STRING, "prompt": MAX_TEXT, "correction": MAX_TEXT}
     for field, limit in limits.items():
         at_most(field, getattr(request, field), limit)
@@ -179,7 +179,7 @@ def correction(request: pb.IngestRequest, principal: str = "") -> Correction:
 
 
 def order(number: int) -> Order:
-    """Return the order of candidates in review; unspecified is that of the file."""
+    """Return the order of candidates in review; unspecified is that of the file. Raises InvalidField."""
     by = any_order(number)
     if by in REVIEW_ORDERS:
         raise InvalidField("order", "must not be by review: nothing in review has been reviewed")
@@ -187,12 +187,12 @@ def order(number: int) -> Order:
 
 
 def any_order(number: int) -> Order:
-    """Return the order of candidates of any status; unspecified is that of the file."""
+    """Return the order of candidates of any status; unspecified is that of the file. Raises InvalidField."""
     return known("order", ORDERS, number or pb.ORDER_FILE, "must be a value of Order")
 
 
 def candidate_filter(request: pb.CandidateFilter) -> CandidateFilter:
-    """Return the filter, wherever it stands; its field is always called `filter`."""
+    """Return the filter, wherever it stands; its field is always called `filter`. Raises InvalidField."""
     for bound in ("min_quality_score", "max_quality_score"):
         if math.isnan(getattr(request, bound)):
             raise InvalidField(f"filter.{bound}", "must be a number")
@@ -213,14 +213,14 @@ def candidate_filter(request: pb.CandidateFilter) -> CandidateFilter:
 
 
 def candidate_id(id: str) -> str:
-    """Return an id as every record has it."""
+    """Return an id as every record has it. Raises InvalidField."""
     if not is_valid_id(id):
         raise InvalidField("id", f"must have 1 to {MAX_ID_CHARACTERS} characters, none of them NUL")
     return id
 
 
 def run_id(run_id: str) -> str:
-    """Return a run's directory name, which cannot lead out of the results directory."""
+    """Return a run's directory name, which cannot lead out of the results directory. Raises InvalidField."""
     at_most("run_id", run_id, MAX_STRING)
     if not is_run_name(run_id):
         raise InvalidField("run_id", "must be the name of a run, without path separators, '..' or NUL, and not '.'")
@@ -228,12 +228,12 @@ def run_id(run_id: str) -> str:
 
 
 def on_conflict(number: int) -> OnConflict:
-    """Return what an import does at a conflict; unspecified means to skip."""
+    """Return what an import does at a conflict; unspecified means to skip. Raises InvalidField."""
     return known("on_conflict", {0: OnConflict.SKIP, **ON_CONFLICTS}, number, "must be a value of OnConflict")
 
 
 def bench_results_dir(request: pb.SetConfigRequest) -> str:
-    """Return the configured directory of runs: absolute, or empty for none."""
+    """Return the configured directory of runs: absolute, or empty for none. Raises InvalidField."""
     if not request.HasField("config"):
         raise InvalidField("config", "is required")
     field, directory = "config.bench_results_dir", request.config.bench_results_dir
@@ -244,13 +244,13 @@ def bench_results_dir(request: pb.SetConfigRequest) -> str:
 
 
 def item_count(request: pb.StreamIngestRequest) -> None:
-    """Refuse a message that has too many items."""
+    """Refuse a message that has too many items. Raises InvalidField."""
     if len(request.items) > MAX_ITEMS:
         raise InvalidField("items", f"must be at most {MAX_ITEMS:,} a message; send the rest in the next one")
 
 
 def snapshot_name(field: str, name: str) -> str:
-    """Return a snapshot's name."""
+    """Return a snapshot's name. Raises InvalidField."""
     if not NAME.fullmatch(name):
         problem = (
             "must have 1 to 100 characters: lower-case letters, digits, '.', '_', '-', the first a letter or digit"
