@@ -79,7 +79,7 @@ def refuse_if_served(path: Path) -> None:
     """Raise CannotListen if somebody serves on this socket; gRPC would replace it."""
     with contextlib.suppress(OSError):
         if not stat.S_ISSOCK(os.stat(path).st_mode):
-            raise CannotListen(f"cannot listen on {UNIX}{path}: something that is no socket is there")
+            raise CannotListen(f"cannot listen on {UNIX}{path}: something that is not a socket is there")
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
             probe.connect(str(path))
         raise CannotListen(f"cannot listen on {UNIX}{path}: another process serves there")

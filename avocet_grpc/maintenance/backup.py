@@ -46,7 +46,7 @@ def back_up(data_dir: Path, target: Path, progress: Callable[[str, int, int], No
     if is_unfinished(DataDirectory(data_dir)):
         raise CannotBackUp(way_to_finish(data_dir))
     if not ledger.exists():
-        raise CannotBackUp(f"{data_dir} is no data directory of a server: it has no {ledger.relative_to(data_dir)}")
+        raise CannotBackUp(f"{data_dir} is not a server's data directory: it has no {ledger.relative_to(data_dir)}")
     _refuse_place(target, data_dir)
     for name in SHARED_FILES.values():
         # Before the ledger, which may be large, is copied for nothing.

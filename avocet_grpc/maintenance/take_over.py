@@ -95,7 +95,7 @@ def _refuse_if_kept(state: KeeperState) -> None:
 
 
 def _set_aside(directory: DataDirectory, sets_aside: Callable[[Path], None]) -> Path | None:
-    """Move what belongs to another life of the directory into one of its own; its id goes first.
+    """Move what the directory had before into a directory of its own; its id goes first.
 
     A kill on the way leaves a directory without an id, which no server takes for that of the ledger.
     """

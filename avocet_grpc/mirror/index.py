@@ -46,8 +46,8 @@ WHERE l.file = :file AND l.offset IS NOT NULL ORDER BY first, second, l.order_nu
 """
 
 
-# Begin with the lines that are no records: they are few.
-TWINS = """
+# Begin with the lines that are not records: they are few.
+SAME_BYTES = """
 SELECT r.key, o.key, o.offset FROM lines o INDEXED BY other_lines
 CROSS JOIN lines r INDEXED BY lines_by_id ON r.file = o.file AND r.id = o.id
 WHERE o.file = :file AND o.kind <> 0 AND o.id IS NOT NULL AND o.offset IS NOT NULL
@@ -55,7 +55,7 @@ WHERE o.file = :file AND o.kind <> 0 AND o.id IS NOT NULL AND o.offset IS NOT NU
 """
 
 
-class Twin(NamedTuple):
+class SameBytes(NamedTuple):
     """A line that stands at `offset` with the very bytes of a record that stands nowhere."""
 
     record: int
@@ -177,9 +177,9 @@ class Index:
         )
         return map(Place._make, self._db.execute(query, (file,)))
 
-    def twins(self, file: File) -> list[Twin]:
+    def same_bytes(self, file: File) -> list[SameBytes]:
         """Return the standing lines with the bytes of records that do not stand."""
-        return [*map(Twin._make, self._db.execute(TWINS, {"file": file}))]
+        return [*map(SameBytes._make, self._db.execute(SAME_BYTES, {"file": file}))]
 
     def in_order(self, file: File) -> Iterator[Place]:
         """Give the standing rows in the order in which a compaction writes them."""

@@ -37,7 +37,7 @@ from avocet_grpc.wording import FILES_BEHIND
 MARGIN_S = 5.0
 """How long a process may overrun the time that it has for its end."""
 
-FAREWELL_S = 3.0
+ANSWERING_S = 3.0
 """How long a process whose storage failed may tell its callers."""
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
@@ -312,7 +312,7 @@ class Supervisor:
             if child is not failed:
                 child.kill()
         if failed.control is not None:
-            deadline = time.monotonic() + FAREWELL_S
+            deadline = time.monotonic() + ANSWERING_S
             while (left := deadline - time.monotonic()) > 0 and wait([failed.control], left):
                 if failed.report() is None:
                     break

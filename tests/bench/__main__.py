@@ -80,7 +80,7 @@ def run(
     rounds: Annotated[int, typer.Option(help="Both sides are measured in turn so many times.")] = 3,
     only: Annotated[str, typer.Option(help=f"Comma-separated, of: {', '.join(WORKS)}.")] = "",
     out: Annotated[Path | None, typer.Option(help="JSON file that the results are added to.")] = None,
-    docs: Annotated[bool, typer.Option(help="Add the results to docs/performance.md, and draw anew.")] = False,
+    docs: Annotated[bool, typer.Option(help="Add the results to docs/performance.md, and draw it again.")] = False,
     source: Annotated[Path, typer.Option(help="The source tree whose service is measured.")] = ROOT,
 ) -> None:
     """Measure, and print one table."""

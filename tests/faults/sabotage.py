@@ -141,7 +141,7 @@ def do_not_sync_the_directory() -> None:
     put(Disk, "sync_directory", nothing)
 
 
-def take_an_old_file_for_a_twin_as_it_is() -> None:
+def let_an_old_file_serve_again_as_it_is() -> None:
     write = Disk.write
 
     def without_blanks(self: Disk, descriptor: int, data: bytes, offset: int) -> int:
@@ -235,7 +235,7 @@ def write_behind_a_torn_line() -> None:
 FAULTS = "tests/faults/test_"
 EDITS = f"{FAULTS}foreign_edits.py::test_an_edit_a_deletion_and_an_addition_are_accepted_while_it_runs"
 LATE = "tests/mirror/displaced/test_kept_open.py::test_a_file_that_is_kept_open_is_swapped_and_a_late_line_is_saved"
-TWINS = "tests/mirror/displaced/test_reuse.py::"
+REUSE = "tests/mirror/displaced/test_reuse.py::"
 MACHINE = "tests/mirror/machine/test_state_machine.py::test_any_order_of_events_leaves_what_a_dict_says"
 READERS = "tests/mirror/outbound/test_plain_reader.py::test_a_plain_reader_beside_decisions_and_foreign_appends_sees_whole_records_once"  # fmt: skip  # noqa: E501
 REWRITER = f"{FAULTS}foreign_rewriter.py::test_every_acknowledged_decision_outlives_stale_rewrites_and_their_own_edits_are_kept"  # fmt: skip  # noqa: E501
@@ -288,14 +288,14 @@ SABOTAGES: dict[str, Sabotage] = {
     ),
     "replace instead of exchange": Sabotage(replace_instead_of_exchange, LATE, "did not come about"),
     "do not drain": Sabotage(do_not_drain, LATE, "did not come about"),
-    "take an old file for a twin as it is": Sabotage(
-        take_an_old_file_for_a_twin_as_it_is,
-        f"{TWINS}test_a_displaced_file_that_serves_again_has_what_was_written_since",
+    "let an old file serve again as it is": Sabotage(
+        let_an_old_file_serve_again_as_it_is,
+        f"{REUSE}test_a_displaced_file_that_serves_again_has_what_was_written_since",
         "AssertionError",
     ),
     "write to an old file that somebody reads": Sabotage(
         write_to_an_old_file_that_somebody_reads,
-        f"{TWINS}test_a_displaced_file_that_somebody_reads_stays_as_it_is",
+        f"{REUSE}test_a_displaced_file_that_somebody_reads_stays_as_it_is",
         "AssertionError",
     ),
     "do not sync the directory": Sabotage(

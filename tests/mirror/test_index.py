@@ -14,7 +14,7 @@ from avocet_grpc.core.ports.mirror import Cursor
 from avocet_grpc.core.record import digest_of
 from avocet_grpc.mirror.fs.signature import Signature
 from avocet_grpc.mirror.image import FileImage
-from avocet_grpc.mirror.index import TWINS, DisplacedRow, Index, Twin
+from avocet_grpc.mirror.index import SAME_BYTES, DisplacedRow, Index, SameBytes
 from avocet_grpc.mirror.index_database import IndexDamaged
 from avocet_grpc.mirror.lines import Kind, Lines, Mark, Order, Row, effective
 
@@ -198,7 +198,7 @@ def test_a_line_never_has_the_bytes_of_another_one(index: Index) -> None:
     assert [one.kind for one in index.lines(C, ["a", "b"]).of("a")] == [Kind.RECORD]
 
 
-def test_twins_are_lines_that_stand_with_the_bytes_of_a_record_that_does_not(index: Index) -> None:
+def test_lines_are_found_that_stand_with_the_bytes_of_a_record_that_does_not(index: Index) -> None:
     _, _, _, _, gone, stale, second = put(
         index,
         row("a", 0, digest=b"1" * 16),
@@ -210,12 +210,12 @@ def test_twins_are_lines_that_stand_with_the_bytes_of_a_record_that_does_not(ind
         row("c", 40, Kind.DUPLICATE, digest=b"4" * 16),
     )
     put(index, row("c", None, Kind.DUPLICATE, digest=b"4" * 16), row("d", 50, digest=b"4" * 16))
-    assert index.twins(C) == [Twin(gone, stale, 30), Twin(gone, second, 40)]
-    assert index.twins(A) == []
+    assert index.same_bytes(C) == [SameBytes(gone, stale, 30), SameBytes(gone, second, 40)]
+    assert index.same_bytes(A) == []
 
 
-def test_twins_are_looked_for_among_the_lines_that_are_no_records(index: Index) -> None:
-    plan = [step for *_, step in index._db.execute(f"EXPLAIN QUERY PLAN {TWINS}", {"file": C})]
+def test_such_lines_are_looked_for_among_those_that_are_not_records(index: Index) -> None:
+    plan = [step for *_, step in index._db.execute(f"EXPLAIN QUERY PLAN {SAME_BYTES}", {"file": C})]
     assert plan[:2] == [
         "SEARCH o USING INDEX other_lines (file=?)",
         "SEARCH r USING INDEX lines_by_id (file=? AND id=?)",

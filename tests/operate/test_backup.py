@@ -132,7 +132,7 @@ def test_a_backup_is_not_made_over_another_nor_of_what_is_no_data_directory(serv
     assert (again.returncode, "is there already" in again.stderr) == (1, True)
     server.data = tmp_path
     none = back_up(server, tmp_path / "other")
-    assert (none.returncode, "no data directory" in none.stderr) == (1, True)
+    assert (none.returncode, "not a server's data directory" in none.stderr) == (1, True)
     assert not (tmp_path / "other").exists() and "Traceback" not in none.stderr + again.stderr
 
 

@@ -192,16 +192,16 @@ class Reconciliation:
     def _take_places(self, gone: list[Place]) -> dict[int, int]:
         """Let records that are gone stand where another line with their very bytes does: that one is gone instead."""
         index = self._session.index
-        first = {twin.record: twin for twin in reversed(index.twins(self._session.file))}
+        first = {same.record: same for same in reversed(index.same_bytes(self._session.file))}
         at = {place.key: number for number, place in enumerate(gone)}
-        for record, twin in first.items():
+        for record, same in first.items():
             if record in self._gone:
-                self._gone[twin.key] = self._gone.pop(record)
-                gone[at[record]] = gone[at[record]]._replace(key=twin.key)
-                index.lose([twin.key])
+                self._gone[same.key] = self._gone.pop(record)
+                gone[at[record]] = gone[at[record]]._replace(key=same.key)
+                index.lose([same.key])
             else:
-                index.delete([twin.key])
-        return {record: twin.offset for record, twin in first.items()}
+                index.delete([same.key])
+        return {record: same.offset for record, same in first.items()}
 
     def _batches(self, unknown: list[Unknown]) -> Iterator[list[Read]]:
         """Give the lines that the index does not have, read, a batch at a time."""

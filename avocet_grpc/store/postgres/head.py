@@ -112,7 +112,7 @@ def _moved(session: PostgresSession, locked: Locked, home: Home, known: Home) ->
     if known == NOWHERE:
         return locked.head
     revision = max(locked.head.revision + JUMP, int(locked.now * 1_000_000))
-    Queries(session).begin_life(revision, after=locked.head.revision)
+    Queries(session).note_beginning(revision, after=locked.head.revision)
     return locked.head._replace(revision=revision, incarnation=secrets.token_hex(16))
 
 

@@ -59,7 +59,7 @@ class Wake:
         self._own, self._read, self._ring = own, read, guarded("waking", ring)
         self._look, self._note = guarded("waking", look), guarded("waking", note)
         self._ended = threading.Event()
-        self._ear = _Ear(url, self._ended)
+        self._listener = _Listener(url, self._ended)
         self._seen: Seen | None = None
         self._thread = threading.Thread(target=self._watch, name="ledger-wake", daemon=True)
         self._thread.start()
@@ -70,20 +70,20 @@ class Wake:
         self._thread.join()
 
     def _watch(self) -> None:
-        next_look, every, heard = 0.0, EVERY_S, False
-        with contextlib.closing(self._ear):
+        next_look, every, notified = 0.0, EVERY_S, False
+        with contextlib.closing(self._listener):
             while not self._ended.is_set():
-                servers = self._ear.hear(EVERY_S)
+                servers = self._listener.next_commits(EVERY_S)
                 self._look()
                 if servers:
-                    heard = True
+                    notified = True
                     if servers != {self._own}:
                         self._ring()
                 if servers is not None and time.monotonic() < next_look:
                     continue
                 if self._has_grown():
                     # A pooler in between may take LISTEN and never pass on a notification.
-                    every, heard = LISTENING_S if heard else EVERY_S, False
+                    every, notified = LISTENING_S if notified else EVERY_S, False
                     self._ring()
                 next_look = time.monotonic() + every
 
@@ -115,7 +115,7 @@ class Seen(NamedTuple):
     has_moved: bool
 
 
-class _Ear:
+class _Listener:
     """The connection on which notifications come; connected again whenever it breaks."""
 
     def __init__(self, url: str, ended: threading.Event) -> None:
@@ -123,7 +123,7 @@ class _Ear:
         self._db: Connection | None = None
         self._tried_at = float("-inf")
 
-    def hear(self, seconds: float) -> set[str] | None:
+    def next_commits(self, seconds: float) -> set[str] | None:
         """Return the servers that have committed; empty if none has within so many seconds.
 
         Return None without a connection, or with a new one: other servers may have committed before it listened.

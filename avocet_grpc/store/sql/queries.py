@@ -154,8 +154,8 @@ class Queries:
         """Keep a number."""
         self._session.insert("meta", [_Meta(name, value)], "ON CONFLICT (name) DO UPDATE SET value = excluded.value")
 
-    def begin_life(self, revision: int, after: int | None = None) -> None:
-        """Note that a life begins at this revision; `after` is the last one that it knows of the life before."""
+    def note_beginning(self, revision: int, after: int | None = None) -> None:
+        """Note the first revision of an incarnation; `after` is the last one known of the incarnation before."""
         self.set_meta(BEGAN if after is None else f"{LOST_AFTER}{after}", revision)
 
     def is_own_revision(self, revision: int) -> bool:

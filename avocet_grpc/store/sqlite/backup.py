@@ -15,9 +15,9 @@ PAGES = 4_096
 
 
 def copy_ledger(source: Path, target: Path, progress: Callable[[int, int], None]) -> None:
-    """Copy the ledger as it is at one moment, marked so that its first start is another life. Raises StorageFailed.
+    """Copy the ledger as it is at one moment, marked so that its first start begins a new incarnation.
 
-    `progress` is told how many pages are done, and of how many.
+    Raises StorageFailed. `progress` is told how many pages are done, and of how many.
     """
     try:
         with (

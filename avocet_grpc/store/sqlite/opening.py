@@ -52,7 +52,7 @@ def make(connection: sqlite3.Connection, revision: int) -> None:
     connection.execute("INSERT INTO meta (name, value) VALUES ('schema_version', ?)", (schema.VERSION,))
     connection.execute("INSERT INTO meta (name, value) VALUES (?, 1)", (schema.WHOLE_NUMBERS,))
     session.insert("head", [HeadRow(revision, 1, 0, new_incarnation(), revision, 0)])
-    Queries(session).begin_life(revision)
+    Queries(session).note_beginning(revision)
     connection.execute("COMMIT")
 
 
@@ -86,7 +86,7 @@ def forget_statistics(connection: sqlite3.Connection) -> bool:
 
 
 def new_incarnation() -> str:
-    """Return a name for one life of a ledger: a restored copy lives another one."""
+    """Return a name for one incarnation of a ledger: a restored copy begins another one."""
     return secrets.token_hex(16)
 
 
@@ -103,6 +103,6 @@ def _start_if_restored(connection: sqlite3.Connection, begin: Begin, sealed: boo
     revision = begin.revision(head.revision + 1)
     connection.execute("BEGIN IMMEDIATE")
     session.execute(SET_HEAD, head._replace(revision=revision, incarnation=new_incarnation())._asdict())
-    Queries(session).begin_life(revision, after=head.revision)
+    Queries(session).note_beginning(revision, after=head.revision)
     connection.execute("DELETE FROM meta WHERE name = ?", (RESTORED,))
     connection.execute("COMMIT")

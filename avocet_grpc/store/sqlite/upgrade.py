@@ -136,7 +136,7 @@ class Upgrade:
         make(connection, self._begin.revision(old.number("SELECT value FROM meta WHERE name = 'revision'") + 1))
         new = SqliteSession(connection)
         connection.execute("BEGIN")
-        Queries(new).begin_life(first)
+        Queries(new).note_beginning(first)
         for name in schema.LATE_INDEXES:
             connection.execute(f"DROP INDEX {name}")
         connection.execute("INSERT INTO meta (name, value) VALUES (?, 1)", (KNOWS_OLD_DIGESTS,))

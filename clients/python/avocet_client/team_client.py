@@ -187,9 +187,10 @@ class TeamClient(ListingClient):
         """Decide many candidates, each for itself, and return what became of each, in order.
 
         A refused decision has its `error` and stops no other, also one that cannot be sent. At most 500 decisions go
-        together, in one commit. An outage of up to `retry_for` seconds is sat out; `timeout` bounds one piece. After an
-        error call it again with the same decisions and the error's `request_id`: nothing is decided twice, and the
-        first results come. Raises ValueError, InvalidField for the request id, and the last error of a longer outage.
+        together, in one commit. It waits through an outage of up to `retry_for` seconds; `timeout` bounds one piece.
+        After an error call it again with the same decisions and the error's `request_id`: nothing is decided twice, and
+        the first results come. Raises ValueError, InvalidField for the request id, and the last error of a longer
+        outage.
         """
         batch, answered = Batch(decisions, request_id), list[DecisionResult]()
         for call in batch.calls(timeout, metadata):

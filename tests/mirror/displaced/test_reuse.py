@@ -151,7 +151,7 @@ def test_who_appends_all_the_time_stops_no_replacement(tmp_path: Path) -> None:
         with held.path.open("rb"):
             held.correct("c0")
         assert held.copies() == [True] and disk.lines == 0
-        assert disk.made == 1, "it was put together anew"
+        assert disk.made == 1, "it was put together again"
         assert held.corrected() == {"c0"}
         assert held.seen().keys() == held.records.keys() | {f"busy{n}" for n in range(6)}
         assert held.service.stop()

@@ -24,7 +24,7 @@ from avocet_client.words import ACTIONS, status_word
 
 AT_ONCE = 500
 RETRY_FOR_SECONDS = 20.0
-"""A person waits; who would rather have the batch sit out a longer outage says so."""
+"""A person waits; for a longer outage, there is `--retry-for`."""
 KINDS: dict[str, tuple[type, str]] = {"corrected_message": (dict, "an object"), "expected_revision": (int, "a number")}
 NAMES = [each.name for each in fields(Decision)]
 

@@ -30,7 +30,7 @@ logger = logging.getLogger("uvicorn.error")
 
 PREFIXES = ("/api/corrections", "/api/sft")
 OUTAGE_SECONDS = 10.0
-"""How long an outage of the service a download sits out."""
+"""How long an outage of the service a download waits through."""
 
 Handler = Callable[[Request], Awaitable[Response]]
 

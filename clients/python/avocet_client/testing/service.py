@@ -50,7 +50,7 @@ class Service:
     there when the service begins, so no change of the history tells of them. `secret` is the token that `ingest` asks
     for, and the clients have it; with None, ingestion is not configured.
 
-    Raises ValueError for what is no record, as `add` does.
+    Raises ValueError for what is not a record, as `add` does.
     """
 
     def __init__(self, candidates: Iterable[Mapping[str, Any]] = (), *, secret: str | None = SECRET) -> None:
@@ -73,8 +73,8 @@ class Service:
         An approved one goes to both files. Of an id that is known, the record stays what it is, and the further line
         counts among `duplicate_ids`; an approved one is exported in place of the one before.
 
-        Raises ValueError for what is no record: no JSON object, or one without an id of 1 to 512 characters. Then none
-        is added.
+        Raises ValueError for what is not a record: not a JSON object, or one without an id of 1 to 512 characters. Then
+        none is added.
         """
         records = adding.checked(candidates)
         with self._lock:
