@@ -93,7 +93,7 @@ def _changed(text: str, value: str) -> str:
         section = content[SECTION] = CommentedMap()
         plain[SECTION] = {}
     elif not isinstance(section, CommentedMap) or section.yaml_anchor() is not None:
-        raise ConfigUnreadable(f"the key {SECTION} is no mapping of its own")
+        raise ConfigUnreadable(f"the key {SECTION} is not a mapping of its own")
     section[KEY] = plain[SECTION][KEY] = value
     with contextlib.suppress(Unreadable, yaml.YAMLError, IndexError, ValueError):
         spliced = _spliced(text, value)
@@ -149,5 +149,5 @@ def _load(editor: YAML, text: str) -> tuple[Any, Any]:
     if plain is None:
         return CommentedMap(), {}
     if not isinstance(content, CommentedMap) or not isinstance(plain, dict):
-        raise ConfigUnreadable("the config file is no mapping")
+        raise ConfigUnreadable("the config file is not a mapping")
     return content, plain

@@ -217,7 +217,7 @@ def _of_stats(stats: Stats) -> Iterable[Metric]:
     yield candidates
     yield _gauge("avocet_queue_depth", "Candidates in review", stats.by_status.get(Status.NEEDS_REVIEW, 0))
     yield _gauge("avocet_exportable_examples", "Examples that an export sends", stats.export_ready)
-    yield _gauge("avocet_malformed_lines", "Lines of both files that are no records", stats.malformed)
+    yield _gauge("avocet_malformed_lines", "Lines of both files that are not records", stats.malformed)
     yield _gauge("avocet_duplicate_ids", "Lines of both files that repeat an id", stats.duplicate_ids)
     yield _gauge("avocet_revision", "The newest revision", stats.revision)
 

@@ -1535,7 +1535,10 @@ class TrainingMetadata(_message.Message):
     quality_score: _builtins.float
     """Output only. As in `Candidate.quality_score`."""
     approved_revision: _builtins.int
-    """Output only. The revision at which it was approved. For `since_revision`."""
+    """Output only. The revision at which it was approved, or at which another program changed it since; for
+    `since_revision`. An example that was changed keeps its place in the order of approval: continue a stream by
+    `resume_token`, and not by this.
+    """
     def __init__(
         self,
         *,

@@ -1359,7 +1359,9 @@ export type TrainingMetadata = Message<"avocet.corrections.v1.TrainingMetadata">
   qualityScore?: number | undefined;
 
   /**
-   * Output only. The revision at which it was approved. For `since_revision`.
+   * Output only. The revision at which it was approved, or at which another program changed it since; for
+   * `since_revision`. An example that was changed keeps its place in the order of approval: continue a stream by
+   * `resume_token`, and not by this.
    *
    * @generated from field: int64 approved_revision = 8;
    */
