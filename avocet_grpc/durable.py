@@ -62,9 +62,10 @@ def replace_content(path: Path, data: bytes, check: Callable[[], None] | None = 
 
 
 def take_rights(descriptor: int, source: int | Path) -> None:
-    """Give an open file, whose owner is right by now, the mode, access list and `user.` attributes of another one.
+    """Give an open file the mode, access list and `user.` attributes of another one. Raises OSError.
 
-    Raises OSError.
+    Set the owner before: a change of owner takes bits of the mode away. If the list cannot be copied, the group gets
+    no rights.
     """
     mode, names = os.stat(source).st_mode & 0o7777, _attributes(source)
     for name in names:
@@ -75,10 +76,10 @@ def take_rights(descriptor: int, source: int | Path) -> None:
         if ACCESS_LIST in names:
             os.setxattr(descriptor, ACCESS_LIST, os.getxattr(source, ACCESS_LIST))
         elif ACCESS_LIST in _attributes(descriptor):
-            # By default files of the directory have one.
+            # The directory gives one to each new file.
             os.removexattr(descriptor, ACCESS_LIST)
     except OSError:
-        # Without the list, the group would have what the list allows all whom it names.
+        # The mode's bits of the group are the mask of the list: without the list they would be the group's rights.
         mode &= ~0o070
     os.fchmod(descriptor, mode)
 

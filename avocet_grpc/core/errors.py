@@ -106,11 +106,11 @@ class SnapshotExists(CorrectionsError):
 
 
 class StorageFull(CorrectionsError):
-    """The disk is full: nothing was stored, except for whole steps of an import; reads go on."""
+    """The disk is full: nothing was stored, except for what an import had stored before; reads go on."""
 
 
 class Overloaded(CorrectionsError):
-    """Too many calls at once, or too many that wait: nothing was stored, except for whole steps of an import."""
+    """Too many calls at once or waiting: nothing was stored, except for what an import had stored before."""
 
 
 class CallTooLong(CorrectionsError):

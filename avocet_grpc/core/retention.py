@@ -9,7 +9,7 @@ from avocet_grpc.core.ports.team import TeamTransaction
 
 DAY = 86_400.0
 RESUMABLE_SECONDS = 7 * DAY
-"""How long a resume token stays valid at least after its export began, and a request_id after its answer."""
+"""The least time for which a resume token is valid after its export began, and a request_id after its answer."""
 EXPORT_SECONDS = DAY
 """How much longer that is kept which exports need: one may still send when its token ends."""
 MOST_BETWEEN_MARKS = 3_600.0

@@ -51,7 +51,7 @@ class Export:
         self.ended = examples is None
         if self.ended and self._sent != self._total:
             # It went on for so long that what it needs was pruned.
-            raise RevisionExpired("the revision is no longer kept; begin the export again")
+            raise RevisionExpired("the revision is no longer kept; start the export again")
         return self._response(examples or b"", first=first)
 
     def _next_batch(self, reader: ExportBatches, most_bytes: int) -> bytes | None:

@@ -51,9 +51,7 @@ TABLE: Mapping[type[errors.CorrectionsError], Entry] = MappingProxyType(
             StatusCode.NOT_FOUND, "CANDIDATE_NOT_FOUND", "No candidate has this id; take ids from Queue."
         ),
         errors.RunNotFound: _entry(
-            StatusCode.NOT_FOUND,
-            "RUN_NOT_FOUND",
-            "There is no such benchmark run, or its file cannot be read; take its id from ListRuns.",
+            StatusCode.NOT_FOUND, "RUN_NOT_FOUND", "No readable benchmark run has this id; ListRuns lists the ids."
         ),
         errors.NotInReview: _entry(
             StatusCode.FAILED_PRECONDITION,
@@ -111,14 +109,14 @@ TABLE: Mapping[type[errors.CorrectionsError], Entry] = MappingProxyType(
         errors.StorageFull: _entry(
             StatusCode.RESOURCE_EXHAUSTED,
             "STORAGE_FULL",
-            "The server's disk is full and nothing was stored, except for whole steps of an import; try again when its"
-            " operator has made room.",
+            "The server's disk is full; nothing was stored, except for what an import had stored before. Try again when"
+            " the operator has made room.",
         ),
         errors.Overloaded: _entry(
             StatusCode.RESOURCE_EXHAUSTED,
             "OVERLOADED",
-            "Too many calls are waiting, and nothing was stored, except for whole steps of an import; try again after a"
-            " pause.",
+            "Too many calls are waiting; nothing was stored, except for what an import had stored before. Try again"
+            " after a pause.",
         ),
         errors.CallTooLong: _entry(
             StatusCode.DEADLINE_EXCEEDED,

@@ -78,7 +78,8 @@ class Mirror:
         """Fence earlier mirrors, compare both files with the ledger, report, and mark the directory as in use.
 
         Call it once, before the service listens. Nothing is written to the files before both are compared. Raises
-        OSError (NotARegularFile for a pipe, device or directory under a file's name), Fenced, or an error of the port.
+        OSError (NotARegularFile for a pipe, device or directory under a file's name; also if both names are one file),
+        Fenced, or an error of the port.
         """
         self._refuse_one_file_for_both()
         marker = self._directory.running

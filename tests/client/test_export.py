@@ -284,7 +284,7 @@ def test_a_download_that_came_incomplete_begins_anew(make_client: Make, tmp_path
     fake = FakeServer(behave)
     path = tmp_path / "out.jsonl"
     client = make_client(fake.address)
-    with pytest.raises(ExportCorrupted, match="begin it again"):
+    with pytest.raises(ExportCorrupted, match="start it again"):
         client.export().write_jsonl(path)
     assert client.export().write_jsonl(path) == 2
     assert [json.loads(line)["id"] for line in path.read_text().splitlines()] == ["a", "b"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -60,11 +61,17 @@ def test_an_inode_number_of_64_bits_holds_no_file_up(stopped_server: Server, tmp
 
 
 @pytest.mark.parametrize("link", [os.link, os.symlink])
-def test_one_file_under_both_names_is_refused_with_what_to_do(stopped_server: Server, link) -> None:
+def test_one_file_under_both_names_is_refused_with_what_to_do(
+    stopped_server: Server, link: Callable[[Path, Path], None]
+) -> None:
     server = stopped_server
     write_records(server.candidates, [record("c1")])
     before = server.candidates.read_bytes()
     link(server.candidates, server.approved)
-    assert server.spawn(server.directory / "server.log").wait(60) == ExitCode.FAILED
+    process = server.spawn(server.directory / "server.log")
+    try:
+        assert process.wait(60) == ExitCode.FAILED
+    finally:
+        process.kill()
     assert "a link to the same file as sft_candidates.jsonl; give each a file of its own (" in server.log
     assert server.candidates.read_bytes() == before

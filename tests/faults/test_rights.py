@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import struct
 from pathlib import Path
 
 import pytest
 
-from avocet_grpc.durable import ACCESS_LIST
+from avocet_grpc.durable import ACCESS_LIST, replace_content
 from tests.faults.support import need
 from tests.support import Server, eventually, record, write_records
 
-THEIRS, OURS = 1234, 4321
+THEIRS, ANOTHER = 1234, 4321
+"""Ids of users that run nothing here."""
 NOBODYS = 0xFFFFFFFF
 
 
@@ -71,19 +73,17 @@ def test_a_list_that_new_files_of_a_directory_get_is_not_given_to_a_file_that_ha
 
 
 def test_a_file_system_without_access_lists_gives_the_group_no_more(
-    stopped_server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from avocet_grpc import durable
-
     path = tmp_path / "secret"
     path.write_text("before")
     protect(path)
 
     def refuse(*_: object) -> None:
-        raise OSError(95, "not supported")
+        raise OSError(errno.EOPNOTSUPP, "not supported")
 
     monkeypatch.setattr(os, "setxattr", refuse)
-    durable.replace_content(path, b"after")
+    replace_content(path, b"after")
     assert path.stat().st_mode & 0o777 == 0o600 and path.read_bytes() == b"after"
 
 
@@ -94,10 +94,10 @@ def test_a_file_of_another_user_is_named_with_what_to_do_and_is_caught_up_with(s
     server.prefix = ["setpriv", f"--bounding-set={dropped}", f"--inh-caps={dropped}"]
     write_records(server.candidates, [record("c1")])
     server.start()
-    os.chown(server.candidates, OURS, OURS)
+    os.chown(server.candidates, ANOTHER, ANOTHER)
     server.candidates.chmod(0o666)
     server.correct("c1")
-    told = f"belongs to user {OURS} and group {OURS}, and the service may not make another one of theirs"
+    told = f"belongs to user {ANOTHER} and group {ANOTHER}, and the service is not allowed to make a file of theirs"
     eventually(lambda: told in server.log)
     os.chown(server.candidates, os.geteuid(), os.getegid())
     eventually(lambda: '"approved"' in server.candidates.read_text())

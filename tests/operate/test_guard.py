@@ -7,20 +7,23 @@ import asyncio
 import contextlib
 import threading
 from collections.abc import Iterator
+from concurrent.futures import Future
 from itertools import count
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from structlog.testing import capture_logs
 
 from avocet_grpc.allocator import Allocator
+from avocet_grpc.core.errors import StorageFull
 from avocet_grpc.edge.call_context import CallInfo
 from avocet_grpc.edge.interceptors.log import CallLog
 from avocet_grpc.layout import DataDirectory
 from avocet_grpc.maintenance import keeping
 from avocet_grpc.maintenance.keeping import Keeping
-from avocet_grpc.processes import memory, mirror_process
+from avocet_grpc.processes import memory, mirror_process, worker
 from avocet_grpc.processes.messages import Alive, Measure, Ping, Stop
 from avocet_grpc.processes.mirror_process import Follower
 from avocet_grpc.store.examples import ledger as export_ledger
@@ -74,6 +77,31 @@ def bare_follower() -> Any:
     follower: Any = Follower.__new__(Follower)
     follower._ending = threading.Event()
     return follower
+
+
+@pytest.mark.parametrize(("error", "is_ours"), [(RuntimeError(), True), (StorageFull("the disk is full"), False)])
+def test_the_look_at_writes_is_repeated_after_a_failure_and_one_of_our_own_is_logged(
+    monkeypatch: pytest.MonkeyPatch, error: Exception, is_ours: bool
+) -> None:
+    monkeypatch.setattr(worker, "REFRESH_S", 0)
+    before, told = guard.failures["writes"], list[bool]()
+
+    class Ledger:
+        def write(self, work: Any) -> Future[Any]:
+            future = Future[Any]()
+            future.set_exception(error)
+            return future
+
+    async def look() -> bool:
+        full = asyncio.Event()
+        full.set()
+        events, health = SimpleNamespace(storage_full=full), SimpleNamespace(set_writes=told.append)
+        settings = SimpleNamespace(is_shared=True)
+        await worker._look_at_writes(events, Ledger(), health, settings)  # type: ignore[arg-type]
+        return full.is_set()
+
+    assert asyncio.run(look()) and told == [False]
+    assert guard.failures["writes"] - before == is_ours
 
 
 def test_the_index_of_texts_goes_on_after_a_failure_of_any_kind(

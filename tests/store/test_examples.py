@@ -96,6 +96,6 @@ def test_an_export_whose_examples_were_pruned_meanwhile_is_refused_and_never_pro
     store.prune()
     if begins_again:
         store.copy.read(lambda reader: store.copy.store.forget_dead(reader.examples))
-    with pytest.raises(RevisionExpired, match="begin the export again"):
+    with pytest.raises(RevisionExpired, match="start the export again"):
         while store.copy.read_batches(lambda reader: export.next_response(reader, 1 << 30)):
             assert not export.ended

@@ -79,9 +79,9 @@ def take_whole(
 ) -> None:
     """Take in what is new in a file that is read as a whole: nothing is deleted by it. Call it inside a transaction.
 
-    `seen` are the ids that stand before these lines in it, `versions` are noted of the whole of it.
-    A further line of an id is a late one; the first may be an edit of the record, unless a decision of ours came after
-    the file was displaced. A line that `versions` hide is neither: it counts less than the record.
+    `seen` are the ids that stand before these lines in it; `versions` has noted the whole of it. A further line of an
+    id is a late one; the first may be an edit of the record, unless a decision of ours came after the file was
+    displaced. A line that `versions` hide is neither: it counts less than the record.
     """
     ids = sorted({one.id for one in reads if one.id is not None})
     lines, now = session.index.lines(session.file, ids), session.changed(ids)

@@ -262,7 +262,7 @@ def _stat(found: os.stat_result) -> Stat:
 
 def _not_ours(file: os.stat_result, descriptor: int) -> PermissionError:
     text = (
-        f"the file belongs to user {file.st_uid} and group {file.st_gid}, and the service may not make another one of"
-        f" theirs: give it the file with chown, or run it as that user"
+        f"the file belongs to user {file.st_uid} and group {file.st_gid}, and the service is not allowed to make a file"
+        f" of theirs; chown the file to the service's user, or run the service as user {file.st_uid}"
     )
     return PermissionError(errno.EPERM, text, os.readlink(f"/proc/self/fd/{descriptor}"))

@@ -73,7 +73,7 @@ def shown(url: str) -> str:
 def connect(url: str, *, holds_head: bool = False, heeds_limits: bool = False) -> Connection:
     """Return a connection in autocommit mode.
 
-    One that reads for callers heeds the time limits that the operator has set for the role or database.
+    With `heeds_limits`, which is for the reads of a running server, the time limits of the role or database hold.
     Raises NotAnAddress, psycopg.Error.
     """
     given = _parts(url)

@@ -20,7 +20,7 @@ from avocet_client.errors import (
 FIRST_SECONDS = 0.2
 LONGEST_SECONDS = 10.0
 RETRY_FOR_SECONDS = 300.0
-"""How long an outage a stream waits through, if the caller states nothing."""
+"""How long a stream waits for the service during an outage, if the caller states nothing."""
 
 _log = logging.getLogger("avocet_client")
 _PASSING = {

@@ -90,6 +90,6 @@ class Streams:
         return self._client._closings
 
     def check(self, closings: int, error: CorrectionsError) -> None:
-        """Raise TransportError if the client was closed since: then `error` is of that, and not of a break."""
+        """Raise TransportError if the client was closed since: `error` came of that, and not of an outage."""
         if self.closings != closings:
             raise TransportError("the client was closed", code=grpc.StatusCode.CANCELLED) from error

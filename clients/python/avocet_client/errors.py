@@ -99,7 +99,7 @@ class CandidateNotFound(NotFound):
 
 
 class RunNotFound(NotFound):
-    """There is no such benchmark run, or its file cannot be read."""
+    """No readable benchmark run has this id."""
 
     reason = "RUN_NOT_FOUND"
 
@@ -183,13 +183,13 @@ class IngestionNotConfigured(TryLater):
 
 
 class StorageFull(TryLater):
-    """The server's disk is full; nothing was stored, except for whole steps of an import."""
+    """The server's disk is full; nothing was stored, except for what an import had stored before."""
 
     reason = "STORAGE_FULL"
 
 
 class Overloaded(TryLater):
-    """Too many calls at once; nothing was stored, except for whole steps of an import."""
+    """Too many calls at once; nothing was stored, except for what an import had stored before."""
 
     reason = "OVERLOADED"
 

@@ -201,4 +201,4 @@ class ExportState:
 
 
 def _corrupted(what: str) -> ExportCorrupted:
-    return ExportCorrupted(f"The export came incomplete; begin it again. {what}")
+    return ExportCorrupted(f"The export arrived incomplete; start it again. {what}")

@@ -29,7 +29,7 @@ export interface ChangesOptions {
    * state at all.
    */
   readonly state?: WatchState;
-  /** How long an outage is waited through, in milliseconds. 300,000 if left out. */
+  /** How long to wait for the service during an outage, in milliseconds. 300,000 if left out. */
   readonly retryForMs?: number;
   /** Bounds one stream; the next one continues it. */
   readonly timeoutMs?: number;

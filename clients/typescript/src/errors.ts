@@ -83,9 +83,9 @@ export class TokenRefused extends Unauthorized {}
 export class TryLater extends CorrectionsError {}
 /** The server accepts no corrections until its operator sets an ingestion secret. */
 export class IngestionNotConfigured extends TryLater {}
-/** The server's disk is full; nothing was stored, except for whole steps of an import. */
+/** The server's disk is full; nothing was stored, except for what an import had stored before. */
 export class StorageFull extends TryLater {}
-/** Too many calls at once; nothing was stored, except for whole steps of an import. */
+/** Too many calls at once; nothing was stored, except for what an import had stored before. */
 export class Overloaded extends TryLater {}
 /** The server is stopping and has not begun the call; nothing was stored. */
 export class ShuttingDown extends TryLater {}

@@ -19,7 +19,7 @@ type Open = (request: ExportRequest, options: CallOptions) => AsyncIterable<Stre
 export interface ExportOptions {
   /** Continue where this state stands. A `TypeError` says if it is of another request, or is not a state at all. */
   readonly state?: ExportState;
-  /** How long an outage the export waits through, in milliseconds. 300,000 if left out. */
+  /** How long to wait for the service during an outage, in milliseconds. 300,000 if left out. */
   readonly retryForMs?: number;
   /** Bounds one stream; the next one continues it. */
   readonly timeoutMs?: number;

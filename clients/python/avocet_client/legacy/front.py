@@ -30,7 +30,7 @@ logger = logging.getLogger("uvicorn.error")
 
 PREFIXES = ("/api/corrections", "/api/sft")
 OUTAGE_SECONDS = 10.0
-"""How long an outage of the service a download waits through."""
+"""How long a download waits for the service during an outage."""
 
 Handler = Callable[[Request], Awaitable[Response]]
 

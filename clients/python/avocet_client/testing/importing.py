@@ -44,7 +44,7 @@ def import_run(store: Store, request: pb.ImportRequest) -> pb.ImportResponse:
     checks.run_id(request.run_id)
     checks.known("on_conflict", request.on_conflict, pb.OnConflict.values())
     if request.run_id not in store.runs:
-        sentence = "There is no such benchmark run, or its file cannot be read; take its id from ListRuns."
+        sentence = "No readable benchmark run has this id; ListRuns lists the ids."
         raise Refusal("RUN_NOT_FOUND", sentence, run_id=request.run_id)
     return _imported(store, request.run_id, request.on_conflict, store.runs[request.run_id])
 

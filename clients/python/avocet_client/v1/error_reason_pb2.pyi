@@ -117,8 +117,9 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
       token itself was refused.
     """
     ERROR_REASON_STORAGE_FULL: _ErrorReason.ValueType  # 11
-    """The server's disk is full. Nothing was stored, except for whole steps of
-    `Import` and `UploadRun`. Reads go on, and writes resume when there is room.
+    """The server's disk is full. Nothing was stored, except for what an
+    `Import` or `UploadRun` had stored before. Reads go on, and writes resume
+    when there is room.
 
     Code: `RESOURCE_EXHAUSTED`.
 
@@ -127,8 +128,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_OVERLOADED: _ErrorReason.ValueType  # 12
     """Too many calls at once, too many bytes of requests under way, or a database
     of the store's own that has too much to do. Nothing was stored, except for
-    the items whose results a stream has sent, and whole steps of `Import` and
-    `UploadRun`. Try again after a pause.
+    the items whose results a stream has sent, and what an `Import` or
+    `UploadRun` had stored before. Try again after a pause.
 
     Code: `RESOURCE_EXHAUSTED`. Also carries `google.rpc.RetryInfo`, which says
     how long to pause.
@@ -335,8 +336,9 @@ Metadata:
   token itself was refused.
 """
 ERROR_REASON_STORAGE_FULL: ErrorReason.ValueType  # 11
-"""The server's disk is full. Nothing was stored, except for whole steps of
-`Import` and `UploadRun`. Reads go on, and writes resume when there is room.
+"""The server's disk is full. Nothing was stored, except for what an
+`Import` or `UploadRun` had stored before. Reads go on, and writes resume
+when there is room.
 
 Code: `RESOURCE_EXHAUSTED`.
 
@@ -345,8 +347,8 @@ Metadata: none.
 ERROR_REASON_OVERLOADED: ErrorReason.ValueType  # 12
 """Too many calls at once, too many bytes of requests under way, or a database
 of the store's own that has too much to do. Nothing was stored, except for
-the items whose results a stream has sent, and whole steps of `Import` and
-`UploadRun`. Try again after a pause.
+the items whose results a stream has sent, and what an `Import` or
+`UploadRun` had stored before. Try again after a pause.
 
 Code: `RESOURCE_EXHAUSTED`. Also carries `google.rpc.RetryInfo`, which says
 how long to pause.

@@ -164,8 +164,9 @@ export enum ErrorReason {
   TOKEN_REFUSED = 10,
 
   /**
-   * The server's disk is full. Nothing was stored, except for whole steps of
-   * `Import` and `UploadRun`. Reads go on, and writes resume when there is room.
+   * The server's disk is full. Nothing was stored, except for what an
+   * `Import` or `UploadRun` had stored before. Reads go on, and writes resume
+   * when there is room.
    *
    * Code: `RESOURCE_EXHAUSTED`.
    *
@@ -178,8 +179,8 @@ export enum ErrorReason {
   /**
    * Too many calls at once, too many bytes of requests under way, or a database
    * of the store's own that has too much to do. Nothing was stored, except for
-   * the items whose results a stream has sent, and whole steps of `Import` and
-   * `UploadRun`. Try again after a pause.
+   * the items whose results a stream has sent, and what an `Import` or
+   * `UploadRun` had stored before. Try again after a pause.
    *
    * Code: `RESOURCE_EXHAUSTED`. Also carries `google.rpc.RetryInfo`, which says
    * how long to pause.
