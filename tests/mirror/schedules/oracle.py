@@ -54,6 +54,19 @@ class Oracle:
         self.clean = False
         self.lenient = False
 
+    def appended(self, file: File, record: dict[str, Any], seen: Iterable[bytes]) -> None:
+        """Another program adds the record behind these lines."""
+        self._wrote(file, record, "append", seen)
+
+    def edited(self, file: File, before: dict[str, Any], after: dict[str, Any], seen: Iterable[bytes]) -> None:
+        """Another program makes one record of another, having read these lines."""
+        self._wrote(file, after, content_of(before), seen)
+
+    def _wrote(self, file: File, record: dict[str, Any], basis: Content | str, seen: Iterable[bytes]) -> None:
+        id, content = record["id"], content_of(record)
+        self.basis[file, id, content] = basis
+        self.stood[file, id, content] = {content_of(one) for raw in seen if (one := record_of(raw)) and one["id"] == id}
+
     def decided(self, file: File, id: str) -> None:
         """The service changed the record: lines of others may go with its old version."""
         for raw in self.foreign:
@@ -87,12 +100,13 @@ class Oracle:
         key = file, id, content
         # Its author saw the record, or an edit of it that the mirror had not taken in yet.
         saw = {self._root(file, id, one, standing) for one in self.stood.get(key, ())}
-        if self.basis.get(key) == "append" and (self.clean or standing in saw):
+        root = self._root(file, id, self.basis.get(key), standing)
+        if root == "append" and (self.clean or standing in saw):
             return
         # One program deleted what it had seen, and another added the id again before the mirror looked.
         at, seen = self.deleted_at.get((file, id), (-1e9, set()))
         is_unseen = self.time - at < LOOKED_S or self.looked[file] < at
-        if self._root(file, id, self.basis.get(key), standing) == "append" and is_unseen and standing in seen:
+        if root == "append" and is_unseen and standing in seen:
             return
         if what == "later line":
             if any(
@@ -100,7 +114,7 @@ class Oracle:
             ):
                 return
             raise Violation(f"a decision on {id}, not in the file yet, was lost to a later line")
-        if self._root(file, id, self.basis.get(key), standing) != standing:
+        if root != standing:
             if what == "edit" and any(self._edits(file, id, raw, standing) for raw in lines):
                 # The decision is replaced by one of the two; which of them is the edit, nobody can tell.
                 return

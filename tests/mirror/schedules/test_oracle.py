@@ -1,17 +1,20 @@
-"""The oracle: which deletion counts, whatever other programs write over each other."""
+"""The oracle: which edit and which deletion counts, whatever other programs write over each other."""
 
 from __future__ import annotations
 
+import contextlib
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from avocet_grpc.core.model import File
-from tests.mirror.schedules.content import Content, content_of, record_of
+from avocet_grpc.core.model import File, Source
+from avocet_grpc.core.ports.mirror import Changed
+from tests.mirror.schedules.content import Content, content_of, fresh, record_of
 from tests.mirror.schedules.directed import LONG, appended, correct, rest
 from tests.mirror.schedules.half_done import Reading
-from tests.mirror.schedules.oracle import Violation
+from tests.mirror.schedules.oracle import Oracle, Violation
 from tests.mirror.schedules.world import World
 
 FILE = File.CANDIDATES
@@ -51,6 +54,21 @@ def rewritten(world: World, reading: Reading, *, without: str | None = None) -> 
     }
     world.note_rewrite(FILE, out, {without: seen} if without else {}, reading.deleted)
     world.disk.put(world.path(FILE), b"".join(raw + b"\n" for raw in out))
+
+
+@pytest.mark.parametrize("saw_the_decision", [True, False])
+def test_an_edit_of_a_second_line_replaces_a_decision_that_its_author_had_read(saw_the_decision: bool) -> None:
+    """Also if the file is another one by the time of the verdict."""
+    second = fresh("x", 1, File.APPROVED) | {"status": "needs_review"}
+    edited = second | {"status": "approved", "corrected_response": "by hand"}
+    decided, line = (json.dumps(record).encode() for record in (fresh("x", 2, File.APPROVED), second))
+    oracle = Oracle()
+    oracle.appended(File.APPROVED, second, ())
+    oracle.edited(File.APPROVED, second, edited, [decided, line] if saw_the_decision else [line])
+    now = Changed("x", 1, 1, Source.SERVICE, decided, None, 0)
+    refused = contextlib.nullcontext() if saw_the_decision else pytest.raises(Violation, match="lost to a later line")
+    with refused:
+        oracle.judge_edit(File.APPROVED, now, content_of(edited), "later line", [])
 
 
 def test_a_deletion_counts_that_a_stale_rewrite_put_back_and_a_later_reading_took_away_again(world: World) -> None:

@@ -169,10 +169,7 @@ class World:
 
     def added(self, file: File, record: dict[str, Any], number: int) -> bytes:
         """Return a line that another program is about to append."""
-        content, id = content_of(record), record["id"]
-        self.oracle.basis[file, id, content] = "append"
-        standing = [one for raw in self.lines(file) if (one := record_of(raw)) and one["id"] == id]
-        self.oracle.stood[file, id, content] = {content_of(one) for one in standing}
+        self.oracle.appended(file, record, self.lines(file))
         return spell(record, number)
 
     def read(self, file: File) -> None:
@@ -187,7 +184,7 @@ class World:
         dice, what, deleted = self.random.random(), "as it was", dict[str, set[Content]]()
         if numbered and dice < 0.35:
             at, record = self.random.choice(numbered)
-            out[at] = self._edited(file, record)
+            out[at] = self._edited(file, record, reading.lines)
             what = f"edit {record['id']}"
         elif numbered and dice < 0.6:
             id = self.random.choice(numbered)[1]["id"]
@@ -204,20 +201,20 @@ class World:
             record = fresh(f"x{number}", number, file)
             raw = spell(record, number)
             oracle.foreign.add(raw)
-            oracle.basis[file, record["id"], content_of(record)] = "append"
+            oracle.appended(file, record, ())
             out.insert(self.random.randrange(len(out) + 1), raw)
             what += " + new"
         self.note_rewrite(file, out, deleted, reading.deleted)
         self._put(file, out, what, reading, pieces=pieces)
 
-    def _edited(self, file: File, record: dict[str, Any]) -> bytes:
+    def _edited(self, file: File, record: dict[str, Any], read: list[bytes]) -> bytes:
         number = self.new()
         if self.random.random() < 0.5:
             after = record | {"task_name": f"n{number}"}
         else:
             after = record | {"status": "approved", "corrected_response": f"d{number}"}
         raw = spell(after, number)
-        self.oracle.basis[file, record["id"], content_of(after)] = content_of(record)
+        self.oracle.edited(file, record, after, read)
         self.oracle.foreign.add(raw)
         return raw
 
