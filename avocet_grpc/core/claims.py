@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 
 from avocet_grpc.core import idempotency
 from avocet_grpc.core.errors import Claimed, ClaimLost
-from avocet_grpc.core.model import Candidate, CandidateFilter, Decision, Order
+from avocet_grpc.core.model import ANSWER_BYTES, Candidate, CandidateFilter, Decision, Order
 from avocet_grpc.core.ports.claims import Claim, ClaimReader
 from avocet_grpc.core.ports.team import TeamTransaction
 
@@ -16,8 +16,6 @@ MAX_HELD = 500
 """Claims that one reviewer may have at a time."""
 MAX_POSTPONED = 10_000
 """Postponements that the store keeps for one reviewer."""
-ANSWER_BYTES = 3_000_000
-"""What the claims of one answer take on the wire."""
 OTHER_BYTES = 9_000
 """What a claim has on the wire beside its record: twice its reviewer, whose name may have 4 kB, and ids and times."""
 SWEPT = 100

@@ -172,8 +172,10 @@ class QueueItem:
     position: Position
 
 
+ANSWER_BYTES = 3_000_000
+"""Of a page, or of the claims of one answer, on the wire; a larger record comes alone."""
 PAGE_BYTES = 4_000_000
-"""Of the records that one page reads: some more than a page may have on the wire."""
+"""Of the records that one page reads: some more than ANSWER_BYTES."""
 
 
 def is_full(items: Sequence[QueueItem]) -> bool:

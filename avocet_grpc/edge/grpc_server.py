@@ -9,10 +9,10 @@ from grpc_channelz.v1 import channelz, channelz_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from avocet_grpc.edge.async_ledger import Backend
+from avocet_grpc.edge.auth.tokens import Credentials
 from avocet_grpc.edge.change_hub import ChangeHub
 from avocet_grpc.edge.health import Health
 from avocet_grpc.edge.interceptors import interceptor
-from avocet_grpc.edge.interceptors.auth import Credentials
 from avocet_grpc.edge.interceptors.log import Meter
 from avocet_grpc.edge.reflection import add_reflection
 from avocet_grpc.edge.server_options import server_options

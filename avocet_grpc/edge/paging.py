@@ -8,7 +8,7 @@ from typing import Generic, TypeVar
 
 from google.protobuf.message import Message
 
-MAX_BYTES = 3_000_000
+from avocet_grpc.core.model import ANSWER_BYTES
 
 At = TypeVar("At")
 M = TypeVar("M", bound=Message)
@@ -27,7 +27,7 @@ class Page(Generic[At, M]):
         size = 0
         for count, message in enumerate(self.items):
             size += message.ByteSize() + 8
-            if count and size > MAX_BYTES:
+            if count and size > ANSWER_BYTES:
                 self.last = self.places[count - 1]
                 del self.items[count:]
                 return
@@ -42,7 +42,7 @@ def fill(looked_at: Iterable[tuple[At, M | None]], page_size: int, scan: int) ->
     for seen, (at, message) in enumerate(looked_at, 1):
         if message is not None:
             size += message.ByteSize() + 8
-            if page.items and (size > MAX_BYTES or len(page.items) == page_size):
+            if page.items and (size > ANSWER_BYTES or len(page.items) == page_size):
                 return page
             page.items.append(message)
             page.places.append(at)

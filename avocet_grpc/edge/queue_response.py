@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from avocet_client.v1 import corrections_pb2 as pb
 from avocet_grpc.core.errors import RunNotFound
-from avocet_grpc.core.model import QueueItem
+from avocet_grpc.core.model import ANSWER_BYTES, QueueItem
 from avocet_grpc.core.ports.runs import Run, Runs
 from avocet_grpc.core.ports.team import TeamReader
 from avocet_grpc.core.queue import QueuePage, queue_page, queue_token
 from avocet_grpc.core.runs import runs_page
 from avocet_grpc.edge.candidate_cache import CandidateCache, Encoded
 from avocet_grpc.edge.claims import show_claims
-from avocet_grpc.edge.paging import MAX_BYTES
 from avocet_grpc.edge.parse import QueueQuery
 from avocet_grpc.edge.same_prompt import fill_same_prompt
 from avocet_grpc.edge.wire import length_delimited
@@ -45,7 +44,7 @@ def _fitting(items: list[QueueItem], cache: CandidateCache, include_record: bool
     for item in items:
         one = cache.encoded(item.candidate, include_record=include_record)
         size += len(one.message)
-        if encoded and size > MAX_BYTES:
+        if encoded and size > ANSWER_BYTES:
             break
         encoded.append(one)
     return encoded
@@ -56,7 +55,7 @@ def _first(items: list[bytes]) -> list[bytes]:
     size = 0
     for count, item in enumerate(items):
         size += len(item)
-        if count and size > MAX_BYTES:
+        if count and size > ANSWER_BYTES:
             return items[:count]
     return items
 

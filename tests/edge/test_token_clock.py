@@ -13,8 +13,8 @@ import grpc.aio
 
 from avocet_client.v1 import corrections_pb2 as pb
 from avocet_grpc.edge.auth.policy import INCLUDED, Role
-from avocet_grpc.edge.auth.tokens import Token, secret_token
-from avocet_grpc.edge.interceptors.auth import Admission, Credentials
+from avocet_grpc.edge.auth.tokens import Credentials, Token, secret_token
+from avocet_grpc.edge.interceptors.auth import Admission
 from avocet_grpc.edge.interceptors.limits import Limiter
 from avocet_grpc.edge.interceptors.log import CallLog
 from avocet_grpc.edge.interceptors.passage import Passage

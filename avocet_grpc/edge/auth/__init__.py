@@ -4,7 +4,7 @@ Owns
     The role that each method requires, who bears which token, TLS, and reading these files again when they change.
 
 May import
-    `core.idempotency`, `settings`, `durable`, `foreign_files`, the edge's `interceptors.auth`; gRPC for TLS alone.
+    `core.idempotency`, `settings`, `durable`, `foreign_files`; gRPC for TLS alone.
 
 Reading order
     `policy`        a table from a method's full name to its role; what is not in it is refused

@@ -9,8 +9,7 @@ import structlog
 
 from avocet_grpc.core.idempotency import SECRET_NAME
 from avocet_grpc.edge.auth.reloading import Watched, refuse_if_open_to_others
-from avocet_grpc.edge.auth.tokens import Token, read_tokens, secret_token
-from avocet_grpc.edge.interceptors.auth import Credentials
+from avocet_grpc.edge.auth.tokens import Credentials, Token, read_tokens, secret_token
 from avocet_grpc.foreign_files import Unreadable, read_text
 from avocet_grpc.settings import Settings
 

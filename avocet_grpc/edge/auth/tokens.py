@@ -33,6 +33,14 @@ class Token:
     expires: datetime | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """The tokens that are good now. Without a tokens file (`open`) only the ingest calls ask for one."""
+
+    tokens: tuple[Token, ...] = ()
+    open: bool = True
+
+
 def find(tokens: Iterable[Token], secret: bytes, now: datetime) -> Token | None:
     """Return the entry of this token, if it has not expired. Takes as long whether and wherever one matches."""
     digest, found = hashlib.sha256(secret).digest(), None

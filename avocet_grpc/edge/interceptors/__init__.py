@@ -24,7 +24,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from avocet_grpc.edge.interceptors.auth import Admission, Credentials
+from avocet_grpc.edge.auth.tokens import Credentials
+from avocet_grpc.edge.interceptors.auth import Admission
 from avocet_grpc.edge.interceptors.limits import Limiter
 from avocet_grpc.edge.interceptors.log import CallLog, Meter
 from avocet_grpc.edge.interceptors.passage import Passage

@@ -3,25 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 from avocet_grpc.core.errors import CorrectionsError, IngestionNotConfigured, TokenMissing, TokenRefused
 from avocet_grpc.edge.auth.policy import POLICIES, Role
-from avocet_grpc.edge.auth.tokens import Token, find
+from avocet_grpc.edge.auth.tokens import Credentials, Token, find
 from avocet_grpc.edge.call_context import CallInfo
 
 Clock = Callable[[], datetime]
 """The wall clock. An end is a moment of the calendar, so it follows the clock when somebody sets it, either way."""
-
-
-@dataclass(frozen=True, slots=True)
-class Credentials:
-    """The tokens that are good now. Without a tokens file (`open`) only the ingest calls ask for one."""
-
-    tokens: tuple[Token, ...] = ()
-    open: bool = True
 
 
 class Admission:
