@@ -1,6 +1,7 @@
 """The Avocet corrections service.
 
-docs/architecture.md is the map of this package. Imports point down only: each room may import those after it.
+docs/architecture.md is the map of this package. Imports point down only, and the map says which room may not know which
+other one. At the bottom are small tools that import nothing of the service: `durable`, `foreign_files`, `exit_codes`.
 
 Reading order
     `cli`, `processes`, `maintenance`    the command line, the processes, an operator's work

@@ -86,6 +86,34 @@ def test_each_room_has_a_manual_of_8_to_30_lines_that_names_modules_which_exist(
             assert any((base / name).is_dir() or (base / f"{name}.py").exists() for base in (room, SERVER)), name
 
 
+def imports_of(room: Path) -> set[str]:
+    """What the modules of a room import of other rooms, with dots, below the server's package."""
+    own, found = ".".join(room.relative_to(ROOT).parts), set[str]()
+    for module in room.glob("*.py"):
+        for node in ast.walk(ast.parse(module.read_text())):
+            if isinstance(node, ast.ImportFrom) and node.module is not None:
+                found.add(node.module)
+    outside = {name for name in found if not f"{name}.".startswith(f"{own}.")}
+    return {name.removeprefix("avocet_grpc.") for name in outside if name.startswith("avocet_grpc.")}
+
+
+@pytest.mark.parametrize("room", [room for room in ROOMS if SERVER in room.parents], ids=lambda room: room.name)
+def test_a_room_imports_of_others_what_its_manual_says(room: Path) -> None:
+    manual = ast.get_docstring(ast.parse((room / "__init__.py").read_text())) or ""
+    said = manual.partition("\nMay import\n")[2].partition("\n\n")[0]
+    assert said
+    around = ".".join(room.parent.relative_to(SERVER).parts)
+    named = {name.replace("/", ".").removesuffix(".py") for name in re.findall(r"`([\w./]+)`", said)}
+    if "Every room but" in said:
+        named = {path.stem for path in SERVER.iterdir()} - named
+    elif "Every room" in said:
+        return
+    if around:
+        # A manual calls what stands in the same room around it by its own name.
+        named |= {f"{around}.{name}" for name in named} | ({around} if "the rest of the" in said else set())
+    assert {name for name in imports_of(room) if not any(f"{name}.".startswith(f"{one}.") for one in named)} == set()
+
+
 def test_no_test_forks_the_threads_of_grpc() -> None:
     """They end in an abort at times. `tests.limited` gives a command limits in another way."""
     using = [

@@ -5,7 +5,7 @@ Owns
     JSONL files are not here: they belong to the mirror.
 
 May import
-    `core` (the ports `runs` and `config`), `durable`, `foreign_files`; PyYAML and ruamel.yaml.
+    `core`, `durable`, `foreign_files`; PyYAML and ruamel.yaml.
 
 Reading order
     `bench_runs`    implements `core.ports.runs.Runs`

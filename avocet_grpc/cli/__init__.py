@@ -2,8 +2,8 @@
 
 Owns
     The commands `serve`, `token`, `keeper`, `store`, `migrate`, `verify`, `rebuild` and `backup`, their flags and
-    environment variables, and what they print. The work is done elsewhere: `processes.supervisor`,
-    `edge.auth.token_file`, `maintenance`.
+    environment variables, and what they print. The work is done elsewhere: `processes.supervisor`, `maintenance`,
+    `edge.auth.token_file`, and `postgres.migrate` and `postgres.keeper` of the store.
 
 May import
     Every room. typer and rich are imported here alone.
@@ -16,7 +16,7 @@ Reading order
     `store`         `store copy`
     `progress`      how far a long command is
     `output`        what is printed, also if stdout cannot be written
-    `paths`         paths on the command line
+    `paths`, `data_directory`    paths on the command line; a private directory that others laid out is refused
     `token`         `token new`, `list`, `rotate`, `revoke`
 
 Rules

@@ -3,7 +3,7 @@
 Owns
     Every rule about records: which line is a record, what a decision writes into it, which records are exported, how
     long the past is kept. A command such as `review.submit` is one function; it reads, decides and writes inside one
-    transaction, so no race is left to repair.
+    transaction, so nothing changes between the reading and the writing.
 
 May import
     The standard library, msgspec and xxhash. No gRPC, no SQL, no file, no thread.
@@ -16,7 +16,7 @@ Reading order
     `external`    the verdict on each line that another program wrote
 
 Rules
-    - An error is a class of `errors`. `edge/status.py` gives it a code and a sentence.
+    - An error of a call is a class of `errors`. `edge/status.py` gives it a code and a sentence.
     - A command may run more than once. It changes nothing outside its transaction.
     - Tokens that continue a list are made in `tokens` alone, bound to the request that they belong to.
 """

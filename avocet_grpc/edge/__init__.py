@@ -1,12 +1,12 @@
-"""gRPC and the wire messages. A method checks its request, calls one command of the core, and converts the answer.
+"""gRPC and the wire messages. A method checks its request, calls the core, and converts the answer.
 
 Owns
     The server, its limits, health and reflection; the way from a request to a core noun, and from a core noun to a
     response; the code, reason and sentence of each error.
 
 May import
-    gRPC, `avocet_client.v1` (the generated messages), `core`, `settings`, `telemetry`, `allocator`; `durable` and
-    `foreign_files` in `auth` alone. No SQL and no shared file.
+    gRPC, `avocet_client.v1` (the generated messages), `core`, `settings`, `telemetry` and `allocator`. In `auth` alone
+    also `durable` and `foreign_files`. No SQL and no shared file.
 
 Reading order
     `servicer`         every RPC, a few lines each

@@ -1,18 +1,18 @@
 """The mirror: it keeps the two shared files level with the ledger, in both directions.
 
-It is a follower of the ledger, as a replica follows a primary. It reads the change feed and writes what changed into
-the files. What other programs did to the files goes back to the ledger as commands (`core.ports.mirror`). Its own
-index, `.avocet/mirror.db`, knows which line stands where; it can be rebuilt from the files and the ledger.
+It follows the ledger: it reads the change feed and writes what changed into the files. What other programs did to the
+files goes back to the ledger as commands (`core.ports.mirror`). Its own index, `.avocet/mirror.db`, knows which line
+stands where; it can be rebuilt from the files and the ledger.
 
 Life cycle, in a process of its own
     mirror = Mirror(ledger, data_dir, Disk(), Clock(), observer)
     mirror.adopt()                      # before the service listens: both files are compared with the ledger
     while not told_to_stop:
-        level = mirror.round()          # foreign changes in, then ours out; call it every 0.25 s and after commits
+        level = mirror.round()          # foreign changes in, then ours out; call it after commits and every 0.25 s
     clean = mirror.stop(timeout)        # level, compacted and synced
 
 May import
-    `core`, `layout`, `telemetry`. No gRPC, no wire message, nothing of `store`.
+    `core`, `layout`, `durable`, `telemetry`. No gRPC, no wire message, nothing of `store`.
 
 Reading order
     `mirror`, `shared_file`    both files and their life cycle; one round for one file

@@ -1,7 +1,8 @@
-"""The ledger: it holds every acknowledged change, and knows records, not files. No other room knows its SQL.
+"""The ledger: it holds every acknowledged change, and knows records, not files.
 
 Owns
-    The ledger's tables and statements, the engine, and the copy of the examples that exports are sent from.
+    The ledger's tables and statements, both engines, and the copy of the examples that exports are sent from. One
+    statement is elsewhere: `maintenance` reads the ledger's id.
 
 May import
     `core`, `layout`, `durable`, `telemetry`. No gRPC, no wire message, nothing of the mirror.
@@ -23,6 +24,6 @@ Rules
     - A commit takes its turn among the processes, locks the `head` row and holds it to the end. So commits, revisions
       and keys have one order, whichever process writes.
     - What a work changes is held in memory (`sql/pending.py`) until its group commits; a refused work leaves nothing.
-    - A full disk refuses a change, and nothing of it is stored. After any other failed write or sync the outcome is
-      unknown: the ledger is not touched again, and the process ends (`sqlite/condition.py`).
+    - A full disk refuses a change, and nothing of it is stored. If nobody knows what became of a commit, the process
+      ends with SQLite (`sqlite/condition.py`); with PostgreSQL it connects again and looks (`postgres/writer.py`).
 """

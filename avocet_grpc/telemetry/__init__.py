@@ -1,11 +1,12 @@
 """What the service reports of itself: logs, metrics, and the named crash points of the tests.
 
 Owns
-    The format of a log line and the way it is written; the metrics of one process; the HTTP listener for Prometheus;
-    the guard around everything that may fail without ending a call.
+    The format of a log line and the way it is written. The metrics of one process, and the HTTP listener for
+    Prometheus. The guard around everything that may fail without ending a call.
 
 May import
-    `core` (the Observer, the nouns) and `layout`; structlog and prometheus-client.
+    `core` (the Observer, the nouns), `layout`, `wording`, and the package for its version; structlog and
+    prometheus-client.
 
 Reading order
     `logs`, `log_writer`   a bounded queue and one thread, so that a full pipe never delays a call

@@ -2,7 +2,7 @@
 
 Owns
     The one interceptor of the server: `passage` puts all layers round a method's handler once. That is simpler than
-    gRPC's own chain, and what either costs is within the noise.
+    gRPC's own chain, and costs the same.
 
 May import
     gRPC, `core.errors`, `settings`, `telemetry`, and the edge's `auth`, `status`, `call_context`, `message_limits`,

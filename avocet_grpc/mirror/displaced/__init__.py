@@ -1,8 +1,8 @@
 """Files that a replacement moved aside: other programs may still write to them.
 
 Owns
-    Each displaced file from the exchange of names until nobody has it open: reading what late writers append, and
-    deleting it once it was read to the end.
+    Each displaced file from the exchange of names until nobody has it open. What late writers append is read, and the
+    file is deleted once it was read to the end.
 
 May import
     `core`, `layout`, `telemetry`, and the rest of the mirror.
@@ -13,8 +13,8 @@ Reading order
     `drain`    all of them: watched each round, at a start found again, at a stop waited for
 
 Rules
-    - A displaced file is never deleted unread. A running service keeps one that is as it was noted, or has only grown,
-      until it has been still for a minute, unless it serves again as the copy for the next replacement.
+    - A displaced file is never deleted unread. One that is as it was noted, or has only grown, is kept until nothing
+      has changed for a minute. It may serve again earlier, as the copy for the next replacement.
     - A file that is not as noted brings new and edited records, never deletions.
     - A late line goes to the ledger first. Its row and how far the file was read are one commit of the index.
 """

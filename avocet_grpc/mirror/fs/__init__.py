@@ -4,7 +4,8 @@ Owns
     Opening, reading, writing, syncing and exchanging files; leases; signatures; scanning lines in bounded memory.
 
 May import
-    The standard library and `core`. The rest of the mirror imports this room, never the other way round.
+    The standard library, msgspec, xxhash, `core` and `durable`. The rest of the mirror imports this room, never the
+    other way round.
 
 Reading order
     `disk`           every system call, as a class that tests replace; `clock` likewise

@@ -8,7 +8,7 @@ May import
     `core`, `layout`, `telemetry`, and the rest of the mirror.
 
 Reading order
-    `look`, `rules`         nothing new, lines at the end, or another content; by which rules a look takes it in
+    `look`, `rules`         whether the file is as it was, has grown, or is another one; and how a look takes that in
     `tail`                  imports appended lines, at most 8 MB in one command
     `reconcile`, `line_diff`, `pairs`    compares a rewritten file with the index, and decides about what is gone
     `beginning`             how a file is compared at a start

@@ -15,7 +15,8 @@ Reading order
     `written`         what the index is told afterwards
 
 Rules
-    - A plain reader sees whole records at every moment, none missing and none twice.
+    - A plain reader sees whole records at every moment, none missing and none twice. docs/shared-files.md says what
+      holds on a file system without leases.
     - Every write compares the file's signature first; another program's change stops it, and the next round takes
       that change in first.
 """

@@ -10,6 +10,7 @@ Reading order
     `engine`                 PostgresLedger, which puts the parts together
     `writer`, `head`         one thread that commits whatever waits; the row that each commit locks
     `readers`, `reach`       the connections that calls read on; whether the database can be reached
+    `silence`                a connection ends if its server takes what is sent and never answers
     `session`, `adapters`    a connection as the shared statements use it, and the values, U+0000 among them
     `connect`, `failure`     from a URL to a connection, without showing its password; what an error means
     `migrate`, `settings`    makes and upgrades the tables; which settings of the database are refused
@@ -19,11 +20,11 @@ Reading order
     `fill`                   takes a whole ledger of another engine into an empty database
 
 Rules
-    - Each commit locks the row of `head` first and holds it to its end, at READ COMMITTED: commit order is revision
-      order is key order. No advisory lock, and no sequence without that lock.
-    - Each commit writes its number to `servers`. If the answer to a COMMIT is lost: connect again, lock, look. The
-      lock waits until the old transaction has ended, so what is seen then is what became of it. What is found stored is
+    - Each commit locks the row of `head` first and holds it to its end, at READ COMMITTED. So commits, revisions and
+      keys have one order. No advisory lock, and no sequence without that lock.
+    - Each commit writes its number to `servers`. If the answer to a COMMIT is lost, the writer connects again, takes
+      the lock, and looks for the number. The lock waits until the old transaction has ended. What is found stored is
       answered after one more commit: the first may have ended before the standby had it.
-    - Nothing rests on a notification. Each commit sends one, and the head is looked at every 50 ms; every 500 ms while
-      changes come with notifications.
+    - Nothing rests on a notification. Each commit sends one, and the head is looked at every 50 ms, or every 500 ms if
+      notifications come.
 """

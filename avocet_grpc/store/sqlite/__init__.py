@@ -15,6 +15,7 @@ Reading order
     `turns`                  which process may write, and whether others have the ledger open
     `failure`, `condition`   what an error means; whether the storage still works
     `opening`, `floor`       what an opened database must be, and the revision that a new ledger begins with
+    `search_index`           the index of texts of `serve --search`, in a database of its own
     `digests`                records that were stored when 1 and 1.0 were two contents
     `integrity`, `seal`, `inspect`    whether the ledger is what the service wrote
     `backup`, `upgrade`, `version_3`  copies, and ledgers of the version before
