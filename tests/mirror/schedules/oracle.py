@@ -25,8 +25,8 @@ from tests.mirror.schedules.content import Content, alone, content_of, lines_of,
 Key = tuple[File, str]
 
 LOOKED_S = 75
-"""After this long the mirror has decided about what somebody deleted: others are done with the file, or it waits no
-longer."""
+"""So long after its start, or after a deletion while it runs, the mirror has decided about what somebody deleted:
+others are done with the file, or it waits no longer."""
 
 
 class Violation(BaseException):
@@ -49,7 +49,7 @@ class Oracle:
         self.done: set[tuple[File, bytes]] = set()
         self.observed: dict[File, set[bytes]] = {file: set() for file in File}
         self.removed_by_service: set[Key] = set()
-        self.time = 0.0
+        self.time = self.started = 0.0
         self.looked = dict.fromkeys(File, -1e9)
         self.clean = False
         self.lenient = False
@@ -105,7 +105,7 @@ class Oracle:
             return
         # One program deleted what it had seen, and another added the id again before the mirror looked.
         at, seen = self.deleted_at.get((file, id), (-1e9, set()))
-        is_unseen = self.time - at < LOOKED_S or self.looked[file] < at
+        is_unseen = self._may_wait(at) or self.looked[file] < at
         if root == "append" and is_unseen and standing in seen:
             return
         if what == "later line":
@@ -120,6 +120,10 @@ class Oracle:
                 return
             raise Violation(f"a decision on {file.name} {id} was lost to a {what} of {self.basis.get(key)}")
 
+    def _may_wait(self, deleted_at: float) -> bool:
+        """Return whether the mirror may not have decided yet about what was deleted then."""
+        return self.time - max(deleted_at, self.started) < LOOKED_S
+
     def _edits(self, file: File, id: str, raw: bytes, standing: Content) -> bool:
         """Return whether the line is an edit of this version by a program that had read it."""
         record = record_of(raw)
@@ -133,7 +137,7 @@ class Oracle:
         seen = self.deleted.get((file, id))
         if seen is None and now.source is Source.EXTERNAL and (file, id, standing) in self.omitted_lines:
             return
-        if seen is None and (file, id) in self.deleted_at and self.time - self.deleted_at[file, id][0] < LOOKED_S:
+        if seen is None and (file, id) in self.deleted_at and self._may_wait(self.deleted_at[file, id][0]):
             seen = self.deleted_at[file, id][1]
         if seen is None:
             if now.source is Source.SERVICE or (file, id) not in self.omitted:

@@ -82,6 +82,18 @@ def test_a_deletion_counts_that_a_stale_rewrite_put_back_and_a_later_reading_too
     assert [(record_of(raw) or {})["id"] for raw in world.lines(FILE)] == ["y", "z"]
 
 
+@pytest.mark.parametrize("started", [20.0, 300.0], ids=["long ago", "just now"])
+def test_an_id_that_was_deleted_before_a_start_may_be_added_again_while_the_service_waits(started: float) -> None:
+    decided, again = fresh("x", 1, File.APPROVED), fresh("x", 2, File.APPROVED)
+    oracle = Oracle()
+    oracle.deletes(File.APPROVED, "x", {content_of(decided)}, 10.0)
+    oracle.started, oracle.time, oracle.looked[File.APPROVED] = started, 310.0, 310.0
+    oracle.appended(File.APPROVED, again, ())
+    now = Changed("x", 1, 1, Source.SERVICE, json.dumps(decided).encode(), None, 0)
+    with contextlib.nullcontext() if started == 300.0 else pytest.raises(Violation, match="was lost to a edit"):
+        oracle.judge_edit(File.APPROVED, now, content_of(again), "edit", [])
+
+
 def test_a_deletion_that_nobody_meant_is_a_violation(world: World) -> None:
     reading = read(world)
     lines = [raw for raw in reading.lines if (record_of(raw) or {}).get("id") != "x"]

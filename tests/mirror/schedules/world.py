@@ -297,6 +297,7 @@ class World:
     def start(self, clean: bool = False) -> None:
         # A clean start that was killed before it noted anything is followed by another clean one.
         self.oracle.clean = clean or not self.disk.exists(self.directory.running)
+        self.oracle.time = self.oracle.started = self.clock.passed
         self.say("START", "clean" if self.oracle.clean else "")
         ledger = JudgedLedger(self.ledger.mirror(), self.oracle, self)
         self.mirror = Mirror(self.wrapped(ledger), self.directory.root, self.disk, self.clock)
