@@ -228,7 +228,9 @@ def test_a_reader_that_leaves_a_stream_early_is_no_fault_of_the_service(stopped_
     late = server.stub.StreamExport(pb.StreamExportRequest(), timeout=0.5)
     next(late)
     eventually(lambda: len(codes()) == 6)
-    assert codes() == ["CANCELLED"] * 5 + ["DEADLINE_EXCEEDED"]
+    assert codes()[:5] == ["CANCELLED"] * 5
+    # At the end of its time the caller also cancels, and may be quicker than the server's own clock.
+    assert codes()[5] in {"DEADLINE_EXCEEDED", "CANCELLED"}
     late.cancel()
 
 
