@@ -88,7 +88,7 @@ def body_row(session: Session, key: int, line: bytes) -> BodyRow:
 def insert_examples(session: Session, rows: Sequence[ExampleRow]) -> None:
     """Store these examples, packed as the engine packs them."""
     packed = session.lines.packed_example
-    session.insert("examples", [row._replace(encoded=packed(row.encoded)) for row in rows])
+    session.insert("examples", [ExampleRow(*row[:-1], packed(row.encoded)) for row in rows])
 
 
 class LinesToStore:

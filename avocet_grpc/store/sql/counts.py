@@ -104,6 +104,17 @@ def _told_by_stats(row: RecordRow | FacetRow | _Group) -> Iterator[tuple[str, st
 
 def combination_of(row: RecordRow) -> FacetRow:
     """Return the row of `facets` that a living record counts in, with an `n` of 0."""
+    return _counted(row).facet
+
+
+class _Counted(NamedTuple):
+    """A row of `facets` with an `n` of 0, and the counters in which its records count."""
+
+    facet: FacetRow
+    counters: tuple[tuple[str, str], ...]
+
+
+def _counted(row: RecordRow) -> _Counted:
     return _combination(
         row.facet,
         row.file,
@@ -121,13 +132,9 @@ def combination_of(row: RecordRow) -> FacetRow:
 
 
 @lru_cache(maxsize=4096)
-def _combination(*values: Any) -> FacetRow:
-    return FacetRow._make((xxh3_128_digest(json.dumps(values[1:])), *values, 0))
-
-
-@lru_cache(maxsize=4096)
-def _counters_of(facet: FacetRow) -> tuple[tuple[str, str], ...]:
-    return tuple(counters_of(facet))
+def _combination(*values: Any) -> _Counted:
+    facet = FacetRow._make((xxh3_128_digest(json.dumps(values[1:])), *values, 0))
+    return _Counted(facet, tuple(counters_of(facet)))
 
 
 @lru_cache(maxsize=2)
@@ -139,28 +146,36 @@ class CountsToAdd:
     """What a commit adds to both tables."""
 
     def __init__(self) -> None:
-        self._facets: dict[FacetRow, int] = {}
+        # By the digest of the combination, which keeps its hash.
+        self._counted: dict[bytes, _Counted] = {}
+        self._n: dict[bytes, int] = {}
 
     def count(self, row: RecordRow, by: int) -> None:
         """Count `by` more living records like this one."""
-        facet = combination_of(row)
-        self._facets[facet] = self._facets.get(facet, 0) + by
+        self._add(_counted(row), by)
+
+    def _add(self, counted: _Counted, by: int) -> None:
+        combination = counted.facet.combination
+        self._counted[combination] = counted
+        self._n[combination] = self._n.get(combination, 0) + by
 
     def __len__(self) -> int:
-        return len(self._facets)
+        return len(self._n)
 
     def take(self, later: CountsToAdd) -> None:
         """Those of a work that follows."""
-        for facet, n in later._facets.items():
-            self._facets[facet] = self._facets.get(facet, 0) + n
+        for combination, n in later._n.items():
+            self._add(later._counted[combination], n)
 
     def write(self, session: Session) -> None:
         """Add them."""
-        sums = dict[tuple[str, str], int]()
-        for facet, n in self._facets.items():
-            for name in _counters_of(facet):
-                sums[name] = sums.get(name, 0) + n
-        facets = [FacetRow(*row[:-1], n) for row, n in self._facets.items() if n]
+        sums, facets = dict[tuple[str, str], int](), list[FacetRow]()
+        for combination, n in self._n.items():
+            facet, names = self._counted[combination]
+            if n:
+                facets.append(FacetRow._make((*facet[:-1], n)))
+                for name in names:
+                    sums[name] = sums.get(name, 0) + n
         counters = [CounterRow(*name, n) for name, n in sums.items() if n]
         session.insert("counters", counters, _add_count(session.dialect.any_length))
         session.insert("facets", facets, ADD_FACET)
@@ -169,7 +184,8 @@ class CountsToAdd:
             for start in range(0, len(fewer), MOST_FACETS):
                 where, values = among("combination", fewer[start : start + MOST_FACETS])
                 session.execute(f"DELETE FROM facets WHERE {where} AND n = 0", values)
-        self._facets.clear()
+        self._counted.clear()
+        self._n.clear()
 
 
 class Counts:

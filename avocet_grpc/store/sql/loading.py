@@ -10,14 +10,14 @@ from avocet_grpc.core.external import counts_more
 from avocet_grpc.core.forms import prompt_digest
 from avocet_grpc.core.model import Columns, File, ParsedLine, Source
 from avocet_grpc.core.ports.mirror import Changed, Outcome, Verdict
-from avocet_grpc.core.record import content_of, record_in
+from avocet_grpc.core.record import record_in
 from avocet_grpc.store.sql.bodies import LinesToStore, insert_examples, stored_once
 from avocet_grpc.store.sql.counts import CountsToAdd
 from avocet_grpc.store.sql.dialect import Session
 from avocet_grpc.store.sql.feed import IS_EMPTY
 from avocet_grpc.store.sql.filters import among
 from avocet_grpc.store.sql.pending import Pending
-from avocet_grpc.store.sql.rows import HeadRow, RecordRow, example_row, exportability, record_row
+from avocet_grpc.store.sql.rows import HeadRow, RecordRow, example_row, record_row
 from avocet_grpc.store.sql.schema import LATE_INDEXES
 from avocet_grpc.store.sql.transaction import Encode, SqlTransaction
 
@@ -122,20 +122,16 @@ class Load:
         return Outcome(Verdict.REPLACED, standing)
 
     def _row(self, file: File, line: ParsedLine, columns: Columns) -> RecordRow:
-        record = record_in(line)
         key = self._next_key
         self._next_key += 1
         return record_row(
             key,
             file,
-            columns,
-            longest=self._session.dialect.longest_indexed,
-            prompt_digest=prompt_digest(record),
-            **exportability(file, record),
+            line,
+            prompt_digest=prompt_digest(record_in(line)),
             revision=self._revision,
-            made_by=int(Source.EXTERNAL),
-            digest=content_of(line),
-            removed_revision=0,
+            made_by=Source.EXTERNAL,
+            longest=self._session.dialect.longest_indexed,
         )
 
     def _insert(self, new: dict[str, tuple[RecordRow, ParsedLine]]) -> None:

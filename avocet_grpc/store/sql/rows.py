@@ -9,11 +9,12 @@ from typing import Any, NamedTuple
 from xxhash import xxh3_64_intdigest, xxh3_128_hexdigest
 
 from avocet_grpc.core.forms import unexportable_reason
-from avocet_grpc.core.model import Candidate, Columns, File, Record, Status
-from avocet_grpc.core.record import load
+from avocet_grpc.core.model import Candidate, File, ParsedLine, Record, Source, Status
+from avocet_grpc.core.record import content_of, load, record_in
 
 NEVER = 2**63 - 1
 """`removed_revision` of an example that is still approved."""
+_IN_REVIEW, _APPROVED = Status.NEEDS_REVIEW.value, Status.APPROVED.value
 LONGEST_TIME = 500
 """Characters of a time by which records are ordered; no engine's index holds fewer."""
 
@@ -200,32 +201,52 @@ class Stored(NamedTuple):
         return Candidate(self.row.key, self.raw or b"", self.row.revision, self.loaded, self.row.prompt_digest)
 
 
-def record_row(key: int, file: File, columns: Columns, longest: int | None = None, **more: Any) -> RecordRow:
-    """Return the row of a living record; `more` are the fields that the line does not tell.
+def record_row(
+    key: int,
+    file: File,
+    line: ParsedLine,
+    *,
+    prompt_digest: bytes | None,
+    revision: int,
+    made_by: Source,
+    removed_revision: int = 0,
+    longest: int | None = None,
+) -> RecordRow:
+    """Return the row of a living record, whose line is one.
 
     `longest` is how many characters an index can hold, `Dialect.longest_indexed`.
     """
-    c = columns
+    c = line.columns
+    if c is None:
+        raise ValueError("a malformed line is not a record")
+    exported, unexportable = exportability(file, record_in(line))
+    # By position: names would take three times as long, for each record.
     row = RecordRow(
-        key=key,
-        file=int(file),
-        id=c.id,
-        status=c.status,
-        task_type=c.task_type,
-        model_name=c.model_name,
-        source=c.source,
-        benchmark_run_id=c.benchmark_run_id,
-        failure_category=c.failure_category,
-        label=c.label,
-        task_id=c.task_id,
-        quality_score=c.quality_score,
-        recorded_at=c.timestamp,
-        reviewed_at=c.reviewed_at,
-        lives=1,
-        queued=int(file is File.CANDIDATES and c.status == Status.NEEDS_REVIEW),
-        facet=facet_of(c.task_type, c.model_name, c.source, c.benchmark_run_id, c.failure_category, c.label),
-        body=key,
-        **more,
+        key,
+        int(file),
+        c.id,
+        c.status,
+        c.task_type,
+        c.model_name,
+        c.source,
+        c.benchmark_run_id,
+        c.failure_category,
+        c.label,
+        c.task_id,
+        c.quality_score,
+        c.timestamp,
+        c.reviewed_at,
+        prompt_digest,
+        1,
+        int(file is File.CANDIDATES and c.status == _IN_REVIEW),
+        exported,
+        unexportable,
+        revision,
+        int(made_by),
+        content_of(line),
+        removed_revision,
+        facet_of(c.task_type, c.model_name, c.source, c.benchmark_run_id, c.failure_category, c.label),
+        key,
     )
     return fitted(row, longest)
 
@@ -235,7 +256,12 @@ def fitted(row: RecordRow, longest: int | None) -> RecordRow:
 
     Times have no more than LONGEST_TIME in any engine: a page token holds the one at which its page ended.
     """
-    if all(len(text or "") <= LONGEST_TIME for text in (row.status, row.recorded_at, row.reviewed_at)):
+    # A generator would take most of the time of a row.
+    if (
+        len(row.status or "") <= LONGEST_TIME
+        and len(row.recorded_at or "") <= LONGEST_TIME
+        and len(row.reviewed_at or "") <= LONGEST_TIME
+    ):
         return row
     return row._replace(
         status=_cut(row.status, longest),
@@ -284,32 +310,32 @@ def tombstone(row: RecordRow, revision: int, made_by: int) -> RecordRow:
     )
 
 
-def exportability(file: File, record: Record) -> dict[str, Any]:
+def exportability(file: File, record: Record) -> tuple[int, str | None]:
     """Return the fields `exported` and `unexportable` of a record's row."""
-    if file is not File.APPROVED or record.get("status") != Status.APPROVED.value:
-        return {"exported": 0, "unexportable": None}
+    if file is not File.APPROVED or record.get("status") != _APPROVED:
+        return 0, None
     reason = unexportable_reason(record)
-    return {"exported": int(reason is None), "unexportable": None if reason is None else reason.value}
+    return int(reason is None), None if reason is None else reason.value
 
 
 def example_row(row: RecordRow, shard_hash: int, encoded: bytes) -> ExampleRow:
     """Return the open example of an exported record."""
     return ExampleRow(
-        key=row.key,
-        approved_revision=row.revision,
-        removed_revision=NEVER,
-        id=row.id,
-        shard_hash=shard_hash,
-        task_type=row.task_type,
-        model_name=row.model_name,
-        source=row.source,
-        benchmark_run_id=row.benchmark_run_id,
-        failure_category=row.failure_category,
-        label=row.label,
-        task_id=row.task_id,
-        quality_score=row.quality_score,
-        prompt_digest=row.prompt_digest,
-        encoded=encoded,
+        row.key,
+        row.revision,
+        NEVER,
+        row.id,
+        shard_hash,
+        row.task_type,
+        row.model_name,
+        row.source,
+        row.benchmark_run_id,
+        row.failure_category,
+        row.label,
+        row.task_id,
+        row.quality_score,
+        row.prompt_digest,
+        encoded,
     )
 
 

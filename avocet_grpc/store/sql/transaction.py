@@ -40,7 +40,6 @@ from avocet_grpc.store.sql.rows import (
     ReportRow,
     Stored,
     example_row,
-    exportability,
     record_row,
     tombstone,
 )
@@ -138,7 +137,7 @@ class SqlTransaction:
 
     def new_revision(self) -> int:
         if self.head.revision == self._revision:
-            self.head = self.head._replace(revision=self._revision + 1)
+            self.head = HeadRow(self._revision + 1, *self.head[1:])
         return self.head.revision
 
     def candidate(self, id: str) -> Candidate | None:
@@ -223,14 +222,12 @@ class SqlTransaction:
         row = record_row(
             was.row.key if was is not None and replaces and not new_key else self._take_key(),
             file,
-            line.columns,
-            longest=self._session.dialect.longest_indexed,
+            line,
             prompt_digest=self._prompt_digest(record, was),
-            **exportability(file, record),
             revision=self.new_revision(),
-            made_by=int(source),
-            digest=content_of(line),
+            made_by=source,
             removed_revision=was.row.removed_revision if was is not None else 0,
+            longest=self._session.dialect.longest_indexed,
         )
         if was is not None and replaces:
             self._retire(was, row.digest)
@@ -315,16 +312,16 @@ class SqlTransaction:
         e = entry
         self._own.note(
             HistoryRow(
-                revision=e.revision,
-                file=int(e.file),
-                id=e.id,
-                action=str(e.action),
-                actor=e.actor,
-                at=e.at,
-                status_before=e.status_before,
-                status_after=e.status_after,
-                change=e.change,
-                made_by=int(e.source),
+                e.revision,
+                int(e.file),
+                e.id,
+                str(e.action),
+                e.actor,
+                e.at,
+                e.status_before,
+                e.status_after,
+                e.change,
+                int(e.source),
             )
         )
 
@@ -357,7 +354,7 @@ class SqlTransaction:
 
     def _take_key(self) -> int:
         key = self.head.next_key
-        self.head = self.head._replace(next_key=key + 1)
+        self.head = HeadRow(self.head.revision, key + 1, *self.head[2:])
         return key
 
     def _retire(self, was: Stored, digest: bytes | None) -> None:

@@ -38,6 +38,10 @@ class Condition:
         """Return what callers get for an error of SQLite; None if the storage is not at fault."""
         return meaning(error, self._path) if isinstance(error, sqlite3.Error) else None
 
+    def is_at_fault(self, error: Exception) -> bool:
+        """Return whether the storage is at fault for an error."""
+        return self.meaning(error) is not None
+
     def judge(self, error: Exception) -> CorrectionsError | None:
         """`meaning`; after a failure the ledger is not used again, and all who listen are told."""
         found = self.meaning(error)

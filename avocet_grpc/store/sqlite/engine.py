@@ -9,7 +9,8 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
-from typing import TypeVar
+from contextlib import AbstractContextManager
+from typing import Any, TypeVar
 
 from avocet_grpc.core.observer import Observer
 from avocet_grpc.layout import DataDirectory
@@ -97,7 +98,7 @@ class SqliteLedger:
             self._let_go()
             raise
         self._writer = Writer(
-            self._db, self._path, encode, turn=self._turn, condition=self._condition, waiting=waiting, clock=clock
+            self._db, self._path, encode, turn=self._turn(), condition=self._condition, waiting=waiting, clock=clock
         )
         self.on_commit(lambda: self._floor.run_ahead_of(self._writer.revision))
         self._learning: Learning | None = None
@@ -276,14 +277,11 @@ class SqliteLedger:
             if failure is None or not may_go_on(failure):
                 raise
 
-    @contextlib.contextmanager
-    def _turn(self) -> Iterator[None]:
-        if self._memory_lock is not None:
-            with self._memory_lock:
-                yield
-        elif self._turns is not None:
-            with self._turns.taken():
-                yield
+    def _turn(self) -> AbstractContextManager[Any]:
+        """Return the context in which nobody else changes the ledger."""
+        turn = self._memory_lock or self._turns
+        assert turn is not None, "a ledger is in memory or has turns"
+        return turn
 
     @contextlib.contextmanager
     def _turn_to_load(self) -> Iterator[sqlite3.Connection]:
@@ -294,7 +292,7 @@ class SqliteLedger:
             return
         turns = Turns(self._path)
         try:
-            with turns.taken(), self._writer.without_checkpoints(), self._without_write_ahead_log():
+            with turns, self._writer.without_checkpoints(), self._without_write_ahead_log():
                 self._db.execute(f"PRAGMA {LARGE_TEMPORARY}")
                 try:
                     yield self._db

@@ -147,6 +147,8 @@ class SqliteSession:
         return ALONE
 
     def insert(self, table: str, rows: Sequence[tuple[Any, ...]], on_conflict: str = "") -> None:
+        if not rows:
+            return
         if table in WITH_LARGE and any(map(_is_large, rows)):
             for row in rows:
                 self._insert_alone(table, row, on_conflict)
@@ -157,8 +159,8 @@ class SqliteSession:
             left = len(rows) - start
             length = left if left <= ANY_LENGTH else min(MOST_ROWS, 1 << left.bit_length() - 1)
             part = rows[start : start + length]
-            kind: Any = type(part[0])
-            self._db.execute(_insert(table, kind._fields, length, on_conflict), [*chain.from_iterable(part)])
+            values = [*part[0]] if length == 1 else [*chain.from_iterable(part)]
+            self._db.execute(_insert(table, type(part[0]), length, on_conflict), values)
             start += length
 
     def _insert_alone(self, table: str, row: tuple[Any, ...], on_conflict: str) -> None:
@@ -191,9 +193,9 @@ def _insert_if(table: str, columns: tuple[str, ...], on_conflict: str) -> str:
 
 
 @lru_cache(maxsize=256)
-def _insert(table: str, columns: tuple[str, ...], rows: int, on_conflict: str) -> str:
-    one = f"({','.join('?' * len(columns))})"
-    return f"INSERT INTO {table} ({', '.join(columns)}) VALUES {','.join([one] * rows)} {on_conflict}"
+def _insert(table: str, kind: Any, rows: int, on_conflict: str) -> str:
+    one = f"({','.join('?' * len(kind._fields))})"
+    return f"INSERT INTO {table} ({', '.join(kind._fields)}) VALUES {','.join([one] * rows)} {on_conflict}"
 
 
 def _maker(kind: Any) -> Any:

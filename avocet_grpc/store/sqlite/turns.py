@@ -9,14 +9,13 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 from avocet_grpc.core.errors import StorageFailed
 
 
 class Turns:
-    """One commit at a time: the processes that wait get their turn in the order in which they came.
+    """A context in which one process commits: those that wait get their turn in the order in which they came.
 
     The file is empty. After a failure of the storage it has a mark, and nobody gets a turn any more.
     """
@@ -25,21 +24,20 @@ class Turns:
         self._descriptor = _opened(ledger.with_name(f"{ledger.name}-turn"))
         self._ended = False
 
-    @contextlib.contextmanager
-    def taken(self) -> Iterator[None]:
+    def __enter__(self) -> None:
         """Hold the turn. SQLite's own lock makes those that wait try again and again, and starves some.
 
         Raises StorageFailed if the storage failed in any process: a later commit could hide what a failed sync lost.
         """
         fcntl.flock(self._descriptor, fcntl.LOCK_EX)
-        try:
-            if os.fstat(self._descriptor).st_size:
-                raise StorageFailed("the ledger has stopped")
-            yield
-        finally:
-            # A turn that ended all turns is kept: the mark may not have reached the file.
-            if not self._ended:
-                fcntl.flock(self._descriptor, fcntl.LOCK_UN)
+        if os.fstat(self._descriptor).st_size:
+            self.__exit__()
+            raise StorageFailed("the ledger has stopped")
+
+    def __exit__(self, *_: object) -> None:
+        # A turn that ended all turns is kept: the mark may not have reached the file.
+        if not self._ended:
+            fcntl.flock(self._descriptor, fcntl.LOCK_UN)
 
     def end(self) -> None:
         """The storage failed: nobody may commit until a new start. The process that holds the turn keeps it."""

@@ -37,7 +37,6 @@ from avocet_grpc.store.sql.rows import (
     RecordRow,
     RequestRow,
     example_row,
-    exportability,
     record_row,
     tombstone,
 )
@@ -177,17 +176,15 @@ class Upgrade:
         if parsed.columns is None:
             log.warning("a line is not a record any more", key=line.key)
             return
-        record, file = record_in(parsed), File(line.file)
+        file = File(line.file)
         lives, removed = line.sync != REMOVE, self._removed.get((line.file, parsed.columns.id))
         row = record_row(
             line.key,
             file,
-            parsed.columns,
-            prompt_digest=prompt_digest(record),
-            **exportability(file, record),
+            parsed,
+            prompt_digest=prompt_digest(record_in(parsed)),
             revision=line.revision,
-            made_by=int(Source.SERVICE if line.by_service or not lives else Source.EXTERNAL),
-            digest=content_of(parsed),
+            made_by=Source.SERVICE if line.by_service or not lives else Source.EXTERNAL,
             removed_revision=removed.revision if removed else 0,
         )
         if removed is not None and not lives:

@@ -37,8 +37,6 @@ FEW_PAGES = 500
 PASSES = 3
 FULL_PAUSE_S = 1.0
 
-Turn = Callable[[], AbstractContextManager[None]]
-
 
 class Writer:
     """Takes groups of works, commits them and answers. `turn` keeps other writers of the ledger out meanwhile."""
@@ -49,7 +47,7 @@ class Writer:
         path: Path | None,
         encode: Encode,
         *,
-        turn: Turn,
+        turn: AbstractContextManager[Any],
         condition: Condition,
         waiting: int,
         clock: Callable[[], float] = time.time,
@@ -111,7 +109,7 @@ class Writer:
 
     def _commit(self, groups: list[Group]) -> None:
         try:
-            with self._turn():
+            with self._turn:
                 outcomes, synced = self._run_or_fail(groups)
         except Exception as error:
             self._refuse(groups, error)
@@ -142,7 +140,7 @@ class Writer:
         try:
             self._db.execute("BEGIN IMMEDIATE")
             head = Queries(self._session).head()
-            run = Run(self._session, head, self._encode, lambda error: self._condition.meaning(error) is not None)
+            run = Run(self._session, head, self._encode, self._condition.is_at_fault)
             run.fetch([work for group in groups for work in group.works])
             outcomes = [[run.outcome(work) for work in group.works] for group in groups]
             run.finish()
