@@ -8,7 +8,7 @@ from itertools import islice
 from avocet_grpc.core.export import shard_hash
 from avocet_grpc.core.external import counts_more
 from avocet_grpc.core.forms import prompt_digest
-from avocet_grpc.core.model import Columns, File, ParsedLine, Source
+from avocet_grpc.core.model import File, ParsedLine, Source
 from avocet_grpc.core.ports.mirror import Changed, Outcome, Verdict
 from avocet_grpc.core.record import record_in
 from avocet_grpc.store.sql.bodies import LinesToStore, insert_examples, stored_once
@@ -91,7 +91,7 @@ class Load:
                 new = {}
                 outcomes.append(self._take_again(file, id, line))
                 continue
-            row = self._row(file, line, line.columns)
+            row = self._row(file, line)
             new[id] = (row, line)
             known.add(id)
             outcomes.append(Outcome(Verdict.NEW, _changed(row, line.raw)))
@@ -121,7 +121,7 @@ class Load:
         self._next_key = self._head.next_key
         return Outcome(Verdict.REPLACED, standing)
 
-    def _row(self, file: File, line: ParsedLine, columns: Columns) -> RecordRow:
+    def _row(self, file: File, line: ParsedLine) -> RecordRow:
         key = self._next_key
         self._next_key += 1
         return record_row(
