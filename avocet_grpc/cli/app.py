@@ -16,12 +16,13 @@ import typer
 from avocet_grpc import __version__
 from avocet_grpc.cli import database, keeper, maintenance, output, token
 from avocet_grpc.cli import store as stores
-from avocet_grpc.cli.paths import a_path
+from avocet_grpc.cli.paths import a_path, store_name
 from avocet_grpc.exit_codes import ExitCode
 from avocet_grpc.lean import leave_out_rich
 from avocet_grpc.settings import LIMITS, SQLITE, Limits, Settings
+from avocet_grpc.wording import why
 
-LIMITS_HELP = ", ".join(f"{name}={getattr(Limits(), name):g}" for name in LIMITS)
+LIMITS_HELP = ", ".join(f"{name}={getattr(Limits(), name)}" for name in LIMITS)
 
 
 class LogLevel(enum.StrEnum):
@@ -99,6 +100,7 @@ def serve(
     store: Annotated[
         str,
         typer.Option(
+            parser=store_name,
             envvar="AVOCET_STORE",
             metavar="URL",
             help="'sqlite': the ledger lies in the data directory. postgres://USER@HOST[,HOST]/DATABASE: any number of"
@@ -225,8 +227,6 @@ def serve(
     wrong flag; 3 if another server has the data directory; 4 if the shared files could not be brought up to date at the
     stop; 5 if the storage failed.
     """
-    if store != SQLITE and not store.startswith(("postgres://", "postgresql://")):
-        raise typer.BadParameter("must be 'sqlite' or postgres://USER@HOST[,HOST]/DATABASE", param_hint="--store")
     settings = Settings(
         listen=listen,
         store=store,
@@ -289,6 +289,6 @@ def main() -> None:
             output.finished(end.code if isinstance(end.code, int) else int(end.code is not None))
         ) from None
     except OSError as error:
-        # The help or the version could not be printed; each command reports its own errors.
-        output.tell(f"avocet-grpc: {error}")
+        # Each command reports its own errors; what is left is its output, its help or the version.
+        output.tell(f"avocet-grpc: the output could not be written: {why(error)}")
         sys.exit(output.finished(ExitCode.FAILED))

@@ -7,6 +7,7 @@ from pathlib import Path
 import typer
 
 from avocet_grpc.exit_codes import ExitCode
+from avocet_grpc.wording import why
 
 
 def checked(data_dir: Path) -> Path:
@@ -16,6 +17,6 @@ def checked(data_dir: Path) -> Path:
     try:
         refuse_if_planted(data_dir, for_its_owner=True)
     except (UnsafeDirectory, OSError) as error:
-        typer.echo(f"avocet-grpc: {error}", err=True)
+        typer.echo(f"avocet-grpc: {why(error)}", err=True)
         raise typer.Exit(ExitCode.FAILED) from None
     return data_dir

@@ -7,13 +7,17 @@ from typing import Annotated
 import typer
 
 from avocet_grpc.cli import output
+from avocet_grpc.cli.paths import database_url
 from avocet_grpc.exit_codes import ExitCode
 from avocet_grpc.wording import NEEDS_DRIVER
 
 
 def migrate(
     store: Annotated[
-        str, typer.Option(envvar="AVOCET_STORE", metavar="URL", help="postgres://USER@HOST[,HOST]/DATABASE")
+        str,
+        typer.Option(
+            parser=database_url, envvar="AVOCET_STORE", metavar="URL", help="postgres://USER@HOST[,HOST]/DATABASE"
+        ),
     ],
 ) -> None:
     """Make the tables in a PostgreSQL database, or bring older ones up to date.
@@ -22,7 +26,8 @@ def migrate(
 
         avocet-grpc migrate --store postgres://avocet@db1,db2/avocet
 
-    The password comes from PGPASSFILE, PGPASSWORD or the URL. Exit codes: 0 when it is done; 1 if it failed.
+    The password comes from PGPASSFILE, PGPASSWORD or the URL. Exit codes: 0 when it is done; 1 if it failed; 2 for
+    a wrong flag.
     """
     try:
         import psycopg

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from avocet_grpc.cli import output
-from avocet_grpc.cli.paths import directory
+from avocet_grpc.cli.paths import database_url, directory
 from avocet_grpc.exit_codes import ExitCode
 from avocet_grpc.layout import SHARED_FILES
-from avocet_grpc.wording import NEEDS_DRIVER, counted
+from avocet_grpc.wording import NEEDS_DRIVER, counted, why
 
 if TYPE_CHECKING:
     from avocet_grpc.core.ports.keeper import KeeperState
@@ -42,7 +42,14 @@ app = typer.Typer(
 )
 
 Store = Annotated[
-    str, typer.Option("--store", envvar="AVOCET_STORE", metavar="URL", help="postgres://USER@HOST[,HOST]/DATABASE")
+    str,
+    typer.Option(
+        "--store",
+        parser=database_url,
+        envvar="AVOCET_STORE",
+        metavar="URL",
+        help="postgres://USER@HOST[,HOST]/DATABASE",
+    ),
 ]
 
 
@@ -52,7 +59,8 @@ def status(store: Store) -> None:
 
         avocet-grpc keeper status --store postgres://avocet@db1,db2/avocet
 
-    Exit codes: 0 if a server keeps the files; 1 if the database cannot be asked; 7 if nobody keeps them.
+    Exit codes: 0 if a server keeps the files; 1 if the database cannot be asked; 2 for a wrong flag; 7 if nobody keeps
+    them.
     """
     with _opened(store) as ledger:
         state = ledger.keeper()
@@ -80,7 +88,7 @@ def release(store: Store) -> None:
         avocet-grpc keeper release --store postgres://avocet@db1,db2/avocet
 
     Exit codes: 0 once the keeper has given the files up, or if nobody keeps them; 1 if it did not give them up within
-    90 s, or if the database cannot be asked.
+    90 s, or if the database cannot be asked; 2 for a wrong flag.
     """
     from avocet_grpc.store.postgres.keeper import Lease
 
@@ -128,8 +136,8 @@ def take_over(
         avocet-grpc keeper take-over --store postgres://avocet@db1,db2/avocet --data-dir ./data
         avocet-grpc serve --store postgres://avocet@db1,db2/avocet --data-dir ./data
 
-    Exit codes: 0 when both files are whole and on the disk; 1 if that could not be done; 3 if a server has the
-    directory.
+    Exit codes: 0 when both files are whole and on the disk; 1 if that could not be done; 2 for a wrong flag; 3 if
+    a server has the directory.
     """
     with _opened(store) as ledger:
         from avocet_grpc.core.errors import CorrectionsError
@@ -146,10 +154,10 @@ def take_over(
             typer.echo(f"avocet-grpc: {error}; stop it first", err=True)
             raise typer.Exit(ExitCode.DIRECTORY_TAKEN) from None
         except (Fenced, work.FilesNotLevel):
-            why = "the files are not finished; a server with this --data-dir goes on with them"
-            raise _refused(why, *asides) from None
+            rest = "the files are not finished; a server with this --data-dir goes on with them"
+            raise _refused(rest, *asides) from None
         except (work.CannotTakeOver, UnsafeDirectory, CorrectionsError, OSError) as error:
-            raise _refused(str(error), *asides) from None
+            raise _refused(why(error), *asides) from None
     lines = [f"wrote both files into {data_dir}; start a server with this --data-dir to keep them"]
     if taken.aside is not None:
         lines.append(f"what was there before is in {taken.aside}")
@@ -197,7 +205,7 @@ def _opened(store: str) -> Iterator[PostgresLedger]:
         raise _refused(f"the database cannot be asked: {text_of(error)}") from None
 
 
-def _refused(why: str, *asides: Path) -> typer.Exit:
+def _refused(problem: str, *asides: Path) -> typer.Exit:
     where = "".join(f"; what was in the directory is in {aside}" for aside in asides)
-    typer.echo(f"avocet-grpc: {why}{where}", err=True)
+    typer.echo(f"avocet-grpc: {problem}{where}", err=True)
     return typer.Exit(ExitCode.FAILED)

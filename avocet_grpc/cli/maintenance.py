@@ -10,11 +10,11 @@ import typer
 
 from avocet_grpc.cli import output
 from avocet_grpc.cli.data_directory import checked
-from avocet_grpc.cli.paths import a_path, existing
+from avocet_grpc.cli.paths import a_path, existing, store_name
 from avocet_grpc.cli.progress import shown_progress
 from avocet_grpc.exit_codes import ExitCode
 from avocet_grpc.settings import SQLITE
-from avocet_grpc.wording import NEEDS_DRIVER, counted
+from avocet_grpc.wording import NEEDS_DRIVER, counted, why
 
 if TYPE_CHECKING:
     from avocet_grpc.maintenance.lock import DataDirectoryLock
@@ -46,6 +46,7 @@ def verify(
     store: Annotated[
         str | None,
         typer.Option(
+            parser=store_name,
             envvar="AVOCET_STORE",
             metavar="URL",
             help="A PostgreSQL ledger, postgres://USER@HOST[,HOST]/DATABASE; --data-dir adds the files.",
@@ -67,7 +68,8 @@ def verify(
 
         avocet-grpc verify --store postgres://avocet@db1,db2/avocet --data-dir ./data
 
-    Exit codes: 0 if nothing is damaged; 1 if that cannot be found out; 6 if the ledger or a file is damaged.
+    Exit codes: 0 if nothing is damaged; 1 if that cannot be found out; 2 for a wrong flag, also for a directory that is
+    not there; 6 if the ledger or a file is damaged.
     """
     if store is not None and store != SQLITE:
         report = _verified_store(store, None if data_dir is None else checked(data_dir))
@@ -124,7 +126,8 @@ def rebuild(
 
         avocet-grpc rebuild --data-dir ./data
 
-    Exit codes: 0 when it is done; 1 if it failed or was declined; 3 if a server has the data directory.
+    Exit codes: 0 when it is done; 1 if it failed or was declined; 2 for a wrong flag, also for a directory that is not
+    there; 3 if a server has the data directory.
     """
     from avocet_grpc.maintenance.lock import DataDirectoryLock, DataDirectoryTaken
     from avocet_grpc.telemetry import logs
@@ -149,20 +152,23 @@ def backup(
 ) -> None:
     """Copy the data directory, also while its server runs.
 
-    The copy holds whatever was acknowledged before it began. To restore it, stop the server, move its data directory
+    The copy holds whatever was acknowledged before it began. A damaged ledger is refused: rebuild it, or restore an
+    older backup. To restore one, stop the server, move its data directory
     away, copy the backup to its place, and start the server. label_tool.yaml is not in it: copy it like any file.
 
         avocet-grpc backup --data-dir ./data --to ./backups/monday
 
-    Exit codes: 0 when the backup is whole and on the disk; 1 if it could not be made.
+    Exit codes: 0 when the backup is whole and on the disk; 1 if it could not be made, or the ledger is damaged; 2 for a
+    wrong flag, also for a directory that is not there.
     """
     from avocet_grpc.core.errors import StorageFailed
     from avocet_grpc.maintenance.backup import CannotBackUp, back_up
+    from avocet_grpc.store.sqlite.integrity import LedgerUnusable
 
     try:
         with shown_progress("ledger") as progress:
             size = back_up(data_dir, to, progress)
-    except (CannotBackUp, StorageFailed, OSError) as error:
+    except (CannotBackUp, LedgerUnusable, StorageFailed, OSError) as error:
         raise _refused(error) from None
     output.say(f"backed up {data_dir} to {to} ({counted(size, 'byte')})")
 
@@ -204,5 +210,5 @@ def _rebuild(data_dir: Path, held: DataDirectoryLock, yes: bool) -> None:
 
 
 def _refused(error: Exception) -> typer.Exit:
-    print(f"avocet-grpc: {error}", file=sys.stderr)
+    print(f"avocet-grpc: {why(error)}", file=sys.stderr)
     return typer.Exit(ExitCode.FAILED)

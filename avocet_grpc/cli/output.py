@@ -8,6 +8,7 @@ import os
 import sys
 
 from avocet_grpc.exit_codes import ExitCode
+from avocet_grpc.wording import why
 
 
 class Unprintable(Exception):
@@ -27,7 +28,7 @@ def hand_over(line: str) -> None:
         print(line, flush=True)
     except OSError as error:
         _drop_output()
-        raise Unprintable(_why(error)) from error
+        raise Unprintable(why(error)) from error
 
 
 def say(*lines: str, done: str = "") -> None:
@@ -57,7 +58,7 @@ def finished(code: int) -> int:
     except OSError as error:
         _drop_output()
         if error.errno != errno.EPIPE:
-            tell(f"avocet-grpc: the output could not be written: {_why(error)}")
+            tell(f"avocet-grpc: the output could not be written: {why(error)}")
         return code or ExitCode.FAILED
     return code
 
@@ -68,7 +69,3 @@ def _drop_output() -> None:
     with contextlib.suppress(OSError):
         os.dup2(nowhere, sys.stdout.fileno())
     os.close(nowhere)
-
-
-def _why(error: OSError) -> str:
-    return error.strerror or type(error).__name__

@@ -1,4 +1,4 @@
-"""Paths on the command line."""
+"""Paths and stores on the command line."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import os
 from pathlib import Path
 
 import typer
+
+from avocet_grpc.settings import SQLITE
 
 
 def a_path(text: str | Path) -> Path:
@@ -32,3 +34,17 @@ def existing(text: str | Path) -> Path:
     if not path.exists():
         raise typer.BadParameter(f"Directory '{path}' does not exist; name another.")
     return path
+
+
+def database_url(text: str) -> str:
+    """Return the URL of a PostgreSQL database. Fails as a wrong flag if it is something else."""
+    if not text.startswith(("postgres://", "postgresql://")):
+        raise typer.BadParameter("must be postgres://USER@HOST[,HOST]/DATABASE")
+    return text
+
+
+def store_name(text: str) -> str:
+    """Return `sqlite`, or the URL of a PostgreSQL database. Fails as a wrong flag if it is something else."""
+    if text != SQLITE and not text.startswith(("postgres://", "postgresql://")):
+        raise typer.BadParameter("must be 'sqlite' or postgres://USER@HOST[,HOST]/DATABASE")
+    return text

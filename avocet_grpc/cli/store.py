@@ -9,10 +9,10 @@ import typer
 
 from avocet_grpc.cli import output
 from avocet_grpc.cli.data_directory import checked
-from avocet_grpc.cli.paths import existing
+from avocet_grpc.cli.paths import database_url, existing
 from avocet_grpc.cli.progress import shown_progress
 from avocet_grpc.exit_codes import ExitCode
-from avocet_grpc.wording import NEEDS_DRIVER, counted
+from avocet_grpc.wording import NEEDS_DRIVER, counted, why
 
 app = typer.Typer(no_args_is_help=True, help="Moves the ledger from one store to another.")
 
@@ -28,7 +28,9 @@ def copy(
         Path,
         typer.Option("--from", metavar="DIR", parser=existing, callback=checked, help="The data directory."),
     ],
-    to: Annotated[str, typer.Option("--to", metavar="URL", help="postgres://USER@HOST[,HOST]/DATABASE")],
+    to: Annotated[
+        str, typer.Option("--to", metavar="URL", parser=database_url, help="postgres://USER@HOST[,HOST]/DATABASE")
+    ],
 ) -> None:
     """Copy the ledger of a data directory into an empty PostgreSQL database; the service must be stopped.
 
@@ -38,7 +40,8 @@ def copy(
         avocet-grpc store copy --from ./data --to postgres://avocet@db1,db2/avocet
 
     The password comes from PGPASSFILE, PGPASSWORD or the URL. Exit codes: 0 when the database has the ledger; 1 if it
-    could not be copied; 3 if a server has the data directory.
+    could not be copied; 2 for a wrong flag, also for a directory that is not there; 3 if a server has the data
+    directory.
     """
     try:
         from avocet_grpc.maintenance.move import CannotMove, move
@@ -56,7 +59,7 @@ def copy(
         typer.echo(f"avocet-grpc: {error}; stop it first", err=True)
         raise typer.Exit(ExitCode.DIRECTORY_TAKEN) from None
     except (CannotMove, DatabaseUnusable, LedgerUnusable, OSError) as error:
-        typer.echo(f"avocet-grpc: {error}", err=True)
+        typer.echo(f"avocet-grpc: {why(error)}", err=True)
         raise typer.Exit(ExitCode.FAILED) from None
     what = f"copied {counted(filled.rows, 'row')}" if filled.rows else "it was copied before"
     output.say(f"{shown(to)} has the ledger at revision {filled.revision}: {what}")

@@ -14,7 +14,7 @@ from avocet_grpc.cli import output
 from avocet_grpc.cli.paths import a_path
 from avocet_grpc.edge.auth.policy import Role
 from avocet_grpc.exit_codes import ExitCode
-from avocet_grpc.wording import counted
+from avocet_grpc.wording import counted, why
 
 if TYPE_CHECKING:
     # Each command loads what it needs: 'serve' shares the process, and keeps what was loaded.
@@ -78,7 +78,7 @@ def new(
 
         avocet-grpc token new alice --role reviewer --tokens-file tokens.yaml
 
-    Exit codes: 0 when it is done; 1 if it failed.
+    Exit codes: 0 when it is done; 1 if it failed; 2 for a wrong flag.
     """
     from avocet_grpc.edge.auth import token_file
     from avocet_grpc.edge.auth.tokens import entry_text, new_token
@@ -101,18 +101,18 @@ def list_tokens(tokens_file: TokensFile) -> None:
 
     The id is the beginning of the token's SHA-256; 'revoke' takes it.
 
-    Exit codes: 0 when it is done; 1 if it failed.
+    Exit codes: 0 when it is done; 1 if it failed; 2 for a wrong flag.
     """
     from avocet_grpc.edge.auth.token_file import id_of
     from avocet_grpc.edge.auth.tokens import read_tokens
 
-    with _explained():
+    with _explained("the tokens could not be listed"):
         tokens = read_tokens(tokens_file)
-    now = datetime.now(UTC)
-    for token in tokens:
-        end = "" if token.expires is None else f"  until {token.expires:%Y-%m-%d %H:%M} UTC"
-        gone = "  EXPIRED" if token.expires is not None and token.expires <= now else ""
-        print(f"{token.name}  {id_of(token)}  {_roles(token)}{end}{gone}")
+        now = datetime.now(UTC)
+        for token in tokens:
+            end = "" if token.expires is None else f"  until {token.expires:%Y-%m-%d %H:%M} UTC"
+            gone = "  EXPIRED" if token.expires is not None and token.expires <= now else ""
+            output.hand_over(f"{token.name}  {id_of(token)}  {_roles(token)}{end}{gone}")
     if not tokens:
         output.tell("there are no tokens")
 
@@ -129,7 +129,7 @@ def revoke(
 
     A running server refuses them within a second, or at once after SIGHUP.
 
-    Exit codes: 0 when it is done; 1 if it failed.
+    Exit codes: 0 when it is done; 1 if it failed; 2 for a wrong flag.
     """
     from avocet_grpc.edge.auth import token_file
     from avocet_grpc.edge.auth.token_file import id_of
@@ -156,7 +156,7 @@ def rotate(
 
         avocet-grpc token rotate kiwi --grace-hours 48 --tokens-file tokens.yaml
 
-    Exit codes: 0 when it is done; 1 if it failed.
+    Exit codes: 0 when it is done; 1 if it failed; 2 for a wrong flag.
     """
     from avocet_grpc.edge.auth import token_file
     from avocet_grpc.edge.auth.token_file import id_of
@@ -171,18 +171,18 @@ def rotate(
 
 
 @contextmanager
-def _explained() -> Iterator[None]:
-    """End the command with one line if the file cannot be used, or if nobody would get the token."""
+def _explained(unprinted: str = "the token could not be printed, so nothing was changed") -> Iterator[None]:
+    """End the command with one line if the file cannot be used, or with `unprinted` if nobody would get the output."""
     from avocet_grpc.edge.auth.token_file import NoSuchToken
     from avocet_grpc.foreign_files import Unreadable
 
     try:
         yield
     except output.Unprintable as error:
-        output.tell(f"avocet-grpc: the token could not be printed, so nothing was changed: {error}")
+        output.tell(f"avocet-grpc: {unprinted}: {error}")
         raise typer.Exit(ExitCode.FAILED) from None
     except (NoSuchToken, Unreadable, ValueError, OSError) as error:
-        output.tell(f"avocet-grpc: {error}")
+        output.tell(f"avocet-grpc: {why(error)}")
         raise typer.Exit(ExitCode.FAILED) from None
 
 

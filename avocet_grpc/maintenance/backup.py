@@ -38,7 +38,8 @@ def back_up(data_dir: Path, target: Path, progress: Callable[[str, int, int], No
     """Copy `data_dir` to `target`, which must not exist yet; gives the copy's size in bytes.
 
     `progress` is told what is copied, how much of it is done, and of how much. `target` is there only once it is whole.
-    Raises CannotBackUp, StorageFailed or OSError (NotARegularFile for a pipe, device or directory in a file's place).
+    Raises CannotBackUp, LedgerDamaged, StorageFailed or OSError (NotARegularFile for a pipe, device or directory in a
+    file's place).
     """
     ledger = DataDirectory(data_dir).ledger
     if DataDirectory(data_dir).files_id.exists():

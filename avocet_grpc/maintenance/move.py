@@ -17,6 +17,7 @@ from avocet_grpc.store.postgres.fill import Filled, Progress, fill
 from avocet_grpc.store.postgres.migrate import refuse_other_schema
 from avocet_grpc.store.postgres.settings import refuse_if_unsafe
 from avocet_grpc.store.sqlite.inspect import opened
+from avocet_grpc.store.sqlite.integrity import refuse_if_not_as_left
 
 
 class CannotMove(Exception):
@@ -40,6 +41,7 @@ def move(data_dir: Path, url: str, progress: Progress) -> Filled:
     try:
         if directory.running.exists():
             raise CannotMove("the service did not stop cleanly; start it, stop it, and copy then")
+        refuse_if_not_as_left(directory.ledger)
         with opened(directory.ledger, lenient=False) as source, closing(connect(url)) as db:
             refuse_other_schema(db, shown(url))
             refuse_if_unsafe(db)

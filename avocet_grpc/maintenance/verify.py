@@ -22,7 +22,7 @@ from avocet_grpc.store.sql.dialect import Session
 from avocet_grpc.store.sql.feed import SqlMirrorReader
 from avocet_grpc.store.sql.queries import Queries
 from avocet_grpc.store.sqlite import inspect
-from avocet_grpc.store.sqlite.integrity import LOST, LedgerUnusable, has_remains
+from avocet_grpc.store.sqlite.integrity import LOST, NOT_AS_LEFT, LedgerUnusable, has_remains
 from avocet_grpc.store.sqlite.seal import has_sound_seal
 
 TRIES = 5
@@ -65,7 +65,7 @@ def verify(data_dir: Path, progress: Progress) -> Report:
         report.notes.append("there is no ledger; the next start makes one from the files")
         return report
     if state is not State.RUNNING and has_sound_seal(ledger) is False:
-        report.damage.append("ledger: it is not what the last clean stop left")
+        report.damage.append(f"ledger: {NOT_AS_LEFT}")
     problems = inspect.problems(ledger)
     report.damage += [f"ledger: {problem}" for problem in problems]
     if report.damage:

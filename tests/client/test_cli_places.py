@@ -72,6 +72,23 @@ def test_an_address_that_nothing_can_have_is_a_wrong_setting(shell: Shell, addre
     assert done.stderr.startswith("avocet: the address ")
 
 
+def test_a_file_without_certificates_is_named_and_not_the_service(shell: Shell) -> None:
+    junk = shell.home / "junk.pem"
+    junk.write_text("junk\n")
+    done = shell.run("stats", "--ca", str(junk), code=2)
+    assert done.stderr.strip() == f"avocet: {junk} holds no CA certificates in PEM"
+    done = shell.run("stats", "--cert", str(junk), "--key", str(junk), code=2)
+    assert done.stderr.strip() == f"avocet: {junk} holds no certificate in PEM"
+
+
+@pytest.mark.parametrize("arguments", [("upload",), ("batch",), ("stats", "--ca")], ids=" ".join)
+def test_a_file_that_is_not_there_is_told_without_the_number_of_the_error(
+    shell: Shell, arguments: tuple[str, ...]
+) -> None:
+    done = shell.run(*arguments, "nope", code=2)
+    assert done.stderr.strip() == "avocet: nope: No such file or directory"
+
+
 def test_a_settings_file_that_is_not_text_is_named(shell: Shell) -> None:
     settings = shell.home / ".config/avocet/client.toml"
     settings.parent.mkdir(parents=True)

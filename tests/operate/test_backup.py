@@ -226,6 +226,43 @@ def test_a_stopped_server_is_backed_up_as_well(server: Server, restored: Server,
     assert server.start().stats().export_ready == 1
 
 
+def test_a_damaged_ledger_is_not_backed_up_since_its_copy_could_pass_for_a_sound_one(
+    server: Server, tmp_path: Path
+) -> None:
+    """A byte of a text that nothing but the seal vouches for: SQLite's own checks do not see it."""
+    server.ingest(pb.IngestRequest(source="s", task_type="t", prompt="p", correction="c", request_id="fingered"))
+    assert server.stop() == 0
+    ledger = server.data / ".avocet/ledger.db"
+    content = ledger.read_bytes()
+    at = content.index(b"fingered")
+    ledger.write_bytes(content[:at] + b"l" + content[at + 1 :])
+    before = ledger.read_bytes()
+    refused = back_up(server, tmp_path / "backup")
+    assert refused.returncode == 1 and "Traceback" not in refused.stderr
+    assert "the ledger is damaged: it is not what the last clean stop left" in refused.stderr
+    assert "avocet-grpc rebuild" in refused.stderr
+    assert ledger.read_bytes() == before and not (tmp_path / "backup").exists()
+
+
+def test_a_ledger_that_a_crash_left_damaged_is_not_backed_up(server: Server, tmp_path: Path) -> None:
+    """Without a seal SQLite's own check of the copy has to tell it."""
+    for number in range(300):
+        server.ingest(pb.IngestRequest(source="s", task_type="t", prompt=f"prompt {number}", correction="c" * 900))
+    assert server.stop() == 0
+    server.start().kill()
+    ledger = server.data / ".avocet/ledger.db"
+    content, page = ledger.read_bytes(), 4096
+    half = len(content) // page // 2
+    damaged = b"".join(
+        b"\xff" * page if half <= at < half + 20 else content[at * page : (at + 1) * page]
+        for at in range(len(content) // page)
+    )
+    ledger.write_bytes(damaged)
+    refused = back_up(server, tmp_path / "backup")
+    assert refused.returncode == 1 and "Traceback" not in refused.stderr and refused.stderr.count("\n") == 1
+    assert not (tmp_path / "backup").exists()
+
+
 def test_a_link_to_a_file_is_backed_up_as_that_file_and_one_that_leads_nowhere_as_none(
     stopped_server: Server, tmp_path: Path
 ) -> None:

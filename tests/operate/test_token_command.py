@@ -159,7 +159,15 @@ def test_verify_keeps_its_exit_code_if_its_report_cannot_be_written(
 
 
 def test_a_list_that_cannot_be_written_ends_with_one_line(file: Path) -> None:
-    assert "No space left on device" in one_line(command("token", "list", file=file, shell=">/dev/full"), 1)
+    for shell, why in ((">/dev/full", "No space left on device"), (">&-", "stdout is closed")):
+        said = one_line(command("token", "list", file=file, shell=shell), 1)
+        assert said.strip() == f"avocet-grpc: the tokens could not be listed: {why}"
+
+
+def test_an_error_of_the_operating_system_has_no_number_and_names_the_file(file: Path) -> None:
+    nowhere = file.parent / "nowhere/tokens.yaml"
+    said = one_line(command("token", "new", "bo", "--role", "reader", file=nowhere), 1)
+    assert "Errno" not in said and said.strip().endswith(f"{nowhere.parent}: No such file or directory")
 
 
 @contextmanager
@@ -212,7 +220,9 @@ def test_an_empty_path_is_refused_and_is_not_the_current_directory(tmp_path: Pat
 
 def test_verify_of_an_empty_store_is_refused_and_does_not_look_at_the_files_instead(tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
-    assert "the store is not a valid URL" in one_line(command("verify", "--store", "", cwd=tmp_path), 1)
+    done = command("verify", "--store", "", cwd=tmp_path)
+    said = " ".join(done.stderr.replace("│", " ").split())
+    assert done.returncode == 2 and "must be 'sqlite' or postgres://USER@HOST[,HOST]/DATABASE" in said
 
 
 FLOW = """# ours: [a, b]

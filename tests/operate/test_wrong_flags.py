@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import subprocess
+from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
 
+from avocet_grpc.cli.app import LIMITS_HELP, _limits
+from avocet_grpc.settings import Limits
 from tests.support import BIN
 
 
@@ -38,3 +41,29 @@ def test_a_flag_that_means_nothing_is_refused_in_words(tmp_path: Path, flags: tu
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60)
     assert done.returncode == code
     assert "Traceback" not in done.stderr and done.stderr.strip()
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("serve", "--store", "mysql://x"),
+        ("verify", "--store", "mysql://x"),
+        ("migrate", "--store", "sqlite"),
+        ("keeper", "status", "--store", "db1/avocet"),
+        ("keeper", "release", "--store", "sqlite"),
+        ("keeper", "take-over", "--store", "mysql://x", "--data-dir", "data"),
+        ("store", "copy", "--from", ".", "--to", "mysql://x"),
+    ],
+    ids=" ".join,
+)
+def test_a_store_that_there_is_not_is_a_wrong_flag_of_every_command(tmp_path: Path, command: tuple[str, ...]) -> None:
+    done = subprocess.run(
+        [str(BIN / "avocet-grpc"), *command], cwd=tmp_path, capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 2 and "postgres://USER@HOST[,HOST]/DATABASE" in unframed(done.stderr)
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_help_of_the_limits_has_their_defaults_as_the_flag_takes_them() -> None:
+    others = replace(Limits(), **{limit.name: 1 for limit in fields(Limits)})
+    assert _limits(LIMITS_HELP.split(", ")) == Limits() != others

@@ -9,7 +9,7 @@ from pathlib import Path
 from avocet_grpc.core.errors import StorageFull
 from avocet_grpc.store.sql.soundness import contradictions
 from avocet_grpc.store.sqlite.failure import meaning
-from avocet_grpc.store.sqlite.seal import SealBroken, break_seal, is_sealed
+from avocet_grpc.store.sqlite.seal import SealBroken, break_seal, has_sound_seal, is_sealed
 from avocet_grpc.store.sqlite.session import SqliteSession
 
 SHOWN = 5
@@ -30,6 +30,7 @@ class LedgerDamaged(LedgerUnusable):
 
 
 LOST = "{} is missing, and files that belong to it are there"
+NOT_AS_LEFT = "it is not what the last clean stop left"
 
 
 def has_remains(path: Path) -> bool:
@@ -51,12 +52,25 @@ def refuse_if_damaged(path: Path) -> bool:
     try:
         break_seal(path)
     except SealBroken:
-        raise LedgerDamaged(path, "it is not what the last clean stop left") from None
+        raise LedgerDamaged(path, NOT_AS_LEFT) from None
     return True
 
 
+def refuse_if_not_as_left(path: Path) -> None:
+    """Compare a ledger with the seal of the last clean stop, if it has one, and leave the seal there.
+
+    A server may start or stop meanwhile: at the second look the seal is gone, or is another one. Raises LedgerDamaged,
+    OSError.
+    """
+    if all(has_sound_seal(path) is False for _ in range(2)):
+        raise LedgerDamaged(path, NOT_AS_LEFT)
+
+
 def refuse_if_inconsistent(path: Path, connection: sqlite3.Connection) -> None:
-    """After a stop that was not clean: SQLite's own quick check, some seconds for 2 GB. Raises LedgerDamaged."""
+    """After a stop that was not clean, and for a copy: SQLite's own quick check, some seconds for 2 GB.
+
+    Raises LedgerDamaged.
+    """
     problems = [text for (text,) in connection.execute(f"PRAGMA quick_check({SHOWN})") if text != "ok"]
     if problems:
         raise LedgerDamaged(path, problems[0].splitlines()[-1])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import ssl
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,8 +37,17 @@ class Tls:
 
     @classmethod
     def from_files(cls, *, roots: str = "", certificate: str = "", key: str = "") -> Tls:
-        """Return the same from files. Raises OSError if one cannot be read."""
+        """Return the same from files.
+
+        Raises OSError if one cannot be read, and ValueError if one does not hold what it is for: gRPC would only say
+        that it cannot connect.
+        """
         read = [Path(path).expanduser().read_bytes() if path else None for path in (roots, certificate, key)]
+        if read[0] is not None and not _holds_certificates(read[0]):
+            raise ValueError(f"{roots} holds no CA certificates in PEM")
+        for content, path, what in ((read[1], certificate, b"CERTIFICATE"), (read[2], key, b"PRIVATE KEY")):
+            if content is not None and what + b"-----" not in content:
+                raise ValueError(f"{path} holds no {what.decode().lower()} in PEM")
         return cls(root_certificates=read[0], certificate_chain=read[1], private_key=read[2])
 
     def __repr__(self) -> str:
@@ -51,6 +61,14 @@ class Tls:
         if (self.certificate_chain is None) != (self.private_key is None):
             raise ValueError("a client certificate needs its private key, and the key its certificate")
         return grpc.ssl_channel_credentials(self.root_certificates, self.private_key, self.certificate_chain)
+
+
+def _holds_certificates(content: bytes) -> bool:
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cadata=content.decode("ascii", "replace"))
+    except (ssl.SSLError, ValueError):
+        return False
+    return True
 
 
 LARGEST_REQUEST_BYTES = 17 << 20

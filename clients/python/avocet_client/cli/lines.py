@@ -30,6 +30,8 @@ def told(error: Exception) -> str:
     if isinstance(error, UnicodeEncodeError):
         shown = ascii(error.object[max(0, error.start - 20) : error.end + 20])
         return f"{shown} cannot be sent as text: it has a byte that is not UTF-8, or half of a surrogate pair"
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror if error.filename is None else f"{error.filename}: {error.strerror}"
     return str(error)
 
 
