@@ -85,9 +85,12 @@ def test_an_approved_line_that_others_edit_is_exported_as_it_is_now(decided: Ser
     before = decided.stats().revision
     text = decided.approved.read_text()
     (exported,) = (e for r in decided.stub.StreamExport(pb.StreamExportRequest()) for e in r.examples)
-    write_records(decided.approved, [json.loads(text) | {"corrected_response": "by another hand"}])
-    # Who writes over our words within a minute may not have read them; this is a minute later.
-    os.utime(decided.approved, (time.time() + 61, time.time() + 61))
+    beside = decided.approved.with_suffix(".new")
+    write_records(beside, [json.loads(text) | {"corrected_response": "by another hand"}])
+    # Who writes over our words within a minute may not have read them; this is a minute later. The file comes with that
+    # time: a look in between would take the edit for an early one.
+    os.utime(beside, (time.time() + 61, time.time() + 61))
+    beside.replace(decided.approved)
 
     def edited() -> bool:
         request = pb.StreamExportRequest(since_revision=before)
