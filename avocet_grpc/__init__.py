@@ -1,7 +1,7 @@
 """The Avocet corrections service.
 
 docs/architecture.md is the map of this package. Imports point down only, and the map says which room may not know which
-other one. At the bottom are small tools that import nothing of the service: `durable`, `foreign_files`, `exit_codes`.
+other one. At the bottom are small tools that import nothing of the service, such as `durable` and `foreign_files`.
 
 Reading order
     `cli`, `processes`, `maintenance`    the command line, the processes, an operator's work

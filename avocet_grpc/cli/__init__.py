@@ -22,5 +22,6 @@ Reading order
 Rules
     - An exit code is a member of `exit_codes.ExitCode`.
     - A command that fails prints one line that says why and what to do, and no traceback.
-    - Secrets have no flag, since other users can read a command line.
+    - Secrets have no flag, since other users can read a command line. A URL of `--store` may have a password all the
+      same; PGPASSFILE and PGPASSWORD keep it out.
 """

@@ -21,6 +21,6 @@ Reading order
 Rules
     - A method has 15 lines at most. It raises errors of the core; the interceptor maps them.
     - A page ends at 3 MB, so that a client with gRPC's default limit of 4 MB can read it. A response of an export ends
-      at 500 kB, one of Watch at 512 KB at most.
+      at 500 kB, one of Watch at 512 KB at most. Whatever is larger comes alone.
     - Nothing of a request is read before its caller is known.
 """

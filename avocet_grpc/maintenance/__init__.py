@@ -24,5 +24,5 @@ Reading order
 
 Rules
     - `verify` changes nothing and runs beside a service. `rebuild` needs the directory for itself.
-    - Whatever is replaced is kept under another name.
+    - A ledger or a shared file that is replaced is kept under another name. An index is not: it can be made again.
 """

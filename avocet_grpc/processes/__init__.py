@@ -24,7 +24,8 @@ The life of a service
     Stop -------------------------> brings the files level, compacts, ends
 
 Rules
-    - Over PostgreSQL a mirror is Running once it keeps the files (`keeper_process`), or knows that another server does.
+    - Over PostgreSQL a mirror is Running once it keeps the files (`keeper_process`), or could not get them at the first
+      try: another server keeps them, or the database did not answer. Calls do not wait for a keeper.
     - Every process dies with the supervisor. One that finds the ledger's storage failed says Failed. The supervisor
       kills the others before they write again, and ends with exit code 5.
 """

@@ -23,7 +23,8 @@ An example
 Rules
     - A commit takes its turn among the processes, locks the `head` row and holds it to the end. So commits, revisions
       and keys have one order, whichever process writes.
-    - What a work changes is held in memory (`sql/pending.py`) until its group commits; a refused work leaves nothing.
+    - What a work changes is held in memory (`sql/pending.py`) until the commit, unless it is much, or a query needs it
+      in the database before. A refused work leaves nothing.
     - A full disk refuses a change, and nothing of it is stored. If nobody knows what became of a commit, the process
       ends with SQLite (`sqlite/condition.py`); with PostgreSQL it connects again and looks (`postgres/writer.py`).
 """

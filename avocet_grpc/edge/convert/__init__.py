@@ -16,7 +16,8 @@ Reading order
 
 Rules
     - A lone surrogate is U+FFFD on the wire; the file keeps it.
-    - An example's bytes depend on its record alone: the ledger keeps them, and exports send them again.
+    - An example's bytes depend on its record and on the revision of its approval. The ledger keeps them, and exports
+      send them again.
 """
 
 from avocet_grpc.edge.convert.answers import (

@@ -1,4 +1,4 @@
-"""The system calls and the time: nothing else of the mirror touches the disk or a clock.
+"""The system calls and the time: nothing else of the mirror touches the shared files or a clock.
 
 Owns
     Opening, reading, writing, syncing and exchanging files; leases; signatures; scanning lines in bounded memory.

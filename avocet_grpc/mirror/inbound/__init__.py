@@ -9,7 +9,7 @@ May import
 
 Reading order
     `look`, `rules`         whether the file is as it was, has grown, or is another one; and how a look takes that in
-    `tail`                  imports appended lines, at most 8 MB in one command
+    `tail`                  imports appended lines; a command ends once it has 8 MB
     `reconcile`, `line_diff`, `pairs`    compares a rewritten file with the index, and decides about what is gone
     `beginning`             how a file is compared at a start
     `first_start`, `without_index`, `resync`    a file that the index does not know

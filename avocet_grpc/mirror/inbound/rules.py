@@ -36,8 +36,8 @@ class Aside(NamedTuple):
 class Look:
     """What is known of the moment. `settled`: a missing line counts as deleted now. `may_go_on`: a program has the file
     open for writing, or had it a moment ago, and may be half-way through it; `is_open`: it has it open now;
-    `goes_on_aside`: it has a displaced one. `is_held`: the same as `may_go_on`, and nothing can be left for a later
-    look. `judged`: the file is as it was at the last look, which found lines missing and no damage.
+    `goes_on_aside`: it has a displaced one. `is_held`: `may_go_on`, and there is no later look to which
+    something could be left. `judged`: the file is as it was at the last look, which found lines missing and no damage.
     `torn_is_given_up`: nobody will end a last line without a newline any more. `half_may_be_ours`: what a kill or a
     failed write left of ours may stand there.
 
